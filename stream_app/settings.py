@@ -1,0 +1,245 @@
+"""Settings: environment ``CASTSTREAM_*``, then ``./caststream.toml``, then defaults, in one frozen object.
+
+`load_settings` is the way in: it refuses what is wrong or unknown, in one line that says where it came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from core.errors import StartupError
+
+PREFIX = "CASTSTREAM_"
+TOML_FILE = "caststream.toml"
+
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+
+
+def _check_broker(value: str) -> str:
+    for address in value.split(","):
+        match = _HOST_PORT.fullmatch(address.strip())
+        if not match or not 1 <= int(match[2]) <= 65535:
+            raise ValueError(f"{address!r} is not host:port")
+    return ",".join(address.strip() for address in value.split(","))
+
+
+def _empty_is_none(value: object) -> object:
+    # The environment cannot say None; an empty variable does (`Settings.environment` writes it).
+    return None if value == "" else value
+
+
+def _accepts(text: str) -> Any:
+    """Words for the error message, where the type and its bounds do not say it."""
+    return Field(json_schema_extra={"accepted": text})
+
+
+_NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
+Broker = Annotated[str, AfterValidator(_check_broker), _accepts("host:port, several separated by commas")]
+AppId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$"), _accepts(f"1 to 150 {_NAME_CHARACTERS}")]
+TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"), _accepts(f"up to 100 {_NAME_CHARACTERS}")]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a host name or an address")]
+Directory = Annotated[Path, AfterValidator(Path.expanduser), _accepts("a path")]
+OptionalPath = Annotated[
+    Annotated[Path, AfterValidator(Path.expanduser)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
+]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Every setting of caststream. Durations are seconds. Frozen: `replace` makes a changed copy."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix=PREFIX, toml_file=TOML_FILE, extra="forbid", validate_default=True
+    )
+
+    broker: Broker = "127.0.0.1:9092"
+    app_id: AppId = "caststream"
+    topic_prefix: TopicPrefix = ""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    replication_factor: Annotated[int, Field(ge=1, le=100)] = 1
+
+    processing_guarantee: Literal["at_least_once", "exactly_once"] = "at_least_once"
+    commit_interval: Annotated[Seconds, Field(ge=0.01, le=60)] = 0.5
+    max_commit_interval: Annotated[Seconds, Field(ge=0.01, le=300)] = 5.0
+    # Brokers refuse less than group.min.session.timeout.ms: 6 s unless configured, 1 s on the local broker.
+    session_timeout: Annotated[Seconds, Field(ge=1, le=1800)] = 6.0
+    output_format: Literal["json", "msgpack"] = "json"
+
+    signal_checkpoint: OptionalPath = None  # None: the one that ships with the package
+    defect_checkpoint: OptionalPath = None
+    device: Device = "cpu"
+
+    window_length: Annotated[int, Field(ge=100, le=500)] = 500
+    window_min: Annotated[int, Field(ge=1, le=500)] = 100
+    hop: Annotated[int, Field(ge=1, le=500)] = 30
+    gap_policy: Literal["step", "hold", "reset"] = "step"
+    max_gap: Annotated[int, Field(ge=0, le=10_000)] = 50
+    max_step_jump: Annotated[int, Field(ge=1, le=2**53 - 1)] = 1_000_000
+    idle_timeout: Annotated[Seconds, Field(ge=0.1, le=31_536_000)] = 300.0
+
+    metrics_host: Host = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 8300  # 0: any free port
+    data_dir: Directory = Path("~/.local/share/caststream")
+    log_format: Literal["text", "json"] = "text"
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: OptionalPath = None
+    ssl_certfile: OptionalPath = None
+    ssl_keyfile: OptionalPath = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: Annotated[str, _accepts("a user name")] = ""
+    sasl_password: Annotated[SecretStr, _accepts("a password")] = SecretStr("")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Self:
+        if self.window_min > self.window_length:
+            raise ValueError(f"window_min {self.window_min} is above window_length {self.window_length}")
+        if self.max_commit_interval < self.commit_interval:
+            raise ValueError(
+                f"max_commit_interval {self.max_commit_interval} is below commit_interval {self.commit_interval}"
+            )
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            raise ValueError("ssl_certfile and ssl_keyfile go together: one of them is missing")
+        return self
+
+    def topic(self, name: str) -> str:
+        """The name on the broker of a source or output topic."""
+        return self.topic_prefix + name
+
+    def changelog(self, table: str) -> str:
+        """The name on the broker of a table's changelog topic; the application id makes it unique, not the prefix."""
+        return f"{self.app_id}-{table}-changelog"
+
+    def client_config(self) -> dict[str, Any]:
+        """librdkafka's configuration of where the broker is and how to speak to it, to be completed by the caller."""
+        config: dict[str, Any] = {"bootstrap.servers": self.broker, "security.protocol": self.security_protocol}
+        if self.security_protocol.endswith("SSL"):
+            files = {
+                "ssl.ca.location": self.ssl_cafile,
+                "ssl.certificate.location": self.ssl_certfile,
+                "ssl.key.location": self.ssl_keyfile,
+            }
+            config |= {name: str(path) for name, path in files.items() if path}
+        if self.security_protocol.startswith("SASL"):
+            config |= {
+                "sasl.mechanism": self.sasl_mechanism,
+                "sasl.username": self.sasl_username,
+                "sasl.password": self.sasl_password.get_secret_value(),
+            }
+        return config
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with some values changed, validated again; the environment and the file are not read again.
+
+        Raises:
+            StartupError: a changed value is not accepted.
+        """
+        return _build({**dict(self), **changes}, named=changes)
+
+    def environment(self) -> dict[str, str]:
+        """All settings as environment variables (the password in clear): a child process loads the same settings."""
+        return {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in self}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once.
+
+    Args:
+        overrides: values by name, stronger than the environment and the file; None means not given.
+
+    Raises:
+        StartupError: a value is not accepted or a name is unknown, in whichever place; the message names the
+            setting, the value, what is accepted, and where the value was found.
+    """
+    _refuse_unknown(os.environ)
+    return _build({name: value for name, value in overrides.items() if value is not None}, named=overrides)
+
+
+def accepted(name: str) -> str:
+    """What the setting ``name`` accepts, in words."""
+    field = Settings.model_fields[name]
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["accepted"])
+    kind = field.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    low = next(bound.ge for bound in field.metadata if hasattr(bound, "ge"))
+    high = next(bound.le for bound in field.metadata if hasattr(bound, "le"))
+    return f"{'an integer' if kind is int else 'a number'} from {low} to {high}"
+
+
+def _build(values: Mapping[str, Any], named: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise StartupError("; ".join(_explain(detail, named) for detail in error.errors())) from error
+    except tomllib.TOMLDecodeError as error:
+        raise StartupError(f"{TOML_FILE}: not a TOML file: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"{TOML_FILE}: cannot be read: {error}") from error
+
+
+def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
+    if not detail["loc"]:
+        return f"settings: {detail['ctx']['error']}"
+    name = str(detail["loc"][0])
+    source = _source(name, named)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}{source}{_nearest(name)}"
+    value = "the value" if name == "sasl_password" else repr(detail["input"])
+    return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}"
+
+
+def _source(name: str, named: Mapping[str, Any]) -> str:
+    if name in named:
+        return ""  # the caller has just written it
+    if any(variable.upper() == f"{PREFIX}{name.upper()}" for variable in os.environ):
+        return f" (environment variable {PREFIX}{name.upper()})"
+    return f" (file {TOML_FILE})" if Path(TOML_FILE).is_file() else ""
+
+
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    for variable in environment:
+        if variable.upper().startswith(PREFIX):
+            name = variable[len(PREFIX) :].lower()
+            if name not in Settings.model_fields:
+                raise StartupError(f"unknown setting {name!r} (environment variable {variable}){_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; the settings are: {', '.join(sorted(Settings.model_fields))}"
+
+
+def _as_variable(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)
