@@ -1,0 +1,48 @@
+"""Models, state, windows and data of caststream. Pure: no Kafka, no Faust, no clock.
+
+The public classes load on first use, so that the wire codecs (``core.records``) start without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.data.datasets import CastingSequenceDataset, SignalDataset
+    from core.data.loaders import DataLoaderFactory
+    from core.models.defect_lstm import SteelDefectLSTM
+    from core.models.factory import ModelFactory
+    from core.models.signal_lstm import SignalExtractionLSTM
+    from core.processor import StatefulProcessor
+
+__all__ = [
+    "CastingSequenceDataset",
+    "DataLoaderFactory",
+    "ModelFactory",
+    "SignalDataset",
+    "SignalExtractionLSTM",
+    "StatefulProcessor",
+    "SteelDefectLSTM",
+]
+
+_MODULES = {
+    "CastingSequenceDataset": "core.data.datasets",
+    "DataLoaderFactory": "core.data.loaders",
+    "ModelFactory": "core.models.factory",
+    "SignalDataset": "core.data.datasets",
+    "SignalExtractionLSTM": "core.models.signal_lstm",
+    "StatefulProcessor": "core.processor",
+    "SteelDefectLSTM": "core.models.defect_lstm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public class on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'core' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
