@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from core.errors import DataError
+from core.errors import DataError, StartupError
 
 SIGNALS = ("mixed_signals", "target_signals")
 SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
@@ -50,6 +50,19 @@ def create_file(path: str | Path) -> Iterator[h5py.File]:
 def write_text(file: h5py.File, name: str, text: str) -> None:
     """Store ``text`` as a scalar string dataset."""
     file.create_dataset(name, data=text, dtype=h5py.string_dtype(), track_times=False)
+
+
+def require_counts(seed: int, **counts: int) -> None:
+    """Refuse a negative seed and any count below 1.
+
+    Raises:
+        StartupError: names the argument, its value and what is accepted.
+    """
+    if seed < 0:
+        raise StartupError(f"seed is {seed}: must be 0 or more")
+    for name, value in counts.items():
+        if value < 1:
+            raise StartupError(f"{name} is {value}: must be 1 or more")
 
 
 def open_signals(path: str | Path, check_values: bool = True) -> h5py.File:

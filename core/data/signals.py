@@ -15,8 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import create_file, write_text
-from core.errors import StartupError
+from core.data.layout import create_file, require_counts, write_text
 
 FREQUENCIES_HZ = (1.0, 3.0, 5.0, 7.0)
 SAMPLING_RATE_HZ = 1000.0
@@ -101,19 +100,6 @@ def generate_signals(
             if on_progress is not None:
                 on_progress(end)
         _write_description(file, described, seed, samples, steps)
-
-
-def require_counts(seed: int, **counts: int) -> None:
-    """Refuse a negative seed and any count below 1.
-
-    Raises:
-        StartupError: names the argument, its value and what is accepted.
-    """
-    if seed < 0:
-        raise StartupError(f"seed is {seed}: must be 0 or more")
-    for name, value in counts.items():
-        if value < 1:
-            raise StartupError(f"{name} is {value}: must be 1 or more")
 
 
 def _describe(block: SignalBlock, steps: int) -> Iterator[dict[str, object]]:
