@@ -172,9 +172,9 @@ def _speed_event(source: Generator, process: Floats, crossing: bool) -> None:
 
 def _pulse(source: Generator, length: int, stay: tuple[int, int], ramp: tuple[int, int]) -> Floats:
     """A trapezoid of height 1 somewhere in (T,): up and down in ``ramp`` steps, at the top for ``stay`` steps."""
-    top, slope = source.integers(*stay), source.integers(*ramp)
+    top, slope = int(source.integers(*stay)), int(source.integers(*ramp))
     whole = top + 2 * slope
-    start = source.uniform(0, max(1.0, length - whole))
+    start = source.uniform(0.0, max(1.0, float(length - whole)))
     x = np.arange(length) - start
     pulse: Floats = np.clip(np.minimum(x, whole - x) / slope, 0.0, 1.0)
     return pulse

@@ -174,7 +174,8 @@ def calibrate(model: SteelDefectLSTM, windows: Windows) -> dict[str, float]:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return {"a": float(scale[0]), "b": float(scale[1])}
+    a, b = scale.tolist()
+    return {"a": a, "b": b}
 
 
 def _save(model: SteelDefectLSTM, out: Path, updates: int, loss: float, seed: int) -> None:
