@@ -186,8 +186,17 @@ def test_a_signal_file_in_the_other_form_is_accepted(signals):
 def test_a_wrong_sampling_rate_is_refused(signals):
     replace(signals, "metadata", '{"sampling_rate": 0}')
 
-    with open_signals(signals) as file, pytest.raises(DataError, match="sampling_rate"):
-        sampling_rate_hz(file)
+    line, dataset = refused(open_signals, signals)
+    assert dataset == "metadata"
+    assert "sampling_rate" in line
+
+
+def test_the_sampling_rate_may_stand_in_the_config(signals):
+    replace(signals, "metadata", "{}")
+    replace(signals, "config", '{"data": {"sampling_rate": 500}}')
+
+    with open_signals(signals) as file:
+        assert sampling_rate_hz(file) == 500.0
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """The generated mixtures are what their metadata says, and the same seed gives the same file."""
 
 import json
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -22,7 +23,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
 
 
 def test_neither_the_files_size_nor_the_blocks_change_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(signals, "BLOCK", 3)
+    monkeypatch.setattr(signals, "BLOCK_VALUES", 120)
     path = tmp_path / "signals.h5"
     done = []
     generate_signals(path, samples=8, seed=3, steps=40, on_progress=done.append)
@@ -84,7 +85,7 @@ def test_wrong_arguments_are_refused_before_a_file_is_made(tmp_path, wrong, mess
 
 
 def test_an_interrupted_generation_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(signals, "BLOCK", 1)
+    monkeypatch.setattr(signals, "BLOCK_VALUES", 1)
 
     def interrupt(done):
         raise KeyboardInterrupt
@@ -92,3 +93,14 @@ def test_an_interrupted_generation_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         generate_signals(tmp_path / "signals.h5", samples=3, seed=0, steps=10, on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "BLOCK_VALUES", 10_000)
+    tracemalloc.start()
+    generate_signals(tmp_path / "signals.h5", samples=1000, seed=0, steps=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert (tmp_path / "signals.h5").stat().st_size > 8_000_000
+    assert peak < 4_000_000
