@@ -1,0 +1,140 @@
+"""Topics and groups on a broker, asked about and changed: confluent-kafka's admin client, with errors that speak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from core.errors import StartupError
+from stream_app.settings import Settings
+
+CONNECT_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 30.0
+
+
+class Cluster:
+    """A broker that has answered.
+
+    Every method raises StartupError when the broker refuses.
+
+    Args:
+        timeout: how long to wait for the first answer, in seconds.
+
+    Raises:
+        StartupError: none has come.
+    """
+
+    def __init__(self, settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
+        heard: list[KafkaError] = []
+        config: dict[str, Any] = {**settings.client_config(), "log_level": 0, "error_cb": heard.append}
+        self._admin = AdminClient(config)
+        try:
+            self._admin.list_topics(timeout=timeout)
+        except KafkaException as error:
+            # Why (a refused connection, a wrong password) comes by the callback; the exception says "timed out".
+            self._admin.poll(0)
+            reasons = [_words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+            reason = reasons[-1] if reasons else _words(error.args[0])
+            raise StartupError(
+                f"no Kafka broker answers on {settings.broker} within {timeout:g} s: {reason}; "
+                "start one with: caststream broker, or name yours with --broker"
+            ) from error
+
+    def partitions(self) -> dict[str, int]:
+        """The number of partitions of every topic there is."""
+        with _broker_errors("list the topics"):
+            topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+    def create(
+        self, partitions: Mapping[str, int], replication_factor: int, configs: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Create topics by name; returns when they can be used."""
+        topics = [
+            NewTopic(name, num_partitions=count, replication_factor=replication_factor, config=dict(configs[name]))
+            for name, count in partitions.items()
+        ]
+        futures = self._admin.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if topics else {}
+        for name, future in futures.items():
+            with _broker_errors(f"create topic {name}"):
+                future.result()
+        _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete topics; returns when they are gone."""
+        futures = self._admin.delete_topics(list(names), request_timeout=REQUEST_TIMEOUT_S) if names else {}
+        for name, future in futures.items():
+            with _broker_errors(f"delete topic {name}"):
+                future.result()
+        _wait(lambda: not self.partitions().keys() & set(names), "the deleted topics do not go away")
+
+    def describe(self, names: Collection[str]) -> dict[str, Any]:
+        """confluent-kafka's descriptions of those of the topics that are there."""
+        found = {}
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
+        for name, future in futures.items():
+            with _broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
+                found[name] = future.result()
+        return found
+
+    def configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """All settings of topics that are there."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
+        found = {}
+        for resource, future in futures.items():
+            with _broker_errors(f"read the settings of topic {resource.name}"):
+                found[resource.name] = {name: entry.value for name, entry in future.result().items()}
+        return found
+
+    def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
+        """Offsets from the start to the end of topics: their records, and the commit markers of transactions."""
+        totals = dict.fromkeys(partitions, 0)
+        specs: Any = OffsetSpec
+        for spec, sign in ((specs.latest(), 1), (specs.earliest(), -1)):
+            asked = {TopicPartition(name, i): spec for name, count in partitions.items() for i in range(count)}
+            futures = self._admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S) if asked else {}
+            for partition, future in futures.items():
+                with _broker_errors(f"read the offsets of topic {partition.topic}"):
+                    totals[partition.topic] += sign * future.result().offset
+        return totals
+
+    def group_members(self, group: str) -> int:
+        """How many running consumers the group has; 0 where there is no such group."""
+        future = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+        with _broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+            return len(future.result().members)
+        return 0
+
+
+@contextmanager
+def _broker_errors(doing: str, unless: int | None = None) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        if error.args[0].code() != unless:
+            raise StartupError(f"cannot {doing}: {_words(error.args[0])}") from error
+
+
+def _words(error: KafkaError) -> str:
+    return " ".join(error.str().split())
+
+
+def _wait(done: Callable[[], bool], complaint: str) -> None:
+    """The controller has acted when it answers; the brokers learn of it a moment later."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise StartupError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
+        time.sleep(0.02)

@@ -1,0 +1,226 @@
+"""The topics: their names, their settings on the broker, and what must be true of them before a worker starts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.errors import StartupError
+from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.settings import Settings
+
+SIGNAL_SAMPLES = "signal-samples"
+CASTING_SAMPLES = "casting-samples"
+SIGNAL_PREDICTIONS = "signal-predictions"
+CASTING_SCORES = "casting-scores"
+DEAD_LETTERS = "dead-letters"
+SIGNAL_STATES = "signal-states"
+CASTING_WINDOWS = "casting-windows"
+
+# source topic -> (output topic, table)
+ROUTES = {
+    SIGNAL_SAMPLES: (SIGNAL_PREDICTIONS, SIGNAL_STATES),
+    CASTING_SAMPLES: (CASTING_SCORES, CASTING_WINDOWS),
+}
+
+# The append time is the broker's truth for latency, and retention by it does not eat replayed history.
+STREAM_CONFIG = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+
+# A changelog is compacted when a segment rolls, by default after 1 GiB or 7 days: these make recovery read minutes, not
+# days. The lag gives a stopped worker's late writes a minute to be seen before compaction hides them.
+CHANGELOG_CONFIG = {
+    "cleanup.policy": "compact",  # never with delete: recovery can hang (faust-streaming/faust#176)
+    "segment.bytes": str(16 * 2**20),
+    "segment.ms": "60000",
+    "min.compaction.lag.ms": "60000",
+    "max.compaction.lag.ms": "120000",
+    "delete.retention.ms": "86400000",
+    "min.cleanable.dirty.ratio": "0.1",
+}
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """A topic as `create_topics` makes it."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic as it is; ``partitions`` is 0 where it is missing."""
+
+    name: str
+    partitions: int = 0
+    replication_factor: int = 0
+    topic_id: str = ""
+    records: int = 0
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def planned_topics(settings: Settings, partitions: Mapping[str, int] | None = None) -> list[TopicPlan]:
+    """Every topic that the settings name, with the partitions it should have.
+
+    Args:
+        partitions: of source topics that are there, by full name; the setting ``partitions`` holds for the others.
+    """
+    plans = []
+    for source, (output, table) in ROUTES.items():
+        count = (partitions or {}).get(settings.topic(source), settings.partitions)
+        plans += [
+            TopicPlan(settings.topic(source), count, STREAM_CONFIG),
+            TopicPlan(settings.topic(output), count, STREAM_CONFIG),
+            TopicPlan(settings.changelog(table), count, CHANGELOG_CONFIG),
+        ]
+    largest = max(plan.partitions for plan in plans)
+    return [*plans, TopicPlan(settings.topic(DEAD_LETTERS), largest, STREAM_CONFIG)]
+
+
+def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
+    """Create the topics that are missing; those that are there with the right partitions are left as they are.
+
+    Returns:
+        The names of the topics that were created, when the broker shows them all.
+
+    Raises:
+        StartupError: a topic is there with another number of partitions (then nothing was created), the broker refuses,
+            or none answers within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    there = cluster.partitions()
+    plans = planned_topics(settings)
+    wrong = [plan for plan in plans if there.get(plan.name, plan.partitions) != plan.partitions]
+    if wrong:
+        found = ", ".join(f"{plan.name} has {there[plan.name]}" for plan in wrong)
+        raise StartupError(
+            f"topics are there with other partition counts than {settings.partitions}: {found}; "
+            "delete them, or set --partitions, or another --topic-prefix and --app-id"
+        )
+    missing = [plan for plan in plans if plan.name not in there]
+    _create(cluster, missing, settings)
+    return [plan.name for plan in missing]
+
+
+def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[TopicInfo]:
+    """Each topic of the settings as it is on the broker, missing ones too.
+
+    Raises:
+        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    names = [plan.name for plan in planned_topics(settings)]
+    found = cluster.describe(names)
+    records = cluster.offsets({name: len(topic.partitions) for name, topic in found.items()})
+    configs = cluster.configs(found)
+    ours = STREAM_CONFIG.keys() | CHANGELOG_CONFIG.keys()
+    return [
+        TopicInfo(
+            name,
+            partitions=len(found[name].partitions),
+            replication_factor=len(found[name].partitions[0].replicas),
+            topic_id=str(found[name].topic_id),
+            records=records[name],
+            config={key: value for key, value in sorted(configs[name].items()) if key in ours},
+        )
+        if name in found
+        else TopicInfo(name)
+        for name in names
+    ]
+
+
+def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, int]:
+    """Refuse to start on topics that are missing or do not fit together.
+
+    Returns:
+        The number of partitions of each source topic, by full name.
+
+    Raises:
+        StartupError: names every missing topic and the command that creates them; or the topics of one path whose
+            partitions differ; or a changelog that is not compacted; or no broker answers within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    there = cluster.partitions()
+    sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
+    plans = planned_topics(settings, sources)
+    missing = [plan.name for plan in plans if plan.name not in there]
+    if missing:
+        raise StartupError(
+            f"topics are missing on {settings.broker}: {', '.join(missing)}; "
+            f"create them with: {create_command(settings)}"
+        )
+    for plan in plans:
+        _check_partitions(plan, there[plan.name], dead_letters=plan.name == settings.topic(DEAD_LETTERS))
+    changelogs = [settings.changelog(table) for _, table in ROUTES.values()]
+    for name, config in cluster.configs(changelogs).items():
+        if config.get("cleanup.policy") != "compact":
+            raise StartupError(
+                f"topic {name} has cleanup.policy={config.get('cleanup.policy')}, which loses states; set it to compact"
+            )
+    return sources
+
+
+def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, str]:
+    """The ids that the broker gave the topics when they were created, by full name; missing topics are left out.
+
+    Raises:
+        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    found = cluster.describe([plan.name for plan in planned_topics(settings)])
+    return {name: str(topic.topic_id) for name, topic in found.items()}
+
+
+def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
+    """Delete the changelogs, and with them all state, and create them again, empty.
+
+    Returns:
+        The names of the changelogs.
+
+    Raises:
+        StartupError: workers are still members of the group (nothing was deleted), the broker refuses, or none answers
+            within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    members = cluster.group_members(settings.app_id)
+    if members:
+        raise StartupError(
+            f"the group {settings.app_id} has {members} running members; stop its workers first "
+            f"(one that was killed counts for {settings.session_timeout:g} s more)"
+        )
+    there = cluster.partitions()
+    names = {settings.changelog(table) for _, table in ROUTES.values()}
+    cluster.delete([name for name in names if name in there])
+    plans = [plan for plan in planned_topics(settings, there) if plan.name in names]
+    _create(cluster, plans, settings)
+    return [plan.name for plan in plans]
+
+
+def create_command(settings: Settings) -> str:
+    """The command line that creates the topics of these settings."""
+    options = {name: getattr(settings, name) for name in ("broker", "topic_prefix", "app_id", "partitions")}
+    given = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in options.items()
+        if value != Settings.model_fields[name].default
+    ]
+    return " ".join(["caststream topics create", *given])
+
+
+def _create(cluster: Cluster, plans: list[TopicPlan], settings: Settings) -> None:
+    cluster.create(
+        {plan.name: plan.partitions for plan in plans},
+        settings.replication_factor,
+        {plan.name: plan.config for plan in plans},
+    )
+
+
+def _check_partitions(plan: TopicPlan, found: int, dead_letters: bool) -> None:
+    if found == plan.partitions or (dead_letters and found > plan.partitions):
+        return
+    raise StartupError(
+        f"topic {plan.name} has {found} partitions and its source {plan.partitions}: outputs, states and dead letters "
+        "keep the partition of their source, so the counts must agree; delete it and create it again"
+    )

@@ -1,0 +1,54 @@
+"""One real broker per session, a set of topics of its own per test, and no settings from the environment."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_app.broker import LocalBroker
+from stream_app.settings import PREFIX, Settings, load_settings
+
+# Where Kafka's jars are kept, and only that, is taken from the developer's environment.
+JARS_DIR = Path(os.environ.get(f"{PREFIX}DATA_DIR") or "~/.local/share/caststream").expanduser()
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(PREFIX) and name != f"{PREFIX}DATA_DIR":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """The session's Kafka. Leave it running; a test that stops a broker starts one of its own."""
+    with LocalBroker(tmp_path_factory.mktemp("kafka"), jars_dir=JARS_DIR) as running:
+        yield running
+
+
+@pytest.fixture
+def make_settings(broker: LocalBroker, tmp_path: Path) -> MakeSettings:
+    """`make_settings(**changes)`: settings with an application id and a topic prefix of their own, topics created."""
+    from stream_app.topics import create_topics
+
+    def make(**changes: Any) -> Settings:
+        name = f"t{uuid.uuid4().hex[:10]}"
+        given = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": tmp_path, "metrics_port": 0} | changes
+        settings = load_settings(broker=broker.address, **given)
+        create_topics(settings)
+        return settings
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings as the defaults are, with topics of the test's own."""
+    return make_settings()
