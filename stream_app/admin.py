@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -21,6 +21,18 @@ from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
+
+# What a broker says of a topic or group in its first moments.
+NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+
+T = TypeVar("T")
 
 
 class Cluster:
@@ -100,22 +112,49 @@ class Cluster:
 
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
         """Offsets from the start to the end of topics: their records, and the commit markers of transactions."""
-        totals = dict.fromkeys(partitions, 0)
         specs: Any = OffsetSpec
-        for spec, sign in ((specs.latest(), 1), (specs.earliest(), -1)):
-            asked = {TopicPartition(name, i): spec for name, count in partitions.items() for i in range(count)}
+        ends = self._sum_offsets(partitions, specs.latest())
+        starts = self._sum_offsets(partitions, specs.earliest())
+        return {name: ends[name] - starts[name] for name in partitions}
+
+    def _sum_offsets(self, partitions: Mapping[str, int], spec: OffsetSpec) -> dict[str, int]:
+        asked = {TopicPartition(name, i): spec for name, count in partitions.items() for i in range(count)}
+        totals = dict.fromkeys(partitions, 0)
+
+        def ask() -> None:
             futures = self._admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S) if asked else {}
-            for partition, future in futures.items():
-                with _broker_errors(f"read the offsets of topic {partition.topic}"):
-                    totals[partition.topic] += sign * future.result().offset
+            found = {partition: future.result().offset for partition, future in futures.items()}
+            for partition, offset in found.items():
+                totals[partition.topic] += offset
+
+        with _broker_errors("read the offsets"):
+            _patiently("read the offsets", ask)
         return totals
 
     def group_members(self, group: str) -> int:
         """How many running consumers the group has; 0 where there is no such group."""
-        future = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
-        with _broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+
+        def ask() -> int:
+            future = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
             return len(future.result().members)
+
+        with _broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+            return _patiently(f"look at group {group}", ask)
         return 0
+
+
+def _patiently(doing: str, ask: Callable[[], T]) -> T:
+    """Ask again while the answer is that a partition or group is only just being set up."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET:
+                raise
+            if time.monotonic() > deadline:
+                raise StartupError(f"cannot {doing}: {error.args[0].name()} for {REQUEST_TIMEOUT_S:g} s") from error
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -128,7 +167,7 @@ def _broker_errors(doing: str, unless: int | None = None) -> Iterator[None]:
 
 
 def _words(error: KafkaError) -> str:
-    return " ".join(error.str().split())
+    return f"{error.name()}, {' '.join(error.str().split())}"
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:
