@@ -1,0 +1,37 @@
+# Two commands are enough: `make demo` and `make test`. Each sets up what is missing first.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: help setup demo test check bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "Setting up: packages (torch is large, a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,test,check]'
+	@$(BIN)/python -m stream_app.jars
+	@touch $@
+	@echo "Set up. The command line is $(BIN)/caststream."
+
+demo: setup      ## about a minute: local Kafka, worker, replay, live view, summary
+	@$(BIN)/caststream demo
+
+test: setup      ## all tests, the real broker included
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: setup     ## lint, format, types, the rule of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_layers.py
+
+bench: setup     ## throughput beside a plain per-message Faust agent
+	@$(BIN)/python benchmarks/bench_pipeline.py
+
+clean:           ## remove what set-up made here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,26 @@
+"""The agents: each takes its topic's chunks and hands them to the pipeline, one synchronous call per chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_app.app import CASTINGS, SIGNALS, CaststreamApp, chunk_topic
+
+
+def add_agents(app: CaststreamApp) -> None:
+    """Attach both agents; they take `noack` events, as `stream_app.commits` commits the offsets."""
+    signals, castings = app.pipelines
+
+    @app.agent(chunk_topic(app, SIGNALS.source), name="step_signals")
+    async def step_signals(chunks: Any) -> None:
+        """signal-samples -> signal-predictions. One LSTM step per sample; hidden state in ``signal-states``."""
+        async for chunk in chunks.noack().events():
+            app.apply(signals, chunk.value)
+            await app.writer.room()
+
+    @app.agent(chunk_topic(app, CASTINGS.source), name="score_castings")
+    async def score_castings(chunks: Any) -> None:
+        """casting-samples -> casting-scores. Windows scored when due; their samples in ``casting-windows``."""
+        async for chunk in chunks.noack().events():
+            app.apply(castings, chunk.value)
+            await app.writer.room()

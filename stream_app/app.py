@@ -1,0 +1,302 @@
+"""The Faust application: topics, tables, and what happens when partitions come and go.
+
+Every name on the wire that a worker uses stands in `SOURCES` and `DEAD_LETTERS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, NamedTuple, cast
+
+import faust
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from core.chunk import StreamRules, WindowRules
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.factory import load_model
+from core.models.fingerprint import fingerprint
+from core.models.shipped import checkpoint_path
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.scorer import CastScorer
+from core.stepper import SignalStepper
+from stream_app import topics as broker_topics
+from stream_app.assignment import Found, check_end, report_lost, start_of
+from stream_app.chunks import Chunk, ChunkSchema
+from stream_app.commits import Committer
+from stream_app.metrics import Metrics
+from stream_app.outputs import OutputWriter
+from stream_app.pipeline import Pipeline, StreamEngine, Topics
+from stream_app.recovery import TableManager
+from stream_app.settings import Settings
+from stream_app.tables import StateTable
+from stream_app.transport import Consumer, Producer
+
+log = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """The wire names of one path."""
+
+    source: str
+    output: str
+    table: str
+
+
+SIGNALS = Source("signal-samples", "signal-predictions", "signal-states")
+CASTINGS = Source("casting-samples", "casting-scores", "casting-windows")
+DEAD_LETTERS = "dead-letters"
+
+CHUNK_RECORDS = 4000
+# Messages are chunks here: a queue of eight holds 32,000 records at most.
+CHUNKS_WAITING = 8
+EVICTION_SECONDS = 1.0
+LAG_SECONDS = 5.0
+
+
+class CaststreamApp(faust.App):
+    """A Faust application whose offsets are committed together with outputs and states."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.writer = OutputWriter(self._producer_of, self.metrics.acked, self.fail)
+        self.pipelines: list[Pipeline] = []
+        self.committer = Committer(self.pipelines, self.writer, self.chunk_consumer, self.metrics)
+        self.failure: BaseException | None = None
+        self.ready = False
+        self._next_eviction = 0.0
+        self._next_lag = 0.0
+        self.lag: dict[TopicPartition, int] = {}
+        """Records not yet committed, as the broker counts them."""
+        self._failures: set[asyncio.Task[None]] = set()
+        super().__init__(settings.app_id, **options)
+
+    def chunk_consumer(self) -> Consumer:
+        """The consumer that our driver makes."""
+        return cast(Consumer, self.consumer)
+
+    def _producer_of(self, source: tuple[str, int]) -> AIOKafkaProducer:
+        return cast(Producer, self.producer)._ensure_producer()
+
+    def fail(self, error: BaseException) -> None:
+        """End the worker: what it could not publish or write must be done again by the next one."""
+        if self.failure is None:
+            self.failure = error
+            task = asyncio.get_running_loop().create_task(self.crash(error))
+            self._failures.add(task)
+
+    def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
+        """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
+        chunk.
+        """
+        try:
+            pipeline.run(chunk)
+        except Exception as error:
+            spans = {partition: (found[0].offset, found[-1].offset) for partition, found in chunk.records.items()}
+            log.exception("%s: a chunk could not be applied, offsets by partition: %s", chunk.topic, spans)
+            self.fail(error)
+
+    # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.ready = False
+        if not self.should_stop:
+            await self._hand_over()
+        await super()._on_partitions_revoked(revoked)
+
+    async def _stop_consumer(self) -> None:
+        self.ready = False
+        if self._consumer is not None and self._consumer.started:
+            await self._hand_over()
+        await super()._stop_consumer()
+
+    async def _hand_over(self) -> None:
+        """Stop the flow, commit what was applied, forget all live state: the next owner's writes count from here on."""
+        self.consumer.stop_flow()
+        self.flow_control.suspend()
+        for pipeline in self.pipelines:
+            pipeline.suspend()
+        if self.failure is None:
+            try:
+                await self.committer.commit()
+            except Exception as error:
+                self.fail(error)
+        self.committer.stop()
+        for pipeline in self.pipelines:
+            pipeline.drop()
+        self.writer.forget_lanes()
+
+    async def on_restored(self, generation: int) -> None:
+        """The tables hold what the changelogs hold: check it against the topics, and start."""
+        assigned = [TopicPartition(*tp) for tp in self.consumer.assignment()]
+        found = await self._ask_broker([at for at in assigned if at.topic in self._sources()])
+        committed: dict[TopicPartition, int] = {}
+        for pipeline in self.pipelines:
+            for at in found.beginnings:
+                if at.topic == pipeline.topics.source:
+                    start = start_of(pipeline, at.partition, found)
+                    if start.lost:
+                        report_lost(pipeline, at.partition, start.position - start.lost, start.position)
+                    committed[at] = start.position
+        self.committer.topic_ids = dict(found.topic_ids)
+        self.committer.start({})
+        # Before any state is written: states without a committed offset would be of no use to a successor.
+        await self.committer.commit_offsets(committed)
+        for pipeline in self.pipelines:
+            topic = pipeline.topics.source
+            pipeline.start(generation, {at.partition: offset for at, offset in committed.items() if at.topic == topic})
+        self.ready = True
+        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
+
+    async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:
+        if not partitions:
+            return Found({}, {}, {}, {})
+        ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
+        return Found(
+            await self.chunk_consumer().committed(partitions),
+            await self.chunk_consumer().beginning_offsets(partitions),
+            await self.chunk_consumer().end_offsets(partitions),
+            ids,
+        )
+
+    def _sources(self) -> set[str]:
+        return {pipeline.topics.source for pipeline in self.pipelines}
+
+    # After every commit.
+
+    async def after_commit(self) -> None:
+        """What needs a fresh commit or a look at the broker from time to time."""
+        try:
+            for pipeline in self.pipelines:
+                await self._look_at_jumps(pipeline)
+            if time.monotonic() >= self._next_eviction:
+                self._next_eviction = time.monotonic() + EVICTION_SECONDS
+                await self._evict_idle()
+            if time.monotonic() >= self._next_lag:
+                self._next_lag = time.monotonic() + LAG_SECONDS
+                await self._observe()
+        except KafkaError as error:
+            log.warning("the broker did not answer: %r; asked again later", error)
+
+    async def _look_at_jumps(self, pipeline: Pipeline) -> None:
+        """Offsets that do not follow: transaction markers and compaction leave holes, retention and a new topic do
+        harm.
+        """
+        jumps, pipeline.jumps = pipeline.jumps, []
+        for jump in jumps:
+            at = TopicPartition(pipeline.topics.source, jump.partition)
+            if jump.found < jump.expected:
+                check_end(at, (await self.chunk_consumer().end_offsets([at]))[at], jump.expected)
+            elif (beginning := (await self.chunk_consumer().beginning_offsets([at]))[at]) > jump.expected:
+                report_lost(pipeline, at.partition, jump.expected, min(beginning, jump.found))
+
+    async def _evict_idle(self) -> None:
+        now_ms = time.time_ns() // 1_000_000  # before asking for the ends: what is appended later is later than this
+        owned = [
+            TopicPartition(pipeline.topics.source, partition)
+            for pipeline in self.pipelines
+            for partition in pipeline.next_offset
+        ]
+        if not owned:
+            return
+        at_end = await self.chunk_consumer().read_to_end(owned)
+        for pipeline in self.pipelines:
+            for partition, applied in pipeline.next_offset.items():
+                at = TopicPartition(pipeline.topics.source, partition)
+                if at in at_end and applied >= at_end[at] and at in self.committer.committed:
+                    pipeline.evict(partition, now_ms, self.committer.committed[at])
+
+    async def _observe(self) -> None:
+        """Lag is the broker's truth: a consumer that has stopped fetching would find none in its own memory."""
+        for pipeline in self.pipelines:
+            self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
+        committed = dict(self.committer.committed)
+        ends = await self.chunk_consumer().end_offsets(list(committed)) if committed else {}
+        self.lag = {at: max(0, end - committed[at]) for at, end in ends.items()}
+        self.metrics.lag.clear()
+        for at, records in self.lag.items():
+            self.metrics.lag.labels(at.topic, str(at.partition)).set(records)
+
+
+def build_app(settings: Settings) -> CaststreamApp:
+    """The application with both paths, models loaded; nothing is connected yet.
+
+    Raises:
+        StartupError: a checkpoint is missing or of another kind.
+    """
+    app = CaststreamApp(
+        settings,
+        broker=f"caststream://{settings.broker.split(',')[0]}",
+        datadir=str(settings.data_dir / "faust"),
+        store="memory://",
+        TableManager=TableManager,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=CHUNKS_WAITING,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        broker_max_poll_records=CHUNK_RECORDS,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 3,
+        # Commits are ours; Faust's own timer and its watchdogs, which go by acked messages, have nothing to do.
+        broker_commit_interval=86_400.0,
+        stream_processing_timeout=86_400.0,
+        processing_guarantee="at_least_once",
+    )
+    rules = StreamRules(
+        gap_policy=settings.gap_policy,
+        max_gap=settings.max_gap,
+        max_step_jump=settings.max_step_jump,
+        idle_timeout_ms=round(settings.idle_timeout * 1000),
+    )
+    windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
+    signal_model = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
+    defect_model = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
+    assert isinstance(signal_model, SignalExtractionLSTM)
+    assert isinstance(defect_model, SteelDefectLSTM)
+    for kind, model in (("signal", signal_model), ("defect", defect_model)):
+        app.metrics.model_info.labels(kind, fingerprint(model)).set(1)
+    table = _table(app, SIGNALS)
+    _add(app, SIGNALS, table, SignalStepper(signal_model, rules, table.states, settings.output_format))
+    table = _table(app, CASTINGS)
+    _add(app, CASTINGS, table, CastScorer(defect_model, rules, windows, table.states, settings.output_format))
+    return app
+
+
+def _table(app: CaststreamApp, names: Source) -> StateTable:
+    settings = app.settings
+    topic = app.topic(
+        settings.changelog(names.table),
+        key_type=bytes,
+        value_type=bytes,
+        partitions=settings.partitions,
+        internal=False,
+    )
+    table = StateTable(app, name=names.table, changelog_topic=topic, partitions=settings.partitions)
+    app.tables.add(table)
+    return table
+
+
+def _add(app: CaststreamApp, names: Source, table: StateTable, engine: StreamEngine) -> None:
+    settings = app.settings
+    topics = Topics(
+        settings.topic(names.source),
+        settings.topic(names.output),
+        settings.topic(DEAD_LETTERS),
+        settings.changelog(names.table),
+    )
+    headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
+    app.pipelines.append(
+        Pipeline(topics, names.table, engine, table.states, app.writer, app.metrics, output_headers=headers)
+    )
+
+
+def chunk_topic(app: CaststreamApp, name: str) -> Any:
+    """A source topic whose events are chunks."""
+    return app.topic(app.settings.topic(name), schema=ChunkSchema(), internal=False)

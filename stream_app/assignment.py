@@ -1,0 +1,109 @@
+"""What is checked before a worker takes up its partitions: the things that must not pass in silence.
+
+Each check stops the worker with the remedy named, because going on would give wrong predictions that look right.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from core.errors import StartupError
+from stream_app.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+RESET = "`caststream topics reset-state` starts every stream anew"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the broker says about the assigned source partitions."""
+
+    committed: Mapping[TopicPartition, OffsetAndMetadata]
+    """What the group has committed; offset -1 where nothing is."""
+    beginnings: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    topic_ids: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a partition begins, and how many records retention took away before they were read."""
+
+    position: int
+    lost: int = 0
+
+
+def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
+    """Decide where a partition is taken up.
+
+    Raises:
+        StartupError: its stored states and offsets do not belong to the topic as it is now.
+    """
+    at = TopicPartition(pipeline.topics.source, partition)
+    committed = found.committed.get(at)
+    beginning, end = found.beginnings[at], found.ends[at]
+    if committed is None or committed.offset < 0:
+        if pipeline.states.size(partition):
+            raise StartupError(
+                f"{at.topic}[{partition}]: {pipeline.topics.changelog} holds states, but the consumer group has no "
+                f"committed "
+                f"offset (deleted or expired), so what they include is unknown; {RESET}"
+            )
+        return Start(beginning)
+    _check_topic_id(at, committed, found)
+    check_end(at, end, max(committed.offset, _highest_stored(pipeline, partition) + 1))
+    if committed.offset < beginning:
+        return Start(beginning, lost=beginning - committed.offset)
+    return Start(committed.offset)
+
+
+def _check_topic_id(at: TopicPartition, committed: OffsetAndMetadata, found: Found) -> None:
+    kept = stored_topic_id(committed.metadata)
+    now = found.topic_ids.get(at.topic, "")
+    if kept and now and kept != now:
+        raise StartupError(
+            f"{at.topic} was deleted and made anew (topic id {now}, the committed offsets are of {kept}): its stored "
+            f"states "
+            f"belong to other records; {RESET}"
+        )
+
+
+def stored_topic_id(metadata: str | None) -> str:
+    """The topic id kept with an offset commit, "" where there is none."""
+    try:
+        content = json.loads(metadata or "{}")
+    except ValueError:
+        return ""
+    return str(content.get("topic_id", "")) if isinstance(content, dict) else ""
+
+
+def check_end(at: TopicPartition, end: int, stored: int) -> None:
+    """Raises StartupError when a partition ends below an offset that was processed already."""
+    if end < stored:
+        raise StartupError(
+            f"{at.topic}[{at.partition}] ends at offset {end}, but records up to {stored - 1} were processed: the "
+            f"topic was "
+            f"truncated or made anew; {RESET}"
+        )
+
+
+def _highest_stored(pipeline: Pipeline, partition: int) -> int:
+    return max((row.source_offset for _, row in pipeline.states.rows(partition)), default=-1)
+
+
+def report_lost(pipeline: Pipeline, partition: int, expected: int, found: int) -> None:
+    """Count and log records that retention has deleted before they were read."""
+    pipeline.metrics.records_lost.inc(found - expected)
+    log.error(
+        "%s[%d]: records %d to %d were deleted by retention before they were read; the streams after them show a gap",
+        pipeline.topics.source,
+        partition,
+        expected,
+        found - 1,
+    )

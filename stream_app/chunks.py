@@ -1,0 +1,38 @@
+"""A chunk on its way from the driver to an agent: the records of one topic and one fetch, as one Faust event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+
+from core.chunk import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one topic, in offset order per partition.
+
+    ``generation`` is the consumer group's at the moment when the records left the fetcher: a chunk of an older one
+    belongs to an assignment that is gone, and is never applied. ``fetched_ms`` is our clock at that moment.
+    """
+
+    topic: str
+    generation: int
+    fetched_ms: int
+    records: dict[int, Sequence[Record]]
+    """Partition -> its records, never empty."""
+
+
+class ChunkSchema(faust.Schema[None, Any]):
+    """Hands the chunk over as it is: the records are decoded by core, many at a time."""
+
+    def compile(self, app: Any, **_: Any) -> Callable[..., Any]:
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(None, message.value, message.headers, message)
+
+        return decode

@@ -1,0 +1,168 @@
+"""The demo's verdict: what was sent against what came out, and both against the offline reference."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.chunk import WindowRules
+from core.data.datasets import SignalDataset
+from core.data.layout import open_castings
+from core.data.naming import sequence_name
+from core.predict import predict
+from stream_app.demo_watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
+from stream_app.settings import Settings
+
+TOLERANCE = 1e-5
+SETTLED_STEPS = 1000  # the first second of a sequence: no causal model can know the phase yet
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the same models give offline on the same files, and the truth that the files hold."""
+
+    predictions: NDArray[np.float32]
+    scores: dict[ScoreKey, float | None]
+    targets: NDArray[np.float32]
+    labels: dict[str, int]
+    """Sequence of a cast -> 1 defective, 0 sound."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run of the demo. ``sent`` and ``predicted`` count signal samples, ``scores`` casting scores."""
+
+    sent: int
+    predicted: int
+    lost: int
+    repeated: int
+    dead_letters: int
+    scores: int
+    max_abs_diff: float | None
+    p50_latency_ms: float | None
+    p99_latency_ms: float | None
+    correlation: float | None
+    auc: float | None
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the run is not a success; empty where it is one."""
+        found = []
+        if self.lost:
+            found.append(f"{self.lost} expected predictions or scores were not seen")
+        if self.max_abs_diff is None or not self.max_abs_diff <= TOLERANCE:
+            found.append(f"the outputs differ from the offline reference by {self.max_abs_diff}")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        found = asdict(self)
+        if self.max_abs_diff is not None and not math.isfinite(self.max_abs_diff):
+            found["max_abs_diff"] = None  # JSON has no infinity; the exit status says that something is wrong
+        return found
+
+
+def offline(signals: Path, castings: Path, run: str, settings: Settings) -> Reference:
+    """Run the offline reference over both files; row i is sequence ``{run}-{i}``."""
+    data = SignalDataset(signals)
+    targets = np.asarray(data.target_signals, np.float32)
+    predictions = np.full(targets.shape, np.nan, np.float32)
+    rows = {sequence_name(run, row): row for row in range(len(targets))}
+    for line in _lines(signals, run, settings):
+        predictions[rows[line["sequence"]], line["step"]] = line["prediction"]
+    scores = {
+        (line["sequence"], line["step"], line["final"]): line["probability"] for line in _lines(castings, run, settings)
+    }
+    with open_castings(castings) as file:
+        labels = {sequence_name(run, row): int(label) for row, label in enumerate(file["label"][:])}
+    return Reference(predictions, scores, targets, labels)
+
+
+def _lines(path: Path, run: str, settings: Settings) -> list[dict[str, Any]]:
+    buffer = io.BytesIO()
+    predict(
+        path,
+        buffer,
+        run=run,
+        rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+        signal_checkpoint=settings.signal_checkpoint,
+        defect_checkpoint=settings.defect_checkpoint,
+    )
+    found: list[dict[str, Any]] = msgspec.json.Decoder().decode_lines(buffer.getvalue())
+    return found
+
+
+def missing(watched: Watched, reference: Reference) -> int:
+    """Expected predictions and scores that were not seen."""
+    return reference.predictions.size - watched.grid.seen + len(reference.scores.keys() - watched.scores.keys())
+
+
+def summarise(watched: Watched, reference: Reference) -> Summary:
+    """Compare everything that was seen with the reference."""
+    latencies = watched.latencies_ms()
+    p50, p99 = np.percentile(latencies, [50, 99]) if len(latencies) else (None, None)
+    grid = watched.grid
+    return Summary(
+        sent=watched.sent_signals,
+        predicted=grid.seen,
+        lost=missing(watched, reference),
+        repeated=grid.repeated + watched.scores_repeated,
+        dead_letters=watched.dead_letters,
+        scores=len(watched.scores),
+        max_abs_diff=_max_abs_diff(watched, reference),
+        p50_latency_ms=None if p50 is None else round(float(p50), 1),
+        p99_latency_ms=None if p99 is None else round(float(p99), 1),
+        correlation=_correlation(grid, reference.targets),
+        auc=_auc(watched.scores, reference.labels),
+    )
+
+
+def _max_abs_diff(watched: Watched, reference: Reference) -> float | None:
+    """Over predictions and probabilities; infinite where one side has a value and the other has none."""
+    if watched.grid.unexpected or watched.scores.keys() - reference.scores.keys():
+        return math.inf
+    seen = watched.grid.published_ms != NOT_SEEN
+    differences = np.abs(watched.grid.predictions - reference.predictions)[seen]
+    largest = float(differences.max()) if differences.size else 0.0
+    for key, probability in watched.scores.items():
+        expected = reference.scores[key]
+        if (probability is None) != (expected is None):
+            return math.inf
+        if probability is not None and expected is not None:
+            largest = max(largest, abs(probability - expected))
+    return largest if seen.any() else None
+
+
+def _correlation(grid: SignalGrid, targets: NDArray[np.float32]) -> float | None:
+    """Of prediction and target, after the first second of every sequence."""
+    seen = grid.published_ms != NOT_SEEN
+    seen[:, :SETTLED_STEPS] = False
+    if seen.sum() < 2:
+        return None
+    return round(float(np.corrcoef(grid.predictions[seen], targets[seen])[0, 1]), 4)
+
+
+def _auc(scores: Mapping[ScoreKey, float | None], labels: Mapping[str, int]) -> float | None:
+    """Of the final scores and the casts' labels: the share of (defective, sound) pairs in the right order, ties half.
+
+    None where only one class was seen.
+    """
+    finals = [
+        (probability, labels[sequence])
+        for (sequence, _, final), probability in scores.items()
+        if final and probability is not None and labels[sequence] >= 0
+    ]
+    defective = np.array([probability for probability, label in finals if label == 1])
+    sound = np.array([probability for probability, label in finals if label == 0])
+    if not len(defective) or not len(sound):
+        return None
+    wins = (defective[:, None] > sound[None, :]).mean() + 0.5 * (defective[:, None] == sound[None, :]).mean()
+    return round(float(wins), 4)

@@ -1,0 +1,185 @@
+"""The demo's eyes: reads what goes into the stream and what comes out, with a plain Kafka client."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from numpy.typing import NDArray
+
+from core.errors import RunError
+from stream_app.app import CASTINGS, DEAD_LETTERS, SIGNALS
+from stream_app.settings import Settings
+
+READ_AT_ONCE = 5000
+NOT_SEEN = -1
+
+
+class _Prediction(msgspec.Struct):
+    sequence: str
+    step: int
+    prediction: float
+
+
+class _Score(msgspec.Struct):
+    stream: str
+    sequence: str
+    step: int
+    final: bool
+    probability: float | None
+
+
+ScoreKey = tuple[str, int, bool]
+
+
+@dataclass
+class SignalGrid:
+    """What came out for every sample that was sent: rows of the file by steps."""
+
+    rows: dict[str, int]
+    """Sequence -> row."""
+    predictions: NDArray[np.float32]
+    published_ms: NDArray[np.int64]
+    """Append time of the prediction, `NOT_SEEN` where none has come."""
+    source_offset: NDArray[np.int64]
+    source_partition: NDArray[np.int16]
+    seen: int = 0
+    repeated: int = 0
+    unexpected: int = 0
+
+    @classmethod
+    def empty(cls, sequences: list[str], steps: int) -> SignalGrid:
+        """A grid for these sequences, of ``steps`` steps each."""
+        shape = (len(sequences), steps)
+        return cls(
+            {sequence: row for row, sequence in enumerate(sequences)},
+            np.full(shape, np.nan, np.float32),
+            np.full(shape, NOT_SEEN, np.int64),
+            np.zeros(shape, np.int64),
+            np.zeros(len(sequences), np.int16),
+        )
+
+
+@dataclass
+class Watched:
+    """Everything that was read so far."""
+
+    grid: SignalGrid
+    appended_ms: dict[int, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
+    """Partition of signal-samples -> append time by offset."""
+    sent_signals: int = 0
+    scores: dict[ScoreKey, float | None] = field(default_factory=dict)
+    latest_score: dict[str, _Score] = field(default_factory=dict)
+    scores_repeated: int = 0
+    dead_letters: int = 0
+
+    def latencies_ms(self, skip_ms: int = 1000) -> NDArray[np.int64]:
+        """Sample's append time to its prediction's, for all seen; samples of the first ``skip_ms`` are left out."""
+        first = min((times[0] for times in self.appended_ms.values() if times), default=0)
+        parts = []
+        for row in range(len(self.grid.published_ms)):
+            times = np.frombuffer(self.appended_ms[int(self.grid.source_partition[row])], np.int64)
+            seen = (self.grid.published_ms[row] != NOT_SEEN) & (self.grid.source_offset[row] < len(times))
+            appended = times[self.grid.source_offset[row][seen]]
+            parts.append((self.grid.published_ms[row][seen] - appended)[appended >= first + skip_ms])
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+class Watcher(threading.Thread):
+    """Reads the topics of a settings' prefix from their beginning until `stop`."""
+
+    def __init__(self, settings: Settings, grid: SignalGrid) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self.watched = Watched(grid)
+        self.error: BaseException | None = None
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._predictions = msgspec.json.Decoder(_Prediction)
+        self._scores = msgspec.json.Decoder(_Score)
+        self._handlers = {
+            settings.topic(SIGNALS.source): self._on_sample,
+            settings.topic(SIGNALS.output): self._on_prediction,
+            settings.topic(CASTINGS.output): self._on_score,
+            settings.topic(DEAD_LETTERS): self._on_dead_letter,
+        }
+
+    def stop(self) -> None:
+        """End reading and wait for it."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Thread body."""
+        consumer = Consumer(
+            {
+                **self._settings.client_config(),
+                "group.id": f"{self._settings.app_id}-demo",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 50,
+                "queued.min.messages": 20_000,
+            }
+        )
+        try:
+            consumer.assign(
+                [
+                    TopicPartition(topic, partition, OFFSET_BEGINNING)
+                    for topic in self._handlers
+                    for partition in range(self._settings.partitions)
+                ]
+            )
+            while not self._stopping.is_set():
+                for message in consumer.consume(READ_AT_ONCE, 0.1):
+                    self._take(message)
+        except Exception as error:
+            self.error = error
+        finally:
+            consumer.close()
+
+    def _take(self, message: Message) -> None:
+        problem = message.error()
+        if problem is None:
+            self._handlers[message.topic() or ""](message)
+        elif problem.code() != KafkaError._PARTITION_EOF:
+            raise RunError(f"the demo cannot read {message.topic()}: {problem}")
+
+    def _on_sample(self, message: Message) -> None:
+        self.watched.appended_ms[message.partition() or 0].append(message.timestamp()[1])
+        self.watched.sent_signals += 1
+
+    def _on_prediction(self, message: Message) -> None:
+        found = self._predictions.decode(message.value() or b"")
+        grid = self.watched.grid
+        row = grid.rows.get(found.sequence)
+        if row is None or not 0 <= found.step < grid.predictions.shape[1]:
+            grid.unexpected += 1
+        elif grid.published_ms[row, found.step] != NOT_SEEN:
+            grid.repeated += 1
+        else:
+            grid.predictions[row, found.step] = found.prediction
+            grid.published_ms[row, found.step] = message.timestamp()[1]
+            grid.source_offset[row, found.step] = _source_offset(message)
+            grid.source_partition[row] = message.partition() or 0
+            grid.seen += 1
+
+    def _on_score(self, message: Message) -> None:
+        found = self._scores.decode(message.value() or b"")
+        key = (found.sequence, found.step, found.final)
+        if key in self.watched.scores:
+            self.watched.scores_repeated += 1
+        self.watched.scores[key] = found.probability
+        self.watched.latest_score[found.stream] = found
+
+    def _on_dead_letter(self, message: Message) -> None:
+        self.watched.dead_letters += 1
+
+
+def _source_offset(message: Message) -> int:
+    headers: Any = message.headers() or []
+    return int(dict(headers)["source-offset"])

@@ -1,0 +1,74 @@
+"""The worker's HTTP surface: /metrics, /healthz and /readyz. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from core.errors import StartupError
+from stream_app.app import CaststreamApp
+
+# With lag and no commit for this long a worker is stuck: it ends, and its supervisor starts another.
+STUCK_SECONDS = 60.0
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health:
+    """Is the worker alive, is it ready?"""
+
+    def __init__(self, app: CaststreamApp) -> None:
+        self.app = app
+        self._ready_since: float | None = None
+
+    def ready(self) -> bool:
+        """Partitions assigned, tables recovered, models warm."""
+        if not self.app.ready:
+            self._ready_since = None
+        elif self._ready_since is None:
+            self._ready_since = time.monotonic()
+        return self.app.ready
+
+    def stuck(self) -> str | None:
+        """Why the worker is not healthy, None where it is: lag, and no commit since readiness or the last one."""
+        if not self.ready() or self._ready_since is None:
+            return None
+        behind = [at for at, records in self.app.lag.items() if records]
+        quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since)
+        if behind and quiet_s > STUCK_SECONDS:
+            names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
+            return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
+        return None
+
+
+async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:
+    """Listen on host and port; the runner's ``cleanup`` ends it.
+
+    Raises:
+        StartupError: the port is taken or the address is not this machine's.
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=app.metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        problem = health.stuck()
+        return web.Response(status=503 if problem else 200, text=(problem or "ok") + "\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready = health.ready()
+        return web.Response(status=200 if ready else 503, text="ready\n" if ready else "starting or rebalancing\n")
+
+    site = web.Application()
+    site.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(site, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise StartupError(
+            f"metrics port {port} on {host} cannot be used ({error.strerror or error}); choose another with "
+            f"--metrics-port"
+        ) from error
+    return runner

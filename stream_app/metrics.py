@@ -1,0 +1,153 @@
+"""Prometheus metrics of one worker: base units, labels from small fixed sets, never a stream id."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from core.chunk import ChunkResult, Counts
+
+LATENCY_BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+)
+SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
+
+
+def observe_many(histogram: Histogram, values: Sequence[float] | np.ndarray) -> None:
+    """Observe many values at the cost of one: `Histogram.observe` takes a microsecond or more for each.
+
+    prometheus_client has no public call for this; the two private attributes are those that `observe` itself uses.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        return
+    where = np.searchsorted(np.asarray(histogram._upper_bounds), array, side="left")
+    for index, count in zip(*np.unique(where, return_counts=True), strict=True):
+        histogram._buckets[index].inc(float(count))
+    histogram._sum.inc(float(array.sum()))
+
+
+class Metrics:
+    """All metrics of one worker process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+        def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+            return Counter(f"caststream_{name}", text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(f"caststream_{name}", text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+            return Histogram(f"caststream_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+        self.records = counter("records", "Input records, one outcome each", ["topic", "outcome"])
+        self.duplicates = counter("duplicates", "Records that were applied before", ["topic", "reason"])
+        self.dead_letters = counter("dead_letters", "Records that could not be used", ["topic", "reason"])
+        self.resets = counter("resets", "Hidden states set to zero", ["reason"])
+        self.gaps = counter("gaps", "Jumps over missing steps")
+        self.records_lost = counter("records_lost", "Records that retention deleted before they were read")
+        self.moved_streams = counter("moved_streams", "Streams met in a second partition")
+        self.scores = counter("scores", "Casting scores published", ["final"])
+        self.score_probability = histogram("score_probability", "Published defect probabilities", PROBABILITY_BUCKETS)
+        self.latency = histogram(
+            "latency_seconds", "Append time of a record to the ack of its output", LATENCY_BUCKETS, ["topic"]
+        )
+        self.stages = histogram("stage_seconds", "Time per chunk or commit, by stage", LATENCY_BUCKETS, ["stage"])
+        self.batch_streams = histogram("batch_streams", "Streams per model call", SIZE_BUCKETS)
+        self.batch_steps = histogram("batch_steps", "Steps per model call", SIZE_BUCKETS)
+        self.active_streams = gauge("active_streams", "Streams with live state", ["table"])
+        self.lag = gauge("consumer_lag_records", "Log end offset minus committed offset", ["topic", "partition"])
+        self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
+        self.model_info = gauge("model_info", "The models in use", ["model", "fingerprint"])
+        self.last_commit = time.monotonic()
+        self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage: infer, publish, commit (decode is part of infer, where core measures it)."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages.labels(name).observe(time.perf_counter() - started)
+
+    def count(self, topic: str, result: ChunkResult) -> None:
+        """Count everything that a chunk's result tells."""
+        counts = result.counts
+        self._outcomes(topic, result)
+        for reason, count in counts.duplicates.items():
+            self.duplicates.labels(topic, reason).inc(count)
+        for letter in result.dead_letters:
+            self.dead_letters.labels(topic, letter.reason).inc()
+        for reason, count in counts.resets.items():
+            self.resets.labels(reason).inc(count)
+        self.gaps.inc(counts.gaps)
+        self.moved_streams.inc(counts.moved)
+        if counts.batch_streams:
+            self.batch_streams.observe(counts.batch_streams)
+            self.batch_steps.observe(counts.batch_steps)
+        self.count_scores(counts)
+
+    def _outcomes(self, topic: str, result: ChunkResult) -> None:
+        counts = result.counts
+        outcomes = {
+            "processed": counts.processed,
+            "duplicate": sum(counts.duplicates.values()),
+            "late": counts.late,
+            "dead_letter": len(result.dead_letters) - counts.late,
+        }
+        for outcome, count in outcomes.items():
+            if count:
+                self.records.labels(topic, outcome).inc(count)
+
+    def count_scores(self, counts: Counts) -> None:
+        """Count published scores."""
+        for final, count in counts.scores.items():
+            self.scores.labels("true" if final else "false").inc(count)
+        observe_many(self.score_probability, counts.probabilities)
+
+    def acked(self, topic: str, appended_ms: Iterable[int]) -> None:
+        """The broker has the outputs of records that were appended at these times."""
+        now_ms = time.time_ns() / 1e6
+        # Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must not go
+        # below zero.
+        seconds = np.maximum((now_ms - np.asarray(appended_ms, dtype=np.float64)) / 1000, 0.0)
+        observe_many(self.latency.labels(topic), seconds)
+
+    def committed(self) -> None:
+        """A commit has succeeded."""
+        self.last_commit = time.monotonic()
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,196 @@
+"""One source topic's path through a worker: chunk in, outputs and dead letters out, states ready for the next commit.
+
+Everything here is synchronous. A chunk is applied in one step of the event loop, so that a commit's cut, which is
+another such step, never falls inside a chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from core.chunk import Change, ChunkResult, DeadLetter, Evicted, Record
+from stream_app.chunks import Chunk
+from stream_app.metrics import Metrics
+from stream_app.outputs import Outgoing, OutputWriter
+from stream_app.tables import PartitionedStore
+
+log = logging.getLogger(__name__)
+
+NO_GENERATION = -1
+
+
+class StreamEngine(Protocol):
+    """What `core.stepper.SignalStepper` and `core.scorer.CastScorer` have in common."""
+
+    def run(self, records: Iterable[Record]) -> ChunkResult: ...
+    def take_changed(self, partitions: Collection[int]) -> list[Change]: ...
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted: ...
+    def drop(self, partitions: Collection[int]) -> None: ...
+    def mark_all_changed(self, partition: int) -> None: ...
+    def active(self, partition: int | None = None) -> int: ...
+    def warm_up(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What one commit covers, taken in one step: the states, the acks to wait for, the offsets to commit."""
+
+    changes: list[Change]
+    acks: list[asyncio.Future[int]]
+    offsets: dict[int, int]
+    """Partition -> offset of the next record to read."""
+
+
+@dataclass
+class Topics:
+    """The names on the broker of one path, prefix applied."""
+
+    source: str
+    output: str
+    dead_letters: str
+    changelog: str
+
+
+class Jump(NamedTuple):
+    """A partition's record had another offset than the one after its predecessor."""
+
+    partition: int
+    expected: int
+    found: int
+
+
+@dataclass
+class Pipeline:
+    """See the module."""
+
+    topics: Topics
+    table: str
+    engine: StreamEngine
+    states: PartitionedStore
+    writer: OutputWriter
+    metrics: Metrics
+    output_headers: Sequence[tuple[str, bytes]] = ()
+    generation: int = NO_GENERATION
+    next_offset: dict[int, int] = field(default_factory=dict)
+    """Partition -> offset of the next record to apply; the partitions at hand."""
+    jumps: list[Jump] = field(default_factory=list)
+    """Where offsets did not follow on each other, to be looked into after the next commit."""
+    _extra: list[Change] = field(default_factory=list)
+    """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
+
+    # In the life of an assignment.
+
+    def start(self, generation: int, positions: dict[int, int]) -> None:
+        """Take up the partitions of a new assignment at the given offsets."""
+        self.next_offset = dict(positions)
+        self.generation = generation
+        self._extra.extend(self.states.overtaken)
+        self.states.overtaken.clear()
+
+    def suspend(self) -> None:
+        """Apply no chunk until the next `start`; what was applied stays to be committed."""
+        self.generation = NO_GENERATION
+
+    def drop(self) -> None:
+        """Forget all live state: what counts now is the changelog and the committed offsets."""
+        self.suspend()
+        self.engine.drop(list(self.next_offset))
+        self.next_offset = {}
+        self.jumps.clear()
+        self._extra.clear()
+
+    # Records.
+
+    def run(self, chunk: Chunk) -> None:
+        """Apply a chunk: every stream in it advances, outputs are on their way."""
+        if chunk.generation != self.generation:
+            return  # of an assignment that is gone, or the worker is stopping; nothing of it has been committed
+        fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
+        with self.metrics.stage("infer"):
+            result = self.engine.run(chain.from_iterable(fresh))
+        with self.metrics.stage("publish"):
+            self._publish(result.outputs, result.dead_letters)
+        for records in fresh:
+            if records:
+                self.next_offset[records[0].partition] = records[-1].offset + 1
+        self.metrics.count(self.topics.source, result)
+        for key, first, second in result.moved:
+            log.warning(
+                "%s: stream %r came in partition %d and now in %d; each has a state of its own",
+                self.topics.source,
+                key,
+                first,
+                second,
+            )
+
+    def _not_yet_applied(self, partition: int, records: Sequence[Record]) -> Sequence[Record]:
+        """The seek after a recovery can deliver records again: what this worker has applied is cut off here."""
+        expected = self.next_offset.get(partition)
+        if expected is None:
+            return []
+        if records[0].offset != expected:
+            self.jumps.append(Jump(partition, expected, records[0].offset))
+        if records[0].offset >= expected:
+            return records
+        return [record for record in records if record.offset >= expected]
+
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> None:
+        """Free the streams that are idle: final scores go out now, tombstones with the next commit."""
+        evicted = self.engine.evict(partition, now_ms, committed_offset)
+        self._publish(evicted.outputs, [])
+        for change in evicted.tombstones:
+            for key, _ in change.records:
+                # From here on the stream has no state; until the commit the changelog still has one, so a crash
+                # evicts again.
+                self.states.put(partition, key, None, change.source_offset)
+        self._extra.extend(evicted.tombstones)
+        self.metrics.count_scores(evicted.counts)
+
+    def _publish(
+        self, outputs: dict[int, list[tuple[bytes, bytes, int, int]]], dead_letters: Sequence[DeadLetter]
+    ) -> None:
+        for partition, rows in outputs.items():
+            source = (self.topics.source, partition)
+            self.writer.publish(source, self.topics.output, partition, map(self._outgoing, rows))
+        for letter in dead_letters:
+            source = (self.topics.source, letter.partition)
+            self.writer.publish(source, self.topics.dead_letters, letter.partition, [self._dead_letter(letter)])
+
+    def _outgoing(self, row: tuple[bytes, bytes, int, int]) -> Outgoing:
+        key, value, offset, appended_ms = row
+        return Outgoing(key, value, [("source-offset", b"%d" % offset), *self.output_headers], appended_ms)
+
+    def _dead_letter(self, letter: DeadLetter) -> Outgoing:
+        headers = {
+            "error.reason": letter.reason,
+            "error.message": letter.message,
+            "error.topic": self.topics.source,
+            "error.partition": letter.partition,
+            "error.offset": letter.offset,
+            "error.timestamp_ms": letter.timestamp_ms,
+        }
+        # Headers are ASCII on the wire; a message may quote what the record held.
+        encoded = [(name, str(value).encode("ascii", "backslashreplace")) for name, value in headers.items()]
+        # The record's own headers stay: they say how the value is encoded.
+        return Outgoing(letter.key, letter.value, [*letter.headers, *encoded])
+
+    # Commits.
+
+    def write_again(self, partition: int) -> None:
+        """Have the next commit write every stored row of a partition once more: another writer's records may stand
+        after ours.
+        """
+        self._extra.extend(
+            Change(partition, row.source_offset, [(key, row.value)]) for key, row in self.states.rows(partition)
+        )
+
+    def cut(self) -> Cut:
+        """States, acks and offsets as they stand now, in one step."""
+        extra, self._extra = self._extra, []
+        changes = extra + self.engine.take_changed(list(self.next_offset))
+        return Cut(changes, self.writer.pending(), dict(self.next_offset))

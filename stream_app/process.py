@@ -1,0 +1,120 @@
+"""One worker process: `python -m stream_app.process --index N`, started by `stream_app.worker`.
+
+Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when starting it again
+would not help, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from core.errors import CaststreamError, RunError, StartupError
+from stream_app import logs
+from stream_app import topics as broker_topics
+from stream_app.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+EXIT_REFUSED = 3
+BROKER_PATIENCE = 30.0
+STOP_PATIENCE = 20.0
+HEALTH_SECONDS = 5.0
+
+
+async def run(settings: Settings, index: int) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: something must be put right first.
+        RunError: the worker could not go on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await asyncio.to_thread(broker_topics.check_topics, settings, BROKER_PATIENCE)
+    if not stop.is_set():
+        await _serve(settings, index, stop)
+
+
+async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
+    # Imported here: torch and Faust take seconds, and a broker that is not there should be told at once.
+    from stream_app.agents import add_agents
+    from stream_app.app import build_app
+    from stream_app.commits import CommitLoop
+    from stream_app.health import Health, serve
+
+    app = build_app(settings)
+    for pipeline in app.pipelines:
+        pipeline.engine.warm_up()
+    add_agents(app)
+    health = Health(app)
+    port = settings.metrics_port + index if settings.metrics_port else 0
+    site = await serve(app, health, settings.metrics_host, port)
+    commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.after_commit)
+    tasks = [asyncio.create_task(commits.run()), asyncio.create_task(_watch(health))]
+    try:
+        await app.start()
+        await _until_over(app, stop, tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait_for(app.stop(), STOP_PATIENCE)
+        await site.cleanup()
+
+
+async def _watch(health: object) -> None:
+    """Ends with RunError when the worker is stuck."""
+    while True:
+        await asyncio.sleep(HEALTH_SECONDS)
+        problem = health.stuck()  # type: ignore[attr-defined]
+        if problem:
+            raise RunError(problem)
+
+
+async def _until_over(app: object, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Until a signal, or until the application or one of its tasks has failed: then its error is raised."""
+    crashed = asyncio.create_task(app._crashed.wait())  # type: ignore[attr-defined]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, crashed, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopped, crashed):
+        task.cancel()
+    error = app.failure or app.crash_reason  # type: ignore[attr-defined]
+    if error is None:
+        error = next((task.exception() for task in tasks if task.done()), None)
+    if error is not None:
+        raise (
+            error if isinstance(error, CaststreamError) else RunError(f"the worker could not go on: {error!r}")
+        ) from error
+
+
+def main() -> int:
+    """Entry point of a worker process."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--index", type=int, default=0)
+    arguments.add_argument("--debug", action="store_true")
+    options = arguments.parse_args()
+    settings = load_settings()
+    logs.configure(settings.log_format, options.debug, f"worker {options.index}:")
+    try:
+        asyncio.run(run(settings, options.index))
+    except StartupError as error:
+        log.error("%s", error, exc_info=options.debug)
+        return EXIT_REFUSED
+    except Exception as error:
+        log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # Threads of Faust's consumer may still wait for a broker that is gone; everything that counts has been committed.
+    os._exit(status)

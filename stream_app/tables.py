@@ -1,0 +1,78 @@
+"""Tables: the states of the partitions that this worker owns, as they stand in the changelog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import faust
+from faust.types import TP
+
+from core.chunk import Change
+
+
+class Row(NamedTuple):
+    """A changelog value with the source offset that it includes."""
+
+    value: bytes
+    source_offset: int
+
+
+class PartitionedStore:
+    """Changelog keys and values as raw bytes, one dictionary per partition (the `core.chunk.StateStore` of a worker).
+
+    A state belongs to its source partition: the same key in two partitions is two states, while Faust's memory store
+    is one dictionary over all partitions.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[bytes, Row]] = {}
+        self.overtaken: list[Change] = []
+        """Rows after which an older record stands in the changelog: to be written again (`stream_app.recovery`)."""
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """A changelog value, None where the key has none."""
+        row = self._rows.get(partition, {}).get(key)
+        return row.value if row else None
+
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """All keys and values of a partition."""
+        return ((key, row.value) for key, row in self._rows.get(partition, {}).items())
+
+    def rows(self, partition: int) -> Iterable[tuple[bytes, Row]]:
+        """All keys of a partition with values and source offsets."""
+        return self._rows.get(partition, {}).items()
+
+    def put(self, partition: int, key: bytes, value: bytes | None, source_offset: int) -> None:
+        """Take over what the changelog holds; None is a tombstone."""
+        if value is None:
+            self._rows.get(partition, {}).pop(key, None)
+        else:
+            self._rows.setdefault(partition, {})[key] = Row(value, source_offset)
+
+    def clear(self) -> None:
+        """Drop everything: a new assignment is read anew."""
+        self._rows.clear()
+        self.overtaken.clear()
+
+    def size(self, partition: int) -> int:
+        """Keys held for a partition."""
+        return len(self._rows.get(partition, {}))
+
+
+class StateTable(faust.Table[bytes, bytes]):
+    """A Faust table whose changelog belongs to the consumer group and whose rows live in ``states``.
+
+    Faust assigns its changelog partitions together with the source's; `stream_app.recovery` fills it, and
+    `stream_app.commits` writes it after the broker has acknowledged the same records. Faust's item access, which
+    needs a current event and sends one message per write, is not used.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.states = PartitionedStore()
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Nothing to open or close: recovery drops and fills partitions."""

@@ -1,0 +1,133 @@
+"""The supervisor: N worker processes, each started again with back-off when it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+from core.errors import RunError
+from stream_app import logs
+from stream_app.process import EXIT_REFUSED
+from stream_app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+# A worker that ran for this long was well: the next failure starts at the shortest pause again.
+WELL_AFTER = 60.0
+STOP_PATIENCE = 30.0
+POLL = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    """One worker process and when it may be started again."""
+
+    index: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = FIRST_PAUSE
+    due: float = 0.0
+
+
+def _die_with_parent() -> None:
+    """In the child: SIGTERM when the supervisor is gone, however it went."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Supervisor:
+    """Runs ``workers`` processes until told to stop.
+
+    Args:
+        settings: handed to every process by its environment.
+        workers: how many; process i serves metrics on ``metrics_port`` + i.
+        debug: the processes' own debug logs.
+    """
+
+    def __init__(self, settings: Settings, workers: int, debug: bool = False) -> None:
+        self.settings = settings
+        self.debug = debug
+        self.children = [Child(index) for index in range(workers)]
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Until `stopping` is set.
+
+        Raises:
+            RunError: a worker refused to start, and starting it again would not help. The others are stopped first.
+        """
+        try:
+            while not self.stopping.wait(POLL):
+                for child in self.children:
+                    self._look_after(child)
+        finally:
+            self._stop_all()
+
+    def _look_after(self, child: Child) -> None:
+        if child.process is None:
+            if time.monotonic() >= child.due:
+                self._start(child)
+            return
+        status = child.process.poll()
+        if status is None:
+            return
+        child.process = None
+        if status == EXIT_REFUSED:
+            raise RunError(f"worker {child.index} refused to start; the line above says why")
+        self._schedule(child, status)
+
+    def _start(self, child: Child) -> None:
+        command = [sys.executable, "-m", "stream_app.process", "--index", str(child.index)]
+        if self.debug:
+            command.append("--debug")
+        environment = {**os.environ, **self.settings.environment()}
+        child.process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent, start_new_session=True)
+        child.started = time.monotonic()
+        log.info("worker %d started, pid %d", child.index, child.process.pid)
+
+    def _schedule(self, child: Child, status: int) -> None:
+        if time.monotonic() - child.started > WELL_AFTER:
+            child.pause = FIRST_PAUSE
+        child.due = time.monotonic() + child.pause
+        log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, child.pause)
+        child.pause = min(2 * child.pause, LONGEST_PAUSE)
+
+    def _stop_all(self) -> None:
+        running = [child.process for child in self.children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_PATIENCE
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("pid %d does not stop and is killed; what it had not committed is done again", process.pid)
+                process.kill()
+                process.wait()
+
+
+def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> None:
+    """`caststream worker`: run until SIGTERM or SIGINT.
+
+    Raises:
+        RunError: see `Supervisor.run`.
+    """
+    logs.configure(settings.log_format, debug, "supervisor:")
+    supervisor = Supervisor(settings, workers, debug)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        supervisor.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    supervisor.run()
