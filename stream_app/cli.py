@@ -1,0 +1,396 @@
+"""The command line ``caststream``: parameters in, one call, a line of result. Commands import what they need.
+
+Exit status: 0 done, 1 a run that failed, 2 something to put right first, 130 after Ctrl-C or SIGTERM.
+"""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from core.errors import CaststreamError, StartupError
+from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
+
+if TYPE_CHECKING:
+    from replay.send import SendSummary
+    from stream_app.settings import Settings
+
+EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+NAMES = ("app_id", "topic_prefix")
+MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions_enable=False)
+topics_app, generate_app, send_app, tail_app = (
+    typer.Typer(no_args_is_help=True, context_settings=HELP) for _ in range(4)
+)
+app.add_typer(topics_app, name="topics", help="Create, describe or reset the topics.")
+app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
+app.add_typer(send_app, name="send", help="Make records of the lines on standard input, as they come.")
+app.add_typer(tail_app, name="tail", help="Read an output topic.")
+
+HdfFile = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Streams = Annotated[int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")]
+
+
+def say(line: str) -> None:
+    """What a person wants to know; results for programs go to stdout."""
+    typer.echo(line, err=True)
+
+
+def show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"caststream {version('caststream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def caststream(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Recurrent models on live sensor feeds: one LSTM step per Kafka record, equal to the offline run through crashes.
+
+    `caststream demo` shows all of it on this machine.
+    """
+
+
+@command(
+    app,
+    "demo",
+    settings=(*MODELS, "data_dir", "processing_guarantee", "commit_interval"),
+    example="caststream demo --seconds 20 --json",
+)
+def demo(
+    settings: "Settings",
+    seconds: Annotated[float, typer.Option(min=1, help="How long the signals play.")] = 40.0,
+    signal_streams: Annotated[int, typer.Option(min=1, help="Signal streams.")] = 20,
+    casting_streams: Annotated[int, typer.Option(min=1, help="Casting strands.")] = 8,
+    speed: Annotated[float, typer.Option(min=0.01, help="A factor on the pace of everything.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object on stdout.")] = False,
+) -> None:
+    """Everything on this machine: Kafka, topics, a worker, HDF5 replay, a live view, and the proof that it is right."""
+    import json
+
+    from stream_app.demo import DemoPlan, run_demo, show
+
+    summary = run_demo(DemoPlan(seconds, signal_streams, casting_streams, speed), settings)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+    else:
+        from rich.console import Console
+
+        show(summary, Console().print)
+    for problem in summary.problems:
+        say(f"caststream: {problem}")
+    if summary.problems:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@command(app, "broker", settings=("data_dir",), example="caststream broker --port 9092")
+def broker(
+    settings: "Settings",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="By default that of the setting broker; 0 any free one.")
+    ] = None,
+    kafka_property: Annotated[
+        list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="One of Kafka's own; repeatable.")
+    ] = None,
+) -> None:
+    """A real Apache Kafka on this machine, without Docker: one node, on 127.0.0.1, until Ctrl-C or SIGTERM."""
+    from stream_app.broker import LocalBroker, run_broker
+    from stream_app.jars import KAFKA_VERSION
+
+    def ready(running: LocalBroker) -> None:
+        typer.echo(f"Apache Kafka {KAFKA_VERSION} is ready on {running.address}, data in {running.directory}")
+
+    pairs = [text.partition("=") for text in kafka_property or []]
+    wrong = [name for name, equals, _ in pairs if not (name and equals)]
+    if wrong:
+        raise StartupError(f"--property {wrong[0]!r} is not NAME=VALUE")
+    if port is None:
+        port = int(settings.broker.split(",")[0].rpartition(":")[2])
+    run_broker(settings.data_dir, port, {name: value for name, _, value in pairs}, ready, say)
+
+
+TOPIC_SETTINGS = (*KAFKA, *NAMES, "partitions", "replication_factor")
+
+
+@command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
+def topics_create(settings: "Settings") -> None:
+    """Create all topics, changelogs too; those that are there are left as they are."""
+    from stream_app.topics import create_topics
+
+    created = create_topics(settings)
+    for name in created:
+        typer.echo(f"created {name}")
+    if not created:
+        typer.echo("all topics are there")
+
+
+@command(topics_app, "describe", settings=TOPIC_SETTINGS, example="caststream topics describe --json")
+def topics_describe(settings: "Settings", as_json: AsJson = False) -> None:
+    """Show each topic as it is: partitions, copies, records, settings. Exit status 1 when one is missing."""
+    import json
+    from dataclasses import asdict
+
+    from stream_app.topics import describe_topics
+
+    topics = describe_topics(settings)
+    width = max(len(topic.name) for topic in topics)
+    for topic in topics:
+        if as_json:
+            typer.echo(json.dumps(asdict(topic)))
+        elif topic.partitions:
+            config = ", ".join(f"{name}={value}" for name, value in topic.config.items())
+            size = f"{topic.partitions:3} partitions x{topic.replication_factor} {topic.records:12,} records"
+            typer.echo(f"{topic.name:{width}} {size}  {config}")
+        else:
+            typer.echo(f"{topic.name:{width}} missing")
+    if not all(topic.partitions for topic in topics):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@command(topics_app, "reset-state", settings=TOPIC_SETTINGS, example="caststream topics reset-state --yes")
+def topics_reset_state(
+    settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Delete and recreate the changelogs: every stream starts anew. Refused while workers run."""
+    from stream_app.topics import reset_state
+
+    if not yes:
+        typer.confirm(f"Delete all states and windows of {settings.app_id} on {settings.broker}?", abort=True, err=True)
+    for name in reset_state(settings):
+        typer.echo(f"emptied {name}")
+
+
+@command(app, "worker", settings=ALL, example="caststream worker --workers 2")
+def worker(
+    settings: "Settings",
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, each restarted when it ends.")] = 1,
+) -> None:
+    """Run the models on the source topics until Ctrl-C or SIGTERM."""
+    from stream_app.worker import run_workers
+
+    run_workers(settings, workers, Debug.wanted)
+
+
+@command(generate_app, "signals", example="caststream generate signals train.h5 --samples 1000 --seed 1")
+def generate_signals_file(
+    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+    samples: Annotated[int, typer.Option(help="Mixtures.")] = 100,
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(help="Steps of each, 1 ms each.")] = 10_000,
+) -> None:
+    """Noisy mixtures of four sinusoids, and the selected one."""
+    from core.data.signals import generate_signals
+    from stream_app.progress import bar
+
+    with bar("writing", samples) as told:
+        generate_signals(file, samples, seed, steps, told)
+    say(f"wrote {samples:,} signals to {file}")
+
+
+@command(generate_app, "castings", example="caststream generate castings casts.h5 --casts 1000 --seed 1")
+def generate_castings_file(
+    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+    casts: Annotated[int, typer.Option(help="Casts.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Casts of a continuous caster: five sensors at 1 Hz, some of them defective."""
+    from core.data.castings import generate_castings
+    from stream_app.progress import bar
+
+    with bar("writing", casts) as told:
+        generate_castings(file, casts, seed, told)
+    say(f"wrote {casts:,} casts to {file}")
+
+
+@command(
+    app,
+    "replay",
+    settings=(*KAFKA, "topic_prefix", "data_dir"),
+    example="caststream replay casts.h5 --speed 10 --streams 8",
+)
+def replay(
+    settings: "Settings",
+    file: HdfFile,
+    speed: Annotated[str, typer.Option(help="A factor on the recorded pace, or max.")] = "1",
+    streams: Streams = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end of the file.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where this file's last replay ended.")] = False,
+    run: Annotated[
+        str | None, typer.Option(help="First part of the sequences' names; by default the start time.")
+    ] = None,
+) -> None:
+    """Send a file's samples into the topic of their kind, in their order and at their pace."""
+    import replay.display
+    import replay.pacing
+    import replay.run
+
+    with replay.display.display(sys.stderr) as told:
+        done = replay.run.replay(
+            file,
+            client_config=settings.client_config(),
+            topic_signal=settings.topic("signal-samples"),
+            topic_casting=settings.topic("casting-samples"),
+            data_dir=settings.data_dir,
+            streams=streams,
+            speed=replay.pacing.parse_speed(speed),
+            loop=loop,
+            resume=resume,
+            run=run,
+            on_progress=told,
+        )
+    say(
+        f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records of {done.streams} streams, "
+        f"{done.sequences} sequences of run {done.run}, in {done.seconds:.1f} s"
+    )
+    if done.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@command(
+    app,
+    "predict",
+    settings=(*MODELS, "window_length", "window_min", "hop"),
+    example="caststream predict casts.h5 --output scores.jsonl",
+)
+def predict(
+    settings: "Settings",
+    file: HdfFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 if it ends in .h5, else JSON lines; - is stdout.")
+    ] = Path("-"),
+    run: Annotated[str, typer.Option(help="As replay --run: first part of the sequences' names.")] = "offline",
+    streams: Streams = None,
+) -> None:
+    """The offline reference: the same models over the whole file, no Kafka."""
+    import core.predict
+    from core.chunk import WindowRules
+    from stream_app.progress import phases
+
+    with phases() as phase:
+        done = core.predict.predict(
+            file,
+            sys.stdout.buffer if str(output) == "-" else output,
+            signal_checkpoint=settings.signal_checkpoint,
+            defect_checkpoint=settings.defect_checkpoint,
+            device=settings.device,
+            rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+            run=run,
+            streams=streams,
+            on_check=phase("checking the file"),
+            on_progress=phase("predicting"),
+        )
+    sys.stdout.flush()
+    say(f"{done.outputs:,} {'predictions' if done.kind == 'signal' else 'scores'} of model {done.model}")
+
+
+SEND_SETTINGS = (*KAFKA, "topic_prefix")
+Stream = Annotated[
+    str | None, typer.Option(help="The stream of lines that have no field 'stream'.", show_default=False)
+]
+Rate = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
+
+
+@command(send_app, "signal", settings=SEND_SETTINGS, example="caststream send signal --stream press-7 < samples.jsonl")
+def send_signal(settings: "Settings", stream: Stream = None, rate: Rate = None) -> None:
+    """Send signal samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
+    _send("signal", settings, stream, rate)
+
+
+@command(
+    send_app,
+    "casting",
+    settings=SEND_SETTINGS,
+    example="mosquitto_sub -t caster/1 | caststream send casting --stream strand-1",
+)
+def send_casting(settings: "Settings", stream: Stream = None, rate: Rate = None) -> None:
+    """Send casting samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
+    _send("casting", settings, stream, rate)
+
+
+def _send(kind: str, settings: "Settings", stream: str | None, rate: float | None) -> None:
+    from replay.send import send
+
+    def bad(number: int, why: str) -> None:
+        say(f"line {number}: {why}")
+
+    done: SendSummary = send(
+        kind,
+        client_config=settings.client_config(),
+        topic=settings.topic(f"{kind}-samples"),
+        stream=stream,
+        rate=rate,
+        on_bad=bad,
+    )
+    say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
+    if done.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if done.bad:
+        raise typer.Exit(EXIT_FAILED)
+
+
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
+Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
+
+
+def _add_tail(kind: str, what: str) -> None:
+    def follow(
+        settings: "Settings", as_json: AsJson = False, from_beginning: FromBeginning = False, count: Count = None
+    ) -> None:
+        from stream_app.tail import TOPICS, tail
+
+        tail(
+            kind,
+            client_config=settings.client_config(),
+            topic=settings.topic(TOPICS[kind]),
+            out=sys.stdout,
+            as_json=as_json,
+            from_beginning=from_beginning,
+            count=count,
+        )
+
+    follow.__doc__ = f"Show {what} as they come, until Ctrl-C."
+    command(tail_app, kind, settings=SEND_SETTINGS, example=f"caststream tail {kind} --json --count 10")(follow)
+
+
+_add_tail("predictions", "the predictions of the signal model")
+_add_tail("scores", "the defect probabilities of the casts")
+_add_tail("dead-letters", "the records that could not be used, and why")
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    # Whoever stops us with SIGTERM wants what Ctrl-C does: what was started is ended, what was sent is told.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except Exception as error:
+        if Debug.wanted:
+            raise
+        if not isinstance(error, CaststreamError):
+            say(f"caststream: unexpected {_one_line(error)}; --debug shows the traceback")
+            sys.exit(EXIT_FAILED)
+        say(f"caststream: {' '.join(str(error).split())}")
+        sys.exit(EXIT_REFUSED if isinstance(error, StartupError) else EXIT_FAILED)
+    sys.exit(0)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+if __name__ == "__main__":
+    main()

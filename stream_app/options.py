@@ -1,0 +1,121 @@
+"""Settings as command-line options: `command` gives a function the options of the settings that it works with.
+
+What the options are called and mean stands here as text, so that ``--help`` loads neither pydantic nor the rest.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+# Every setting, in the order of the help; a test holds it equal to the fields of `Settings`.
+MEANINGS = {
+    "broker": "Kafka's address: host:port, several separated by commas.",
+    "app_id": "Name of the application: the consumer group, and the first part of the changelogs' names.",
+    "topic_prefix": "Put before the name of each topic, as it is.",
+    "partitions": "Partitions of each topic.",
+    "replication_factor": "Copies of each partition.",
+    "processing_guarantee": "at_least_once or exactly_once (Kafka transactions).",
+    "commit_interval": "Seconds between commits of outputs, states and offsets.",
+    "max_commit_interval": "Seconds to which that may stretch when very many streams change.",
+    "session_timeout": "Seconds after which a silent worker's partitions go to another.",
+    "output_format": "Encoding of predictions and scores: json or msgpack.",
+    "signal_checkpoint": "Weights of the signal model; by default those that ship with the package.",
+    "defect_checkpoint": "Weights of the defect model; by default those that ship with the package.",
+    "device": "Where the models run: cpu, cuda or cuda:N.",
+    "window_length": "Samples of a cast that a score looks at, at most.",
+    "window_min": "Samples of a cast before its first score.",
+    "hop": "Samples between two scores of a cast.",
+    "gap_policy": "Where steps are missing: step (go on), hold (repeat the last sample) or reset.",
+    "max_gap": "Missing steps that 'hold' fills, at most.",
+    "max_step_jump": "Missing steps above which a record is refused.",
+    "idle_timeout": "Seconds of silence after which a stream starts anew.",
+    "metrics_host": "Address on which a worker serves its metrics and health.",
+    "metrics_port": "Port for them; the next worker takes the next one, 0 any free one.",
+    "data_dir": "Directory for Kafka's jars, the local broker's data and the progress of replays.",
+    "log_format": "text or json.",
+    "security_protocol": "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    "ssl_cafile": "Certificates of the authorities that the broker's certificate is checked against (PEM).",
+    "ssl_certfile": "Our own certificate (PEM).",
+    "ssl_keyfile": "Its private key (PEM).",
+    "sasl_mechanism": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+    "sasl_username": "User name.",
+    "sasl_password": "Password.",
+}
+# Anybody on the machine can read a command line.
+NOT_ON_THE_COMMAND_LINE = {"sasl_password"}
+SECURITY = (*(name for name in MEANINGS if name.startswith(("security_", "ssl_", "sasl_"))),)
+KAFKA = ("broker", *SECURITY)
+ALL = tuple(MEANINGS)
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+class Debug:
+    """Whether a traceback was asked for; the options of every command set it."""
+
+    wanted = False
+
+
+def want_debug(value: bool) -> bool:
+    Debug.wanted = Debug.wanted or value
+    return value
+
+
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", callback=want_debug, is_eager=True)
+]
+
+
+def command(app: typer.Typer, name: str, *, example: str, settings: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add a function to ``app`` as a command.
+
+    Args:
+        example: a command line, shown at the end of the help.
+        settings: names of settings that become options. The function is then called with ``settings``, the loaded
+            `Settings`, beside its own parameters.
+    """
+
+    def add(function: F) -> F:
+        app.command(name, epilog=f"Example: {example}")(_with_options(function, settings))
+        return function
+
+    return add
+
+
+def _with_options(function: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+    names = tuple(name for name in names if name not in NOT_ON_THE_COMMAND_LINE)
+
+    def run(**given: Any) -> None:
+        given.pop("debug")
+        overrides = {name: given.pop(name) for name in names}
+        if names:
+            from stream_app.settings import load_settings
+
+            given["settings"] = load_settings(**overrides)
+        function(**given)
+
+    own = [one for one in inspect.signature(function).parameters.values() if one.name != "settings"]
+    parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in own]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
+        for name in names
+    ]
+    parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    run.__doc__ = function.__doc__
+    return run
+
+
+def _option(name: str) -> Any:
+    panel = "Kafka security" if name in SECURITY else "Settings (also CASTSTREAM_* in the environment, caststream.toml)"
+    flag = f"--{name.replace('_', '-')}"
+    # Text, whatever the setting is: the settings check it, and their error says what is accepted.
+    return Annotated[
+        str | None,
+        typer.Option(flag, help=MEANINGS[name], rich_help_panel=panel, metavar="VALUE", show_default=False),
+    ]

@@ -1,0 +1,33 @@
+"""A progress bar on stderr where that is a terminal, nothing where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+
+Told = Callable[[int], None]
+ToldOf = Callable[[int, int], None]
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Told]:
+    """Give a function that is told how much of ``total`` is done."""
+    with phases() as phase:
+        told = phase(title)
+        yield lambda done: told(done, total)
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str], ToldOf]]:
+    """Give a function that makes one bar per title; each is told (done, total) and appears when it first is."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        def phase(title: str) -> ToldOf:
+            task = progress.add_task(title, total=None, visible=False)
+            return lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+        yield phase
