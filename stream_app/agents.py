@@ -15,12 +15,12 @@ def add_agents(app: CaststreamApp) -> None:
     async def step_signals(chunks: Any) -> None:
         """signal-samples -> signal-predictions. One LSTM step per sample; hidden state in ``signal-states``."""
         async for chunk in chunks.noack().events():
+            await app.turn()
             app.apply(signals, chunk.value)
-            await app.writer.room()
 
     @app.agent(chunk_topic(app, CASTINGS.source), name="score_castings")
     async def score_castings(chunks: Any) -> None:
         """casting-samples -> casting-scores. Windows scored when due; their samples in ``casting-windows``."""
         async for chunk in chunks.noack().events():
+            await app.turn()
             app.apply(castings, chunk.value)
-            await app.writer.room()

@@ -11,7 +11,6 @@ import time
 from typing import Any, NamedTuple, cast
 
 import faust
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
@@ -28,6 +27,7 @@ from stream_app import topics as broker_topics
 from stream_app.assignment import Found, check_end, report_lost, start_of
 from stream_app.chunks import Chunk, ChunkSchema
 from stream_app.commits import Committer
+from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
@@ -64,9 +64,10 @@ class CaststreamApp(faust.App):
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.writer = OutputWriter(self._producer_of, self.metrics.acked, self.fail)
+        self.guarantee = self._guarantee(settings)
+        self.writer = OutputWriter(self.guarantee.producer_of, self.metrics.acked, self.fail)
         self.pipelines: list[Pipeline] = []
-        self.committer = Committer(self.pipelines, self.writer, self.chunk_consumer, self.metrics)
+        self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics)
         self.failure: BaseException | None = None
         self.ready = False
         self._next_eviction = 0.0
@@ -80,8 +81,13 @@ class CaststreamApp(faust.App):
         """The consumer that our driver makes."""
         return cast(Consumer, self.consumer)
 
-    def _producer_of(self, source: tuple[str, int]) -> AIOKafkaProducer:
-        return cast(Producer, self.producer)._ensure_producer()
+    def _guarantee(self, settings: Settings) -> Guarantee:
+        def producer() -> Producer:
+            return cast(Producer, self.producer)
+
+        if settings.processing_guarantee == "exactly_once":
+            return ExactlyOnce(producer, settings.app_id)
+        return AtLeastOnce(producer, self.chunk_consumer)
 
     def fail(self, error: BaseException) -> None:
         """End the worker: what it could not publish or write must be done again by the next one."""
@@ -89,6 +95,11 @@ class CaststreamApp(faust.App):
             self.failure = error
             task = asyncio.get_running_loop().create_task(self.crash(error))
             self._failures.add(task)
+
+    async def turn(self) -> None:
+        """Wait until the next chunk may be applied: the broker keeps up, and no exclusive commit runs."""
+        await self.writer.room()
+        await self.committer.turn()
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
@@ -130,11 +141,15 @@ class CaststreamApp(faust.App):
         for pipeline in self.pipelines:
             pipeline.drop()
         self.writer.forget_lanes()
+        await self.guarantee.close()
+
+    async def before_restore(self) -> None:
+        """Nobody else may write for our partitions from here on, as far as the guarantee can see to it."""
+        await self.guarantee.open(self._assigned_sources())
 
     async def on_restored(self, generation: int) -> None:
         """The tables hold what the changelogs hold: check it against the topics, and start."""
-        assigned = [TopicPartition(*tp) for tp in self.consumer.assignment()]
-        found = await self._ask_broker([at for at in assigned if at.topic in self._sources()])
+        found = await self._ask_broker(self._assigned_sources())
         committed: dict[TopicPartition, int] = {}
         for pipeline in self.pipelines:
             for at in found.beginnings:
@@ -146,7 +161,8 @@ class CaststreamApp(faust.App):
         self.committer.topic_ids = dict(found.topic_ids)
         self.committer.start({})
         # Before any state is written: states without a committed offset would be of no use to a successor.
-        await self.committer.commit_offsets(committed)
+        if committed:
+            await self.committer.commit_offsets(committed)
         for pipeline in self.pipelines:
             topic = pipeline.topics.source
             pipeline.start(generation, {at.partition: offset for at, offset in committed.items() if at.topic == topic})
@@ -164,8 +180,9 @@ class CaststreamApp(faust.App):
             ids,
         )
 
-    def _sources(self) -> set[str]:
-        return {pipeline.topics.source for pipeline in self.pipelines}
+    def _assigned_sources(self) -> list[TopicPartition]:
+        sources = {pipeline.topics.source for pipeline in self.pipelines}
+        return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in sources]
 
     # After every commit.
 

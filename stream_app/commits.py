@@ -12,23 +12,24 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
+    ProducerFenced,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.chunk import Change
+from stream_app.guarantees import Guarantee
 from stream_app.metrics import Metrics
 from stream_app.outputs import Outgoing, OutputWriter
 from stream_app.pipeline import Cut, Pipeline
-from stream_app.transport import Consumer
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ MEMBERSHIP_LOST = (
     UnknownMemberIdError,
     RebalanceInProgressError,
     IllegalStateError,
+    ProducerFenced,
 )
 # Above this many changed streams a commit is worth waiting longer for: settings.max_commit_interval.
 MANY_CHANGES = 20_000
@@ -50,16 +52,16 @@ class Committer:
     Args:
         pipelines: one per source topic.
         writer: publishes the state records.
-        consumer: the consumer whose group's offsets are committed; called, as Faust makes it late.
+        guarantee: who produces, and how offsets become final.
         metrics: where commits are counted.
     """
 
     def __init__(
-        self, pipelines: Sequence[Pipeline], writer: OutputWriter, consumer: Callable[[], Consumer], metrics: Metrics
+        self, pipelines: Sequence[Pipeline], writer: OutputWriter, guarantee: Guarantee, metrics: Metrics
     ) -> None:
         self.pipelines = pipelines
         self.writer = writer
-        self.consumer = consumer
+        self.guarantee = guarantee
         self.metrics = metrics
         self.committed: dict[TopicPartition, int] = {}
         """What the group has committed, of the partitions at hand."""
@@ -69,6 +71,8 @@ class Committer:
         self._next_base: dict[tuple[str, int], int] = {}
         self._lost = False
         self._lock = asyncio.Lock()
+        self._may_process = asyncio.Event()
+        self._may_process.set()
 
     def start(self, committed: dict[TopicPartition, int]) -> None:
         """A new assignment begins at these offsets, which are committed."""
@@ -81,12 +85,19 @@ class Committer:
         self._lost = True
         self.committed = {}
 
+    async def turn(self) -> None:
+        """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""
+        while not self._may_process.is_set():
+            await self._may_process.wait()
+
     async def commit(self) -> bool:
         """Run one commit; False when membership is lost, and then nothing more is written until the next `start`."""
         async with self._lock:
             if self._lost:
                 return False
             with self.metrics.stage("commit"):
+                if self.guarantee.exclusive:
+                    self._may_process.clear()
                 try:
                     await self._commit()
                 except MEMBERSHIP_LOST as error:
@@ -97,51 +108,45 @@ class Committer:
                     for pipeline in self.pipelines:
                         pipeline.suspend()
                     return False
+                finally:
+                    self._may_process.set()
             return True
 
     async def _commit(self) -> None:
         cuts = [pipeline.cut() for pipeline in self.pipelines]  # no await in between: one cut through both
-        offsets = self._advanced(cuts)
+        offsets = self._to_commit(cuts)
         self.last_changes = sum(len(cut.changes) for cut in cuts)
-        if not offsets and not self.last_changes:
+        if not offsets:
             return
         await asyncio.gather(*{ack for cut in cuts for ack in cut.acks})  # (1)
         if self.last_changes:
-            await self._confirm_membership()
+            await self.guarantee.confirm(self._with_metadata(self.committed))
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
                 await self._write_states(pipeline, cut.changes)  # (2)
-        if offsets:
-            await self.commit_offsets(offsets)  # (3)
-            self.metrics.committed()
+        await self.commit_offsets(offsets)  # (3)
+        self.metrics.committed()
 
-    def _advanced(self, cuts: Sequence[Cut]) -> dict[TopicPartition, int]:
-        reached = {
-            TopicPartition(pipeline.topics.source, partition): offset
-            for pipeline, cut in zip(self.pipelines, cuts, strict=True)
-            for partition, offset in cut.offsets.items()
-        }
-        return {partition: offset for partition, offset in reached.items() if offset != self.committed.get(partition)}
+    def _to_commit(self, cuts: Sequence[Cut]) -> dict[TopicPartition, int]:
+        """Offsets of the partitions that have moved on, or whose states have changed without (evictions)."""
+        offsets = {}
+        for pipeline, cut in zip(self.pipelines, cuts, strict=True):
+            changed = {change.partition for change in cut.changes}
+            for partition, offset in cut.offsets.items():
+                at = TopicPartition(pipeline.topics.source, partition)
+                if partition in changed or offset != self.committed.get(at):
+                    offsets[at] = offset
+        return offsets
 
-    async def commit_offsets(self, offsets: dict[TopicPartition, int]) -> None:
-        """Commit offsets, with the source topic's id as metadata."""
-        await self.consumer().commit_offsets(
-            {
-                partition: OffsetAndMetadata(offset, self._metadata(partition.topic))
-                for partition, offset in offsets.items()
-            }
-        )
+    async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Make offsets final, with the source topic's id as metadata."""
+        await self.guarantee.commit(self._with_metadata(offsets))
         self.committed.update(offsets)
 
-    def _metadata(self, topic: str) -> str:
-        return json.dumps({"topic_id": self.topic_ids.get(topic, "")})
-
-    async def _confirm_membership(self) -> None:
-        """Commit the committed offsets again: refused when this worker is not a member any more.
-
-        A worker that was stopped for longer than its session must not write its old states over those of the new owner.
-        """
-        if self.committed:
-            await self.commit_offsets(dict(self.committed))
+    def _with_metadata(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {
+            at: OffsetAndMetadata(offset, json.dumps({"topic_id": self.topic_ids.get(at.topic, "")}))
+            for at, offset in offsets.items()
+        }
 
     async def _write_states(self, pipeline: Pipeline, changes: Sequence[Change]) -> None:
         by_partition: dict[int, list[Change]] = defaultdict(list)
@@ -166,7 +171,7 @@ class Committer:
     def _check_sequence(self, pipeline: Pipeline, partition: int, base: int) -> None:
         """Our batches follow on each other in a changelog partition, unless somebody else has written there."""
         expected = self._next_base.get((pipeline.topics.changelog, partition))
-        if expected is not None and base != expected:
+        if expected is not None and base != expected and not self.guarantee.changelog_gaps:
             log.warning(
                 "%s[%d]: records %d to %d are another writer's; all states of the partition are written again",
                 pipeline.topics.changelog,

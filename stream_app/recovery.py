@@ -86,6 +86,7 @@ class ChangelogRecovery(Recovery):
             self.signal_recovery_start.clear()
             generation = self._generation_id
             try:
+                await self._wait(self.app.before_restore())  # type: ignore[attr-defined]
                 await self._wait(self._restore())
                 await self._wait(self.app.on_restored(generation))  # type: ignore[attr-defined]
                 await self._wait(self.on_recovery_completed(generation))

@@ -1,0 +1,139 @@
+"""The two processing guarantees: who produces, and how a commit's three steps become final.
+
+at_least_once: one idempotent producer; outputs are acknowledged, then states, then the group's offsets. What a crash
+leaves in between is done again, and its outputs repeat.
+
+exactly_once: a transactional producer per source partition. Outputs, states and offsets of a commit become visible
+together or not at all. A new owner's producer has the same transactional id and fences the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from stream_app.transport import Consumer, Producer
+
+log = logging.getLogger(__name__)
+
+Offsets = Mapping[TopicPartition, OffsetAndMetadata]
+Source = tuple[str, int]
+
+
+class Guarantee(Protocol):
+    """What commits need to know of a processing guarantee."""
+
+    exclusive: bool
+    """No chunk may be applied while a commit runs: everything published before its end belongs to it."""
+    changelog_gaps: bool
+    """Offsets of a changelog have holes of their own (transaction markers), so holes say nothing about other
+    writers.
+    """
+
+    async def open(self, sources: Sequence[TopicPartition]) -> None:
+        """A new assignment, before its tables are read: whoever owned the partitions can write no more."""
+
+    async def close(self) -> None:
+        """The assignment is over."""
+
+    def producer_of(self, source: Source) -> AIOKafkaProducer:
+        """The producer for everything that comes from a source partition."""
+
+    async def confirm(self, committed: Offsets) -> None:
+        """Before states are written: raise when this worker has lost its partitions."""
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Step 3: make the offsets final, and with them everything else."""
+
+
+class AtLeastOnce:
+    """Faust's own producer for everything; the group's offsets by the consumer."""
+
+    exclusive = False
+    changelog_gaps = False
+
+    def __init__(self, producer: Callable[[], Producer], consumer: Callable[[], Consumer]) -> None:
+        self._producer = producer
+        self._consumer = consumer
+
+    async def open(self, sources: Sequence[TopicPartition]) -> None:
+        """Nothing: membership is confirmed before each state write instead."""
+
+    async def close(self) -> None:
+        """Nothing."""
+
+    def producer_of(self, source: Source) -> AIOKafkaProducer:
+        return self._producer()._ensure_producer()
+
+    async def confirm(self, committed: Offsets) -> None:
+        """Commit the committed offsets again: refused when this worker is not a member any more.
+
+        A worker that was stopped for longer than its session must not write its old states over those of the new owner.
+        """
+        if committed:
+            await self._consumer().commit_offsets(committed)
+
+    async def commit(self, offsets: Offsets) -> None:
+        await self._consumer().commit_offsets(offsets)
+
+
+class ExactlyOnce:
+    """One transaction per source partition and commit."""
+
+    exclusive = True
+    changelog_gaps = True
+
+    def __init__(self, producer: Callable[[], Producer], app_id: str) -> None:
+        self._producer = producer
+        self._app_id = app_id
+        self._producers: dict[Source, AIOKafkaProducer] = {}
+
+    async def open(self, sources: Sequence[TopicPartition]) -> None:
+        await self.close()
+        opened = await asyncio.gather(*(self._open(source) for source in sources))
+        self._producers = {(at.topic, at.partition): producer for at, producer in zip(sources, opened, strict=True)}
+
+    async def _open(self, source: TopicPartition) -> AIOKafkaProducer:
+        producer = self._producer()._new_producer(f"{self._app_id}-{source.topic}-{source.partition}")
+        await producer.start()
+        await producer.begin_transaction()  # waits for the producer id: the old owner is fenced from here on
+        return producer
+
+    async def close(self) -> None:
+        """Leave open transactions to the next owner, who aborts them by taking over the transactional id."""
+        producers, self._producers = self._producers, {}
+        for stopped in await asyncio.gather(*(p.stop() for p in producers.values()), return_exceptions=True):
+            if isinstance(stopped, BaseException):
+                log.warning("a transactional producer did not stop in order: %r", stopped)
+
+    def producer_of(self, source: Source) -> AIOKafkaProducer:
+        return self._producers[source]
+
+    async def confirm(self, committed: Offsets) -> None:
+        """Nothing: a fenced producer's records never become visible."""
+
+    async def commit(self, offsets: Offsets) -> None:
+        """One transaction after the other would add up: all partitions at once.
+
+        Raises:
+            ProducerFenced: another worker owns a partition.
+        """
+        results = await asyncio.gather(
+            *(self._commit(at, offset) for at, offset in offsets.items()), return_exceptions=True
+        )
+        errors = [result for result in results if isinstance(result, BaseException)]
+        # A fenced producer says that partitions are lost; that is the milder end, so it is told first.
+        for error in sorted(errors, key=lambda error: not isinstance(error, ProducerFenced)):
+            raise error
+
+    async def _commit(self, at: TopicPartition, offset: OffsetAndMetadata) -> None:
+        producer = self._producers[at.topic, at.partition]
+        await producer.send_offsets_to_transaction({at: offset}, self._app_id)
+        await producer.commit_transaction()
+        await producer.begin_transaction()
