@@ -1,0 +1,219 @@
+"""HDF5 file -> blocks of samples, in the order in which the streams play them, in bounded memory.
+
+Row i of the file belongs to stream i % streams. Each stream plays its rows one after the other, all streams side by
+side: position k of every stream is due at the same time, whatever row it lies in. A pass over the file ends when its
+longest stream ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.layout import SENSORS, sampling_rate_hz
+from core.data.naming import cast_stream, signal_stream
+from core.data.reading import OnCheck, cached, open_checked
+from core.data.runs import CAST_PERIOD_MS, default_streams
+from core.errors import StartupError
+
+# Samples held at once: 8 MiB of float32 signals.
+BLOCK_SAMPLES = 1 << 21
+CAST_STEPS = 4096
+
+Condition = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive samples of one sequence of one stream.
+
+    ``row`` is the row of the file, ``step`` the first sample's step in it. ``values`` are float32, (steps,) of a
+    signal, (steps, 5) of a cast in the order of ``SENSORS``; ``condition`` are the four floats of a signal.
+    ``ends``: the last sample is the last of the sequence.
+    """
+
+    stream: int
+    row: int
+    step: int
+    values: NDArray[np.float32]
+    ends: bool
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Positions ``first`` to ``first + steps`` of all streams that have samples there, one piece for each.
+
+    ``begins`` says that a sequence begins at ``first``: it never does further on.
+    """
+
+    first: int
+    steps: int
+    pieces: list[Piece]
+    begins: bool
+
+
+class Source(Protocol):
+    """A file being replayed. ``totals`` has the samples of each stream in one pass."""
+
+    kind: str
+    rows: int
+    streams: int
+    period_ms: float
+    totals: list[int]
+
+    def stream_name(self, stream: int) -> str:
+        """The stream's name on the wire."""
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        """One pass over the file, from position ``first`` on."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_source(path: str | Path, streams: int | None = None, on_check: OnCheck | None = None) -> Source:
+    """Open a file of either kind and check all its values.
+
+    Args:
+        path: the file.
+        streams: how many streams play it side by side, 1 or more; None for the kind's default.
+        on_check: told the values checked so far and their total.
+
+    Raises:
+        DataError: the file cannot be used; names the dataset.
+        StartupError: ``streams`` is below 1.
+    """
+    if streams is not None and streams < 1:
+        raise StartupError(f"streams is {streams}: must be 1 or more")
+    file, kind = open_checked(path, on_check)
+    rows = len(file["mixed_signals" if kind == "signal" else "cast_start"])
+    streams = streams or default_streams(kind, rows)
+    return SignalSource(file, streams) if kind == "signal" else CastSource(file, streams)
+
+
+class SignalSource:
+    """Signals: rows of equal length, so the streams play rounds of one row each."""
+
+    kind = "signal"
+
+    def __init__(self, file: h5py.File, streams: int) -> None:
+        self._file = file
+        self._signals = cached(file, "mixed_signals")
+        self._conditions = cached(file, "condition_vectors")
+        self.rows, self._steps = self._signals.shape
+        self.streams = streams
+        self.period_ms = 1000.0 / sampling_rate_hz(file)
+        self.totals = [len(range(stream, self.rows, streams)) * self._steps for stream in range(streams)]
+
+    def stream_name(self, stream: int) -> str:
+        return signal_stream(stream, self.streams)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        size = self._block_steps()
+        for position in range(first // self._steps * self._steps, max(self.totals), self._steps):
+            rows = range(position // self._steps * self.streams, self.rows)[: self.streams]
+            conditions = [(c1, c2, c3, c4) for c1, c2, c3, c4 in self._conditions[rows.start : rows.stop].tolist()]
+            skipped = max(0, first - position)
+            for start in range(skipped // size * size, self._steps, size):
+                begin, end = max(start, skipped), min(start + size, self._steps)
+                values = self._signals[rows.start : rows.stop, begin:end].astype(np.float32)
+                pieces = [
+                    Piece(index, row, begin, values[index], end == self._steps, conditions[index])
+                    for index, row in enumerate(rows)
+                ]
+                yield Block(position + begin, end - begin, pieces, begins=begin == 0)
+
+    def _block_steps(self) -> int:
+        """Steps read at once: whole chunks of the file where they fit."""
+        chunk = self._signals.chunks[1] if self._signals.chunks else 1
+        most = max(1, BLOCK_SAMPLES // min(self.streams, self.rows))
+        return int(min(self._steps, most // chunk * chunk or most))
+
+
+@dataclass(slots=True)
+class _Strand:
+    """Where one strand is: the row it plays, the step after those read, and what is read and not yet given out."""
+
+    stream: int
+    row: int
+    start: int
+    length: int
+    step: int = 0
+    values: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, len(SENSORS)), np.float32))
+
+
+class CastSource:
+    """Casts: rows of different lengths, so each strand keeps its own place."""
+
+    kind = "casting"
+    period_ms = CAST_PERIOD_MS
+
+    def __init__(self, file: h5py.File, streams: int) -> None:
+        self._file = file
+        self._sensors = [cached(file, name) for name in SENSORS]
+        # 16 bytes of a cast whose samples are some 6,000 in the file.
+        self._starts, self._lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
+        self.rows = len(self._starts)
+        self.streams = streams
+        self.totals = [int(self._lengths[stream::streams].sum()) for stream in range(streams)]
+
+    def stream_name(self, stream: int) -> str:
+        return cast_stream(stream, self.streams)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        strands = [strand for stream in range(self.streams) if (strand := self._seek(stream, first)) is not None]
+        position, most = first, max(1, min(CAST_STEPS, BLOCK_SAMPLES // (len(SENSORS) * max(1, len(strands)))))
+        while strands:
+            for strand in strands:
+                self._load(strand, most)
+            steps = min(len(strand.values) for strand in strands)
+            begins = any(strand.step == 0 for strand in strands)
+            yield Block(position, steps, [_take(strand, steps) for strand in strands], begins)
+            position += steps
+            strands = [moved for strand in strands if (moved := self._next(strand)) is not None]
+
+    def _seek(self, stream: int, position: int) -> _Strand | None:
+        """The strand at ``position`` of its pass; None when it has ended before."""
+        strand = self._open(stream, stream)
+        while strand is not None and position >= strand.length:
+            position -= strand.length
+            strand = self._open(stream, strand.row + self.streams)
+        if strand is not None:
+            strand.step = position
+        return strand
+
+    def _open(self, stream: int, row: int) -> _Strand | None:
+        if row >= self.rows:
+            return None
+        return _Strand(stream, row, int(self._starts[row]), int(self._lengths[row]))
+
+    def _next(self, strand: _Strand) -> _Strand | None:
+        ended = strand.step == strand.length
+        return self._open(strand.stream, strand.row + self.streams) if ended else strand
+
+    def _load(self, strand: _Strand, most: int) -> None:
+        if len(strand.values) == 0:
+            first = strand.start + strand.step
+            end = min(first + most, strand.start + strand.length)
+            columns = [sensor[first:end] for sensor in self._sensors]
+            strand.values = np.stack(columns, axis=1).astype(np.float32)  # (steps, 5)
+
+
+def _take(strand: _Strand, steps: int) -> Piece:
+    end = strand.step + steps
+    piece = Piece(strand.stream, strand.row, strand.step, strand.values[:steps], end == strand.length)
+    strand.values, strand.step = strand.values[steps:], end
+    return piece

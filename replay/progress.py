@@ -1,0 +1,73 @@
+"""How far a replay has got, in a file, so that another can go on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from core.errors import StartupError
+
+VERSION = 1
+
+
+class Progress(msgspec.Struct):
+    """One replay of one file into one topic.
+
+    ``sent`` are the acknowledged records of each stream, over all passes. ``file_bytes`` and ``changed_ns`` tell
+    whether the file is still the same.
+    """
+
+    file: str
+    file_bytes: int
+    changed_ns: int
+    topic: str
+    run: str
+    start_ms: int
+    streams: int
+    loop: bool
+    sent: list[int]
+    version: int = VERSION
+
+    @classmethod
+    def load(cls, place: Path) -> Self | None:
+        """What is kept at ``place``; None where nothing is.
+
+        Raises:
+            StartupError: it cannot be read.
+        """
+        try:
+            found = msgspec.json.decode(place.read_bytes(), type=cls)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise StartupError(f"{place}: cannot be read as the progress of a replay ({error}): delete it") from error
+        if found.version != VERSION:
+            raise StartupError(f"{place}: written by another version of caststream: delete it to start again")
+        return found
+
+    def save(self, place: Path) -> None:
+        """Write to ``place``, whole or not at all.
+
+        Raises:
+            StartupError: the place cannot be written.
+        """
+        partial = place.with_name(f"{place.name}.{os.getpid()}")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(msgspec.json.encode(self))
+            os.replace(partial, place)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise StartupError(f"{place}: cannot be written: {error.strerror}; see the setting data_dir") from error
+
+
+def progress_place(data_dir: Path, file: Path, broker: str, topic: str) -> Path:
+    """Where the progress of replaying ``file`` into ``topic`` of ``broker`` is kept."""
+    name = hashlib.sha256("\n".join((str(file.resolve()), broker, topic)).encode()).hexdigest()[:16]
+    return data_dir / "replay" / f"{file.stem}-{name}.json"
