@@ -202,6 +202,16 @@ def test_a_lazy_dataset_can_be_pickled_and_read_after_closing(path: Path) -> Non
     assert torch.equal(first, dataset[0]["mixed_signal"])
 
 
+def test_a_forked_process_opens_the_file_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = SignalDataset(path, lazy=True).mixed_signals
+    first, handle = rows[0], rows._file
+
+    monkeypatch.setattr(datasets.os, "getpid", lambda: -1)
+
+    assert np.array_equal(first, rows[0])
+    assert rows._file is not handle
+
+
 def order(loader: Any) -> list[int]:
     return [int(idx) for batch in loader for idx in batch["idx"]]
 

@@ -60,9 +60,9 @@ def test_parameter_counts_are_those_of_existing_files(config: dict, expected: in
     assert expected == sum(p.numel() for p in model.parameters()) == model.get_model_info()["parameters"]["total"]
 
 
-@pytest.mark.parametrize(("readout", "bidirectional"), list(product(READOUTS, [True, False])))
-def test_padding_of_any_kind_never_changes_a_result(readout: str, bidirectional: bool) -> None:
-    model = make(readout, architecture={"bidirectional": bidirectional}).eval()
+@pytest.mark.parametrize(("readout", "bidirectional", "norm"), list(product(READOUTS, [True, False], [True, False])))
+def test_padding_of_any_kind_never_changes_a_result(readout: str, bidirectional: bool, norm: bool) -> None:
+    model = make(readout, architecture={"bidirectional": bidirectional}, normalization={"input_norm": norm}).eval()
     x = torch.randn(4, 12, 5)
     for row, length in enumerate(LENGTHS):
         x[row, length:] = [float("nan"), 1e30, float("inf"), -5.0][row]

@@ -151,6 +151,16 @@ def test_a_defect_models_sizes_and_norms_show_in_its_weights(tmp_path: Path) -> 
     assert_same(model, ModelFactory.create_from_checkpoint(tmp_path / "m.pt"))
 
 
+def test_what_weights_cannot_show_comes_from_model_info(defect: SteelDefectLSTM, tmp_path: Path) -> None:
+    ModelFactory.save_checkpoint(defect, tmp_path / "m.pt")
+    rewrite(tmp_path / "m.pt", config=None)
+
+    loaded = ModelFactory.create_from_checkpoint(tmp_path / "m.pt")
+
+    assert_same(defect, loaded)
+    assert (loaded.readout, loaded.classifier_activation, loaded.dropout) == ("ends", "tanh", 0.2)
+
+
 def test_a_missing_file_is_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no\.pt"):
         ModelFactory.create_from_checkpoint(tmp_path / "no.pt")

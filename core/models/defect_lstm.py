@@ -128,8 +128,6 @@ class SteelDefectLSTM(nn.Module):
         """All layers up to the head, each by its name in ``get_layer_outputs``, and the ``attention``."""
         x, counts = self._check(x, lengths)
         mask = None if counts is None else (torch.arange(x.shape[1]) < counts[:, None]).to(x.device)  # (B, T)
-        if mask is not None:
-            x = x.masked_fill(~mask[:, :, None], 0.0)  # padding may be NaN, and 0 * NaN would reach the gradients
         x = self._normalize_input(x, mask)
         output, (h, c) = self._recur(x, counts)  # (B, T, D*H), (L*D, B, H)
         attention = _attention(output, mask)  # (B, T)
@@ -165,8 +163,9 @@ class SteelDefectLSTM(nn.Module):
         return x, None if bool((counts == x.shape[1]).all()) else counts
 
     def _normalize_input(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, F), padding replaced by zeros: it may hold NaN, and 0 * NaN would reach the gradients."""
         if not self.use_input_norm:
-            return x
+            return x if mask is None else x.masked_fill(~mask[:, :, None], 0.0)
         if mask is None:
             return _batch_norm(self.input_norm, x.reshape(-1, self.input_size)).view(x.shape)
         rows = _batch_norm(self.input_norm, x[mask])  # (sum of lengths, F): padding is in no statistic
