@@ -28,6 +28,7 @@ from stream_app.assignment import Found, check_end, report_lost, start_of
 from stream_app.chunks import Chunk, ChunkSchema
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
+from stream_app.logs import FAUST
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
@@ -60,6 +61,8 @@ LAG_SECONDS = 5.0
 
 class CaststreamApp(faust.App):
     """A Faust application whose offsets are committed together with outputs and states."""
+
+    logger = FAUST
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings

@@ -22,6 +22,7 @@ from mode import Service
 
 from core.chunk import Change
 from core.errors import StartupError
+from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.tables import StateTable
 
@@ -77,6 +78,8 @@ def source_offset_of(record: ConsumerRecord) -> int:
 
 class ChangelogRecovery(Recovery):
     """Faust's recovery service with the reading exchanged."""
+
+    logger = FAUST
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -175,6 +178,8 @@ class ChangelogRecovery(Recovery):
 
 class TableManager(FaustTableManager):
     """Faust's table manager with our recovery."""
+
+    logger = FAUST
 
     @property
     def recovery(self) -> ChangelogRecovery:

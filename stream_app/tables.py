@@ -9,6 +9,7 @@ import faust
 from faust.types import TP
 
 from core.chunk import Change
+from stream_app.logs import FAUST
 
 
 class Row(NamedTuple):
@@ -67,6 +68,8 @@ class StateTable(faust.Table[bytes, bytes]):
     `stream_app.commits` writes it after the broker has acknowledged the same records. Faust's item access, which
     needs a current event and sends one message per write, is not used.
     """
+
+    logger = FAUST
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

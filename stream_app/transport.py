@@ -25,6 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
 from stream_app.chunks import Chunk
+from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
 
@@ -42,6 +43,7 @@ Fetched = tuple[int, int, Mapping[TopicPartition, Sequence[Any]]]
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in a thread of its own, with an event loop of its own."""
 
+    logger = FAUST
     app: Any  # a CaststreamApp: `stream_app.app` imports this module
 
     def __post_init__(self) -> None:
@@ -114,6 +116,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Delivers chunks; commits what it is told."""
 
+    logger = FAUST
     app: Any
     _thread: ConsumerThread
 
@@ -215,6 +218,7 @@ def _message(chunk: Chunk) -> Message:
 class Producer(driver.Producer):
     """An idempotent aiokafka producer, used batch by batch (`stream_app.outputs`)."""
 
+    logger = FAUST
     app: Any
 
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
