@@ -1,0 +1,153 @@
+"""What goes into a turn of stream logic and what comes out: records, rules, results, changes of the table.
+
+Plain values between ``core`` and the shell around it. Nothing here reads a clock or knows where records come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+GapPolicy = Literal["step", "hold", "reset"]
+GAP_POLICIES: tuple[GapPolicy, ...] = ("step", "hold", "reset")
+
+Output = tuple[bytes, bytes, int, int]
+"""Key, encoded value, source offset, append time (ms) of the record that caused it."""
+
+
+class Record(Protocol):
+    """One record of a source topic, as the fetch delivered it. aiokafka's ConsumerRecord fits as it is."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int | None:
+        """Append time, ms since the epoch; None and -1 mean that there is none."""
+        ...
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]] | None: ...
+
+
+class StateStore(Protocol):
+    """The recovered table behind an engine: the raw keys and values of its changelog, tombstones applied."""
+
+    def get(self, partition: int, key: bytes) -> bytes | None: ...
+    def items(self, partition: int) -> Iterable[tuple[bytes, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """How steps, gaps and pauses of a stream are judged.
+
+    Raises:
+        ValueError: a value outside its limits.
+    """
+
+    gap_policy: GapPolicy = "step"
+    max_gap: int = 50  # policy hold: missing steps that are filled at most
+    max_step_jump: int = 1_000_000  # a step further ahead than this is a wrong counter
+    idle_timeout_ms: int = 300_000
+
+    def __post_init__(self) -> None:
+        if self.gap_policy not in GAP_POLICIES:
+            raise ValueError(f"gap_policy must be one of {', '.join(GAP_POLICIES)}, got {self.gap_policy!r}")
+        if self.max_gap < 0 or self.max_step_jump < 1 or self.idle_timeout_ms < 1:
+            raise ValueError(f"max_gap must be >= 0, max_step_jump and idle_timeout_ms >= 1, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRules:
+    """Which samples a score sees and when it is due, all in samples.
+
+    Raises:
+        ValueError: a value outside its limits.
+    """
+
+    window_length: int = 500
+    window_min: int = 100
+    hop: int = 30
+    segment: int = 50  # a segment of the stored window is closed at this many: a commit writes what changed
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window_min <= self.window_length or self.hop < 1 or self.segment < 1:
+            raise ValueError(f"need 1 <= window_min <= window_length, hop >= 1, segment >= 1, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used, key and value as they came."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    reason: str  # one of core.records.REASONS
+    message: str
+    offset: int
+    timestamp_ms: int  # append time
+    headers: Sequence[tuple[str, bytes]] = ()  # as they came: they say how the value is encoded
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened in one turn."""
+
+    processed: int = 0  # records that advanced a state
+    late: int = 0  # these are dead letters too
+    duplicates: dict[str, int] = field(default_factory=lambda: {"offset": 0, "step": 0})
+    gaps: int = 0
+    resets: dict[str, int] = field(default_factory=dict)  # by reason, see core.state.RESETS
+    moved: int = 0  # keys met in a second partition, each once
+    scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
+    probabilities: list[float] = field(default_factory=list)
+    batch_streams: int = 0  # rows of the LSTM call; windows of a scorer
+    batch_steps: int = 0  # steps of all rows together
+
+    def reset(self, reason: str) -> None:
+        """Count one state that went to zeros."""
+        self.resets[reason] = self.resets.get(reason, 0) + 1
+
+
+@dataclass(slots=True)
+class ChunkResult:
+    """What one chunk gave. All lists are in publication order; nothing of it depends on a clock."""
+
+    outputs: dict[int, list[Output]] = field(default_factory=dict)  # by partition, that of the source
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)  # by partition: last offset in the chunk + 1
+    counts: Counts = field(default_factory=Counts)
+    moved: list[tuple[bytes, int, int]] = field(default_factory=list)  # key, first partition, second partition
+    decode_s: float = 0.0  # measured only where the shell gave the engine a clock
+    infer_s: float = 0.0
+    encode_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Records of one stream's state for its changelog partition, to go in one record batch.
+
+    ``source_offset`` is that of the state and holds for every record here; a blob of None is a tombstone.
+    """
+
+    partition: int
+    source_offset: int
+    records: list[tuple[bytes, bytes | None]]
+
+
+@dataclass(slots=True)
+class Evicted:
+    """States taken out of memory and table. Publish the outputs, then write the tombstones.
+
+    The tombstones go to the changelog (and the store) before anything that a later ``take_changed`` gives.
+    """
+
+    outputs: dict[int, list[Output]] = field(default_factory=dict)
+    tombstones: list[Change] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)

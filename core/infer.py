@@ -1,0 +1,157 @@
+"""Batched forward passes: many streams' samples, or many casts' windows, in one call; numpy in, numpy out.
+
+The live engines and the offline reference share these functions, with input statistics and calibration applied here.
+Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L layers, W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.signal_lstm import SignalExtractionLSTM
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+MAX_WINDOWS = 64  # per call: a batch of 64 x 500 steps holds 65 MB of layer output, and more rows are not faster
+PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two batch shapes
+
+
+def state_size(model: SignalExtractionLSTM) -> int:
+    """Numbers in one stream's hidden state: h of all layers, then c of all layers."""
+    return 2 * model.num_layers * model.hidden_size
+
+
+def advance(
+    model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
+) -> tuple[Floats, Floats]:
+    """Step B rows through their samples in one LSTM call.
+
+    Args:
+        model: in eval mode.
+        samples: (N, F), of all rows, in any order.
+        rows: (N,), the row of each sample.
+        times: (N,), its place in that row, from 0 without holes.
+        lengths: (B,), samples of each row, >= 1; their sum is N.
+        states: (B, 2*L*H), each row's state before, as ``state_size`` has it; not changed.
+
+    Returns:
+        The predictions (N,), in the order of ``samples``, and the states after (B, 2*L*H).
+    """
+    order = np.argsort(-lengths, kind="stable")  # rows as the batch has them: longest first
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    steps = int(lengths[order[0]])
+    # Rows still running at each time. Packed data is time-major: all rows' first samples, then all second ones, ...
+    running = np.searchsorted(-lengths[order], -np.arange(steps), side="left")  # (T,)
+    starts = np.concatenate(([0], np.cumsum(running)[:-1]))
+    places = starts[times] + rank[rows]  # (N,)
+    packed = np.empty_like(samples)
+    packed[places] = samples
+    predictions, after = _step_packed(model, packed, running, states[order])
+    return predictions[places], after[rank]
+
+
+def _step_packed(
+    model: SignalExtractionLSTM, samples: Floats, running: Integers, states: Floats
+) -> tuple[Floats, Floats]:
+    """One LSTM call over packed rows, longest first: (N, F) and (B, 2*L*H) to (N,) and (B, 2*L*H)."""
+    batch = len(states)
+    weight = model.fc.weight
+    x = _standardised(torch.from_numpy(samples), model.input_statistics).to(weight)  # (N, F)
+    hidden = torch.from_numpy(states).view(batch, 2, model.num_layers, -1).permute(1, 2, 0, 3)  # (2, L, B, H)
+    h, c = hidden.to(weight).contiguous()
+    with torch.inference_mode():
+        if running[-1] == batch:  # all rows equally long: a dense call, time-major as the data is
+            dense = x.view(len(running), batch, -1).transpose(0, 1)  # (B, T, F) for batch_first, without a copy
+            output, (h, c) = model.lstm(dense, (h, c))
+            output = output.transpose(0, 1).reshape(len(samples), -1)  # (N, H)
+        else:
+            output, (h, c) = model.lstm(PackedSequence(x, torch.from_numpy(running)), (h, c))
+            output = output.data  # (N, H)
+        predictions = model.fc(output)[:, 0]  # (N,)
+        after = torch.stack((h, c)).permute(2, 0, 1, 3).reshape(batch, -1)  # (B, 2*L*H)
+    return _numpy(predictions), _numpy(after)
+
+
+def advance_sequences(
+    model: SignalExtractionLSTM, sequences: Sequence[Floats], states: Floats | None = None
+) -> tuple[list[Floats], Floats]:
+    """``advance`` for whole sequences.
+
+    Args:
+        model: in eval mode.
+        sequences: B of them, each (T, F), T >= 1 and of any length.
+        states: (B, 2*L*H) before; None is zeros.
+
+    Returns:
+        The predictions, (T,) each, and the states after (B, 2*L*H).
+    """
+    lengths = np.array([len(sequence) for sequence in sequences])
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    ends = np.cumsum(lengths)
+    times = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    samples = np.concatenate(sequences).astype(np.float32, copy=False)
+    if states is None:
+        states = np.zeros((len(lengths), state_size(model)), np.float32)
+    predictions, after = advance(model, samples, rows, times, lengths, states)
+    return np.split(predictions, ends[:-1]), after
+
+
+def score_windows(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:
+    """Score W windows.
+
+    Args:
+        model: in eval mode.
+        windows: each (T, F), T >= 1 and of any length.
+
+    Returns:
+        The calibrated probability of each, and the index in it of the sample with the most attention.
+    """
+    probabilities, peaks = [0.0] * len(windows), [0] * len(windows)
+    order = sorted(range(len(windows)), key=lambda i: len(windows[i]))  # neighbours are alike: little padding
+    for start in range(0, len(order), MAX_WINDOWS):
+        chosen = order[start : start + MAX_WINDOWS]
+        for i, probability, peak in zip(chosen, *_score_batch(model, [windows[i] for i in chosen]), strict=True):
+            probabilities[i], peaks[i] = probability, peak
+    return probabilities, peaks
+
+
+def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:
+    lengths = [len(window) for window in windows]
+    rows = [_standardised(torch.from_numpy(window), model.input_statistics) for window in windows]
+    with torch.inference_mode():
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (W, T, F)
+        logits = model(padded, lengths)[:, 0]
+        attention = _numpy(model.get_attention_weights())  # (W, T), of the pass just made
+    # Where attention is flat (a sensor that stands still), the batch's shape would decide an exact maximum: the
+    # first of those that float32 cannot tell apart is the same in every batch.
+    highest = attention.max(axis=1, keepdims=True)
+    peaks = np.argmax(attention >= highest * (1 - PEAK_TOLERANCE), axis=1)
+    return _calibrated(_numpy(logits), model.calibration), peaks.tolist()
+
+
+def _calibrated(logits: Floats, calibration: dict[str, float] | None) -> list[float]:
+    """Logits to probabilities: sigmoid(a * logit + b), a = 1 and b = 0 where the model has no calibration."""
+    scale, shift = (calibration["a"], calibration["b"]) if calibration else (1.0, 0.0)
+    probabilities: list[float] = (0.5 * (1.0 + np.tanh(0.5 * (scale * logits.astype(np.float64) + shift)))).tolist()
+    return probabilities
+
+
+def _standardised(x: Tensor, statistics: dict[str, list[float]] | None) -> Tensor:
+    """x (..., F) as the model was trained on it."""
+    if statistics is None:
+        return x
+    return (x - x.new_tensor(statistics["mean"])) / x.new_tensor(statistics["std"])
+
+
+def _numpy(tensor: Tensor) -> Floats:
+    array: Floats = tensor.float().cpu().numpy()
+    return array

@@ -1,0 +1,240 @@
+"""CastScorer: keeps the window of every cast and scores those that are due, all of a chunk together."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from core.chunk import StateStore, StreamRules, WindowRules
+from core.engine import Engine, LiveStream
+from core.infer import MAX_WINDOWS, score_windows
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.fingerprint import fingerprint
+from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting
+from core.state import Decision, pack_state, unpack_state
+from core.windows import CastWindow, Window, pack_body, pack_segment, unpack_body
+
+HEAD, SEGMENT = b"h", b"s"  # first byte of a table key; a segment's goes on with its number, then both with the stream
+_NUMBER = struct.Struct(">q")
+_SEGMENT_PREFIX = len(SEGMENT) + _NUMBER.size
+
+
+class CastStream(LiveStream):
+    """A casting strand and the window of its cast."""
+
+    __slots__ = ("retired", "stale", "window")
+
+    def __init__(self, partition: int, key: bytes, name: str, rules: WindowRules) -> None:
+        super().__init__(partition, key, name)
+        self.window = CastWindow(rules)
+        self.retired: list[int] = []  # segments that the head in the table may still need
+        self.stale: list[int] = []  # segments that no head needs once the records taken last are acked
+
+
+class Pending(NamedTuple):
+    """A score to come."""
+
+    stream: CastStream
+    sequence: str
+    step: int
+    timestamp_ms: int
+    offset: int
+    append_ms: int
+    window: Window
+    final: bool
+    too_short: bool
+
+
+class CastScorer(Engine[CastStream]):
+    """casting-samples in, casting-scores out.
+
+    Args:
+        model: its mode is set to eval.
+        rules: how records are judged.
+        window_rules: what a score sees and when it is due.
+        store: the recovered ``casting-windows`` table: heads and segments.
+        output_format: ``json`` or ``msgpack``.
+        clock: seconds, for ``ChunkResult``'s stage times.
+    """
+
+    def __init__(
+        self,
+        model: SteelDefectLSTM,
+        rules: StreamRules,
+        window_rules: WindowRules,
+        store: StateStore,
+        output_format: OutputFormat = "json",
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__(fingerprint(model), rules, store, output_format, clock)
+        self.model = model.eval()
+        self.window_rules = window_rules
+        self._pending: list[Pending] = []
+        self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
+
+    def warm_up(self) -> None:
+        """Run some batch shapes, so that no live chunk pays for a first call. One thread from now on."""
+        torch.set_num_threads(1)
+        for windows in (1, 8, MAX_WINDOWS):
+            for length in (self.window_rules.window_min, self.window_rules.window_length):
+                if windows * length <= 2**13:
+                    score_windows(self.model, [np.zeros((length, FEATURES), np.float32)] * windows)
+        score_windows(self.model, [np.zeros((length, FEATURES), np.float32) for length in (1, 2)])
+
+    # Records.
+
+    def _decode(self, value: bytes | None, headers: Headers) -> CastingSample:
+        return decode_casting(value, headers)
+
+    def _apply(self, stream: CastStream, sample: CastingSample, decision: Decision) -> None:
+        window = stream.window
+        if decision.fresh or decision.reset is not None:
+            stream.retired += window.clear()
+        window.open(stream.offset)
+        for step in range(stream.step - decision.held, stream.step):
+            window.add(step, stream.sample)
+        stream.sample = sample.values
+        window.add(stream.step, stream.sample)
+        stream.retired += window.trim()
+        if sample.end:
+            self._end(stream, stream.append_ms)
+        elif window.due:
+            self._score(stream, stream.append_ms, final=False)
+
+    def _conclude(self, stream: CastStream, append_ms: int) -> None:
+        if not stream.closed:
+            self._end(stream, append_ms)
+
+    def _end(self, stream: CastStream, append_ms: int) -> None:
+        """The final score. A closed cast needs no window any more."""
+        self._score(stream, append_ms, final=True)
+        stream.retired += stream.window.clear()
+        stream.closed = True
+
+    def _score(self, stream: CastStream, append_ms: int, final: bool) -> None:
+        self._pending.append(
+            Pending(
+                stream=stream,
+                sequence=stream.sequence,
+                step=stream.step,
+                timestamp_ms=stream.timestamp_ms,
+                offset=stream.offset,
+                append_ms=append_ms,
+                window=stream.window.view(),
+                final=final,
+                too_short=stream.window.count < self.window_rules.window_min,
+            )
+        )
+
+    def _infer(self) -> Callable[[], None]:
+        pending, self._pending = self._pending, []
+        windows = [score.window.samples for score in pending if not score.too_short]
+        counts = self._result.counts
+        counts.batch_streams, counts.batch_steps = len(windows), sum(map(len, windows))
+        probabilities, peaks = score_windows(self.model, windows)
+        counts.probabilities = probabilities
+        return partial(self._emit, pending, probabilities, peaks)
+
+    def _emit(self, pending: list[Pending], probabilities: list[float], peaks: list[int]) -> None:
+        scored = iter(zip(probabilities, peaks, strict=True))
+        for score in pending:
+            probability, peak = (None, None) if score.too_short else next(scored)
+            steps = score.window.steps
+            output = Score(
+                stream=score.stream.name,
+                sequence=score.sequence,
+                step=score.step,
+                start=int(steps[0]),
+                length=len(steps),
+                timestamp_ms=score.timestamp_ms,
+                probability=probability,
+                attention_peak=None if peak is None else int(steps[peak]),
+                final=score.final,
+                model=self._model,
+                reason=TOO_SHORT if score.too_short else None,
+            )
+            self._publish(score.stream, output, score.offset, score.append_ms)
+            self._result.counts.scores[score.final] += 1
+
+    # The table.
+
+    def _create(self, partition: int, key: bytes, name: str) -> CastStream:
+        return CastStream(partition, key, name, self.window_rules)
+
+    def _load(self, stream: CastStream, blob: bytes | None) -> str | None:
+        numbers = self._shelf(stream.partition).pop(stream.key, [])
+        stream.retired = numbers  # until a head is found that needs them
+        if blob is None:
+            return None
+        _, body = unpack_state(blob, stream)  # another model's window is as good: nothing goes to zeros
+        stream.window = unpack_body(
+            body,
+            stream.step,
+            self.window_rules,
+            lambda number: self._store.get(stream.partition, segment_key(stream.key, number)),
+        )
+        needed = {segment.number for segment in stream.window.segments}
+        stream.retired = [number for number in numbers if number not in needed]
+        return None
+
+    def _shelf(self, partition: int) -> dict[bytes, list[int]]:
+        """Numbers of all segments in the table, by stream: a crash leaves some that no head names."""
+        shelf = self._shelves.get(partition)
+        if shelf is None:
+            shelf = self._shelves[partition] = {}
+            for table_key, _ in self._store.items(partition):
+                if table_key[:1] == SEGMENT and len(table_key) > _SEGMENT_PREFIX:
+                    (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
+                    shelf.setdefault(table_key[_SEGMENT_PREFIX:], []).append(number)
+        return shelf
+
+    def _pack(self, stream: CastStream) -> list[tuple[bytes, bytes | None]]:
+        needed = {segment.number for segment in stream.window.segments}
+        records: list[tuple[bytes, bytes | None]] = [
+            (segment_key(stream.key, number), None) for number in sorted(set(stream.stale) - needed)
+        ]
+        stream.stale = []
+        if stream.changed:
+            for segment in stream.window.segments:
+                if segment.changed:
+                    records.append((segment_key(stream.key, segment.number), pack_segment(segment)))
+                    segment.changed = False
+            records.append((HEAD + stream.key, pack_state(stream, self._model, pack_body(stream.window))))
+            stream.stale, stream.retired = stream.retired, []
+        if stream.stale:
+            self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
+        return records
+
+    def mark_all_changed(self, partition: int) -> None:
+        """Have every live stream written again, with all of its segments."""
+        for stream in self._streams.get(partition, {}).values():
+            for segment in stream.window.segments:
+                segment.changed = True
+        super().mark_all_changed(partition)
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""
+        partitions = list(partitions)
+        super().drop(partitions)
+        for partition in partitions:
+            self._shelves.pop(partition, None)
+
+    def _table_key(self, key: bytes) -> bytes:
+        return HEAD + key
+
+    def _stream_key(self, table_key: bytes) -> bytes | None:
+        return table_key[len(HEAD) :] if table_key[:1] == HEAD else None
+
+    def _table_keys(self, stream: CastStream) -> list[bytes]:
+        numbers = {segment.number for segment in stream.window.segments} | set(stream.retired) | set(stream.stale)
+        return [HEAD + stream.key, *(segment_key(stream.key, number) for number in sorted(numbers))]
+
+
+def segment_key(key: bytes, number: int) -> bytes:
+    """Where a segment of a stream stands in the table."""
+    return SEGMENT + _NUMBER.pack(number) + key

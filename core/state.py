@@ -1,0 +1,210 @@
+"""One stream's state without its model part: what it remembers, what a record does to it, how it is stored.
+
+``decide`` is the one place where a record is judged, for live runs and offline runs, for signals and casts alike.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import Enum
+
+from core.chunk import StreamRules
+from core.errors import StateError
+from core.records import Values
+
+VERSION = 1
+NO_STATE = -1  # the offset of a stream that has none
+RESETS = ("sequence", "restart", "idle", "gap", "model", "corrupt_state")
+"""Why a state went to zeros: a metric label."""
+
+# version, flags, bytes of sequence and of previous sequence; offset, append time, step, event time; model; sample
+_HEAD = struct.Struct("<BBBBqqqq12s5f")
+_PEEK = struct.Struct("<Bxxxqq")  # the same bytes as far as eviction needs them
+_CRC = struct.Struct("<I")
+_CLOSED, _HAS_PREVIOUS = 1, 2
+
+
+class StreamState:
+    """What a stream remembers between records."""
+
+    __slots__ = ("append_ms", "closed", "offset", "previous", "sample", "sequence", "step", "timestamp_ms")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Have no state."""
+        self.offset = NO_STATE  # source offset of the last good record
+        self.append_ms = 0  # its append time
+        self.timestamp_ms = 0  # its event time
+        self.sequence = ""
+        self.previous: str | None = None  # the sequence before; None: there was none
+        self.step = -1
+        self.closed = False  # a cast that has ended
+        self.sample: Values = (0.0, 0.0, 0.0, 0.0, 0.0)  # the last sample, for gap policy hold
+
+
+class Fate(Enum):
+    """What becomes of a decoded record."""
+
+    ADVANCE = "advance"
+    DUPLICATE = "duplicate"  # its step was applied before
+    LATE = "late"  # its sequence has ended
+    JUMP = "jump"  # its step is too far ahead to be true
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict on one record; all but ``fate`` speaks of ADVANCE only."""
+
+    fate: Fate
+    step: int = 0
+    gap: int = 0  # steps missing right before
+    held: int = 0  # of these, how many are filled with the previous sample
+    fresh: bool = False  # a sequence begins here
+    reset: str | None = None  # the state goes to zeros first, and why; None also where there was none
+
+
+NEXT = Decision(Fate.ADVANCE)  # the plain case, at the step after the state's: one object, compared by identity
+DUPLICATE = Decision(Fate.DUPLICATE)
+LATE = Decision(Fate.LATE)
+JUMP = Decision(Fate.JUMP)
+
+
+def decide(state: StreamState, sequence: str, step: int | None, append_ms: int, rules: StreamRules) -> Decision:
+    """Judge a good record that lies past the state's offset. Reads the log only, so it is the same everywhere.
+
+    Args:
+        state: of the record's stream; offset NO_STATE if it has none.
+        sequence: the record's, "" by default.
+        step: the record's, >= 0, or None.
+        append_ms: the record's append time.
+        rules: for gaps, jumps and pauses.
+    """
+    if state.offset == NO_STATE:
+        return _first(step, None, rules)
+    if append_ms - state.append_ms > rules.idle_timeout_ms:
+        return _first(step, "idle", rules)
+    if sequence != state.sequence:
+        return LATE if sequence == state.previous else _first(step, "sequence", rules)
+    last = state.step
+    if step is not None and step > last + rules.max_step_jump:
+        return JUMP
+    if state.closed:
+        return LATE
+    if step is None or step == last + 1:
+        return NEXT
+    if step == 0 and last > 0 and not sequence:
+        return _first(step, "restart", rules)
+    return DUPLICATE if step <= last else _after_gap(step, step - last - 1, rules)
+
+
+def _first(step: int | None, reset: str | None, rules: StreamRules) -> Decision:
+    """The first record of a sequence: there is nothing to hold and nothing left to reset, so no policy matters."""
+    step = step or 0
+    if step > rules.max_step_jump:
+        return JUMP
+    return Decision(Fate.ADVANCE, step=step, gap=step, fresh=True, reset=reset)
+
+
+def _after_gap(step: int, gap: int, rules: StreamRules) -> Decision:
+    if rules.gap_policy == "hold" and gap <= rules.max_gap:
+        return Decision(Fate.ADVANCE, step=step, gap=gap, held=gap)
+    return Decision(Fate.ADVANCE, step=step, gap=gap, reset=None if rules.gap_policy == "step" else "gap")
+
+
+def begin(state: StreamState, sequence: str, reset: str | None) -> None:
+    """Enter a new sequence. One that ended for a named successor is remembered: its records are late from now on."""
+    if reset == "sequence":
+        state.previous = state.sequence
+    elif reset != "restart":  # without state, and after a pause as if without
+        state.previous = None
+    state.sequence = sequence
+    state.closed = False
+
+
+def pack_state(state: StreamState, model: str, body: bytes = b"") -> bytes:
+    """The table value of a state: a fixed head, both sequences, the body, CRC-32; little-endian.
+
+    Args:
+        state: one that has an offset.
+        model: fingerprint of the model that made the body, 12 ASCII characters.
+        body: what the engine keeps besides (h and c; a window's segments).
+    """
+    sequence = state.sequence.encode()
+    previous = b"" if state.previous is None else state.previous.encode()
+    flags = (_CLOSED if state.closed else 0) | (0 if state.previous is None else _HAS_PREVIOUS)
+    head = _HEAD.pack(
+        VERSION,
+        flags,
+        len(sequence),
+        len(previous),
+        state.offset,
+        state.append_ms,
+        state.step,
+        state.timestamp_ms,
+        model.encode(),
+        *state.sample,
+    )
+    return seal(b"".join((head, sequence, previous, body)))
+
+
+def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
+    """Read a table value into ``state``.
+
+    Returns:
+        The fingerprint of the model that wrote it, and the body.
+
+    Raises:
+        StateError: ``corrupt_state``: damaged, cut, or of a version that is not known here; ``state`` is untouched.
+    """
+    payload = unseal(blob)
+    if len(payload) < _HEAD.size:
+        raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its head")
+    version, flags, sequence_bytes, previous_bytes, *numbers = _HEAD.unpack_from(payload)
+    offset, append_ms, step, timestamp_ms, model, *sample = numbers
+    middle = _HEAD.size + sequence_bytes
+    end = middle + previous_bytes
+    if version != VERSION or len(payload) < end or offset < 0:
+        raise StateError("corrupt_state", f"a state of version {version}, {len(payload)} bytes, cannot be read")
+    try:
+        sequence, previous = payload[_HEAD.size : middle].decode(), payload[middle:end].decode()
+        fingerprint = model.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise StateError("corrupt_state", f"a state's text cannot be read: {error}") from error
+    state.offset, state.append_ms, state.step, state.timestamp_ms = offset, append_ms, step, timestamp_ms
+    state.sequence = sequence
+    state.previous = previous if flags & _HAS_PREVIOUS else None
+    state.closed = bool(flags & _CLOSED)
+    state.sample = (sample[0], sample[1], sample[2], sample[3], sample[4])
+    return fingerprint, payload[end:]
+
+
+def peek(blob: bytes) -> tuple[int, int] | None:
+    """Offset and append time (ms) of a stored state, unchecked; None if it is no state of this version.
+
+    Eviction looks at every state of a table: this is the part of the work that each of them costs.
+    """
+    if len(blob) < _HEAD.size:
+        return None
+    version, offset, append_ms = _PEEK.unpack_from(blob)
+    return (offset, append_ms) if version == VERSION else None
+
+
+def seal(payload: bytes) -> bytes:
+    """``payload`` and its CRC-32."""
+    return payload + _CRC.pack(zlib.crc32(payload))
+
+
+def unseal(blob: bytes) -> bytes:
+    """The payload of a sealed blob.
+
+    Raises:
+        StateError: ``corrupt_state``: the CRC-32 does not fit.
+    """
+    payload, crc = blob[: -_CRC.size], blob[-_CRC.size :]
+    if len(crc) < _CRC.size or _CRC.pack(zlib.crc32(payload)) != crc:
+        raise StateError("corrupt_state", f"the checksum of a stored record of {len(blob)} bytes does not fit")
+    return payload

@@ -1,0 +1,168 @@
+"""A cast's window: the last samples, when a score is due, and the segments in which the window is stored.
+
+Steps and samples go to the table in segments, so that a commit writes what changed and not the whole window.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.chunk import WindowRules
+from core.errors import StateError
+from core.records import FEATURES, Values
+from core.state import seal, unseal
+
+_SEGMENT = struct.Struct("<BxxxI")  # version, samples
+_BODY = struct.Struct("<qI")  # samples of the cast so far, segments
+_VERSION = 1
+
+
+class Window(NamedTuple):
+    """What one score sees; T from 1 to ``window_length``."""
+
+    samples: NDArray[np.float32]  # (T, F)
+    steps: NDArray[np.int64]  # (T,), ascending; not without holes where steps are missing
+
+
+class Segment:
+    """A run of samples of one cast, stored under a number of its own: the source offset of its first record.
+
+    That offset belongs to one record for ever, so a number never stands for other samples, also when records are
+    processed again after a crash.
+    """
+
+    __slots__ = ("changed", "number", "samples", "steps")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.steps = array("q")
+        self.samples = array("f")  # FEATURES per step
+        self.changed = True
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class CastWindow:
+    """The last ``window_length`` samples of a cast."""
+
+    __slots__ = ("count", "rules", "segments")
+
+    def __init__(self, rules: WindowRules) -> None:
+        self.rules = rules
+        self.count = 0  # samples of the cast so far, those that have left the window included
+        self.segments: list[Segment] = []
+
+    def open(self, number: int) -> None:
+        """Begin a record's samples. Only here does a segment end: one record's samples are never split."""
+        if not self.segments or len(self.segments[-1]) >= self.rules.segment:
+            self.segments.append(Segment(number))
+
+    def add(self, step: int, sample: Values) -> None:
+        """Take one sample in, after ``open``."""
+        last = self.segments[-1]
+        last.steps.append(step)
+        last.samples.extend(sample)
+        last.changed = True
+        self.count += 1
+
+    def trim(self) -> list[int]:
+        """Let go of the segments that lie before the window; their numbers."""
+        spare = sum(map(len, self.segments)) - self.rules.window_length
+        dropped = []
+        while self.segments and spare >= len(self.segments[0]):
+            spare -= len(self.segments[0])
+            dropped.append(self.segments.pop(0).number)
+        return dropped
+
+    def clear(self) -> list[int]:
+        """Empty the window and forget the count; the numbers of its segments."""
+        dropped = [segment.number for segment in self.segments]
+        self.segments = []
+        self.count = 0
+        return dropped
+
+    @property
+    def due(self) -> bool:
+        """Whether a score is due at the sample just added: at ``window_min`` samples, then every ``hop``."""
+        past = self.count - self.rules.window_min
+        return past >= 0 and past % self.rules.hop == 0
+
+    def view(self) -> Window:
+        """The window as it is now, copied."""
+        length = self.rules.window_length
+        steps = np.concatenate([np.frombuffer(segment.steps, np.int64) for segment in self.segments])
+        samples = np.concatenate([np.frombuffer(segment.samples, np.float32) for segment in self.segments])
+        return Window(samples.reshape(-1, FEATURES)[-length:], steps[-length:])
+
+
+def pack_segment(segment: Segment) -> bytes:
+    """The table value of a segment: steps int64, samples float32, little-endian, CRC-32."""
+    steps = np.frombuffer(segment.steps, np.int64).astype("<i8", copy=False)
+    samples = np.frombuffer(segment.samples, np.float32).astype("<f4", copy=False)
+    return seal(_SEGMENT.pack(_VERSION, len(segment)) + steps.tobytes() + samples.tobytes())
+
+
+def unpack_segment(number: int, blob: bytes, last_step: int) -> Segment:
+    """Read a segment as far as ``last_step``: what lies past its head's step is not applied yet.
+
+    Raises:
+        StateError: ``corrupt_state``.
+    """
+    payload = unseal(blob)
+    version, count = _SEGMENT.unpack_from(payload) if len(payload) >= _SEGMENT.size else (0, 0)
+    body = _SEGMENT.size
+    if version != _VERSION or len(payload) != body + count * (8 + 4 * FEATURES):
+        raise StateError("corrupt_state", f"segment {number}: {len(payload)} bytes of version {version} do not fit")
+    steps = np.frombuffer(payload, "<i8", count, body)
+    samples = np.frombuffer(payload, "<f4", count * FEATURES, body + 8 * count)
+    keep = int(np.searchsorted(steps, last_step, side="right"))
+    segment = Segment(number)
+    segment.steps.frombytes(steps[:keep].astype(np.int64).tobytes())
+    segment.samples.frombytes(samples[: keep * FEATURES].astype(np.float32).tobytes())
+    segment.changed = False
+    return segment
+
+
+def pack_body(window: CastWindow) -> bytes:
+    """What a head holds of its window: the count, and the numbers of the segments that it needs."""
+    numbers = [segment.number for segment in window.segments]
+    return _BODY.pack(window.count, len(numbers)) + struct.pack(f"<{len(numbers)}q", *numbers)
+
+
+def unpack_body(
+    body: bytes, last_step: int, rules: WindowRules, segment_blob: Callable[[int], bytes | None]
+) -> CastWindow:
+    """The window that a head describes.
+
+    Args:
+        body: what ``pack_body`` gave.
+        last_step: the head's step.
+        rules: those of now; the window is trimmed to them.
+        segment_blob: the stored segment of a number, None if there is none.
+
+    Raises:
+        StateError: ``corrupt_state``: the body, or a segment that it needs, is damaged or missing.
+    """
+    if len(body) < _BODY.size:
+        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes is too short")
+    count, segments = _BODY.unpack_from(body)
+    if len(body) != _BODY.size + 8 * segments:
+        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes does not hold {segments} segments")
+    window = CastWindow(rules)
+    window.count = count
+    for number in struct.unpack_from(f"<{segments}q", body, _BODY.size):
+        blob = segment_blob(number)
+        if blob is None:
+            raise StateError("corrupt_state", f"segment {number} is missing")
+        window.segments.append(unpack_segment(number, blob, last_step))
+    if segments and (not window.segments[-1].steps or window.segments[-1].steps[-1] != last_step):
+        raise StateError("corrupt_state", f"the segments do not reach step {last_step}")
+    window.trim()  # only shorter rules than the writer's find anything: the table still has those, as orphans
+    return window
