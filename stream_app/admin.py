@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -167,7 +168,9 @@ def _broker_errors(doing: str, unless: int | None = None) -> Iterator[None]:
 
 
 def _words(error: KafkaError) -> str:
-    return f"{error.name()}, {' '.join(error.str().split())}"
+    """The error's text, without librdkafka's timings; its name where there is no text."""
+    text = re.sub(r" \(after .*\)$", "", " ".join(error.str().split()))
+    return f"{text} {error.name()}".strip() if not text or text.endswith(":") else text
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:

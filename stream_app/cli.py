@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from core.errors import CaststreamError, StartupError
+from core.errors import StartupError
+from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
 from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
 
 if TYPE_CHECKING:
     from replay.send import SendSummary
     from stream_app.settings import Settings
 
-EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+# Somebody waits at the terminal: a broker that is there answers at once.
+BROKER_PATIENCE_S = 10.0
 
 NAMES = ("app_id", "topic_prefix")
 MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
@@ -50,6 +52,9 @@ def show_version(value: bool) -> None:
 
         typer.echo(f"caststream {version('caststream')}")
         raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)]
 
 
 @app.callback()
@@ -131,7 +136,7 @@ def topics_create(settings: "Settings") -> None:
     """Create all topics, changelogs too; those that are there are left as they are."""
     from stream_app.topics import create_topics
 
-    created = create_topics(settings)
+    created = create_topics(settings, BROKER_PATIENCE_S)
     for name in created:
         typer.echo(f"created {name}")
     if not created:
@@ -146,7 +151,7 @@ def topics_describe(settings: "Settings", as_json: AsJson = False) -> None:
 
     from stream_app.topics import describe_topics
 
-    topics = describe_topics(settings)
+    topics = describe_topics(settings, BROKER_PATIENCE_S)
     width = max(len(topic.name) for topic in topics)
     for topic in topics:
         if as_json:
@@ -170,7 +175,7 @@ def topics_reset_state(
 
     if not yes:
         typer.confirm(f"Delete all states and windows of {settings.app_id} on {settings.broker}?", abort=True, err=True)
-    for name in reset_state(settings):
+    for name in reset_state(settings, BROKER_PATIENCE_S):
         typer.echo(f"emptied {name}")
 
 
@@ -376,20 +381,14 @@ def main() -> NoReturn:
     # Whoever stops us with SIGTERM wants what Ctrl-C does: what was started is ended, what was sent is told.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        status = app(standalone_mode=False)
     except Exception as error:
         if Debug.wanted:
             raise
-        if not isinstance(error, CaststreamError):
-            say(f"caststream: unexpected {_one_line(error)}; --debug shows the traceback")
-            sys.exit(EXIT_FAILED)
-        say(f"caststream: {' '.join(str(error).split())}")
-        sys.exit(EXIT_REFUSED if isinstance(error, StartupError) else EXIT_FAILED)
-    sys.exit(0)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        line, status = explain(error)
+        say(line)
+        sys.exit(status)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

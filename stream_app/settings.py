@@ -39,6 +39,13 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _not_empty(value: object) -> object:
+    # Path("") is the current directory, which nobody means.
+    if value == "":
+        raise ValueError("is empty")
+    return value
+
+
 def _accepts(text: str) -> Any:
     """Words for the error message, where the type and its bounds do not say it."""
     return Field(json_schema_extra={"accepted": text})
@@ -50,7 +57,7 @@ AppId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$"), _accepts(f"1 t
 TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"), _accepts(f"up to 100 {_NAME_CHARACTERS}")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a host name or an address")]
-Directory = Annotated[Path, AfterValidator(Path.expanduser), _accepts("a path")]
+Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser), _accepts("a path")]
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(Path.expanduser)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
 ]

@@ -1,0 +1,36 @@
+"""What a failure looks like on the command line: one line that says what was wrong, and an exit status."""
+
+from __future__ import annotations
+
+import typer
+
+from core.errors import CaststreamError, StartupError
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+# Typer does not export the base of its usage errors.
+_UsageError = typer.BadParameter.__mro__[1]
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The line to show for an error, and the status to leave with."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CaststreamError):
+        return f"caststream: {text}", EXIT_REFUSED if isinstance(error, StartupError) else EXIT_FAILED
+    if isinstance(error, typer.Abort):
+        return "caststream: nothing was done", EXIT_FAILED
+    if isinstance(error, _UsageError):
+        return _usage(error), EXIT_REFUSED
+    return f"caststream: unexpected {type(error).__name__}: {text[:300]}; --debug shows the traceback", EXIT_FAILED
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return f"caststream: {error}; see caststream --help"
+    if type(error).__name__ == "NoArgsIsHelpError":  # a command group without a command: the help, not a complaint
+        return str(context.get_help())
+    message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+    return f"caststream: {message}; see {context.command_path} --help"
