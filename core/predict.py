@@ -1,0 +1,184 @@
+"""The offline reference: the models over a whole file, without Kafka and without the stream engine.
+
+What is due, and when, follows here from the lengths of the arrays alone; only the forward passes are shared with the
+worker. `predict` is the command ``caststream predict``; `signal_parts` and `cast_scores` give the bare numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from core.chunk import WindowRules
+from core.data.layout import SENSORS
+from core.data.reading import OnCheck, cached, open_checked
+from core.errors import StartupError
+from core.infer import advance_sequences, score_windows
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.factory import load_model
+from core.models.fingerprint import Model, fingerprint
+from core.models.shipped import checkpoint_path
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.reference import CastScore, Rows, SignalPart, Writer, writer
+
+# Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
+BATCH_SAMPLES = 320_000
+BATCH_WINDOWS = 256
+OFFLINE_RUN = "offline"
+
+Floats = NDArray[np.float32]
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """``outputs`` predictions or scores, of ``rows`` rows, by the model of that fingerprint."""
+
+    kind: str
+    rows: int
+    outputs: int
+    model: str
+
+
+def predict(
+    path: str | Path,
+    out: Path | BinaryIO,
+    *,
+    signal_checkpoint: Path | None = None,
+    defect_checkpoint: Path | None = None,
+    device: str = "cpu",
+    rules: WindowRules | None = None,
+    run: str = OFFLINE_RUN,
+    streams: int | None = None,
+    start_ms: int | None = None,
+    on_check: OnCheck | None = None,
+    on_progress: OnProgress | None = None,
+) -> PredictSummary:
+    """Run the model of the file's kind over all its rows and write the outputs.
+
+    Args:
+        path: an HDF5 file of signals or castings; its datasets tell the kind.
+        out: a file, HDF5 if it ends in .h5 or .hdf5, else JSON lines; or an open stream for JSON lines. A line has
+            the fields of the record that the worker publishes for the same sample.
+        signal_checkpoint: None is the one that comes with the package.
+        defect_checkpoint: the same for castings.
+        device: where the model runs.
+        rules: length, first score and hop of the windows.
+        run: the first part of the sequences' names, as ``replay --run``; for a pass of ``--loop`` add it: ``RUN-0``.
+        streams: as ``replay --streams``.
+        start_ms: event time of the first samples; None: what ``run`` says if it is a start time, else 0.
+        on_check: told the values of the file checked so far and their total.
+        on_progress: told the rows done so far and their total.
+
+    Raises:
+        DataError: the file cannot be used, or ``out`` cannot be written.
+        StartupError: a checkpoint or an argument is wrong.
+    """
+    if streams is not None and streams < 1:
+        raise StartupError(f"streams is {streams}: must be 1 or more")
+    file, kind = open_checked(path, on_check)
+    with file:
+        model = _load(kind, signal_checkpoint, defect_checkpoint, device)
+        rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
+        tell = on_progress or (lambda done, total: None)
+        with writer(out, rows, name) as results:
+            if isinstance(model, SignalExtractionLSTM):
+                outputs = _write_signals(file, model, results, tell)
+            else:
+                outputs = _write_scores(file, model, rules or WindowRules(), results, tell)
+    return PredictSummary(kind, rows.count, outputs, name)
+
+
+def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> Model:
+    if kind == "signal":
+        return load_model(signal_checkpoint or checkpoint_path("signal"), "signal", device)
+    return load_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
+
+
+def _write_signals(file: h5py.File, model: SignalExtractionLSTM, results: Writer, tell: OnProgress) -> int:
+    total, written = len(file["mixed_signals"]), 0
+    for part in signal_parts(file, model):
+        results.signal(part)
+        written += len(part.predictions)
+        tell(part.row + 1, total)
+    return written
+
+
+def _write_scores(
+    file: h5py.File, model: SteelDefectLSTM, rules: WindowRules, results: Writer, tell: OnProgress
+) -> int:
+    total, written = len(file["cast_start"]), 0
+    for score in cast_scores(file, model, rules):
+        results.score(score)
+        written += 1
+        tell(score.row + score.final, total)
+    return written
+
+
+def signal_parts(file: h5py.File, model: SignalExtractionLSTM) -> Iterator[SignalPart]:
+    """The predictions of all rows of an open signals file, in order; each row starts from a zero state."""
+    signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
+    count, steps = signals.shape
+    batch = max(1, BATCH_SAMPLES // steps)
+    for first in range(0, count, batch):
+        rows = slice(first, min(first + batch, count))
+        states: Floats | None = None
+        # One block, except where a single row is longer than a batch.
+        for start in range(0, steps, max(steps if batch > 1 else 0, BATCH_SAMPLES)):
+            block = signals[rows, start : start + BATCH_SAMPLES].astype(np.float32)  # (B, T)
+            sequences = _inputs(block, conditions[rows].astype(np.float32))
+            predictions, states = advance_sequences(model, list(sequences), states)
+            yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
+
+
+def _inputs(block: Floats, conditions: Floats) -> Floats:
+    """(B, T) samples and (B, 4) conditions to the model's input (B, T, 5)."""
+    inputs = np.empty((*block.shape, 5), np.float32)
+    inputs[..., 0] = block
+    inputs[..., 1:] = conditions[:, None, :]
+    return inputs
+
+
+def cast_scores(file: h5py.File, model: SteelDefectLSTM, rules: WindowRules) -> Iterator[CastScore]:
+    """The scores of all casts of an open castings file: by cast, and in a cast by step."""
+    sensors = [cached(file, name) for name in SENSORS]
+    starts, lengths = file["cast_start"][:].tolist(), file["cast_length"][:].tolist()
+    due: list[CastScore] = []
+    windows: list[Floats] = []
+    for row, (first, length) in enumerate(zip(starts, lengths, strict=True)):
+        samples = np.stack([sensor[first : first + length] for sensor in sensors], axis=1).astype(np.float32)
+        for score in scores_due(row, length, rules):
+            due.append(score)
+            windows.append(samples[score.start : score.end])  # (T, 5)
+        if len(windows) >= BATCH_WINDOWS:
+            yield from _scored(model, due, windows, rules)
+            due, windows = [], []
+    yield from _scored(model, due, windows, rules)
+
+
+def scores_due(row: int, length: int, rules: WindowRules) -> list[CastScore]:
+    """The scores of a cast of ``length`` samples, without results.
+
+    One at ``window_min`` samples, then every ``hop``, and the final one at the end, in place of a hop score there.
+    """
+    ends = [*range(rules.window_min, length, rules.hop), length]
+    return [CastScore(row, max(0, end - rules.window_length), end, end == length) for end in ends]
+
+
+def _scored(
+    model: SteelDefectLSTM, due: list[CastScore], windows: list[Floats], rules: WindowRules
+) -> Iterator[CastScore]:
+    enough = [window for window in windows if len(window) >= rules.window_min]
+    results = zip(*score_windows(model, enough), strict=True)
+    for score, window in zip(due, windows, strict=True):
+        if len(window) < rules.window_min:
+            yield score
+        else:
+            probability, peak = next(results)
+            yield CastScore(score.row, score.start, score.end, score.final, probability, score.start + peak)
