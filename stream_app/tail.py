@@ -1,0 +1,233 @@
+"""``caststream tail``: the records of an output topic, as lines to read or as JSON.
+
+`tail` is the command: it reads every partition from its end (or beginning) without a consumer group, so that it
+disturbs nobody, and never ends by itself unless it is given a count.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from core.errors import RecordError, RunError, StartupError
+from core.records import Prediction, Score, decode_prediction, decode_score
+
+# What can be followed -> the topic's name before the prefix.
+TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
+_BATCH = 500
+_SHOWN_BYTES = 200
+
+
+def tail(
+    kind: str,
+    *,
+    client_config: Mapping[str, Any],
+    topic: str,
+    out: TextIO,
+    as_json: bool = False,
+    from_beginning: bool = False,
+    count: int | None = None,
+    timeout_s: float = 30.0,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Write the records of ``topic`` to ``out``, one line each, as they come.
+
+    Args:
+        kind: one of ``TOPICS``.
+        client_config: librdkafka's configuration of where the broker is.
+        topic: the topic's name on the broker, prefix included.
+        out: gets the lines; flushed whenever nothing more is at hand.
+        as_json: one JSON object per line.
+        from_beginning: start at the oldest record instead of at the next to come.
+        count: end after so many records; None: go on until interrupted.
+        timeout_s: how long to look for the broker.
+        on_ready: called when the positions are known: what is sent later will be seen.
+
+    Returns:
+        The number of records written.
+
+    Raises:
+        RunError: no broker, or a read failed.
+        StartupError: the topic does not exist, or ``kind`` or ``count`` is wrong.
+    """
+    if kind not in TOPICS:
+        raise StartupError(f"cannot tail {kind!r}: one of {', '.join(TOPICS)}")
+    if count is not None and count < 1:
+        raise StartupError(f"count is {count}: must be 1 or more")
+    show = _AS_JSON[kind] if as_json else _AS_TEXT[kind]
+    consumer = _open(client_config)
+    try:
+        consumer.assign(_positions(consumer, topic, from_beginning, timeout_s))
+        if on_ready is not None:
+            on_ready()
+        return _follow(consumer, show, out, count)
+    except KafkaException as error:
+        raise RunError(f"cannot read {topic} from the Kafka broker: {_words(error)}") from error
+    except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
+        return 0
+    finally:
+        consumer.close()
+
+
+def _open(client_config: Mapping[str, Any]) -> Consumer:
+    own = {
+        "group.id": f"caststream-tail-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 100,
+        "log_level": 0,
+    }
+    try:
+        return Consumer(dict(client_config) | own)
+    except KafkaException as error:
+        raise StartupError(f"Kafka settings are not accepted: {_words(error)}") from error
+
+
+def _positions(consumer: Consumer, topic: str, from_beginning: bool, timeout_s: float) -> list[TopicPartition]:
+    """Where to start in each partition, as numbers: the broker would resolve a logical end later, past new records."""
+    found = _topics(consumer, timeout_s).get(topic)
+    if found is None:
+        raise StartupError(f"topic {topic} does not exist: create it with 'caststream topics create'")
+    positions = []
+    for number in found.partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout_s)
+        positions.append(TopicPartition(topic, number, low if from_beginning else high))
+    return positions
+
+
+def _topics(consumer: Consumer, timeout_s: float) -> dict[str, Any]:
+    """All topics; asked for in short waits, between which Ctrl-C is heard."""
+    end_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            topics: dict[str, Any] = consumer.list_topics(timeout=1.0).topics
+            return topics
+        except KafkaException:
+            if time.monotonic() >= end_s:
+                raise
+
+
+def _follow(consumer: Consumer, show: Callable[[Message], str], out: TextIO, count: int | None) -> int:
+    shown = 0
+    while count is None or shown < count:
+        messages = consumer.consume(_BATCH if count is None else min(_BATCH, count - shown), timeout=0.1)
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise RunError(f"reading {message.topic()} failed: {error.str()}")
+            out.write(show(message) + "\n")
+            shown += 1
+        if messages:
+            out.flush()
+    return shown
+
+
+def _words(error: KafkaException) -> str:
+    return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
+
+
+def _json_of_output(decode: Callable[..., Any]) -> Callable[[Message], str]:
+    def show(message: Message) -> str:
+        try:
+            return msgspec.json.encode(decode(message.value(), message.headers())).decode()
+        except RecordError as error:
+            return msgspec.json.encode({"error": str(error), **_bytes_fields("value", message.value())}).decode()
+
+    return show
+
+
+def _text_of_output(decode: Callable[..., Any], tell: Callable[[Any], str]) -> Callable[[Message], str]:
+    def show(message: Message) -> str:
+        try:
+            return tell(decode(message.value(), message.headers()))
+        except RecordError as error:  # somebody else's record: the tail goes on
+            return f"partition {message.partition()} offset {message.offset()} cannot be read: {error}"
+
+    return show
+
+
+def _json_of_dead_letter(message: Message) -> str:
+    headers = {name: value.decode("utf-8", "backslashreplace") for name, value in _headers(message).items()}
+    fields: dict[str, Any] = {name: headers.get(f"error.{name}") for name in ("reason", "message", "topic")}
+    for name in ("partition", "offset", "timestamp_ms"):
+        number = headers.get(f"error.{name}", "")
+        fields[name] = int(number) if re.fullmatch(r"-?[0-9]{1,19}", number) else None
+    fields |= _bytes_fields("key", message.key()) | _bytes_fields("value", message.value())
+    return msgspec.json.encode(fields).decode()
+
+
+def _bytes_fields(name: str, data: bytes | None) -> dict[str, str | None]:
+    """``data`` as text, or as base64 under a name of its own where it is none: nothing of it is lost."""
+    try:
+        return {name: None if data is None else data.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(data or b"").decode()}
+
+
+def _prediction(output: Prediction) -> str:
+    gap = f"  gap {output.gap}" if output.gap else ""
+    return f"{_head(output)}  prediction {output.prediction:+.4f}{gap}"
+
+
+def _score(output: Score) -> str:
+    window = f"window [{output.start}, {output.step + 1})"
+    final = "  final" if output.final else ""
+    if output.probability is None:
+        return f"{_head(output)}  {window}  no probability: {output.reason}{final}"
+    peak = f"attention peak {output.attention_peak}"
+    return f"{_head(output)}  {window}  probability {output.probability:.3f}  {peak}{final}"
+
+
+def _head(output: Prediction | Score) -> str:
+    stream, sequence = _text(output.stream.encode()), _text(output.sequence.encode()) or "-"
+    return f"{_time(output.timestamp_ms)}  {stream}  {sequence}  step {output.step}"
+
+
+def _text_of_dead_letter(message: Message) -> str:
+    headers = {name: _text(value) for name, value in _headers(message).items()}
+    place = " ".join(headers.get(f"error.{name}", "?") for name in ("topic", "partition", "offset"))
+    return (
+        f"{place}  {headers.get('error.reason', '?')}: {headers.get('error.message', '')}"
+        f"  key {_text(message.key())}  value {_text(message.value())}"
+    )
+
+
+def _headers(message: Message) -> dict[str, bytes]:
+    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return {name: value or b"" for name, value in pairs}
+
+
+def _text(data: bytes | None) -> str:
+    """``data`` on one line: control characters and what is no UTF-8 as escapes, the end of a long one left out."""
+    if data is None:
+        return "none"
+    shown = data[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    safe = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown)
+    return safe + ("..." if len(data) > _SHOWN_BYTES else "")
+
+
+def _time(timestamp_ms: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):  # any integer may stand there
+        return str(timestamp_ms)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{timestamp_ms % 1000:03d}"
+
+
+_AS_TEXT = {
+    "predictions": _text_of_output(decode_prediction, _prediction),
+    "scores": _text_of_output(decode_score, _score),
+    "dead-letters": _text_of_dead_letter,
+}
+_AS_JSON = {
+    "predictions": _json_of_output(decode_prediction),
+    "scores": _json_of_output(decode_score),
+    "dead-letters": _json_of_dead_letter,
+}
