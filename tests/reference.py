@@ -1,0 +1,230 @@
+"""The record table of the wire contract, one record and one stream at a time; and a worker that crashes.
+
+Written to be read beside the contract and to be obviously right, not to be fast.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from core.chunk import Change, ChunkResult, Output, StreamRules
+from core.engine import Engine
+from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts
+
+LAST_OF_ALL_MS = 10**12  # a clock past everything's idle point
+
+
+def stream_rules(policy: Any = "step", max_gap: int = 5) -> StreamRules:
+    return StreamRules(policy, max_gap, max_step_jump=MAX_STEP_JUMP, idle_timeout_ms=IDLE_TIMEOUT_MS)
+
+
+@dataclass
+class SlowState:
+    """One stream. ``memory`` is h and c of a signal, or the samples of a cast."""
+
+    offset: int = -1
+    append_ms: int = 0
+    timestamp_ms: int = 0
+    sequence: str = ""
+    previous: str | None = None
+    step: int = -1
+    closed: bool = False
+    sample: tuple[float, ...] = ()
+    memory: Any = None
+
+
+@dataclass
+class SlowWorker:
+    """Subclasses say what one step does."""
+
+    rules: StreamRules
+    streams: dict[tuple[int, bytes], SlowState] = field(default_factory=dict)
+    outputs: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    resets: Counter[str] = field(default_factory=Counter)
+
+    def blank(self) -> Any:
+        """The memory at the start of a sequence."""
+        raise NotImplementedError
+
+    def step(self, state: SlowState, sample: tuple[float, ...], event: Event | None, gap: int) -> None:
+        """One sample; without an event it is a held one, which publishes nothing."""
+        raise NotImplementedError
+
+    def conclude(self, stream: tuple[int, bytes], state: SlowState) -> None:
+        """The sequence ends without its own word."""
+
+    def feed(self, event: Event) -> None:
+        state = None if event.sample is None and not event.record.key else self.streams.get(event.stream)
+        if state is not None and event.record.offset <= state.offset:
+            return
+        if event.sample is None:
+            self.counts["dead"] += 1
+            return
+        append_ms = event.record.timestamp
+        assert append_ms is not None
+        idle = state is not None and append_ms - state.append_ms > IDLE_TIMEOUT_MS
+        same = state is not None and not idle and event.sequence == state.sequence
+        if self._refused(event, state, idle, same):
+            return
+        if state is None or not same or (not event.sequence and event.step == 0 and state.step > 0):
+            state, gap = self._begin(event, state, idle, same), event.step or 0
+        else:
+            step = state.step + 1 if event.step is None else event.step
+            if step <= state.step:
+                self.counts["duplicate"] += 1
+                return
+            gap = step - state.step - 1
+            self._bridge(state, gap)
+            state.step = step
+        self.counts["gaps"] += gap > 0
+        self.counts["processed"] += 1
+        state.offset, state.append_ms, state.timestamp_ms = event.record.offset, append_ms, event.timestamp_ms
+        state.sample = event.sample
+        self.step(state, event.sample, event, gap)
+
+    def _refused(self, event: Event, state: SlowState | None, idle: bool, same: bool) -> bool:
+        late = False
+        if state is not None and not idle:
+            late = state.closed if same else event.sequence == state.previous
+        base = state.step if same and state is not None else 0
+        jump = event.step is not None and event.step > base + MAX_STEP_JUMP
+        late = late and not (same and jump)
+        self.counts["late"] += late
+        self.counts["dead"] += late or jump
+        return late or jump
+
+    def _begin(self, event: Event, old: SlowState | None, idle: bool, same: bool) -> SlowState:
+        previous = None
+        if old is not None:
+            self.resets["idle" if idle else "restart" if same else "sequence"] += 1
+            if not old.closed:
+                self.conclude(event.stream, old)
+            if not idle:
+                previous = old.previous if same else old.sequence
+        state = SlowState(sequence=event.sequence, previous=previous, step=event.step or 0, memory=self.blank())
+        self.streams[event.stream] = state
+        return state
+
+    def _bridge(self, state: SlowState, gap: int) -> None:
+        if gap == 0 or self.rules.gap_policy == "step":
+            return
+        if self.rules.gap_policy == "hold" and gap <= self.rules.max_gap:
+            for _ in range(gap):
+                state.step += 1
+                self.step(state, state.sample, None, 0)
+        else:
+            self.resets["gap"] += 1
+            state.memory = self.blank()
+
+
+@dataclass
+class Published:
+    """One output as a consumer finds it."""
+
+    partition: int
+    key: bytes
+    fields: dict[str, Any]
+    source_offset: int
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return self.partition, self.key, self.source_offset, self.fields.get("final")
+
+
+def read_outputs(outputs: dict[int, list[Output]]) -> list[Published]:
+    return [
+        Published(partition, key, msgspec.json.decode(value), offset)
+        for partition, rows in outputs.items()
+        for key, value, offset, _ in rows
+    ]
+
+
+class CrashingWorker:
+    """The commit protocol around an engine: what is durable, what only memory has, and what a crash takes."""
+
+    def __init__(self, make_engine: Callable[[MemoryTable], Engine[Any]]) -> None:
+        self.make_engine = make_engine
+        self.log = MemoryTable()  # the changelog
+        self.store = MemoryTable()  # the worker's copy of it
+        self.engine = make_engine(self.store)
+        self.committed = {0: 0, 1: 0}
+        self.ends = {0: 0, 1: 0}
+        self.published: list[Published] = []
+        self.unacked: list[Published] = []
+        self.extra: list[Change] = []
+        self.arrived = 0  # events that have ever been read
+
+    def unread(self, events: list[Event]) -> list[Event]:
+        return [event for event in events if event.record.offset >= self.ends[event.record.partition]]
+
+    def process(self, events: list[Event]) -> ChunkResult:
+        result = self.engine.run([event.record for event in events])
+        self.unacked += read_outputs(result.outputs)
+        self.ends |= result.ends
+        return result
+
+    def evict(self, now_ms: int) -> None:
+        for partition in self.committed:
+            evicted = self.engine.evict(partition, now_ms, self.committed[partition])
+            self.unacked += read_outputs(evicted.outputs)
+            self.store.apply(evicted.tombstones)
+            self.extra += evicted.tombstones
+
+    def commit(self, torn_after: int | None = None) -> None:
+        """All three stages; or a crash inside the second, after so many of the changes."""
+        changes = self.extra + self.engine.take_changed(self.committed)
+        self.published += self.unacked
+        self.unacked, self.extra = [], []
+        self.log.apply(changes[:torn_after])
+        if torn_after is None:
+            self.store.apply(change for change in changes)
+            self.committed = dict(self.ends)
+
+    def crash(self, outputs_were_sent: bool) -> None:
+        self.published += self.unacked if outputs_were_sent else []
+        self.unacked, self.extra = [], []
+        self.store = copy.deepcopy(self.log)
+        self.engine = self.make_engine(self.store)
+        self.ends = dict(self.committed)
+
+    def live(self, events: list[Event], draw: Any) -> None:
+        """Read all events, with commits, evictions, lost partitions and crashes at any point between chunks."""
+        for _ in range(draw(st.integers(0, 3))):
+            self._read(self.unread(events)[: draw(st.integers(0, 30))], events, draw)
+            if draw(st.booleans()):
+                self.commit(torn_after=draw(st.integers(0, 4)))
+            self.crash(outputs_were_sent=draw(st.booleans()))
+        self._read(self.unread(events), events, draw)
+        self.commit()
+
+    def _read(self, todo: list[Event], events: list[Event], draw: Any) -> None:
+        for chunk in draw(cuts(todo)):
+            self.process(chunk)
+            action = draw(st.sampled_from(("none", "none", "commit", "evict", "drop", "rewrite")))
+            if action != "none":
+                self.commit()
+            if action == "drop":
+                self.engine.drop([0, 1])
+            if action == "rewrite":
+                self.engine.mark_all_changed(0)
+            read = len(events) - len(self.unread(events))
+            if action == "evict" and chunk and read >= self.arrived:  # not before the partitions' ends
+                self.evict(events[read - 1].record.timestamp + draw(st.sampled_from((0, 4_999))))
+            self.arrived = max(self.arrived, read)
+
+    def end(self) -> None:
+        """Everything becomes idle: every sequence is concluded, and the table is empty afterwards."""
+        self.evict(LAST_OF_ALL_MS)
+        self.commit()
+
+
+def stored_rows(table: MemoryTable) -> dict[tuple[int, bytes], bytes]:
+    return {(partition, key): blob for partition in table.rows for key, blob in table.items(partition)}

@@ -1,0 +1,183 @@
+"""Feeds for property tests: records with their meaning beside them, a table in memory, and small models."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from core.chunk import Change
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.signal_lstm import SignalExtractionLSTM
+
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+"""For property tests: machines that run tests are shared and slow by turns."""
+
+MSGPACK = [("content-type", b"application/msgpack")]
+SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
+IDLE_TIMEOUT_MS = 1_000
+MAX_STEP_JUMP = 40
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    """What a fetch delivers."""
+
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """A record and what it says; ``sample`` is None where the record cannot be read."""
+
+    record: FakeRecord
+    sequence: str = ""
+    step: int | None = None
+    timestamp_ms: int = 0
+    sample: tuple[float, ...] | None = None
+    end: bool = False
+
+    @property
+    def stream(self) -> tuple[int, bytes]:
+        assert self.record.key is not None
+        return self.record.partition, self.record.key
+
+
+class MemoryTable:
+    """A table as the changelog rebuilds it: per key the record of the highest source offset, ties to the later."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[bytes, tuple[int, bytes | None]]] = {}
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            rows = self.rows.setdefault(change.partition, {})
+            for key, blob in change.records:
+                assert change.source_offset >= rows.get(key, (-1, None))[0], "a state went backwards"
+                rows[key] = (change.source_offset, blob)
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        return self.rows.get(partition, {}).get(key, (-1, None))[1]
+
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        for key, (_, blob) in self.rows.get(partition, {}).items():
+            if blob is not None:
+                yield key, blob
+
+
+def signal_value(sample: tuple[float, ...], **fields: Any) -> bytes:
+    """The JSON value of a signal sample."""
+    return json.dumps({"signal": sample[0], "condition_vector": sample[1:], **fields}).encode()
+
+
+def casting_value(sample: tuple[float, ...], **fields: Any) -> bytes:
+    """The JSON value of a casting sample."""
+    return json.dumps({**dict(zip(SENSORS, sample, strict=True)), **fields}).encode()
+
+
+@functools.cache
+def signal_model(seed: int = 0) -> SignalExtractionLSTM:
+    """A small model; its weights are large enough for a wrong state to show."""
+    torch.manual_seed(seed)
+    return SignalExtractionLSTM(hidden_size=4, num_layers=2).eval()
+
+
+@functools.cache
+def defect_model(seed: int = 0) -> SteelDefectLSTM:
+    """A small model without input norm: untrained running statistics would flatten everything."""
+    torch.manual_seed(seed)
+    return SteelDefectLSTM(
+        {
+            "architecture": {"hidden_size": 4, "num_layers": 1, "readout": "attention"},
+            "classifier": {"hidden_dims": [4]},
+            "normalization": {"batch_norm": False, "input_norm": False},
+        }
+    ).eval()
+
+
+@dataclass
+class _Feed:
+    """Draws one record after the other; keeps for each stream where it stands, so that moves mean something."""
+
+    draw: Any
+    casts: bool
+    now_ms: int = 1_000_000
+    offsets: dict[int, int] = field(default_factory=dict)
+    places: dict[tuple[int, bytes], tuple[str, int]] = field(default_factory=dict)
+
+    def event(self) -> Event:
+        partition = self.draw(st.sampled_from((0, 0, 0, 1)))
+        key = self.draw(st.sampled_from((b"a", b"a", b"a", b"b")))
+        self.now_ms += self.draw(st.sampled_from((1,) * 22 + (IDLE_TIMEOUT_MS // 2, IDLE_TIMEOUT_MS + 1)))
+        self.offsets[partition] = self.offsets.get(partition, -1) + self.draw(st.sampled_from((1, 1, 1, 3)))
+        move = self.draw(st.sampled_from(_MOVES))
+        place = self.places.get((partition, key), ("", -1))
+        if move == "bad":
+            return Event(self._record(partition, *self.draw(st.sampled_from(_bad_records(key, self.casts)))))
+        sequence, step = self._position(move, *place)
+        self.places[partition, key] = (sequence, place[1] + 1 if step is None else max(step, place[1]))
+        if move in ("new", "zero"):
+            self.places[partition, key] = (sequence, step or 0)
+        return self._good(partition, key, sequence, step, end=self.casts and move == "end")
+
+    def _position(self, move: str, sequence: str, last: int) -> tuple[str, int | None]:
+        if move == "new":
+            return self.draw(st.sampled_from(("", "A", "B", "ä" * 127))), self.draw(st.sampled_from((None, 0, 0, 3)))
+        steps: dict[str, int | None] = {"none": None, "zero": 0, "repeat": max(last, 0), "gap": last + 3}
+        steps |= {"wide": last + 12, "jump": last + MAX_STEP_JUMP + 1, "next": last + 1, "end": last + 1}
+        return sequence, steps[move]
+
+    def _good(self, partition: int, key: bytes, sequence: str, step: int | None, end: bool) -> Event:
+        head = self.draw(st.integers(-20, 20)) / 8
+        sample = (head, *self.draw(st.sampled_from(((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)))))
+        fields: dict[str, Any] = {"sequence": sequence, "step": step, "surplus": [1]}
+        timestamp_ms = self.now_ms
+        if self.draw(st.booleans()):
+            fields["timestamp_ms"] = timestamp_ms = 10 * self.now_ms
+        if end:
+            fields["end"] = True
+        value = casting_value(sample, **fields) if self.casts else signal_value(sample, **fields)
+        headers = ()
+        if self.draw(st.booleans()):
+            value, headers = msgspec.msgpack.encode(json.loads(value)), tuple(MSGPACK)
+        record = self._record(partition, key, value, headers)
+        return Event(record, sequence, step, timestamp_ms, sample, end)
+
+    def _record(self, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> FakeRecord:
+        return FakeRecord(partition, self.offsets[partition], self.now_ms, key, value, tuple(headers))
+
+
+_MOVES = ("next",) * 16 + ("none",) * 4 + ("gap", "wide", "repeat", "new", "new", "zero", "jump", "bad", "end")
+
+
+def _bad_records(key: bytes, casts: bool) -> list[tuple[Any, ...]]:
+    sample = (1.0, 2.0, 3.0, 4.0, 5.0)
+    good = casting_value(sample) if casts else signal_value(sample)
+    return [(key, b"{"), (None, good), (key, None), (b"\xff", good), (key, good, (("content-type", b"text/csv"),))]
+
+
+@st.composite
+def feeds(draw: st.DrawFn, casts: bool = False, max_size: int = 50) -> list[Event]:
+    """Records of a topic in the order of arrival: some streams in two partitions, most samples plain, some not."""
+    feed = _Feed(draw, casts)
+    return [feed.event() for _ in range(draw(st.integers(1, max_size)))]
+
+
+@st.composite
+def cuts(draw: st.DrawFn, events: list[Event]) -> list[list[Event]]:
+    """The same records in chunks."""
+    places = sorted(draw(st.sets(st.integers(0, len(events)), max_size=8)) | {0, len(events)})
+    return [events[start:end] for start, end in pairwise(places)]
