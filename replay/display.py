@@ -29,15 +29,16 @@ def display(stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> Iter
 
 
 class _Rate:
-    """Records per second between two looks."""
+    """Records per second between two looks; None at the first of a phase."""
 
     def __init__(self) -> None:
         self._phase = ""
-        self._done, self._at_s, self._rate = 0, 0.0, 0.0
+        self._done, self._at_s = 0, 0.0
+        self._rate: float | None = None
 
-    def of(self, status: Status, now_s: float) -> float:
+    def of(self, status: Status, now_s: float) -> float | None:
         if status.phase != self._phase:
-            self._phase, self._rate = status.phase, 0.0
+            self._phase, self._rate = status.phase, None
         elif now_s > self._at_s:
             self._rate = (status.done - self._done) / (now_s - self._at_s)
         self._done, self._at_s = status.done, now_s
@@ -79,8 +80,9 @@ class _Lines:
 _TITLES = {"check": "checking the file", "send": "sending"}
 
 
-def _text(status: Status, rate: float) -> str:
+def _text(status: Status, rate: float | None) -> str:
     what = "values" if status.phase == "check" else "records"
     of = f" of {status.total:,}" if status.total is not None else ""
+    pace = f", {rate:,.0f} per s" if rate is not None else ""
     behind = f", {status.behind_s:.0f} s behind" if status.behind_s >= BEHIND_S else ""
-    return f"{status.done:,}{of} {what}, {rate:,.0f} per s{behind}"
+    return f"{status.done:,}{of} {what}{pace}{behind}"

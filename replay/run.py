@@ -68,7 +68,7 @@ class ReplayError(RunError):
 
     def __init__(self, cause: Exception, summary: ReplaySummary) -> None:
         super().__init__(
-            f"{cause}; {summary.sent:,} records of {summary.streams} streams were acknowledged, --resume goes on there"
+            f"{cause}; {summary.sent:,} records were acknowledged (streams: {summary.streams}), --resume goes on there"
         )
         self.summary = summary
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -93,26 +94,30 @@ def _open(client_config: Mapping[str, Any]) -> Consumer:
 
 def _positions(consumer: Consumer, topic: str, from_beginning: bool, timeout_s: float) -> list[TopicPartition]:
     """Where to start in each partition, as numbers: the broker would resolve a logical end later, past new records."""
-    found = _topics(consumer, timeout_s).get(topic)
+    end_s = time.monotonic() + timeout_s
+    found = _answer(lambda: consumer.list_topics(timeout=1.0), end_s).topics.get(topic)
     if found is None:
         raise StartupError(f"topic {topic} does not exist: create it with 'caststream topics create'")
     positions = []
-    for number in found.partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout_s)
-        positions.append(TopicPartition(topic, number, low if from_beginning else high))
+    for place in (TopicPartition(topic, number) for number in found.partitions):
+        low, high = _answer(partial(consumer.get_watermark_offsets, place, timeout=1.0), end_s)
+        place.offset = low if from_beginning else high
+        positions.append(place)
     return positions
 
 
-def _topics(consumer: Consumer, timeout_s: float) -> dict[str, Any]:
-    """All topics; asked for in short waits, between which Ctrl-C is heard."""
-    end_s = time.monotonic() + timeout_s
+def _answer(ask: Callable[[], Any], end_s: float) -> Any:
+    """What ``ask`` returns; asked in short waits, between which Ctrl-C is heard, until ``end_s``.
+
+    Brokers that start, or have just been told to make the topic, have no answer for a while.
+    """
     while True:
         try:
-            topics: dict[str, Any] = consumer.list_topics(timeout=1.0).topics
-            return topics
+            return ask()
         except KafkaException:
             if time.monotonic() >= end_s:
                 raise
+            time.sleep(0.1)
 
 
 def _follow(consumer: Consumer, show: Callable[[Message], str], out: TextIO, count: int | None) -> int:

@@ -41,3 +41,18 @@ def write_castings(path: Path, lengths: list[int], seed: int = 0, **options: Any
         file["metadata"] = "{}"
         file["config"] = "{}"
     return np.split(samples, ends[:-1])
+
+
+def write_large(path: Path) -> None:
+    """200 MB of samples in 200 rows, compressed to little: one chunk is deflated, and written for all."""
+    rows, steps = 200, 250_000
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("mixed_signals", (rows, steps), "f4", chunks=(20, 5_000), compression=1)
+        data[:20, :5_000] = 0.5
+        _, chunk = data.id.read_direct_chunk((0, 0))
+        for row in range(0, rows, 20):
+            for step in range(0, steps, 5_000):
+                data.id.write_direct_chunk((row, step), chunk)
+        file.create_dataset("target_signals", (rows, steps), "f4", chunks=(20, 5_000))
+        file["condition_vectors"] = np.eye(4, dtype="f4")[np.arange(rows) % 4]
+        file["metadata"] = '{"frequencies": [1, 3, 5, 7], "num_samples": 200, "time_steps": 250000}'

@@ -1,54 +1,20 @@
-"""The replay, into a list on a clock moved by hand, and into the real broker."""
+"""The replay into a list in memory, on a clock moved by hand."""
 
 import math
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-from pathlib import Path
 
 import h5py
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from core.data.runs import run_name, run_start_ms
-from core.errors import DataError, RunError, StartupError
+from core.errors import DataError, StartupError
 from core.records import decode_casting, decode_signal
 from replay import run as replay_run
-from replay.clock import Clock
-from replay.display import display
-from replay.encode import short_floats
 from replay.run import ReplayError, Status, replay
-from replay.sink import KafkaSink, MemorySink
-from tests.broker import consume_all
+from replay.sink import MemorySink
+from tests.clock import START_MS, HandClock
 from tests.files import write_castings, write_signals
-from tests.test_replay_hdf5 import write_large
-
-ROOT = Path(__file__).resolve().parent.parent
-START_MS = 1_700_000_000_000
-
-
-class HandClock(Clock):
-    """Moves only when it is slept on."""
-
-    def __init__(self):
-        self.seconds = 50.0
-
-    def now_s(self):
-        return self.seconds
-
-    def epoch_ms(self):
-        return START_MS
-
-    def sleep(self, seconds):
-        assert 0 < seconds < 0.2001
-        self.seconds += seconds
 
 
 class TimedSink(MemorySink):
@@ -299,7 +265,7 @@ def test_a_progress_that_can_no_longer_be_kept_is_told_with_what_was_sent(tmp_pa
 
     monkeypatch.setattr(replay_run.Progress, "save", full)
 
-    with pytest.raises(ReplayError, match="no space left on device; 80 records of 2 streams"):
+    with pytest.raises(ReplayError, match="no space left on device; 80 records were"):
         play(tmp_path / "s.h5", sink, streams=2, speed=math.inf)
 
 
@@ -357,186 +323,3 @@ def test_a_run_named_by_its_start_tells_it():
         None,
         None,
     ]
-
-
-@given(arrays(np.float32, 50, elements=st.floats(-1e6, 1e6, width=32)))
-def test_short_floats_give_the_same_float32(values):
-    found = np.array([float(repr(each)) for each in short_floats(values)]).astype(np.float32)
-
-    assert (values == found).all()
-
-
-def test_short_floats_are_short():
-    values = np.random.default_rng(3).normal(0, 1, 10_000).astype(np.float32)
-
-    assert np.mean([len(repr(each)) for each in short_floats(values)]) < 12
-
-
-class Terminal:
-    def __init__(self, tty):
-        self.tty, self.text = tty, ""
-
-    def isatty(self):
-        return self.tty
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
-def test_away_from_a_terminal_a_line_comes_every_few_seconds():
-    stream, seconds = Terminal(False), iter(range(0, 100, 2))
-
-    with display(stream, lambda: next(seconds)) as tell:
-        tell(Status("check", 5, 10))
-        for done in range(0, 9000, 1000):
-            tell(Status("send", done, 9000, behind_s=done / 1000))
-
-    assert stream.text.splitlines() == [
-        "checking the file: 5 of 10 values, 0 per s",
-        "sending: 0 of 9,000 records, 0 per s",
-        "sending: 3,000 of 9,000 records, 500 per s, 3 s behind",
-        "sending: 6,000 of 9,000 records, 500 per s, 6 s behind",
-    ]
-
-
-def test_on_a_terminal_there_is_a_bar(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    stream, seconds = Terminal(True), iter(range(100))
-
-    with display(stream, lambda: next(seconds)) as tell:
-        tell(Status("send", 1000, 2000))
-        tell(Status("send", 2000, 2000))
-
-    assert "2,000 of 2,000 records" in stream.text
-
-
-# --- on the real broker
-
-
-def options(settings, **changes):
-    return {
-        "client_config": settings.client_config(),
-        "topic_signal": settings.topic("signal-samples"),
-        "topic_casting": settings.topic("casting-samples"),
-        "data_dir": settings.data_dir,
-        "speed": math.inf,
-    } | changes
-
-
-@pytest.mark.kafka
-def test_every_sample_arrives_once_and_in_order(tmp_path, settings):
-    write_signals(tmp_path / "s.h5", rows=30, steps=400)
-
-    summary = replay(tmp_path / "s.h5", **options(settings, run="r", streams=10))
-
-    records = consume_all(settings, settings.topic("signal-samples"))
-    assert summary.sent == len(records) == 12_000
-    partitions = {}
-    for record in records:
-        partitions.setdefault(record.key, set()).add(record.partition)
-    assert all(len(found) == 1 for found in partitions.values())
-    assert len(set().union(*partitions.values())) > 1
-    for key, samples in by_stream([(each.key, each.value) for each in records], decode_signal).items():
-        rows = range(int(key[-4:]), 30, 10)
-        assert [(f"r-{row}", step) for row in rows for step in range(400)] == [
-            (each.sequence, each.step) for each in samples
-        ]
-
-
-@pytest.mark.kafka
-def test_a_missing_topic_is_named_before_anything_is_sent(tmp_path, settings):
-    write_signals(tmp_path / "s.h5", rows=2, steps=4)
-
-    with pytest.raises(StartupError, match="topic none does not exist: create it with 'caststream topics create'"):
-        replay(tmp_path / "s.h5", **options(settings, topic_signal="none"))
-
-
-@pytest.mark.kafka
-def test_a_stopped_replay_goes_on_where_it_was(tmp_path, settings):
-    write_signals(tmp_path / "s.h5", rows=4, steps=3000)
-    stop = threading.Event()
-    sent = []
-
-    def watch(status):
-        if status.phase == "send" and status.done > 500:
-            stop.set()
-        sent.append(status)
-
-    first = replay(tmp_path / "s.h5", **options(settings, speed=1.0, on_progress=watch, stop=stop.is_set))
-    second = replay(tmp_path / "s.h5", **options(settings, resume=True))
-
-    assert first.interrupted
-    assert 500 < first.sent < 12_000
-    assert first.sent + second.sent == 12_000
-    assert len(consume_all(settings, settings.topic("signal-samples"))) == 12_000
-
-
-def test_a_broker_that_is_not_there_is_told():
-    with pytest.raises(RunError, match=r"no Kafka broker at 127\.0\.0\.1:1: "):
-        KafkaSink({"bootstrap.servers": "127.0.0.1:1"}, "t", timeout_s=1.0)
-
-
-@pytest.mark.kafka
-def test_a_lost_broker_ends_it_with_what_was_sent(tmp_path, settings, broker):
-    """The broker stops answering for as long as the replay waits for it."""
-    write_signals(tmp_path / "s.h5", rows=2, steps=100_000)
-    topic = settings.topic("signal-samples")
-
-    def lose(status):
-        if status.phase == "send" and status.done > 500:
-            os.kill(broker.pid, signal.SIGSTOP)
-
-    sink = KafkaSink(settings.client_config(), topic, timeout_s=1.5)
-    try:
-        with pytest.raises(ReplayError, match=r"lost the Kafka broker at 127.*records of 2 streams were ack") as lost:
-            replay(tmp_path / "s.h5", **options(settings, speed=1.0, sink=sink, on_progress=lose))
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
-
-    # What was under way may have arrived all the same: a resumed replay sends it again, as duplicates by step.
-    assert 500 < lost.value.summary.sent <= len(consume_all(settings, topic)) < 200_000
-
-
-@pytest.mark.kafka
-def test_a_file_larger_than_the_memory_is_replayed(tmp_path, settings):
-    """The process may hold 100 MB more than it has when it begins; the file's samples are 200 MB."""
-    write_large(tmp_path / "large.h5")
-    code = """
-        import json, math, resource, sys
-        from pathlib import Path
-        from replay.run import replay
-        mapped = int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmData"))) << 10
-        resource.setrlimit(resource.RLIMIT_DATA, (mapped + (100 << 20),) * 2)
-        options = json.loads(sys.argv[2])
-        seen = []
-        enough = lambda: bool(seen) and seen[-1].phase == "send" and seen[-1].done > 200_000
-        summary = replay(
-            sys.argv[1], streams=20, speed=math.inf, data_dir=Path(sys.argv[3]),
-            on_progress=seen.append, stop=enough, **options
-        )
-        print(summary.sent > 200_000, seen[0].total)
-    """
-    given = options(settings)
-    arguments = {name: given[name] for name in ("client_config", "topic_signal", "topic_casting")}
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(code),
-            tmp_path / "large.h5",
-            msgspec.json.encode(arguments).decode(),
-            tmp_path,
-        ],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (done.stdout, done.stderr) == ("True 50000800\n", "")

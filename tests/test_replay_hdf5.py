@@ -15,7 +15,7 @@ from core.data.reading import _blocks, cached, check_values
 from core.errors import DataError, StartupError
 from replay import hdf5
 from replay.hdf5 import open_source
-from tests.files import write_castings, write_signals
+from tests.files import write_castings, write_large, write_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,21 +187,6 @@ def test_a_check_of_names_refuses_the_first_bad_dataset(tmp_path):
 
         with pytest.raises(DataError, match="mold_level"):
             check_values(file, SENSORS)
-
-
-def write_large(path):
-    """200 MB of samples in 200 rows, compressed to little: one chunk is deflated, and written for all."""
-    rows, steps = 200, 250_000
-    with h5py.File(path, "w") as file:
-        data = file.create_dataset("mixed_signals", (rows, steps), "f4", chunks=(20, 5_000), compression=1)
-        data[:20, :5_000] = 0.5
-        _, chunk = data.id.read_direct_chunk((0, 0))
-        for row in range(0, rows, 20):
-            for step in range(0, steps, 5_000):
-                data.id.write_direct_chunk((row, step), chunk)
-        file.create_dataset("target_signals", (rows, steps), "f4", chunks=(20, 5_000))
-        file["condition_vectors"] = np.eye(4, dtype="f4")[np.arange(rows) % 4]
-        file["metadata"] = '{"frequencies": [1, 3, 5, 7], "num_samples": 200, "time_steps": 250000}'
 
 
 def test_a_file_larger_than_the_memory_is_read_to_its_end(tmp_path):

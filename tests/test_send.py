@@ -19,7 +19,7 @@ from replay.lines import MAX_LINE_BYTES, LineParser, LineSplitter
 from replay.send import send, stdin_chunks
 from replay.sink import MemorySink
 from tests.broker import consume_all, consume_until, wait_until
-from tests.test_replay import HandClock
+from tests.clock import HandClock
 
 ROOT = Path(__file__).resolve().parent.parent
 CAST = (

@@ -1,0 +1,149 @@
+"""The replay into the real broker: what arrives, and what is told when the broker does not answer."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.errors import RunError, StartupError
+from core.records import decode_signal
+from replay.run import ReplayError, replay
+from replay.sink import KafkaSink
+from tests.broker import consume_all
+from tests.files import write_large, write_signals
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def options(settings, **changes):
+    return {
+        "client_config": settings.client_config(),
+        "topic_signal": settings.topic("signal-samples"),
+        "topic_casting": settings.topic("casting-samples"),
+        "data_dir": settings.data_dir,
+        "speed": math.inf,
+    } | changes
+
+
+@pytest.mark.kafka
+def test_every_sample_arrives_once_and_in_order(tmp_path, settings):
+    write_signals(tmp_path / "s.h5", rows=30, steps=400)
+
+    summary = replay(tmp_path / "s.h5", **options(settings, run="r", streams=10))
+
+    records = consume_all(settings, settings.topic("signal-samples"))
+    assert summary.sent == len(records) == 12_000
+    partitions = {}
+    for record in records:
+        partitions.setdefault(record.key, set()).add(record.partition)
+    assert all(len(found) == 1 for found in partitions.values())
+    assert len(set().union(*partitions.values())) > 1
+    for key in partitions:
+        samples = [decode_signal(each.value) for each in records if each.key == key]
+        rows = range(int(key[-4:]), 30, 10)
+        assert [(f"r-{row}", step) for row in rows for step in range(400)] == [
+            (each.sequence, each.step) for each in samples
+        ]
+
+
+@pytest.mark.kafka
+def test_a_missing_topic_is_named_before_anything_is_sent(tmp_path, settings):
+    write_signals(tmp_path / "s.h5", rows=2, steps=4)
+
+    with pytest.raises(StartupError, match="topic none does not exist: create it with 'caststream topics create'"):
+        replay(tmp_path / "s.h5", **options(settings, topic_signal="none"))
+
+
+@pytest.mark.kafka
+def test_a_stopped_replay_goes_on_where_it_was(tmp_path, settings):
+    write_signals(tmp_path / "s.h5", rows=4, steps=3000)
+    stop = threading.Event()
+    sent = []
+
+    def watch(status):
+        if status.phase == "send" and status.done > 500:
+            stop.set()
+        sent.append(status)
+
+    first = replay(tmp_path / "s.h5", **options(settings, speed=1.0, on_progress=watch, stop=stop.is_set))
+    second = replay(tmp_path / "s.h5", **options(settings, resume=True))
+
+    assert first.interrupted
+    assert 500 < first.sent < 12_000
+    assert first.sent + second.sent == 12_000
+    assert len(consume_all(settings, settings.topic("signal-samples"))) == 12_000
+
+
+def test_a_broker_that_is_not_there_is_told():
+    with pytest.raises(RunError, match=r"no Kafka broker at 127\.0\.0\.1:1: "):
+        KafkaSink({"bootstrap.servers": "127.0.0.1:1"}, "t", timeout_s=1.0)
+
+
+@pytest.mark.kafka
+def test_a_lost_broker_ends_it_with_what_was_sent(tmp_path, settings, broker):
+    """The broker stops answering for as long as the replay waits for it."""
+    write_signals(tmp_path / "s.h5", rows=2, steps=100_000)
+    topic = settings.topic("signal-samples")
+
+    def lose(status):
+        if status.phase == "send" and status.done > 500:
+            os.kill(broker.pid, signal.SIGSTOP)
+
+    sink = KafkaSink(settings.client_config(), topic, timeout_s=1.5)
+    try:
+        with pytest.raises(ReplayError, match=r"lost the Kafka broker at 127.* records were .* --resume") as lost:
+            replay(tmp_path / "s.h5", **options(settings, speed=1.0, sink=sink, on_progress=lose))
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+    # What was under way may have arrived all the same: a resumed replay sends it again, as duplicates by step.
+    assert 500 < lost.value.summary.sent <= len(consume_all(settings, topic)) < 200_000
+
+
+@pytest.mark.kafka
+def test_a_file_larger_than_the_memory_is_replayed(tmp_path, settings):
+    """The process may hold 100 MB more than it has when it begins; the file's samples are 200 MB."""
+    write_large(tmp_path / "large.h5")
+    code = """
+        import json, math, resource, sys
+        from pathlib import Path
+        from replay.run import replay
+        mapped = int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmData"))) << 10
+        resource.setrlimit(resource.RLIMIT_DATA, (mapped + (100 << 20),) * 2)
+        options = json.loads(sys.argv[2])
+        seen = []
+        enough = lambda: bool(seen) and seen[-1].phase == "send" and seen[-1].done > 200_000
+        summary = replay(
+            sys.argv[1], streams=20, speed=math.inf, data_dir=Path(sys.argv[3]),
+            on_progress=seen.append, stop=enough, **options
+        )
+        print(summary.sent > 200_000, seen[0].total)
+    """
+    given = options(settings)
+    arguments = {name: given[name] for name in ("client_config", "topic_signal", "topic_casting")}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(code),
+            tmp_path / "large.h5",
+            msgspec.json.encode(arguments).decode(),
+            tmp_path,
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("True 50000800\n", "")
