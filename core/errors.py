@@ -5,6 +5,7 @@ CaststreamError
   StateError        stored state that cannot be used          -> zero state, count, go on
   StartupError      wrong setting, checkpoint, topic, broker  -> refuse to start (exit 2)
     DataError       a file that is not what it should be      -> names file and dataset
+    UnreachableError  no broker answers: later it may           -> a running system tries again
   RunError          a run that began and could not go on      -> exit 1
 """
 
@@ -52,6 +53,10 @@ class DataError(StartupError):
         super().__init__(f"{where}: {problem}")
         self.path = Path(path)
         self.dataset = dataset
+
+
+class UnreachableError(StartupError):
+    """No broker answers. At a first start that is a wrong address; later it is an outage, which ends."""
 
 
 class RunError(CaststreamError):

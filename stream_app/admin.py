@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from core.errors import StartupError
+from core.errors import StartupError, UnreachableError
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
@@ -45,7 +45,7 @@ class Cluster:
         timeout: how long to wait for the first answer, in seconds.
 
     Raises:
-        StartupError: none has come.
+        UnreachableError: none has come.
     """
 
     def __init__(self, settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
@@ -59,7 +59,7 @@ class Cluster:
             self._admin.poll(0)
             reasons = [_words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
             reason = reasons[-1] if reasons else _words(error.args[0])
-            raise StartupError(
+            raise UnreachableError(
                 f"no Kafka broker answers on {settings.broker} within {timeout:g} s: {reason}; "
                 "start one with: caststream broker, or name yours with --broker"
             ) from error

@@ -175,6 +175,8 @@ class CaststreamApp(faust.App):
     async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:
         if not partitions:
             return Found({}, {}, {}, {})
+        # Partitions may have been added since the start: states and records of a stream would part ways.
+        await asyncio.to_thread(broker_topics.check_topics, self.settings)
         ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
         return Found(
             await self.chunk_consumer().committed(partitions),
@@ -237,7 +239,9 @@ class CaststreamApp(faust.App):
             self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
         committed = dict(self.committer.committed)
         ends = await self.chunk_consumer().end_offsets(list(committed)) if committed else {}
-        self.lag = {at: max(0, end - committed[at]) for at, end in ends.items()}
+        for at, end in ends.items():
+            check_end(at, end, committed[at])
+        self.lag = {at: end - committed[at] for at, end in ends.items()}
         self.metrics.lag.clear()
         for at, records in self.lag.items():
             self.metrics.lag.labels(at.topic, str(at.partition)).set(records)

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from core.errors import CaststreamError, RunError, StartupError
+from core.errors import CaststreamError, RunError, StartupError, UnreachableError
 from stream_app import logs
 from stream_app import topics as broker_topics
 from stream_app.settings import Settings, load_settings
@@ -21,6 +21,7 @@ from stream_app.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3
+EXIT_UNREACHABLE = 4
 BROKER_PATIENCE = 30.0
 STOP_PATIENCE = 20.0
 HEALTH_SECONDS = 5.0
@@ -105,7 +106,7 @@ def main() -> int:
         asyncio.run(run(settings, options.index))
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
-        return EXIT_REFUSED
+        return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
     except Exception as error:
         log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))
         return 1

@@ -15,7 +15,7 @@ from types import FrameType
 
 from core.errors import RunError
 from stream_app import logs
-from stream_app.process import EXIT_REFUSED
+from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Supervisor:
         self.debug = debug
         self.children = [Child(index) for index in range(workers)]
         self.stopping = threading.Event()
+        self._was_up = False
 
     def run(self) -> None:
         """Until `stopping` is set.
@@ -80,10 +81,12 @@ class Supervisor:
             return
         status = child.process.poll()
         if status is None:
+            self._was_up |= time.monotonic() - child.started > WELL_AFTER
             return
         child.process = None
-        if status == EXIT_REFUSED:
+        if status == EXIT_REFUSED or (status == EXIT_UNREACHABLE and not self._was_up):
             raise RunError(f"worker {child.index} refused to start; the line above says why")
+        self._was_up |= status != EXIT_UNREACHABLE  # it came past the broker: from now on silence is an outage
         self._schedule(child, status)
 
     def _start(self, child: Child) -> None:
