@@ -99,6 +99,7 @@ class LocalBroker:
         """
         if self.running:
             return
+        self.kill()  # lets go of the lock where Kafka has ended by itself
         _check_directory(self.directory)
         with writing(self.directory):
             self._take_lock()

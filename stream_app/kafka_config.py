@@ -18,6 +18,7 @@ JVM_OPTIONS = (
 )
 
 LOG_PROPERTIES = {
+    "shutdownHook": "disable",  # or the log would end before Kafka has
     "rootLogger.level": "INFO",
     "rootLogger.appenderRef.file.ref": "file",
     "appender.file.type": "RollingFile",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -19,9 +22,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from stream_app.settings import Settings
+from stream_app.settings import PREFIX, Settings
 
 DEADLINE_S = 30.0
+
+# Where Kafka's jars are kept, and only that, is taken from the developer's environment.
+JARS_DIR = Path(os.environ.get(f"{PREFIX}DATA_DIR") or "~/.local/share/caststream").expanduser()
 
 T = TypeVar("T")
 
@@ -57,13 +63,16 @@ class Received:
         return dict(self.headers).get(name)
 
 
-def produce(settings: Settings, topic: str, records: Iterable[ToSend]) -> list[tuple[int, int]]:
-    """Send records to the topic of this full name, in order; returns (partition, offset) of each."""
+def produce(
+    settings: Settings, topic: str, records: Iterable[ToSend], config: Mapping[str, Any] | None = None
+) -> list[tuple[int, int]]:
+    """Send records to the topic of this full name, in order; returns (partition, offset) of each.
+
+    ``config`` is more of librdkafka's configuration, such as ``compression.type``.
+    """
     places: dict[int, tuple[int, int]] = {}
     failures: list[KafkaError] = []
-    producer = Producer(
-        {**settings.client_config(), "enable.idempotence": True, "linger.ms": 2, "queue.buffering.max.messages": 10**6}
-    )
+    producer = _producer(tuple(sorted({**settings.client_config(), **(config or {})}.items())))
     count = 0
     for number, record in enumerate(records):
 
@@ -91,6 +100,20 @@ def produce(settings: Settings, topic: str, records: Iterable[ToSend]) -> list[t
     assert not failures, failures[0]
     assert left == 0, f"{left} records were not acknowledged within {DEADLINE_S:g} s"
     return [places[number] for number in range(count)]
+
+
+@lru_cache(maxsize=8)
+def _producer(config: tuple[tuple[str, Any], ...]) -> Producer:
+    """One for all calls: the first record of an idempotent producer waits half a second for the producer's id."""
+    return Producer(
+        {
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "queue.buffering.max.messages": 10**6,
+            "log_level": 0,  # it outlives the brokers of single tests
+            **dict(config),
+        }
+    )
 
 
 def consume_all(settings: Settings, topic: str, deadline: float = DEADLINE_S) -> list[Received]:

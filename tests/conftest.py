@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import worker
+from broker import JARS_DIR
 
 from stream_app.broker import LocalBroker
 from stream_app.settings import PREFIX, Settings, load_settings
 
-# Where Kafka's jars are kept, and only that, is taken from the developer's environment.
-JARS_DIR = Path(os.environ.get(f"{PREFIX}DATA_DIR") or "~/.local/share/caststream").expanduser()
-
 MakeSettings = Callable[..., Settings]
+
+LOG_END_CHARACTERS = 6000
+
+
+def pytest_runtest_setup() -> None:
+    worker.forget_ended()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the workers that ran beside it had to say."""
+    report = yield
+    if report.failed:
+        report.sections.extend((title, log[-LOG_END_CHARACTERS:]) for title, log in worker.logs())
+    return report
 
 
 @pytest.fixture(autouse=True)
