@@ -28,7 +28,9 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Outgoing(NamedTuple):
-    """One record to publish. ``appended_ms`` is the append time of the source record behind it, None without one."""
+    """One record to publish. ``appended_ms`` is the append time of the source record behind it (its arrival here, where
+    the source has CreateTime), None without one.
+    """
 
     key: bytes | None
     value: bytes | None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from core.chunk import Change, ChunkResult, DeadLetter, Evicted, Record
+from core.chunk import Change, ChunkResult, DeadLetter, Evicted, Output, Record
 from stream_app.chunks import Chunk
 from stream_app.metrics import Metrics
 from stream_app.outputs import Outgoing, OutputWriter
@@ -22,6 +23,7 @@ from stream_app.tables import PartitionedStore
 log = logging.getLogger(__name__)
 
 NO_GENERATION = -1
+CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
 
 
 class StreamEngine(Protocol):
@@ -114,7 +116,7 @@ class Pipeline:
         with self.metrics.stage("infer"):
             result = self.engine.run(chain.from_iterable(fresh))
         with self.metrics.stage("publish"):
-            self._publish(result.outputs, result.dead_letters)
+            self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
         for records in fresh:
             if records:
                 self.next_offset[records[0].partition] = records[-1].offset + 1
@@ -142,7 +144,7 @@ class Pipeline:
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> None:
         """Free the streams that are idle: final scores go out now, tombstones with the next commit."""
         evicted = self.engine.evict(partition, now_ms, committed_offset)
-        self._publish(evicted.outputs, [])
+        self._publish(evicted.outputs, [], {})
         for change in evicted.tombstones:
             for key, _ in change.records:
                 # From here on the stream has no state; until the commit the changelog still has one, so a crash
@@ -152,18 +154,23 @@ class Pipeline:
         self.metrics.count_scores(evicted.counts)
 
     def _publish(
-        self, outputs: dict[int, list[tuple[bytes, bytes, int, int]]], dead_letters: Sequence[DeadLetter]
+        self,
+        outputs: Mapping[int, Sequence[Output]],
+        dead_letters: Sequence[DeadLetter],
+        arrivals: Mapping[int, int],
     ) -> None:
         for partition, rows in outputs.items():
             source = (self.topics.source, partition)
-            self.writer.publish(source, self.topics.output, partition, map(self._outgoing, rows))
+            outgoing = partial(self._outgoing, arrived_ms=arrivals.get(partition))
+            self.writer.publish(source, self.topics.output, partition, map(outgoing, rows))
         for letter in dead_letters:
             source = (self.topics.source, letter.partition)
             self.writer.publish(source, self.topics.dead_letters, letter.partition, [self._dead_letter(letter)])
 
-    def _outgoing(self, row: tuple[bytes, bytes, int, int]) -> Outgoing:
+    def _outgoing(self, row: Output, arrived_ms: int | None) -> Outgoing:
         key, value, offset, appended_ms = row
-        return Outgoing(key, value, [("source-offset", b"%d" % offset), *self.output_headers], appended_ms)
+        since_ms = appended_ms if arrived_ms is None else arrived_ms
+        return Outgoing(key, value, [("source-offset", b"%d" % offset), *self.output_headers], since_ms)
 
     def _dead_letter(self, letter: DeadLetter) -> Outgoing:
         headers = {
@@ -194,3 +201,14 @@ class Pipeline:
         extra, self._extra = self._extra, []
         changes = extra + self.engine.take_changed(list(self.next_offset))
         return Cut(changes, self.writer.pending(), dict(self.next_offset))
+
+
+def _arrivals(chunk: Chunk) -> dict[int, int]:
+    """Partition -> arrival of its fetch in ms, where record timestamps are the producers' (CreateTime) and so say
+    nothing about latency.
+    """
+    return {
+        partition: chunk.fetched_ms
+        for partition, records in chunk.records.items()
+        if getattr(records[0], "timestamp_type", None) == CREATE_TIME
+    }
