@@ -1,0 +1,178 @@
+"""A real worker process for tests: started on a free metrics port, ready when it says so, killed at the latest when
+pytest ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from broker import wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_app.broker import LocalBroker, free_port
+from stream_app.child import Child
+from stream_app.settings import PREFIX, Settings, load_settings
+from stream_app.topics import create_topics
+
+READY_S = 90.0
+END_S = 60.0
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_started: list[WorkerProcess] = []
+
+
+class WorkerProcess:
+    """One worker process, as the supervisor runs it; `start` again after its end goes on with the same settings.
+
+    Args:
+        settings: with ``metrics_port`` 0 a free port is taken; ``self.settings`` has it.
+        directory: for its logs.
+    """
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())
+        self._directory = directory
+        self._child: Child | None = None
+        self._log = Path(os.devnull)
+
+    def start(self, ready: bool = True, **changes: Any) -> Self:
+        """Start it, by default until it is ready; ``changes`` are changed settings."""
+        self.settings = self.settings.replace(**changes)
+        self._log = self._directory / f"worker-{len(list(self._directory.glob('worker-*.log')))}.log"
+        self._child = Child(
+            [sys.executable, "-m", "stream_app.process"],
+            output=self._log,
+            directory=ROOT,
+            environment=_environment(self.settings),
+        )
+        _started.append(self)
+        if ready:
+            wait_until(self._ready_or_ended, READY_S, "the worker's readiness")
+            assert self.running, f"the worker ended with status {self._child.exit_status}:\n{self.log}"
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    @property
+    def log(self) -> str:
+        """What it has printed since its last start."""
+        return self._log.read_text(errors="replace") if self._log.is_file() else ""
+
+    @property
+    def errors(self) -> list[str]:
+        """The log's lines of level ERROR, and what stands below them."""
+        lines = self.log.splitlines()
+        first = next((number for number, line in enumerate(lines) if " ERROR " in line), len(lines))
+        return [line for line in lines[first:] if " INFO " not in line and " WARNING " not in line]
+
+    def sigkill(self) -> None:
+        """End it as a crash does."""
+        assert self._child is not None
+        self._child.kill()
+
+    def sigterm(self) -> int:
+        """End it in order; its exit status."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; its exit status."""
+        assert self._child is not None
+        assert self._child.wait(END_S), f"the worker still runs:\n{self.log}"
+        status = self._child.exit_status
+        assert status is not None
+        return status
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP request to it."""
+        url = f"http://{self.settings.metrics_host}:{self.settings.metrics_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a sample; 0 where there is none yet."""
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.running:
+            self.sigkill()
+
+    def _ready_or_ended(self) -> bool:
+        try:
+            return not self.running or self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+
+@contextmanager
+def own_worker(
+    broker: LocalBroker,
+    directory: Path,
+    name: str,
+    prepare: Callable[[Settings], None] = lambda settings: None,
+    **changes: Any,
+) -> Iterator[WorkerProcess]:
+    """A worker for a whole module, on topics of its own, ended in order: its exit status must be 0.
+
+    Args:
+        name: application id and topic prefix.
+        prepare: called with the settings when the topics are there, before the worker starts.
+        changes: of the default settings.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in _ours():
+            patch.delenv(variable)
+        given = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": directory, "metrics_port": 0} | changes
+        settings = load_settings(broker=broker.address, **given)
+    create_topics(settings)
+    prepare(settings)
+    with WorkerProcess(settings, directory) as worker:
+        yield worker.start()
+        assert worker.sigterm() == 0, worker.log
+
+
+def logs() -> Iterator[tuple[str, str]]:
+    """(title, log) of each worker that ran since the last `forget_ended`."""
+    for worker in _started:
+        title = f"log of worker {worker.settings.app_id}{'' if worker.running else ', ended'}"
+        yield title, worker.log
+
+
+def forget_ended() -> None:
+    """Between two tests: the logs of ended workers are no longer of interest."""
+    _started[:] = {worker: None for worker in _started if worker.running}
+
+
+def _ours() -> list[str]:
+    return [variable for variable in os.environ if variable.startswith(PREFIX)]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**inherited, **settings.environment()}
