@@ -381,7 +381,7 @@ def main() -> NoReturn:
     # Whoever stops us with SIGTERM wants what Ctrl-C does: what was started is ended, what was sent is told.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="caststream", standalone_mode=False)
     except Exception as error:
         if Debug.wanted:
             raise
