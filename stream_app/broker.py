@@ -11,13 +11,11 @@ import fcntl
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -243,31 +241,19 @@ def run_broker(
     on_ready: Callable[[LocalBroker], None],
     on_progress: Progress,
 ) -> None:
-    """Run a broker until SIGTERM, SIGHUP or Ctrl-C, then stop it in order. For the main thread of a command.
+    """Run a broker until a KeyboardInterrupt (the command line makes one of SIGTERM too), then stop it in order.
 
     Raises:
         StartupError: see `LocalBroker.start`.
         RunError: Kafka ended by itself.
     """
     broker = LocalBroker(data_dir, port=port, properties=properties, on_progress=on_progress)
-    with _signals_interrupt():
-        try:
-            with broker:
-                on_ready(broker)
-                broker.wait()
-        except KeyboardInterrupt:
-            on_progress("the broker has stopped")
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with broker:
+            on_ready(broker)
+            broker.wait()
+    except KeyboardInterrupt:
+        on_progress("the broker has stopped")
 
 
 def _environment() -> dict[str, str]:

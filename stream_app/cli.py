@@ -378,8 +378,11 @@ _add_tail("dead-letters", "the records that could not be used, and why")
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
-    # Whoever stops us with SIGTERM wants what Ctrl-C does: what was started is ended, what was sent is told.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever stops us with SIGTERM wants what Ctrl-C does: what was started is ended, what was sent is told. So does a
+    # terminal that is closed, unless nohup has said otherwise.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         status = app(prog_name="caststream", standalone_mode=False)
     except Exception as error:
