@@ -143,6 +143,12 @@ class Cluster:
             return _patiently(f"look at group {group}", ask)
         return 0
 
+    def delete_group(self, group: str) -> None:
+        """Delete a consumer group without members, and with it its committed offsets; none may be there."""
+        future = self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+        with _broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+            future.result()
+
 
 def _patiently(doing: str, ask: Callable[[], T]) -> T:
     """Ask again while the answer is that a partition or group is only just being set up."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_app.app import CASTINGS, SIGNALS, CaststreamApp, chunk_topic
+from stream_app.app import CaststreamApp
+from stream_app.build import chunk_topic
+from stream_app.topics import CASTING_SAMPLES, SIGNAL_SAMPLES
 
 
 def add_agents(app: CaststreamApp) -> None:
     """Attach both agents; they take `noack` events, as `stream_app.commits` commits the offsets."""
     signals, castings = app.pipelines
 
-    @app.agent(chunk_topic(app, SIGNALS.source), name="step_signals")
+    @app.agent(chunk_topic(app, SIGNAL_SAMPLES), name="step_signals")
     async def step_signals(chunks: Any) -> None:
         """signal-samples -> signal-predictions. One LSTM step per sample; hidden state in ``signal-states``."""
         async for chunk in chunks.noack().events():
             await app.turn()
             app.apply(signals, chunk.value)
 
-    @app.agent(chunk_topic(app, CASTINGS.source), name="score_castings")
+    @app.agent(chunk_topic(app, CASTING_SAMPLES), name="score_castings")
     async def score_castings(chunks: Any) -> None:
         """casting-samples -> casting-scores. Windows scored when due; their samples in ``casting-windows``."""
         async for chunk in chunks.noack().events():

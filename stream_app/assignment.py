@@ -17,7 +17,7 @@ from stream_app.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-RESET = "`caststream topics reset-state` starts every stream anew"
+RESET = "`caststream topics reset-state` deletes states and offsets, and every source is read from its beginning"
 
 
 @dataclass(frozen=True)

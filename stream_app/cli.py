@@ -170,11 +170,14 @@ def topics_describe(settings: "Settings", as_json: AsJson = False) -> None:
 def topics_reset_state(
     settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
-    """Delete and recreate the changelogs: every stream starts anew. Refused while workers run."""
+    """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run."""
     from stream_app.topics import reset_state
 
     if not yes:
-        typer.confirm(f"Delete all states and windows of {settings.app_id} on {settings.broker}?", abort=True, err=True)
+        question = (
+            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, and read its sources anew?"
+        )
+        typer.confirm(question, abort=True, err=True)
     for name in reset_state(settings, BROKER_PATIENCE_S):
         typer.echo(f"emptied {name}")
 

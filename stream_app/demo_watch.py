@@ -14,8 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from numpy.typing import NDArray
 
 from core.errors import RunError
-from stream_app.app import CASTINGS, DEAD_LETTERS, SIGNALS
 from stream_app.settings import Settings
+from stream_app.topics import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 
 READ_AT_ONCE = 5000
 NOT_SEEN = -1
@@ -103,9 +103,9 @@ class Watcher(threading.Thread):
         self._predictions = msgspec.json.Decoder(_Prediction)
         self._scores = msgspec.json.Decoder(_Score)
         self._handlers = {
-            settings.topic(SIGNALS.source): self._on_sample,
-            settings.topic(SIGNALS.output): self._on_prediction,
-            settings.topic(CASTINGS.output): self._on_score,
+            settings.topic(SIGNAL_SAMPLES): self._on_sample,
+            settings.topic(SIGNAL_PREDICTIONS): self._on_prediction,
+            settings.topic(CASTING_SCORES): self._on_score,
             settings.topic(DEAD_LETTERS): self._on_dead_letter,
         }
 

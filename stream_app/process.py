@@ -46,7 +46,7 @@ async def run(settings: Settings, index: int) -> None:
 async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     # Imported here: torch and Faust take seconds, and a broker that is not there should be told at once.
     from stream_app.agents import add_agents
-    from stream_app.app import build_app
+    from stream_app.build import build_app
     from stream_app.commits import CommitLoop
     from stream_app.health import Health, serve
 

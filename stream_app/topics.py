@@ -27,6 +27,9 @@ ROUTES = {
 # The append time is the broker's truth for latency, and retention by it does not eat replayed history.
 STREAM_CONFIG = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
 
+# A dead letter carries a whole record and says why: larger than any source's limit, 1 MiB unless changed.
+DEAD_LETTER_CONFIG = STREAM_CONFIG | {"max.message.bytes": str(16 * 2**20)}
+
 # A changelog is compacted when a segment rolls, by default after 1 GiB or 7 days: these make recovery read minutes, not
 # days. The lag gives a stopped worker's late writes a minute to be seen before compaction hides them.
 CHANGELOG_CONFIG = {
@@ -76,7 +79,7 @@ def planned_topics(settings: Settings, partitions: Mapping[str, int] | None = No
             TopicPlan(settings.changelog(table), count, CHANGELOG_CONFIG),
         ]
     largest = max(plan.partitions for plan in plans)
-    return [*plans, TopicPlan(settings.topic(DEAD_LETTERS), largest, STREAM_CONFIG)]
+    return [*plans, TopicPlan(settings.topic(DEAD_LETTERS), largest, DEAD_LETTER_CONFIG)]
 
 
 def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
@@ -174,7 +177,10 @@ def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[st
 
 
 def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
-    """Delete the changelogs, and with them all state, and create them again, empty.
+    """Delete the changelogs, and with them all state, and the group's offsets; create the changelogs again, empty.
+
+    States and offsets belong together: with states gone, the records that made them must be read again. The next worker
+    starts at the first record that each source topic still holds, and its outputs are published again.
 
     Returns:
         The names of the changelogs.
@@ -193,6 +199,7 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     there = cluster.partitions()
     names = {settings.changelog(table) for _, table in ROUTES.values()}
     cluster.delete([name for name in names if name in there])
+    cluster.delete_group(settings.app_id)
     plans = [plan for plan in planned_topics(settings, there) if plan.name in names]
     _create(cluster, plans, settings)
     return [plan.name for plan in plans]

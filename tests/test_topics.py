@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
 from core.errors import StartupError
 from stream_app.admin import Cluster
@@ -138,6 +138,17 @@ def test_reset_state_empties_the_changelogs_and_keeps_the_rest(settings: Setting
     assert consume_all(settings, changelog) == []
     assert len(consume_all(settings, settings.topic("signal-samples"))) == 1
     check_topics(settings)
+
+
+def test_reset_state_deletes_the_offsets_that_belong_to_the_states(settings: Settings) -> None:
+    at = TopicPartition(settings.topic("signal-samples"), 1, 5)
+    consumer = Consumer({**settings.client_config(), "group.id": settings.app_id})
+    wait_until(lambda: not consumer.commit(offsets=[at], asynchronous=False)[0].error, what="a committed offset")
+
+    reset_state(settings)
+
+    assert consumer.committed([at], 10)[0].offset == OFFSET_INVALID
+    consumer.close()
 
 
 def test_reset_state_refuses_while_workers_run(settings: Settings) -> None:

@@ -1,0 +1,105 @@
+"""Builds a worker's application: models, rules, topics and tables from the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.chunk import StreamRules, WindowRules
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.factory import load_model
+from core.models.fingerprint import fingerprint
+from core.models.shipped import checkpoint_path
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.scorer import CastScorer
+from core.stepper import SignalStepper
+from stream_app.app import CaststreamApp
+from stream_app.chunks import ChunkSchema
+from stream_app.pipeline import Pipeline, StreamEngine, Topics
+from stream_app.recovery import TableManager
+from stream_app.settings import Settings
+from stream_app.tables import StateTable
+from stream_app.topics import CASTING_SAMPLES, CASTING_WINDOWS, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, SIGNAL_STATES
+
+CHUNK_RECORDS = 4000
+# Messages are chunks here: a queue of eight holds 32,000 records at most.
+CHUNKS_WAITING = 8
+
+
+def build_app(settings: Settings) -> CaststreamApp:
+    """The application with both paths, models loaded; nothing is connected yet.
+
+    Raises:
+        StartupError: a checkpoint is missing or of another kind.
+    """
+    app = CaststreamApp(
+        settings,
+        broker=f"caststream://{settings.broker.split(',')[0]}",
+        datadir=str(settings.data_dir / "faust"),
+        store="memory://",
+        TableManager=TableManager,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=CHUNKS_WAITING,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        broker_max_poll_records=CHUNK_RECORDS,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 3,
+        # Commits are ours; Faust's own timer and its watchdogs, which go by acked messages, have nothing to do.
+        broker_commit_interval=86_400.0,
+        stream_processing_timeout=86_400.0,
+        processing_guarantee="at_least_once",
+    )
+    rules = StreamRules(
+        gap_policy=settings.gap_policy,
+        max_gap=settings.max_gap,
+        max_step_jump=settings.max_step_jump,
+        idle_timeout_ms=round(settings.idle_timeout * 1000),
+    )
+    windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
+    signal_model = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
+    defect_model = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
+    assert isinstance(signal_model, SignalExtractionLSTM)
+    assert isinstance(defect_model, SteelDefectLSTM)
+    for kind, model in (("signal", signal_model), ("defect", defect_model)):
+        app.metrics.model_info.labels(kind, fingerprint(model)).set(1)
+    table = _table(app, SIGNAL_STATES)
+    _add(app, SIGNAL_SAMPLES, table, SignalStepper(signal_model, rules, table.states, settings.output_format))
+    table = _table(app, CASTING_WINDOWS)
+    _add(app, CASTING_SAMPLES, table, CastScorer(defect_model, rules, windows, table.states, settings.output_format))
+    return app
+
+
+def _table(app: CaststreamApp, name: str) -> StateTable:
+    settings = app.settings
+    topic = app.topic(
+        settings.changelog(name),
+        key_type=bytes,
+        value_type=bytes,
+        partitions=settings.partitions,
+        internal=False,
+    )
+    table = StateTable(app, name=name, changelog_topic=topic, partitions=settings.partitions)
+    app.tables.add(table)
+    return table
+
+
+def _add(app: CaststreamApp, source: str, table: StateTable, engine: StreamEngine) -> None:
+    settings = app.settings
+    output, _ = ROUTES[source]
+    topics = Topics(
+        settings.topic(source),
+        settings.topic(output),
+        settings.topic(DEAD_LETTERS),
+        settings.changelog(table.name),
+    )
+    headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
+    app.pipelines.append(
+        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, output_headers=headers)
+    )
+
+
+def chunk_topic(app: CaststreamApp, name: str) -> Any:
+    """A source topic whose events are chunks."""
+    return app.topic(app.settings.topic(name), schema=ChunkSchema(), internal=False)
