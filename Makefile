@@ -15,6 +15,9 @@ setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; on
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,test,check]'
 	@$(BIN)/python -m stream_app.jars
+	@mkdir -p data
+	@test -f data/signals.h5 || $(BIN)/caststream generate signals data/signals.h5 --samples 20 --seed 1
+	@test -f data/castings.h5 || $(BIN)/caststream generate castings data/castings.h5 --casts 80 --seed 1
 	@touch $@
 	@echo "Set up. The command line is $(BIN)/caststream."
 

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -159,3 +160,23 @@ def _check_sum(jar: Jar, path: Path, remedy: str) -> None:
         raise StartupError(
             f"{path} is not the file that was pinned: its SHA-256 is {found}, expected {jar.sha256}; {remedy}"
         )
+
+
+def main() -> int:
+    """`python -m stream_app.jars`: what `make setup` runs, so that the first broker starts without a download."""
+    from stream_app.settings import load_settings
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    try:
+        jars = ensure_jars(load_settings().data_dir, say)
+    except StartupError as error:
+        say(f"caststream: {error}")
+        return 2
+    say(f"Apache Kafka {KAFKA_VERSION}: {len(jars)} jars in {jars[0].parent}, sums checked")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
