@@ -118,7 +118,8 @@ class Engine(Generic[S]):
     def run(self, records: Iterable[Record]) -> ChunkResult:
         """Apply a chunk: the records of one topic, of any partitions, in offset order per partition.
 
-        One bad record costs one dead letter. States are visible, and outputs complete, on return.
+        One bad record costs one dead letter. States are visible, and outputs complete, on return. An exception from
+        here (of the model, of memory) leaves the engine between two states: end the worker.
         """
         result = self._result = ChunkResult()
         started = self._clock()

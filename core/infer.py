@@ -24,6 +24,13 @@ MAX_WINDOWS = 64  # per call: a batch of 64 x 500 steps holds 65 MB of layer out
 PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two batch shapes
 
 
+def prepare(model: SignalExtractionLSTM | SteelDefectLSTM) -> None:
+    """Set torch up for live work: one thread (processes are the unit of scale), and float32 in full on a GPU."""
+    torch.set_num_threads(1)
+    if next(model.parameters()).is_cuda:
+        torch.backends.cudnn.allow_tf32 = False  # cuDNN's default: its 10-bit mantissa is worth 1e-3 in a prediction
+
+
 def state_size(model: SignalExtractionLSTM) -> int:
     """Numbers in one stream's hidden state: h of all layers, then c of all layers."""
     return 2 * model.num_layers * model.hidden_size

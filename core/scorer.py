@@ -8,11 +8,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from core.chunk import StateStore, StreamRules, WindowRules
 from core.engine import Engine, LiveStream
-from core.infer import MAX_WINDOWS, score_windows
+from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting
@@ -78,8 +77,8 @@ class CastScorer(Engine[CastStream]):
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
 
     def warm_up(self) -> None:
-        """Run some batch shapes, so that no live chunk pays for a first call. One thread from now on."""
-        torch.set_num_threads(1)
+        """Run some batch shapes, so that no live chunk pays for a first call. Sets torch up, too."""
+        prepare(self.model)
         for windows in (1, 8, MAX_WINDOWS):
             for length in (self.window_rules.window_min, self.window_rules.window_length):
                 if windows * length <= 2**13:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from core.chunk import StateStore, StreamRules
 from core.engine import Engine, LiveStream
 from core.errors import StateError
-from core.infer import advance, state_size
+from core.infer import advance, prepare, state_size
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.records import FEATURES, Headers, OutputFormat, Prediction, SignalSample, Values, decode_signal
@@ -98,8 +97,8 @@ class SignalStepper(Engine[SignalStream]):
         self._batch = _Batch()
 
     def warm_up(self) -> None:
-        """Run the ladder of batch shapes, so that no live chunk pays for a first call. One thread from now on."""
-        torch.set_num_threads(1)
+        """Run the ladder of batch shapes, so that no live chunk pays for a first call. Sets torch up, too."""
+        prepare(self.model)
         for steps in WARM_STEPS:
             for rows in WARM_ROWS:
                 if rows * steps <= WARM_SAMPLES:

@@ -385,6 +385,7 @@ def test_a_missing_segment_makes_the_state_count_as_none() -> None:
     result = scorer.run([plain(5, sequence="A", step=5)])
 
     assert result.counts.resets == {"corrupt_state": 1}
+    assert result.counts.gaps == 1  # nothing is left of the steps before
     table.apply(scorer.take_changed([0]))
     table.apply(scorer.take_changed([0]))
     assert {(0, b"ha"), (0, segment_key(b"a", 5))} == stored_rows(table).keys()

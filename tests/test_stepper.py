@@ -331,6 +331,7 @@ def test_a_state_in_the_table_alone_is_evicted_too() -> None:
     due_ms = IDLE_TIMEOUT_MS + 5_001
 
     assert stepper.evict(0, due_ms - 1, 99).tombstones == []
+    assert stepper.evict(0, due_ms, committed_offset=0).tombstones == []
     assert [change.records[0][0] for change in stepper.evict(0, due_ms, 99).tombstones] == [b"a"]
     assert stepper.evict(0, due_ms, 99).tombstones == []
     assert [change.records[0][0] for change in stepper.evict(0, due_ms + 500, 99).tombstones] == [b"b"]
