@@ -1,0 +1,173 @@
+"""Runs peers, one at a time, each in processes of its own, and measures what arrives at the broker.
+
+While a peer runs, the harness does nothing but ask the broker four times a second how long the output topic is:
+reading the outputs would take the processor time that is being measured.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from outputs import Timing, check, read_outputs, timing
+from peers import MakePeer, Peer
+from workload import Workload
+
+from core.errors import RunError
+from stream_app.admin import Cluster
+from stream_app.broker import LocalBroker
+from stream_app.child import Child
+from stream_app.jars import Progress
+from stream_app.settings import PREFIX, Settings, load_settings
+
+POLL_S = 0.25
+QUIET_S = 90.0  # without one new output, from the start of the process on: it hangs
+STOP_S = 20.0
+LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Run:
+    """One peer in one round."""
+
+    peer: Peer
+    appended_ms: NDArray[np.int64]  # of the outputs that were waited for, ascending
+    repeated: int
+    max_abs_diff: float
+    state_records: int
+
+    @property
+    def timing(self) -> Timing:
+        """Raises RunError where there is too little to be timed."""
+        return timing(self.appended_ms)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One peer over all rounds."""
+
+    runs: list[Run]
+
+    @property
+    def rates(self) -> list[float]:
+        """Samples per second, by round."""
+        return [run.timing.rate for run in self.runs]
+
+    @property
+    def median(self) -> float:
+        """Samples per second."""
+        return statistics.median(self.rates)
+
+
+@contextmanager
+def bench_broker(on_progress: Progress) -> Iterator[Settings]:
+    """A broker of the benchmark's own, and the default settings on it, whatever the environment and files say.
+
+    Only where Kafka's jars lie is taken from the caller's settings.
+    """
+    defaults = {name: field.default for name, field in Settings.model_fields.items() if name != "data_dir"}
+    jars_dir = load_settings(**defaults).data_dir
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(_directory("bench")))
+        broker = stack.enter_context(LocalBroker(directory, jars_dir=jars_dir, on_progress=on_progress))
+        own = {
+            "broker": broker.address,
+            "app_id": "bench",
+            "data_dir": directory,
+            "idle_timeout": 86_400.0,  # the records wait for later rounds; no stream of them ends by that
+        }
+        yield load_settings(**defaults | own)
+
+
+def measure_rounds(
+    peers: Mapping[str, tuple[MakePeer, int]],
+    rounds: int,
+    settings: Settings,
+    workload: Workload,
+    expected: NDArray[np.float32],
+    on_progress: Progress,
+) -> dict[str, Result]:
+    """Measure every peer once per round. Every second round goes backwards, so that no peer always comes first.
+
+    Args:
+        peers: by name, how to make each and how many outputs it is measured over.
+        expected: (S, T), the predictions of the offline run.
+
+    Raises:
+        RunError: a peer failed, or its outputs are not right.
+    """
+    results: dict[str, Result] = {name: Result([]) for name in peers}
+    for number in range(rounds):
+        for name in list(peers)[:: -1 if number % 2 else 1]:
+            make, needed = peers[name]
+            run = measure(make(settings, str(number + 1)), needed, settings, workload, expected)
+            results[name].runs.append(run)
+            took = run.timing
+            on_progress(f"round {number + 1} of {rounds}: {name} {took.rate:,.0f}/s, timed for {took.seconds:.1f} s")
+    return results
+
+
+def measure(peer: Peer, needed: int, settings: Settings, workload: Workload, expected: NDArray[np.float32]) -> Run:
+    """Run a peer until ``needed`` outputs are at the broker, check them, and delete its topics.
+
+    Raises:
+        RunError: the peer failed, or its outputs are not right.
+    """
+    cluster = Cluster(settings)
+    _run_until(peer, needed, cluster, settings)
+    try:
+        verdict = check(read_outputs(settings, peer.output, workload.names), expected, needed)
+    except RunError as error:
+        raise RunError(f"{peer.name}: {error}") from error
+    state_records = cluster.offsets({peer.changelog: settings.partitions})[peer.changelog]
+    if not state_records:
+        raise RunError(f"{peer.name} has written no state to {peer.changelog}")
+    cluster.delete([peer.output, peer.changelog])  # the disk need not hold all rounds
+    return Run(peer, verdict.appended_ms[:needed], verdict.repeated, verdict.max_abs_diff, state_records)
+
+
+def _run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> None:
+    """Start the peer's processes, wait for their outputs, stop them."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(_directory("peer")))
+        children = {}
+        for number, command in enumerate(peer.commands):
+            log = directory / f"{number}.log"
+            child = Child(command, output=log, directory=directory, environment=_inherited() | dict(peer.environment))
+            stack.callback(child.stop, STOP_S)
+            children[log] = child
+        there, since = 0, time.monotonic()
+        while there < needed:
+            time.sleep(POLL_S)
+            before, there = there, cluster.offsets({peer.output: settings.partitions})[peer.output]
+            if there > before:
+                since = time.monotonic()
+            for log, child in children.items():
+                if not child.running:
+                    raise RunError(f"{peer.name} ended with status {child.exit_status}:\n{_last_lines(log)}")
+                if time.monotonic() - since > QUIET_S:
+                    raise RunError(
+                        f"{peer.name}: nothing new for {QUIET_S:g} s, {there:,} of {needed:,} outputs are there:\n"
+                        f"{_last_lines(log)}"
+                    )
+
+
+def _directory(purpose: str) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f"caststream-{purpose}-", ignore_cleanup_errors=True)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  it said nothing"
