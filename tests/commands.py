@@ -47,6 +47,8 @@ def commands_in(script: str, program: str = PROGRAM) -> list[list[str]]:
 def parse(words: list[str]) -> dict[str, Any]:
     """The values of a caststream command's options and arguments, by name, settings checked; nothing is run.
 
+    Empty where nothing would be done: a group of commands alone, --help, --version.
+
     Raises:
         AssertionError: there is no such command, option or setting, or a value is not accepted.
     """
@@ -55,6 +57,8 @@ def parse(words: list[str]) -> dict[str, Any]:
     while rest and rest[0] in getattr(command, "commands", ()):
         path.append(rest.pop(0))
         command = command.commands[path[-1]]
+    if not rest and hasattr(command, "commands"):
+        return {}  # a group of commands, which tells what is in it
     line = shlex.join([PROGRAM, *words])
     try:
         given = dict(command.make_context(" ".join(path), rest).params)
@@ -63,5 +67,5 @@ def parse(words: list[str]) -> dict[str, Any]:
         return {}
     except Exception as error:
         raise AssertionError(f"{line}: {getattr(error, 'message', '') or error or type(error).__name__}") from error
-    assert not hasattr(command, "commands"), f"{line}: a command is missing, or there is none of that name"
+    assert not hasattr(command, "commands"), f"{line}: there is no command {rest[0]!r}"
     return given
