@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
+from core.errors import CaststreamError
 from stream_app import topics as broker_topics
 from stream_app.assignment import Found, check_end, report_lost, start_of
 from stream_app.chunks import Chunk
@@ -70,6 +71,13 @@ class CaststreamApp(faust.App):
             self.failure = error
             task = asyncio.get_running_loop().create_task(self.crash(error))
             self._failures.add(task)
+
+    async def crash(self, reason: BaseException) -> None:
+        """As Faust does, but what we raise ourselves is told once, in one line, by `stream_app.process`."""
+        if isinstance(reason, CaststreamError):
+            self._crash(reason)
+        else:
+            await super().crash(reason)
 
     async def turn(self) -> None:
         """Wait until the next chunk may be applied: the broker keeps up, and no exclusive commit runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from core.chunk import StreamRules, WindowRules
@@ -65,9 +66,11 @@ def build_app(settings: Settings) -> CaststreamApp:
     for kind, model in (("signal", signal_model), ("defect", defect_model)):
         app.metrics.model_info.labels(kind, fingerprint(model)).set(1)
     table = _table(app, SIGNAL_STATES)
-    _add(app, SIGNAL_SAMPLES, table, SignalStepper(signal_model, rules, table.states, settings.output_format))
+    stepper = SignalStepper(signal_model, rules, table.states, settings.output_format, time.perf_counter)
+    _add(app, SIGNAL_SAMPLES, table, stepper)
     table = _table(app, CASTING_WINDOWS)
-    _add(app, CASTING_SAMPLES, table, CastScorer(defect_model, rules, windows, table.states, settings.output_format))
+    scorer = CastScorer(defect_model, rules, windows, table.states, settings.output_format, time.perf_counter)
+    _add(app, CASTING_SAMPLES, table, scorer)
     return app
 
 

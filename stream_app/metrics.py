@@ -94,12 +94,18 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage: infer, publish, commit (decode is part of infer, where core measures it)."""
+        """Time one stage."""
         started = time.perf_counter()
         try:
             yield
         finally:
             self.stages.labels(name).observe(time.perf_counter() - started)
+
+    def observe_stages(self, result: ChunkResult, total_s: float) -> None:
+        """The stages of a chunk: decoding, the models, and all that remains of ``total_s``, which is publishing."""
+        self.stages.labels("decode").observe(result.decode_s)
+        self.stages.labels("infer").observe(result.infer_s)
+        self.stages.labels("publish").observe(total_s - result.decode_s - result.infer_s)
 
     def count(self, topic: str, result: ChunkResult) -> None:
         """Count everything that a chunk's result tells."""

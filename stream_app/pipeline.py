@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,10 +114,10 @@ class Pipeline:
         if chunk.generation != self.generation:
             return  # of an assignment that is gone, or the worker is stopping; nothing of it has been committed
         fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
-        with self.metrics.stage("infer"):
-            result = self.engine.run(chain.from_iterable(fresh))
-        with self.metrics.stage("publish"):
-            self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
+        started_s = time.perf_counter()
+        result = self.engine.run(chain.from_iterable(fresh))
+        self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
+        self.metrics.observe_stages(result, time.perf_counter() - started_s)
         for records in fresh:
             if records:
                 self.next_offset[records[0].partition] = records[-1].offset + 1
