@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+import confluent_kafka
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -34,35 +38,43 @@ def alter_topic(settings: Settings, topic: str, **config: str) -> None:
     _finish(client.incremental_alter_configs([resource]))
 
 
+# Offsets by aiokafka: confluent-kafka 2.16 writes a zero byte behind metadata and reads past their end.
+
+
 def committed(settings: Settings) -> dict[At, tuple[int, str]]:
     """What the workers' group has committed: offset and metadata."""
-    client = _client(settings)
-    (found,) = _finish(client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(settings.app_id)]))
-    return {(at.topic, at.partition): (at.offset, at.metadata or "") for at in found.topic_partitions or []}
+    return asyncio.run(_committed(settings))
+
+
+async def _committed(settings: Settings) -> dict[At, tuple[int, str]]:
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
+    await client.start()
+    try:
+        found = await client.list_consumer_group_offsets(settings.app_id)
+    finally:
+        await client.close()
+    return {(at.topic, at.partition): (kept.offset, kept.metadata) for at, kept in found.items()}
 
 
 def commit(settings: Settings, offsets: Mapping[At, tuple[int, str]]) -> None:
     """Commit offsets with metadata for the workers' group, which must have no members."""
-    partitions = [
-        TopicPartition(topic, partition, offset, metadata) for (topic, partition), (offset, metadata) in offsets.items()
-    ]
-    request = ConsumerGroupTopicPartitions(settings.app_id, partitions)
-    client = _client(settings)
-    (done,) = _finish(client.alter_consumer_group_offsets([request]))
-    for at in done.topic_partitions:
-        assert at.error is None, at
+    asyncio.run(_commit(settings, {TopicPartition(*at): OffsetAndMetadata(*kept) for at, kept in offsets.items()}))
 
 
-def delete_group(settings: Settings) -> None:
-    """Forget the workers' group with all it has committed."""
-    client = _client(settings)
-    _finish(client.delete_consumer_groups([settings.app_id]))
+async def _commit(settings: Settings, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, group_id=settings.app_id, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(list(offsets))
+        await consumer.commit(dict(offsets))
+    finally:
+        await consumer.stop()
 
 
 def delete_records(settings: Settings, topic: str, partition: int, before: int) -> None:
     """What retention does: the partition begins at the offset ``before`` from now on."""
     client = _client(settings)
-    _finish(client.delete_records([TopicPartition(topic, partition, before)]))
+    _finish(client.delete_records([confluent_kafka.TopicPartition(topic, partition, before)]))
 
 
 def add_partitions(settings: Settings, topic: str, total: int) -> None:

@@ -43,10 +43,15 @@ def defect_model() -> SteelDefectLSTM:
 
 
 def signal_samples(count: int, seed: int = 0) -> list[Sample]:
-    """Samples of one sequence, with steps from 0."""
-    values = np.random.default_rng(seed).normal(0, 0.7, count)
+    """Samples of one sequence, with steps from 0: four sinusoids and noise, as the model knows them."""
+    random = np.random.default_rng(seed)
+    amplitudes, phases = random.uniform(0.5, 2, 4), random.uniform(0, 2 * np.pi, 4)
+    angles = 2 * np.pi * np.outer(np.arange(count) / 1000, [1, 3, 5, 7]) + phases  # (T, 4)
+    values = (amplitudes * np.sin(angles)).mean(axis=1) + random.normal(0, 0.1, count)
     condition = [float(i == seed % 4) for i in range(4)]
-    return [{"step": step, "signal": float(value), "condition_vector": condition} for step, value in enumerate(values)]
+    return [
+        {"step": step, "signal": value, "condition_vector": condition} for step, value in enumerate(values.tolist())
+    ]
 
 
 def casting_samples(count: int, seed: int = 0) -> list[Sample]:

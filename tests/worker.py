@@ -29,7 +29,7 @@ END_S = 60.0
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_started: list[WorkerProcess] = []
+_started: dict[WorkerProcess, None] = {}
 
 
 class WorkerProcess:
@@ -44,19 +44,19 @@ class WorkerProcess:
         self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())
         self._directory = directory
         self._child: Child | None = None
-        self._log = Path(os.devnull)
+        self._logs: list[Path] = []
 
     def start(self, ready: bool = True, **changes: Any) -> Self:
         """Start it, by default until it is ready; ``changes`` are changed settings."""
         self.settings = self.settings.replace(**changes)
-        self._log = self._directory / f"worker-{len(list(self._directory.glob('worker-*.log')))}.log"
+        self._logs.append(self._directory / f"worker-{self.settings.app_id}-{len(self._logs)}.log")
         self._child = Child(
             [sys.executable, "-m", "stream_app.process"],
-            output=self._log,
+            output=self._logs[-1],
             directory=ROOT,
             environment=_environment(self.settings),
         )
-        _started.append(self)
+        _started[self] = None
         if ready:
             wait_until(self._ready_or_ended, READY_S, "the worker's readiness")
             assert self.running, f"the worker ended with status {self._child.exit_status}:\n{self.log}"
@@ -69,12 +69,20 @@ class WorkerProcess:
     @property
     def log(self) -> str:
         """What it has printed since its last start."""
-        return self._log.read_text(errors="replace") if self._log.is_file() else ""
+        return self._logs[-1].read_text(errors="replace") if self._logs else ""
+
+    @property
+    def logs(self) -> list[str]:
+        """What it has printed since each of its starts."""
+        return [path.read_text(errors="replace") for path in self._logs]
 
     @property
     def errors(self) -> list[str]:
-        """The log's lines of level ERROR, and what stands below them."""
-        lines = self.log.splitlines()
+        """The log's lines of level ERROR, and what stands below them.
+
+        Without aiokafka's complaint about a group's coordinator, which is new on a fresh broker: it asks again.
+        """
+        lines = [line for line in self.log.splitlines() if "Group Coordinator Request failed" not in line]
         first = next((number for number, line in enumerate(lines) if " ERROR " in line), len(lines))
         return [line for line in lines[first:] if " INFO " not in line and " WARNING " not in line]
 
@@ -160,13 +168,14 @@ def own_worker(
 def logs() -> Iterator[tuple[str, str]]:
     """(title, log) of each worker that ran since the last `forget_ended`."""
     for worker in _started:
-        title = f"log of worker {worker.settings.app_id}{'' if worker.running else ', ended'}"
-        yield title, worker.log
+        for number, log in enumerate(worker.logs, 1):
+            yield f"worker {worker.settings.app_id}, start {number}", log
 
 
 def forget_ended() -> None:
     """Between two tests: the logs of ended workers are no longer of interest."""
-    _started[:] = {worker: None for worker in _started if worker.running}
+    for worker in [worker for worker in _started if not worker.running]:
+        del _started[worker]
 
 
 def _ours() -> list[str]:
