@@ -364,6 +364,35 @@ def test_segments_that_no_head_names_are_cleared_away() -> None:
     assert {(0, b"ha"), (0, segment_key(b"a", 5))} == stored_rows(table).keys()
 
 
+def test_a_long_cast_leaves_only_its_window_in_the_table() -> None:
+    table = WatchedTable()
+    scorer = make(table)
+    for record in cast(60):
+        scorer.run([record])
+        table.apply(scorer.take_changed([0]))
+        # Window 9 in segments of 2: at most five that it needs, the one just left, and the head.
+        assert len(stored_rows(table)) <= 7
+
+    table.apply(scorer.evict(0, LAST_OF_ALL_MS, 99).tombstones)
+
+    assert stored_rows(table) == {}
+
+
+def test_a_segment_made_again_after_a_lost_head_is_not_cleared_away() -> None:
+    table = MemoryTable()
+    scorer = make(table)
+    scorer.run(cast(5))
+    table.apply(scorer.take_changed([0]))
+    table.rows[0][b"ha"] = (4, b"damaged")
+
+    scorer = make(table)
+    scorer.run(cast(5))  # nothing was committed: the same records again
+    for _ in range(3):
+        table.apply(scorer.take_changed([0]))
+
+    assert brief(make(table).run(cast(7))) == [("A", 0, 6, False)]
+
+
 def test_a_rewrite_covers_every_segment() -> None:
     scorer = make()
     scorer.run(cast(5))

@@ -294,6 +294,8 @@ def test_another_model_s_state_keeps_its_place_but_not_its_memory() -> None:
     table.apply(old.take_changed([0]))
 
     stepper = make(table)
+    stepper.run([plain(0, b"z", partition=1)])
+    stepper.drop([1])  # its row of hidden states is used again, and is not zero
     result = stepper.run([plain(1, step=1, sequence="A"), plain(2, step=2, sequence="A")])
 
     assert result.counts.resets == {"model": 1}
