@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from core.chunk import Change, ChunkResult, Output, StreamRules
 from core.engine import Engine
+from core.scorer import HEAD, SEGMENT
+from core.state import StreamState, unpack_state
+from core.windows import unpack_segment
 from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts
 
 LAST_OF_ALL_MS = 10**12  # a clock past everything's idle point
@@ -224,6 +227,41 @@ class CrashingWorker:
         """Everything becomes idle: every sequence is concluded, and the table is empty afterwards."""
         self.evict(LAST_OF_ALL_MS)
         self.commit()
+
+
+class WatchedTable(MemoryTable):
+    """Holds what the table promises about segments against every write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[tuple[int, bytes], list[int]] = {}
+
+    def apply(self, changes: Any) -> None:
+        for change in changes:
+            for key, blob in change.records:
+                if key[:1] == SEGMENT:
+                    self._watch(change, key, blob)
+            super().apply([change])
+
+    def _watch(self, change: Change, key: bytes, blob: bytes | None) -> None:
+        place = (change.partition, key)
+        number = int.from_bytes(key[1:9])
+        if blob is not None:
+            steps = unpack_segment(number, blob, 2**60).steps.tolist()
+            before = self.history.setdefault(place, steps)
+            shorter = min(len(before), len(steps))
+            assert before[:shorter] == steps[:shorter], "a segment's key came to stand for other steps"
+            self.history[place] = max(before, steps, key=len)
+            return
+        head = self.get(change.partition, HEAD + key[9:])
+        ends_too = (HEAD + key[9:], None) in change.records
+        assert head is None or ends_too or number not in needed_by(head), "the head in the table needs the segment"
+
+
+def needed_by(head: bytes) -> list[int]:
+    """Segment numbers in a head's body: count (8 bytes), how many (4), then 8 bytes each."""
+    _, body = unpack_state(head, StreamState())
+    return [int.from_bytes(body[i : i + 8], "little") for i in range(12, len(body), 8)]
 
 
 def stored_rows(table: MemoryTable) -> dict[tuple[int, bytes], bytes]:
