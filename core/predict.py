@@ -19,7 +19,7 @@ from core.chunk import WindowRules
 from core.data.layout import SENSORS
 from core.data.reading import OnCheck, cached, open_checked
 from core.errors import StartupError
-from core.infer import advance_sequences, score_windows
+from core.infer import advance_sequences, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.fingerprint import Model, fingerprint
@@ -85,6 +85,7 @@ def predict(
     file, kind = open_checked(path, on_check)
     with file:
         model = _load(kind, signal_checkpoint, defect_checkpoint, device)
+    prepare(model)
         rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
         tell = on_progress or (lambda done, total: None)
         with writer(out, rows, name) as results:
