@@ -85,7 +85,7 @@ def predict(
     file, kind = open_checked(path, on_check)
     with file:
         model = _load(kind, signal_checkpoint, defect_checkpoint, device)
-    prepare(model)
+        prepare(model)
         rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
         tell = on_progress or (lambda done, total: None)
         with writer(out, rows, name) as results:
