@@ -84,11 +84,11 @@ def decide(state: StreamState, sequence: str, step: int | None, append_ms: int, 
         rules: for gaps, jumps and pauses.
     """
     if state.offset == NO_STATE:
-        return _first(step, None, rules)
+        return _first(step, None)
     if append_ms - state.append_ms > rules.idle_timeout_ms:
-        return _first(step, "idle", rules)
+        return _first(step, "idle")
     if sequence != state.sequence:
-        return LATE if sequence == state.previous else _first(step, "sequence", rules)
+        return LATE if sequence == state.previous else _first(step, "sequence")
     last = state.step
     if step is not None and step > last + rules.max_step_jump:
         return JUMP
@@ -97,15 +97,16 @@ def decide(state: StreamState, sequence: str, step: int | None, append_ms: int, 
     if step is None or step == last + 1:
         return NEXT
     if step == 0 and last > 0 and not sequence:
-        return _first(step, "restart", rules)
+        return _first(step, "restart")
     return DUPLICATE if step <= last else _after_gap(step, step - last - 1, rules)
 
 
-def _first(step: int | None, reset: str | None, rules: StreamRules) -> Decision:
-    """The first record of a sequence: there is nothing to hold and nothing left to reset, so no policy matters."""
+def _first(step: int | None, reset: str | None) -> Decision:
+    """The first record of a sequence: there is nothing to hold and nothing left to reset, so no policy matters.
+
+    Nor is any step too far ahead: a counter that runs for months goes on where it was after a pause.
+    """
     step = step or 0
-    if step > rules.max_step_jump:
-        return JUMP
     return Decision(Fate.ADVANCE, step=step, gap=step, fresh=True, reset=reset)
 
 

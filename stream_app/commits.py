@@ -8,11 +8,12 @@ die anywhere in between: docs/architecture.md has the table of what its successo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import (
@@ -108,6 +109,10 @@ class Committer:
                     for pipeline in self.pipelines:
                         pipeline.suspend()
                     return False
+                except BaseException:
+                    # The same for any other end, a cancellation too: what was taken is not written.
+                    self._lost = True
+                    raise
                 finally:
                     self._may_process.set()
             return True
@@ -118,7 +123,7 @@ class Committer:
         self.last_changes = sum(len(cut.changes) for cut in cuts)
         if not offsets:
             return
-        await asyncio.gather(*{ack for cut in cuts for ack in cut.acks})  # (1)
+        await all_acked({ack for cut in cuts for ack in cut.acks})  # (1)
         if self.last_changes:
             await self.guarantee.confirm(self._with_metadata(self.committed))
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
@@ -160,11 +165,12 @@ class Committer:
         topic = pipeline.topics.changelog
         source = (pipeline.topics.source, partition)
         batches = self.writer.publish_groups(source, topic, partition, map(_state_records, changes))
-        bases = await asyncio.gather(*(batch.acked for batch in batches))
+        await all_acked([batch.acked for batch in batches])
         for change in changes:
             for key, value in change.records:
                 pipeline.states.put(partition, key, value, change.source_offset)
-        for base, batch in zip(bases, batches, strict=True):
+        for batch in batches:
+            base = batch.acked.result()
             self._check_sequence(pipeline, partition, base)
             self._next_base[topic, partition] = base + batch.records
 
@@ -180,6 +186,18 @@ class Committer:
                 base - 1,
             )
             pipeline.write_again(partition)
+
+
+async def all_acked(acks: Collection[asyncio.Future[int]]) -> None:
+    """Wait for acks that others wait for too: `asyncio.gather` would cancel them all when one waiter is cancelled.
+
+    Raises:
+        RunError: the broker has refused a batch.
+    """
+    if acks:
+        done, _ = await asyncio.wait(acks, return_when=asyncio.FIRST_EXCEPTION)
+        for ack in done:
+            ack.result()
 
 
 def _state_records(change: Change) -> list[Outgoing]:
@@ -202,17 +220,22 @@ class CommitLoop:
         self.interval = interval
         self.max_interval = max_interval
         self.after_commit = after_commit
+        self._took = 0.0
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End `run` after the commit that runs: one that is cut off could not be followed by another."""
+        self._stopping.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await asyncio.sleep(self._pause())
+        """Until `stop`."""
+        while not self._stopping.is_set():
             started = time.monotonic()
             if await self.committer.commit():
                 await self.after_commit()
             self._took = time.monotonic() - started
-
-    _took = 0.0
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._pause())
 
     def _pause(self) -> float:
         if self.committer.last_changes > MANY_CHANGES:

@@ -19,8 +19,6 @@ SPARK_STEPS = 1200
 SPARK_COLUMNS = 64
 BAR = 24
 LINE_SECONDS = 5.0
-# Latency is shown over the samples of the last few seconds, so that the figure follows what happens now.
-RECENT_SAMPLES = 50_000
 
 
 def sparkline(values: NDArray[np.float32], low: float, high: float) -> str:
@@ -50,6 +48,7 @@ class View:
         self._last = (self._started, 0)
         self._rate = 0.0
         self._next_line = self._started + LINE_SECONDS
+        self._latency = "latency: measured after the first second"
         self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> View:
@@ -63,31 +62,28 @@ class View:
 
     def update(self) -> None:
         """Draw what stands now; call it a few times per second."""
-        self._measure_rate()
+        self._measure()
         if self._live:
             self._live.update(Group(self._figures(), self._signal(), self._strands()))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
             self.console.print(self._line(), highlight=False)
 
-    def _measure_rate(self) -> None:
+    def _measure(self) -> None:
         now, seen = time.monotonic(), self.watched.grid.seen
         if now - self._last[0] >= 1.0:
             self._rate = (seen - self._last[1]) / (now - self._last[0])
             self._last = (now, seen)
-
-    def _latency(self) -> str:
-        recent = self.watched.latencies_ms()[-RECENT_SAMPLES:]
-        if not len(recent):
-            return "latency: measured after the first second"
-        p50, p99 = np.percentile(recent, [50, 99])
-        return f"latency p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+            latencies = self.watched.latencies_ms()
+            if len(latencies):
+                p50, p99 = np.percentile(latencies, [50, 99])
+                self._latency = f"latency p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started
         return (
             f"{elapsed:4.0f} s  {self.watched.sent_signals:,} samples sent, {self.watched.grid.seen:,} predicted "
-            f"({self._rate:,.0f}/s), {len(self.watched.scores)} scores, {self._latency()}"
+            f"({self._rate:,.0f}/s), {len(self.watched.scores)} scores, {self._latency}"
         )
 
     def _figures(self) -> Text:

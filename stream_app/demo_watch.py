@@ -81,10 +81,12 @@ class Watched:
 
     def latencies_ms(self, skip_ms: int = 1000) -> NDArray[np.int64]:
         """Sample's append time to its prediction's, for all seen; samples of the first ``skip_ms`` are left out."""
-        first = min((times[0] for times in self.appended_ms.values() if times), default=0)
+        # Copied: the reader appends meanwhile.
+        appended_ms = {partition: np.array(times, np.int64) for partition, times in list(self.appended_ms.items())}
+        first = min((times[0] for times in appended_ms.values() if len(times)), default=0)
         parts = []
         for row in range(len(self.grid.published_ms)):
-            times = np.frombuffer(self.appended_ms[int(self.grid.source_partition[row])], np.int64)
+            times = appended_ms.get(int(self.grid.source_partition[row]), np.empty(0, np.int64))
             seen = (self.grid.published_ms[row] != NOT_SEEN) & (self.grid.source_offset[row] < len(times))
             appended = times[self.grid.source_offset[row][seen]]
             parts.append((self.grid.published_ms[row][seen] - appended)[appended >= first + skip_ms])

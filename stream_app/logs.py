@@ -14,6 +14,30 @@ FAUST = logging.getLogger("faust")
 QUIET = ("faust", "aiokafka", "mode", "asyncio", "aiohttp")
 
 
+# Said by aiokafka at every start of a group and tried again by it at once.
+RETRIED = ("Group Coordinator Request failed", "Marking the coordinator dead")
+REPEAT_SECONDS = 30.0
+
+
+class Seldom(logging.Filter):
+    """Lets the same line of a library through once per `REPEAT_SECONDS`: without a broker aiokafka writes hundreds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(QUIET):
+            return True
+        if record.msg.startswith(RETRIED):
+            return False
+        said, now = (record.name, record.msg), record.created
+        if now - self._last.get(said, float("-inf")) < REPEAT_SECONDS:
+            return False
+        self._last[said] = now
+        return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
@@ -41,6 +65,8 @@ def configure(log_format: str, debug: bool = False, name: str = "") -> None:
     prefix = f"{name} " if name else ""
     text = logging.Formatter(f"%(asctime)s %(levelname)-7s {prefix}%(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    if not debug:
+        handler.addFilter(Seldom())
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
     for library in QUIET:
         logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -58,15 +59,28 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     port = settings.metrics_port + index if settings.metrics_port else 0
     site = await serve(app, health, settings.metrics_host, port)
     commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.after_commit)
-    tasks = [asyncio.create_task(commits.run()), asyncio.create_task(_watch(health))]
+    committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(health))
+    _spare_garbage_collection()
     try:
         await app.start()
-        await _until_over(app, stop, tasks)
+        await _until_over(app, stop, [committing, watching])
     finally:
-        for task in tasks:
-            task.cancel()
+        watching.cancel()
+        commits.stop()
+        await asyncio.wait([committing], timeout=STOP_PATIENCE)
         await asyncio.wait_for(app.stop(), STOP_PATIENCE)
         await site.cleanup()
+
+
+def _spare_garbage_collection() -> None:
+    """What is loaded stays, and a chunk makes tens of thousands of objects that are not garbage: look for it rarely.
+
+    With Python's thresholds a quarter of a worker's time goes into collections (13.4 to 15.4 µs a sample, 10.0 to 11.2
+    without).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 1000)
 
 
 async def _watch(health: object) -> None:

@@ -97,8 +97,7 @@ class SlowWorker:
         late = False
         if state is not None and not idle:
             late = state.closed if same else event.sequence == state.previous
-        base = state.step if same and state is not None else 0
-        jump = event.step is not None and event.step > base + MAX_STEP_JUMP
+        jump = same and state is not None and event.step is not None and event.step > state.step + MAX_STEP_JUMP
         late = late and not (same and jump)
         self.counts["late"] += late
         self.counts["dead"] += late or jump

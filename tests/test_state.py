@@ -47,14 +47,13 @@ def first(step: int, reset: str | None) -> Decision:
         # no state
         (StreamState(), "A", None, 0, first(0, None)),
         (StreamState(), "A", 7, 0, first(7, None)),
-        (StreamState(), "A", 100, 0, first(100, None)),
-        (StreamState(), "A", 101, 0, JUMP),
+        (StreamState(), "A", 1_000_000_000, 0, first(1_000_000_000, None)),
         # the pause decides before anything else does
         (state(), "A", 6, 1_000, NEXT),
         (state(), "A", 6, 1_001, first(6, "idle")),
         (state(), "P", 0, 1_001, first(0, "idle")),
         (state(closed=True), "A", 3, 1_001, first(3, "idle")),
-        (state(step=500), "A", 501, 1_001, JUMP),
+        (state(step=500), "A", 501, 1_001, first(501, "idle")),
         (state(), "A", 6, -5_000, NEXT),
         # late
         (state(), "P", 6, 1, LATE),
@@ -66,7 +65,7 @@ def first(step: int, reset: str | None) -> Decision:
         # another sequence
         (state(), "B", None, 1, first(0, "sequence")),
         (state(), "B", 4, 1, first(4, "sequence")),
-        (state(), "B", 101, 1, JUMP),
+        (state(), "B", 101, 1, first(101, "sequence")),
         (state(closed=True), "B", 0, 1, first(0, "sequence")),
         (state(previous=None), "", 0, 1, first(0, "sequence")),
         # the counter starts again where no sequence is named
