@@ -90,12 +90,12 @@ class Demo:
             RunError: a part ended before its time.
         """
         with contextlib.ExitStack() as stack:
-            stack.callback(self._stop_parts)
             broker = LocalBroker(
                 self.directory, jars_dir=self.base_settings.data_dir, on_progress=self._say, port=free_port()
             )
             self._say("starting Apache Kafka ...")
             stack.enter_context(broker)
+            stack.callback(self._stop_parts)  # before the broker: the worker commits a last time
             settings = self._settings(broker.address)
             create_topics(settings)
             self._start("worker", settings, "worker", "--workers", "1")

@@ -81,8 +81,10 @@ class Watched:
 
     def latencies_ms(self, skip_ms: int = 1000) -> NDArray[np.int64]:
         """Sample's append time to its prediction's, for all seen; samples of the first ``skip_ms`` are left out."""
-        # Copied: the reader appends meanwhile.
-        appended_ms = {partition: np.array(times, np.int64) for partition, times in list(self.appended_ms.items())}
+        # Copied by the array itself, in one step: the reader appends meanwhile, which a view would forbid.
+        appended_ms = {
+            partition: np.frombuffer(times.tobytes(), np.int64) for partition, times in list(self.appended_ms.items())
+        }
         first = min((times[0] for times in appended_ms.values() if len(times)), default=0)
         parts = []
         for row in range(len(self.grid.published_ms)):

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
 BROKER_PATIENCE = 30.0
-STOP_PATIENCE = 20.0
+STOP_PATIENCE = 10.0
 HEALTH_SECONDS = 5.0
 
 
@@ -67,8 +67,11 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     finally:
         watching.cancel()
         commits.stop()
-        await asyncio.wait([committing], timeout=STOP_PATIENCE)
-        await asyncio.wait_for(app.stop(), STOP_PATIENCE)
+        # Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not.
+        for ending in (committing, asyncio.create_task(app.stop())):
+            _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE)
+            if waiting:
+                log.warning("the broker does not answer: what is not committed will be done again")
         await site.cleanup()
 
 
@@ -117,7 +120,8 @@ def main() -> int:
     settings = load_settings()
     logs.configure(settings.log_format, options.debug, f"worker {options.index}:")
     try:
-        asyncio.run(run(settings, options.index))
+        # Not asyncio.run, which would wait at its end for tasks and threads that a lost broker keeps waiting for ever.
+        asyncio.new_event_loop().run_until_complete(run(settings, options.index))
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
         return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
@@ -131,5 +135,4 @@ if __name__ == "__main__":
     status = main()
     logging.shutdown()
     sys.stderr.flush()
-    # Threads of Faust's consumer may still wait for a broker that is gone; everything that counts has been committed.
-    os._exit(status)
+    os._exit(status)  # with whatever still waits: what could be committed has been, the rest is done again
