@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import aiokafka
@@ -50,6 +51,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.handed: dict[TopicPartition, int] = {}
         """Partition -> offset after the last record that has left the fetcher."""
+
+    def _stopped_set(self) -> None:
+        # A crash of the application ends the thread, and its loop, before anybody stops it: told to nobody then.
+        with suppress(RuntimeError):
+            super()._stopped_set()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings: Settings = self.app.settings
