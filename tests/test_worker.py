@@ -446,6 +446,23 @@ def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Ca
     assert "Traceback" not in worker.log
 
 
+def test_a_topic_made_anew_ends_the_worker_that_reads_it(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings(session_timeout=3)
+    feed = signal_feed(settings)
+    with WorkerProcess(settings, tmp_path) as worker:
+        worker.start()
+        feed.send(*signal_samples(10))
+        feed.predictions(10)
+        Cluster(settings).delete([feed.topic])
+        create_topics(settings)
+        feed.send(*signal_samples(3))
+
+        assert worker.wait() == EXIT_REFUSED, worker.log
+        assert feed.topic in worker.errors[-1]  # aiokafka has complained before: it met the topic while it was gone
+        assert RESET in worker.errors[-1]
+        assert "Traceback" not in worker.log
+
+
 # The supervisor.
 
 
