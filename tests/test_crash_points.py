@@ -1,0 +1,253 @@
+"""A worker dies anywhere between two steps of its broker, again and again; its successors lose and change nothing.
+
+The broker is in memory and takes the requests that wait in an order drawn by chance, so every row of the failure table
+(died before the outputs' acks, between acks and states, inside the states, before the offsets) occurs many times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from aiokafka.structs import TopicPartition
+from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, settle
+from strategies import FakeRecord, defect_model, signal_model
+
+from core.chunk import StreamRules, WindowRules
+from core.infer import advance_sequences
+from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
+from core.scorer import CastScorer
+from core.state import StreamState, unpack_state
+from core.stepper import SignalStepper
+from stream_app.pipeline import StreamEngine
+from stream_app.recovery import Winners
+
+STREAMS, STEPS, PARTITIONS = 3, 40, 2
+RULES = StreamRules()
+WINDOWS = WindowRules(window_length=12, window_min=4, hop=3, segment=5)
+TOLERANCE = 1e-5
+
+
+def source(kind: str) -> dict[int, list[FakeRecord]]:
+    """A source topic: per partition the records of its streams, in turn; half-way a new sequence begins."""
+    drawn = np.random.default_rng(7).normal(0, 1, (PARTITIONS, STEPS, STREAMS, 5))
+    log: dict[int, list[FakeRecord]] = {}
+    for partition in range(PARTITIONS):
+        log[partition] = []
+        for step in range(STEPS):
+            for stream in range(STREAMS):
+                value = _value(kind, drawn[partition, step, stream].tolist(), step)
+                offset = len(log[partition])
+                key = f"{partition}-{stream}".encode()
+                log[partition].append(FakeRecord(partition, offset, 1_000_000 + offset, key, value))
+    return log
+
+
+def _value(kind: str, numbers: list[float], step: int) -> bytes:
+    half = STEPS // 2
+    sample: dict[str, Any] = {"sequence": f"s{step // half}", "step": step % half}
+    if kind == "signals":
+        sample |= {"signal": numbers[0], "condition_vector": numbers[1:]}
+    else:
+        sample |= dict(zip(SENSORS, numbers, strict=True))
+    return msgspec.json.encode(sample)
+
+
+class World:
+    """What outlives a worker: the source, the broker's logs and the committed offsets."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        self.kind = kind
+        self.random = random.Random(seed)
+        self.log = source(kind)
+        self.broker = FakeBroker(prompt=False)
+
+    def engine(self, states: Any) -> StreamEngine:
+        if self.kind == "signals":
+            return SignalStepper(signal_model(), RULES, states)
+        return CastScorer(defect_model(), RULES, WINDOWS, states)
+
+    def successor(self) -> FakeWorker:
+        """A worker that takes up what the broker has."""
+        worker = FakeWorker(self.broker)
+        worker.pipeline.engine = self.engine(worker.states)
+        positions = {partition: self.broker.committed_offset(partition) or 0 for partition in self.log}
+        worker.start(positions, {partition: self.table(partition) for partition in self.log})
+        return worker
+
+    def table(self, partition: int) -> dict[bytes, tuple[int, bytes]]:
+        """The states as recovery finds them."""
+        winners = Winners()
+        for offset, written in enumerate(self.broker.written(CHANGELOG, partition)):
+            fetched: Any = FakeRecord(partition, offset, 0, written.key, written.value)
+            winners.add(fetched, written.source_offset)
+        return {key: (at, value) for key, (at, value, _) in winners.rows.items() if value is not None}
+
+    async def live(self, actions: int | None) -> None:
+        """One worker's life: chunks, commits and the broker's steps in an order drawn by chance.
+
+        Args:
+            actions: it dies after so many; None lives until everything is committed.
+        """
+        worker = self.successor()
+        commit: asyncio.Task[bool] | None = None
+        while actions is None or actions > 0:
+            if commit is None or commit.done():
+                if self._is_done() and actions is None:
+                    break
+                commit = asyncio.create_task(worker.committer.commit()) if self.random.random() < 0.5 else None
+            self._step(worker)
+            await settle()
+            actions = None if actions is None else actions - 1
+        if commit is not None and not commit.done():
+            commit.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await commit
+        self.broker.waiting.clear()  # the broker never hears of these
+        assert worker.failures == []
+
+    def _step(self, worker: FakeWorker) -> None:
+        requests = self.broker.next_ones()
+        if requests and self.random.random() < 0.7:
+            self.broker.take(self.random.choice(requests))
+            return
+        chunk = []
+        for partition, position in worker.pipeline.next_offset.items():
+            chunk += self.log[partition][position : position + self.random.randrange(12)]
+        if chunk:
+            worker.run(*chunk)
+
+    def _is_done(self) -> bool:
+        return all(self.broker.committed_offset(partition) == len(log) for partition, log in self.log.items())
+
+    def outputs(self, partition: int) -> list[Prediction] | list[Score]:
+        decode: Any = decode_prediction if self.kind == "signals" else decode_score
+        return [decode(written.value) for written in self.broker.written(OUTPUT, partition)]
+
+
+def offline(kind: str) -> tuple[dict[int, list[Any]], dict[int, dict[bytes, bytes]]]:
+    """Outputs and table of one worker that nothing happens to, one record per chunk."""
+    broker = FakeBroker()
+    world = World(kind, 0)
+    world.broker = broker
+    worker = world.successor()
+
+    async def run() -> None:
+        for log in world.log.values():
+            for record in log:
+                worker.run(record)
+                await settle()
+                await worker.committer.commit()
+
+    asyncio.run(run())
+    tables = {partition: {k: v for k, (_, v) in world.table(partition).items()} for partition in world.log}
+    return {partition: list(world.outputs(partition)) for partition in world.log}, tables
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, tuple[dict[int, list[Any]], dict[int, dict[bytes, bytes]]]]:
+    return {kind: offline(kind) for kind in ("signals", "casts")}
+
+
+def identity(output: Prediction | Score) -> tuple[Any, ...]:
+    final = output.final if isinstance(output, Score) else None
+    return output.stream, output.sequence, output.step, final
+
+
+def number(output: Prediction | Score) -> float:
+    found = output.prediction if isinstance(output, Prediction) else output.probability
+    return -1.0 if found is None else found
+
+
+@pytest.mark.parametrize("kind", ["signals", "casts"])
+@pytest.mark.parametrize("seed", range(40))
+def test_no_death_of_a_worker_is_seen_in_outputs_or_states(kind: str, seed: int, undisturbed: Any) -> None:
+    expected, tables = undisturbed[kind]
+    world = World(kind, seed)
+
+    async def history() -> None:
+        for _ in range(4):
+            await world.live(actions=world.random.randrange(1, 40))
+        await world.live(actions=None)
+
+    asyncio.run(history())
+
+    for partition in world.log:
+        found = defaultdict(list)
+        for output in world.outputs(partition):
+            found[identity(output)].append(output)
+        assert found.keys() == {identity(output) for output in expected[partition]}
+        for output in expected[partition]:
+            for same in found[identity(output)]:
+                assert abs(number(same) - number(output)) <= TOLERANCE
+        assert_same_states(kind, tables[partition], {k: v for k, (_, v) in world.table(partition).items()})
+
+
+def assert_same_states(kind: str, expected: dict[bytes, bytes], found: dict[bytes, bytes]) -> None:
+    """Casts byte for byte, segments that no head needs aside; of signals the last bits of h and c are free."""
+    if kind == "casts":
+        heads = {key: value for key, value in expected.items() if key[:1] == b"h"}
+        assert heads == {key: value for key, value in found.items() if key[:1] == b"h"}
+        assert expected.items() <= found.items()
+        return
+    assert expected.keys() == found.keys()
+    for key, blob in expected.items():
+        want, got = StreamState(), StreamState()
+        _, before = unpack_state(blob, want)
+        _, after = unpack_state(found[key], got)
+        assert [getattr(got, name) for name in want.__slots__] == [getattr(want, name) for name in want.__slots__]
+        np.testing.assert_allclose(np.frombuffer(after, "<f4"), np.frombuffer(before, "<f4"), atol=TOLERANCE)
+
+
+def test_the_undisturbed_run_is_the_offline_run(undisturbed: Any) -> None:
+    outputs, _ = undisturbed["signals"]
+    log, half = source("signals"), STEPS // 2
+    for partition, records in log.items():
+        for stream in range(STREAMS):
+            samples = [msgspec.json.decode(record.value or b"") for record in records[stream::STREAMS]]
+            rows = np.array([[sample["signal"], *sample["condition_vector"]] for sample in samples], np.float32)
+            predictions, _ = advance_sequences(signal_model(), [rows[:half], rows[half:]])
+            found = [output.prediction for output in outputs[partition] if output.stream == f"{partition}-{stream}"]
+            np.testing.assert_allclose(found, np.concatenate(predictions), atol=TOLERANCE)
+
+
+def test_every_row_of_the_failure_table_occurs() -> None:
+    """Not a test of the worker but of this file: deaths fall before, between and after all steps."""
+    seen = set()
+
+    async def die(world: World) -> None:
+        await world.live(actions=world.random.randrange(1, 40))
+
+    for seed in range(60):
+        world = World("signals", seed)
+        asyncio.run(die(world))
+        for partition in world.log:
+            outputs = [written.source_offset for written in world.broker.written(OUTPUT, partition)]
+            states = [offset for offset, _ in world.table(partition).values()]
+            committed = world.broker.committed.get(TopicPartition(SOURCE, partition))
+            offset = committed.offset if committed else 0
+            seen.add(
+                "nothing"
+                if not outputs
+                else "outputs only"
+                if not states
+                else "states ahead of the offset"
+                if max(states) >= offset
+                else "outputs ahead of the states"
+                if max(outputs) >= offset
+                else "agreement"
+            )
+
+    assert seen == {
+        "nothing",
+        "outputs only",
+        "states ahead of the offset",
+        "outputs ahead of the states",
+        "agreement",
+    }
