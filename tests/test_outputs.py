@@ -1,0 +1,177 @@
+"""Publishing: order per topic-partition, groups that stay together, and nothing forgotten before its ack."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fakes import FakeBroker, settle
+
+from core.errors import RunError
+from stream_app.outputs import ROOM_BYTES, Outgoing, OutputWriter
+from stream_app.transport import MAX_BATCH_BYTES
+
+SOURCE = ("source", 0)
+
+
+class Shell:
+    """A writer with what it has told."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self.broker = broker
+        self.acked: list[tuple[str, list[int]]] = []
+        self.failures: list[RunError] = []
+        self.writer = OutputWriter(
+            broker.producer_of, lambda topic, times: self.acked.append((topic, times)), self.failures.append
+        )
+
+    def publish(self, *values: bytes, topic: str = "output", partition: int = 0) -> None:
+        self.writer.publish(SOURCE, topic, partition, [Outgoing(b"key", value, []) for value in values])
+
+    def values(self, topic: str = "output", partition: int = 0) -> list[bytes | None]:
+        return [written.value for written in self.broker.written(topic, partition)]
+
+
+@pytest.fixture
+async def shell() -> Shell:
+    return Shell(FakeBroker(prompt=False))
+
+
+async def test_records_leave_in_the_order_in_which_they_were_published(shell: Shell) -> None:
+    expected = [b"%d" % number for number in range(60)]
+    for start in range(0, 60, 3):
+        shell.publish(*expected[start : start + 3])
+        if start % 9 == 0:
+            await settle()
+        if start % 15 == 0:
+            shell.broker.take(shell.broker.next_ones()[0])
+    await settle()
+    while shell.broker.waiting:
+        shell.broker.take(shell.broker.waiting[0])
+        await settle()
+
+    assert shell.values() == expected
+
+
+async def test_records_that_wait_for_their_turn_share_a_batch(shell: Shell) -> None:
+    for number in range(10):
+        shell.publish(b"%d" % number)
+    await settle()
+
+    (request,) = shell.broker.waiting
+    assert len(request.records) == 10
+
+
+async def test_a_record_that_is_larger_than_a_batch_goes_alone(shell: Shell) -> None:
+    """A dead letter carries the record that it is about, whatever its size."""
+    large = b"x" * (2 * MAX_BATCH_BYTES)
+    shell.publish(b"before", large, b"after")
+    await settle()
+
+    assert [len(request.records) for request in shell.broker.waiting] == [1, 1, 1]
+
+
+async def test_pending_holds_every_ack_that_is_out(shell: Shell) -> None:
+    shell.publish(b"a")
+    shell.publish(b"b", topic="other")
+    await settle()
+    assert len(shell.writer.pending()) == 2
+
+    shell.broker.take(shell.broker.waiting[0])
+    await settle()
+
+    assert len(shell.writer.pending()) == 1
+    shell.publish(b"c")
+    assert len(shell.writer.pending()) == 2  # counted before it has left
+
+
+async def test_append_times_are_told_with_the_ack(shell: Shell) -> None:
+    shell.writer.publish(SOURCE, "output", 0, [Outgoing(b"k", b"v", [], 5), Outgoing(b"k", b"v", [])])
+    await settle()
+    assert shell.acked == []
+
+    shell.broker.take(shell.broker.waiting[0])
+    await settle()
+
+    assert shell.acked == [("output", [5])]
+
+
+async def test_a_group_is_never_parted_by_the_end_of_a_batch(shell: Shell) -> None:
+    third = b"x" * (MAX_BATCH_BYTES // 3 - 200)
+    groups = [[Outgoing(b"%d" % n, third, []), Outgoing(b"%d" % n, third, [])] for n in range(3)]
+
+    batches = shell.writer.publish_groups(SOURCE, "changelog", 0, groups)
+    await settle()
+
+    assert [[record.key for record in request.records] for request in shell.broker.waiting] == [
+        [b"0", b"0"],
+        [b"1", b"1"],
+        [b"2", b"2"],
+    ]
+    assert [batch.records for batch in batches] == [2, 2, 2]
+
+
+async def test_a_group_that_no_batch_can_hold_is_refused(shell: Shell) -> None:
+    half = b"x" * (MAX_BATCH_BYTES // 2 + 1)
+
+    with pytest.raises(RunError, match=r"changelog\[0\]: the state of one stream needs more than 900,000 bytes"):
+        shell.writer.publish_groups(SOURCE, "changelog", 0, [[Outgoing(b"k", half, []), Outgoing(b"k", half, [])]])
+
+
+async def test_the_batches_of_groups_hold_nothing_else(shell: Shell) -> None:
+    shell.publish(b"before", topic="changelog")
+    (batch,) = shell.writer.publish_groups(SOURCE, "changelog", 0, [[Outgoing(b"k", b"state", [])]])
+    await settle()
+    while shell.broker.waiting:
+        shell.broker.take(shell.broker.waiting[0])
+        await settle()
+
+    assert batch.records == 1
+    assert batch.acked.result() == 1
+    assert shell.values("changelog") == [b"before", b"state"]
+
+
+async def test_a_refused_batch_fails_its_ack_and_tells_it_once(shell: Shell) -> None:
+    shell.broker.refusals["write output"] = RuntimeError("not enough replicas")
+    shell.publish(b"a", b"b")
+    await settle()
+    (ack,) = shell.writer.pending()
+    shell.broker.take(shell.broker.waiting[0])
+    await settle()
+
+    assert [str(failure) for failure in shell.failures] == [
+        "output[0]: 2 records were not accepted: RuntimeError('not enough replicas')"
+    ]
+    with pytest.raises(RunError, match="not enough replicas"):
+        ack.result()
+    assert shell.writer.pending() == [ack]  # a commit that asks later finds the loss too
+
+
+async def test_a_producer_that_cannot_send_fails_all_that_waits(shell: Shell) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    shell.broker.send_batch = broken  # type: ignore[assignment,method-assign]
+    shell.publish(b"x" * MAX_BATCH_BYTES, b"y" * MAX_BATCH_BYTES)
+    acks = shell.writer.pending()
+    await settle()
+
+    assert len(acks) == 2
+    assert all(isinstance(ack.exception(), RunError) for ack in acks)
+    assert len(shell.failures) == 1
+
+
+async def test_agents_wait_while_the_broker_does_not_keep_up(shell: Shell) -> None:
+    large = b"x" * (MAX_BATCH_BYTES - 100)
+    await shell.writer.room()
+    shell.publish(*[large] * (ROOM_BYTES // len(large) + 1))
+    room = asyncio.create_task(shell.writer.room())
+    await settle()
+    assert not room.done()
+
+    while shell.broker.waiting:
+        shell.broker.take(shell.broker.waiting[0])
+        await settle()
+
+    await room
+    assert shell.writer.pending() == []

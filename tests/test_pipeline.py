@@ -1,0 +1,158 @@
+"""A chunk's way through a worker: what is applied, what is cut off, and what goes out."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from fakes import DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from strategies import FakeRecord, signal_model, signal_value
+
+from core.chunk import Change, StreamRules
+from core.stepper import SignalStepper
+from stream_app.chunks import Chunk
+from stream_app.pipeline import Jump
+
+
+@pytest.fixture
+async def worker() -> FakeWorker:
+    return FakeWorker(FakeBroker(), partitions=(0, 1))
+
+
+def stepping(worker: FakeWorker) -> FakeWorker:
+    """The worker with the engine of the product."""
+    worker.pipeline.engine = SignalStepper(signal_model(), StreamRules(), worker.states)
+    return worker
+
+
+async def published(worker: FakeWorker, partition: int = 0) -> list[int]:
+    await settle()
+    return [written.source_offset for written in worker.broker.written(OUTPUT, partition)]
+
+
+async def test_outputs_go_to_the_partition_of_their_record(worker: FakeWorker) -> None:
+    worker.run(record(0), record(0, partition=1), record(1))
+
+    assert await published(worker, 0) == [0, 1]
+    assert await published(worker, 1) == [0]
+
+
+async def test_a_chunk_of_an_older_generation_is_not_applied(worker: FakeWorker) -> None:
+    worker.run(record(0), generation=GENERATION - 1)
+
+    assert await published(worker) == []
+    assert worker.pipeline.next_offset == {0: 0, 1: 0}
+
+
+async def test_a_partition_that_is_not_owned_is_left_out(worker: FakeWorker) -> None:
+    worker.run(record(0), record(0, partition=2))
+
+    assert await published(worker, 0) == [0]
+    assert await published(worker, 2) == []
+
+
+async def test_records_that_were_applied_are_cut_off(worker: FakeWorker) -> None:
+    """The seek after a recovery can deliver a chunk again, or the end of one with new records behind."""
+    worker.run(record(0), record(1))
+    worker.run(record(0), record(1))
+    worker.run(record(1), record(2))
+
+    assert await published(worker) == [0, 1, 2]
+    assert worker.pipeline.next_offset[0] == 3
+
+
+async def test_offsets_that_do_not_follow_are_remembered(worker: FakeWorker) -> None:
+    worker.run(record(0))
+    worker.run(record(4))
+    worker.run(record(2))
+
+    assert worker.pipeline.jumps == [Jump(0, 1, 4), Jump(0, 5, 2)]
+    assert await published(worker) == [0, 4]
+
+
+async def test_after_a_drop_nothing_is_left_to_commit(worker: FakeWorker) -> None:
+    worker.run(record(0))
+    worker.engine.to_evict = [Change(0, 0, [(b"gone", None)])]
+    worker.pipeline.evict(0, 0, 1)
+
+    worker.pipeline.drop()
+    cut = worker.pipeline.cut()
+
+    assert (cut.changes, cut.offsets) == ([], {})
+    assert worker.engine.dropped == [0, 1]
+    worker.run(record(1))
+    assert await published(worker) == [0]
+
+
+async def test_overtaken_states_are_in_the_first_commit(worker: FakeWorker) -> None:
+    again = Change(0, 5, [(b"key", b"state")])
+    worker.states.overtaken.append(again)
+    worker.start({0: 6})
+
+    assert worker.pipeline.cut().changes == [again]
+    assert worker.pipeline.cut().changes == []
+
+
+async def test_a_dead_letter_holds_the_record_and_ascii_headers(worker: FakeWorker) -> None:
+    stepping(worker)
+    bad = FakeRecord(1, 7, 1_234, b"\xffkey", b'{"signal": "\xc3\xa4"}', (("content-type", b"application/json"),))
+    worse = FakeRecord(1, 8, None, b"key", None)
+    worker.start({1: 7})
+    worker.run(bad, worse)
+    await settle()
+
+    first, second = worker.broker.written(DEAD, 1)
+    assert (first.key, first.value) == (bad.key, bad.value)
+    assert first.headers[0] == ("content-type", b"application/json")
+    headers = dict(first.headers)
+    assert headers.pop("error.message").isascii()
+    assert headers == {
+        "content-type": b"application/json",
+        "error.reason": b"key_not_utf8",
+        "error.topic": SOURCE.encode(),
+        "error.partition": b"1",
+        "error.offset": b"7",
+        "error.timestamp_ms": b"1234",
+    }
+    assert (second.key, second.value) == (b"key", None)
+    assert dict(second.headers)["error.timestamp_ms"] == b"-1"
+
+
+async def test_a_stream_in_a_second_partition_is_told_once(
+    worker: FakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    stepping(worker)
+    value = signal_value((0.5, 1.0, 0.0, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING):
+        for offset in range(3):
+            worker.run(*(record(offset, value, b"stream", partition) for partition in (0, 1)))
+
+    assert [line for line in caplog.messages if "b'stream' came in partition 0 and now in 1" in line] == caplog.messages
+    assert worker.metrics.registry.get_sample_value("caststream_moved_streams_total") == 1
+
+
+async def test_every_record_has_one_outcome(worker: FakeWorker) -> None:
+    stepping(worker)
+    good, bad = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), step=3), b"?"
+    late = [signal_value((0.5, 1.0, 0.0, 0.0, 0.0), sequence=name) for name in "aba"]
+    worker.run(*(record(offset, value) for offset, value in enumerate([good, good, bad, *late])))
+
+    def count(outcome: str) -> float | None:
+        labels = {"topic": SOURCE, "outcome": outcome}
+        return worker.metrics.registry.get_sample_value("caststream_records_total", labels)
+
+    assert [count(outcome) for outcome in ("processed", "duplicate", "dead_letter", "late")] == [3, 1, 1, 1]
+
+
+async def test_latency_runs_from_the_append_time_or_from_the_arrival(worker: FakeWorker) -> None:
+    now_ms = 10**15  # far ahead: latencies stop at zero, and only the times that were handed on tell
+    seen: list[int] = []
+    worker.writer.on_acked = lambda topic, times: seen.extend(times)
+    appended, created = record(0), record(0, partition=1)
+    object.__setattr__(appended, "timestamp_type", 1)
+    object.__setattr__(created, "timestamp_type", 0)
+
+    worker.pipeline.run(Chunk(SOURCE, GENERATION, now_ms, {0: [appended], 1: [created]}))
+    await settle()
+
+    assert sorted(seen) == [appended.timestamp, now_ms]

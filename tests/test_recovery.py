@@ -1,0 +1,180 @@
+"""What recovery keeps of a changelog, and where an assignment may begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import FakeRecord
+
+from core.chunk import Change
+from core.errors import StartupError
+from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_topic_id
+from stream_app.pipeline import Pipeline
+from stream_app.recovery import Winners, source_offset_of
+
+AT = TopicPartition(SOURCE, 0)
+
+
+def kept(*written: tuple[bytes, int, bytes | None]) -> Winners:
+    """Winners of (key, source offset, value) in changelog order."""
+    winners = Winners()
+    for offset, (key, source_offset, value) in enumerate(written):
+        winners.add(state_record(key, value, offset), source_offset)
+    return winners
+
+
+def state_record(key: bytes, value: bytes | None, offset: int = 0, headers: Any = ()) -> Any:
+    record = FakeRecord(0, offset, 0, key, value, headers)
+    object.__setattr__(record, "topic", CHANGELOG)
+    return record
+
+
+def values(winners: Winners) -> dict[bytes, bytes | None]:
+    return {key: value for key, (_, value, _) in winners.rows.items()}
+
+
+# The record to keep.
+
+
+def test_the_last_record_of_a_key_is_kept() -> None:
+    winners = kept((b"a", 1, b"old"), (b"b", 2, b"b"), (b"a", 5, b"new"))
+
+    assert values(winners) == {b"a": b"new", b"b": b"b"}
+    assert winners.overtaken(0) == []
+
+
+def test_a_zombies_older_state_is_not_kept_and_the_newer_one_is_written_again() -> None:
+    winners = kept((b"a", 5, b"new"), (b"a", 3, b"zombie"))
+
+    assert values(winners) == {b"a": b"new"}
+    assert winners.overtaken(2) == [Change(2, 5, [(b"a", b"new")])]
+
+
+def test_of_two_records_with_the_same_source_offset_the_later_is_kept() -> None:
+    """A tombstone has the offset of the state that it ends."""
+    assert values(kept((b"a", 5, b"state"), (b"a", 5, None))) == {b"a": None}
+
+
+def test_a_tombstone_that_a_zombie_has_overtaken_is_written_again() -> None:
+    winners = kept((b"a", 5, b"state"), (b"a", 5, None), (b"a", 4, b"zombie"))
+
+    assert values(winners) == {b"a": None}
+    assert winners.overtaken(0) == [Change(0, 5, [(b"a", None)])]
+
+
+def test_a_winner_that_was_written_again_is_overtaken_no_more() -> None:
+    assert kept((b"a", 5, b"new"), (b"a", 3, b"zombie"), (b"a", 5, b"new")).overtaken(0) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 6)), max_size=20))
+def test_winners_agree_with_looking_at_each_keys_whole_history(written: list[tuple[bytes, int]]) -> None:
+    winners = kept(*((key, offset, b"%d" % number) for number, (key, offset) in enumerate(written)))
+    history = {key: [(at, n) for n, (k, at) in enumerate(written) if k == key] for key, _ in written}
+    best = {key: max(records) for key, records in history.items()}
+
+    assert values(winners) == {key: b"%d" % number for key, (_, number) in best.items()}
+    overtaken = {key for key, records in history.items() if records[-1] != best[key]}
+    assert {change.records[0][0] for change in winners.overtaken(0)} == overtaken
+
+
+def test_the_source_offset_is_a_header() -> None:
+    assert source_offset_of(state_record(b"a", b"x", headers=[("other", b"1"), ("source-offset", b"42")])) == 42
+
+
+@pytest.mark.parametrize("headers", [[], [("source-offset", b"")], [("source-offset", b"many")]])
+def test_a_changelog_record_without_a_source_offset_is_somebody_elses(headers: Any) -> None:
+    with pytest.raises(StartupError, match=rf"{CHANGELOG}\[0\] offset 7: .*reset-state"):
+        source_offset_of(state_record(b"a", b"x", 7, headers))
+
+
+# Where an assignment begins.
+
+
+@pytest.fixture
+async def pipeline() -> Pipeline:
+    return FakeWorker(FakeBroker()).pipeline
+
+
+def found(committed: int, beginning: int = 0, end: int = 10, metadata: str = "", topic_id: str = "now") -> Found:
+    kept = OffsetAndMetadata(committed, metadata)
+    return Found({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id})
+
+
+def test_it_begins_at_the_committed_offset(pipeline: Pipeline) -> None:
+    assert start_of(pipeline, 0, found(7)) == Start(7)
+
+
+@pytest.mark.parametrize("answer", [found(-1, beginning=3), Found({}, {AT: 3}, {AT: 10}, {})], ids=["-1", "none"])
+def test_a_group_without_offsets_begins_at_the_beginning(pipeline: Pipeline, answer: Found) -> None:
+    assert start_of(pipeline, 0, answer) == Start(3)
+
+
+def test_states_without_a_committed_offset_are_refused(pipeline: Pipeline) -> None:
+    pipeline.states.put(0, b"key", b"state", 4)
+
+    with pytest.raises(StartupError, match=rf"{SOURCE}\[0\]: {CHANGELOG} holds states, .*reset-state"):
+        start_of(pipeline, 0, found(-1))
+
+
+def test_states_of_another_partition_are_no_reason_to_refuse(pipeline: Pipeline) -> None:
+    pipeline.states.put(1, b"key", b"state", 4)
+
+    assert start_of(pipeline, 0, found(-1)) == Start(0)
+
+
+def test_another_topic_id_than_that_of_the_commit_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(StartupError, match=r"deleted and made anew \(topic id now, the committed offsets are of then"):
+        start_of(pipeline, 0, found(7, metadata='{"topic_id": "then"}'))
+
+
+@pytest.mark.parametrize("metadata", ['{"topic_id": "now"}', "", '{"topic_id": ""}', "a note", "[]"])
+def test_the_same_topic_id_and_none_at_all_are_good(pipeline: Pipeline, metadata: str) -> None:
+    assert start_of(pipeline, 0, found(7, metadata=metadata)) == Start(7)
+
+
+def test_a_topic_id_that_nobody_knows_is_not_compared(pipeline: Pipeline) -> None:
+    assert start_of(pipeline, 0, found(7, metadata='{"topic_id": "then"}', topic_id="")) == Start(7)
+
+
+@pytest.mark.parametrize("metadata", [None, "", "{", "7", '"x"', '{"other": 1}'])
+def test_metadata_of_others_holds_no_topic_id(metadata: str | None) -> None:
+    assert stored_topic_id(metadata) == ""
+
+
+def test_a_topic_that_ends_below_the_committed_offset_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(StartupError, match=rf"{SOURCE}\[0\] ends at offset 10, but records up to 10 were processed"):
+        start_of(pipeline, 0, found(11))
+
+
+def test_a_topic_that_ends_below_a_states_offset_is_refused(pipeline: Pipeline) -> None:
+    pipeline.states.put(0, b"key", b"state", 10)
+
+    with pytest.raises(StartupError, match="records up to 10 were processed"):
+        start_of(pipeline, 0, found(5))
+
+
+def test_a_state_at_the_last_record_is_good(pipeline: Pipeline) -> None:
+    pipeline.states.put(0, b"key", b"state", 9)
+
+    assert start_of(pipeline, 0, found(10)) == Start(10)
+
+
+def test_records_that_retention_took_are_lost_and_told(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    start = start_of(pipeline, 0, found(4, beginning=6))
+
+    report_lost(pipeline, 0, 4, start.position)
+
+    assert start == Start(6, lost=2)
+    assert pipeline.metrics.registry.get_sample_value("caststream_records_lost_total") == 2
+    assert f"{SOURCE}[0]: records 4 to 5 were deleted by retention" in caplog.text
+
+
+def test_the_end_may_equal_what_is_stored() -> None:
+    check_end(AT, 5, 5)
+    with pytest.raises(StartupError):
+        check_end(AT, 4, 5)
