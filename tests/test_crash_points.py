@@ -42,16 +42,17 @@ def source(kind: str) -> dict[int, list[FakeRecord]]:
         log[partition] = []
         for step in range(STEPS):
             for stream in range(STREAMS):
-                value = _value(kind, drawn[partition, step, stream].tolist(), step)
+                value = _value(kind, drawn[partition, step, stream].tolist(), step, counted=stream == 0)
                 offset = len(log[partition])
                 key = f"{partition}-{stream}".encode()
                 log[partition].append(FakeRecord(partition, offset, 1_000_000 + offset, key, value))
     return log
 
 
-def _value(kind: str, numbers: list[float], step: int) -> bytes:
+def _value(kind: str, numbers: list[float], step: int, counted: bool) -> bytes:
+    """Samples that are not ``counted`` have no step: only their offsets keep them from being applied twice."""
     half = STEPS // 2
-    sample: dict[str, Any] = {"sequence": f"s{step // half}", "step": step % half}
+    sample: dict[str, Any] = {"sequence": f"s{step // half}", "step": step % half if counted else None}
     if kind == "signals":
         sample |= {"signal": numbers[0], "condition_vector": numbers[1:]}
     else:

@@ -97,7 +97,13 @@ def _send_block(streams: dict[Feed, list[Sample]], block: int) -> None:
 
 
 def load(settings: Settings) -> Load:
-    signals = {signal_feed(settings, i % PARTITIONS): signal_samples(SIGNAL_STEPS, i) for i in range(SIGNALS)}
+    """Every second signal stream has no steps: only its offsets keep its samples from being applied twice."""
+    signals = {}
+    for i in range(SIGNALS):
+        samples = signal_samples(SIGNAL_STEPS, i)
+        signals[signal_feed(settings, i % PARTITIONS)] = (
+            samples if i % 2 else [{**sample, "step": None} for sample in samples]
+        )
     casts = {}
     for i in range(STRANDS):
         first, second = (in_sequence(casting_samples(n, i + n), f"cast-{k}") for k, n in enumerate(CASTS, 1))
