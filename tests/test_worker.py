@@ -274,6 +274,7 @@ def test_metrics_tell_what_happened(worker: WorkerProcess) -> None:
     casts.scores(2)
     wait_until(lambda: worker.metric("caststream_latency_seconds_count", topic=settings.topic("casting-scores")) >= 2)
     wait_until(lambda: worker.metric("caststream_active_streams", table="casting-windows") == 1)
+    wait_until(lambda: "caststream_consumer_lag_records{" in worker.get("/metrics")[1])
 
     status, text = worker.get("/metrics")
     names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
