@@ -238,7 +238,7 @@ def assert_windows(settings: Settings, sent: Load) -> None:
 
 @pytest.fixture(scope="module")
 def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
-    with own_worker(broker, tmp_path_factory.mktemp("worker"), "worker-tests", session_timeout=3) as running:
+    with own_worker(broker, tmp_path_factory.mktemp("worker"), "worker-tests") as running:
         yield running
 
 
@@ -412,11 +412,6 @@ def source_truncated(settings: Settings) -> list[str]:
     return [f"{feed.topic}[3] ends at offset 3", "up to 9", RESET]
 
 
-def foreign_changelog(settings: Settings) -> list[str]:
-    produce(settings, settings.changelog("signal-states"), [ToSend("x", b"?", partition=0)])
-    return [settings.changelog("signal-states") + "[0] offset 0", RESET]
-
-
 def leave_state(settings: Settings, name: str, partition: int, source_offset: int = 0) -> None:
     header = [("source-offset", b"%d" % source_offset)]
     produce(settings, settings.changelog(name), [ToSend("x", b"state", header, partition)])
@@ -431,7 +426,6 @@ REFUSALS: list[Callable[[Settings], list[str]]] = [
     topic_made_anew,
     offsets_of_another_topic,
     source_truncated,
-    foreign_changelog,
 ]
 
 
@@ -454,7 +448,7 @@ def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Ca
 
 
 def test_a_topic_made_anew_ends_the_worker_that_reads_it(make_settings: MakeSettings, tmp_path: Path) -> None:
-    settings = make_settings(session_timeout=3)
+    settings = make_settings()
     feed = signal_feed(settings)
     with WorkerProcess(settings, tmp_path) as worker:
         worker.start()
