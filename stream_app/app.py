@@ -10,6 +10,7 @@ from typing import Any, cast
 import faust
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
 from core.errors import CaststreamError
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 
 EVICTION_SECONDS = 1.0
-LAG_SECONDS = 5.0
 
 
 class CaststreamApp(faust.App):
@@ -46,8 +46,8 @@ class CaststreamApp(faust.App):
         self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics)
         self.failure: BaseException | None = None
         self.ready = False
+        self._revoked = True
         self._next_eviction = 0.0
-        self._next_lag = 0.0
         self.lag: dict[TopicPartition, int] = {}
         """Records not yet committed, as the broker counts them."""
         self._failures: set[asyncio.Task[None]] = set()
@@ -69,6 +69,11 @@ class CaststreamApp(faust.App):
         """End the worker: what it could not publish or write must be done again by the next one."""
         if self.failure is None:
             self.failure = error
+            # Until the worker has ended, chunks and commits are still due. An engine that has failed stands between two
+            # states: nothing more may be applied to it, and nothing of it committed.
+            self.committer.refuse()
+            for pipeline in self.pipelines:
+                pipeline.suspend()
             task = asyncio.get_running_loop().create_task(self.crash(error))
             self._failures.add(task)
 
@@ -98,12 +103,18 @@ class CaststreamApp(faust.App):
     # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._revoked = True
         self.ready = False
         if not self.should_stop:
             await self._hand_over()
         await super()._on_partitions_revoked(revoked)
 
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._revoked = False
+        await super()._on_partitions_assigned(assigned, generation_id)
+
     async def _stop_consumer(self) -> None:
+        self._revoked = True
         self.ready = False
         if self._consumer is not None and self._consumer.started:
             await self._hand_over()
@@ -131,8 +142,14 @@ class CaststreamApp(faust.App):
         await self.guarantee.open(self._assigned_sources())
 
     async def on_restored(self, generation: int) -> None:
-        """The tables hold what the changelogs hold: check it against the topics, and start."""
+        """The tables hold what the changelogs hold: check it against the topics, and start.
+
+        Raises:
+            StartupError: states and offsets do not belong to the topics as they are.
+            RebalanceAgain: the assignment was revoked meanwhile; nothing was started.
+        """
         found = await self._ask_broker(self._assigned_sources())
+        self._check_still_assigned(generation)
         committed: dict[TopicPartition, int] = {}
         for pipeline in self.pipelines:
             for at in found.beginnings:
@@ -146,11 +163,17 @@ class CaststreamApp(faust.App):
         # Before any state is written: states without a committed offset would be of no use to a successor.
         if committed:
             await self.committer.commit_offsets(committed)
+        self._check_still_assigned(generation)
         for pipeline in self.pipelines:
             topic = pipeline.topics.source
             pipeline.start(generation, {at.partition: offset for at, offset in committed.items() if at.topic == topic})
         self.ready = True
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
+
+    def _check_still_assigned(self, generation: int) -> None:
+        """A start after the hand-over would apply chunks of partitions that may have another owner."""
+        if self._revoked or generation != self.consumer_generation_id:
+            raise RebalanceAgain
 
     async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:
         if not partitions:
@@ -172,16 +195,13 @@ class CaststreamApp(faust.App):
     # After every commit.
 
     async def after_commit(self) -> None:
-        """What needs a fresh commit or a look at the broker from time to time."""
+        """What needs a fresh commit."""
         try:
             for pipeline in self.pipelines:
                 await self._look_at_jumps(pipeline)
             if time.monotonic() >= self._next_eviction:
                 self._next_eviction = time.monotonic() + EVICTION_SECONDS
                 await self._evict_idle()
-            if time.monotonic() >= self._next_lag:
-                self._next_lag = time.monotonic() + LAG_SECONDS
-                await self._observe()
         except KafkaError as error:
             log.warning("the broker did not answer: %r; asked again later", error)
 
@@ -213,12 +233,21 @@ class CaststreamApp(faust.App):
                 if at in at_end and applied >= at_end[at] and at in self.committer.committed:
                     pipeline.evict(partition, now_ms, self.committer.committed[at])
 
-    async def _observe(self) -> None:
-        """Lag is the broker's truth: a consumer that has stopped fetching would find none in its own memory."""
+    async def observe(self) -> None:
+        """Measure the lag. It is the broker's truth: a consumer that has stopped fetching would find none in its own
+        memory. Apart from the commits, so that one that hangs or is refused for good does not hide it.
+
+        Raises:
+            StartupError: a topic ends below what was committed.
+        """
         for pipeline in self.pipelines:
             self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
         committed = dict(self.committer.committed)
-        ends = await self.chunk_consumer().end_offsets(list(committed)) if committed else {}
+        try:
+            ends = await self.chunk_consumer().end_offsets(list(committed)) if committed else {}
+        except KafkaError as error:
+            log.warning("the broker did not answer: %r; asked again later", error)
+            return
         for at, end in ends.items():
             check_end(at, end, committed[at])
         self.lag = {at: end - committed[at] for at, end in ends.items()}

@@ -81,9 +81,13 @@ class Committer:
         self._next_base.clear()
         self._lost = False
 
+    def refuse(self) -> None:
+        """No commit begins until the next `start`; one that runs goes on, its cut is older."""
+        self._lost = True
+
     def stop(self) -> None:
         """The assignment is over: nothing of it is committed any more."""
-        self._lost = True
+        self.refuse()
         self.committed = {}
 
     async def turn(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import IllegalStateError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream_app.transport import Consumer, Producer
@@ -133,7 +133,9 @@ class ExactlyOnce:
             raise error
 
     async def _commit(self, at: TopicPartition, offset: OffsetAndMetadata) -> None:
-        producer = self._producers[at.topic, at.partition]
+        producer = self._producers.get((at.topic, at.partition))
+        if producer is None:  # closed by a revocation meanwhile; aiokafka's consumer says the same of its offsets
+            raise IllegalStateError(f"Partition {at} is not assigned")
         await producer.send_offsets_to_transaction({at: offset}, self._app_id)
         await producer.commit_transaction()
         await producer.begin_transaction()

@@ -34,7 +34,6 @@ class StreamEngine(Protocol):
     def take_changed(self, partitions: Collection[int]) -> list[Change]: ...
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted: ...
     def drop(self, partitions: Collection[int]) -> None: ...
-    def mark_all_changed(self, partition: int) -> None: ...
     def active(self, partition: int | None = None) -> int: ...
     def warm_up(self) -> None: ...
 
@@ -89,7 +88,8 @@ class Pipeline:
     # In the life of an assignment.
 
     def start(self, generation: int, positions: dict[int, int]) -> None:
-        """Take up the partitions of a new assignment at the given offsets."""
+        """Take up the partitions of a new assignment at the given offsets; nothing of an older one is left."""
+        self.drop()
         self.next_offset = dict(positions)
         self.generation = generation
         self._extra.extend(self.states.overtaken)
@@ -143,7 +143,13 @@ class Pipeline:
         return [record for record in records if record.offset >= expected]
 
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> None:
-        """Free the streams that are idle: final scores go out now, tombstones with the next commit."""
+        """Free the streams that are idle: final scores go out now, tombstones with the next commit.
+
+        Not while suspended: the last commit of the assignment may have taken its cut, and would make the scores final
+        without the tombstones.
+        """
+        if self.generation == NO_GENERATION:
+            return
         evicted = self.engine.evict(partition, now_ms, committed_offset)
         self._publish(evicted.outputs, [], {})
         for change in evicted.tombstones:

@@ -22,6 +22,7 @@ from mode import Service
 
 from core.chunk import Change
 from core.errors import StartupError
+from stream_app.commits import MEMBERSHIP_LOST
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.tables import StateTable
@@ -94,6 +95,9 @@ class ChangelogRecovery(Recovery):
                 await self._wait(self.app.on_restored(generation))  # type: ignore[attr-defined]
                 await self._wait(self.on_recovery_completed(generation))
             except RebalanceAgain:
+                continue
+            except MEMBERSHIP_LOST as error:
+                log.info("the group has moved on: recovery begins again with the next assignment: %s", error)
                 continue
             except ServiceStopped:
                 break

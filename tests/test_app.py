@@ -1,0 +1,125 @@
+"""The application between Faust's calls: what a fault and a revocation at the wrong moment leave behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from faust.tables.recovery import RebalanceAgain
+from strategies import FakeRecord
+
+from core.chunk import Change
+from stream_app.app import CaststreamApp
+from stream_app.assignment import Found
+from stream_app.chunks import Chunk
+from stream_app.pipeline import NO_GENERATION
+from stream_app.settings import load_settings
+
+AT = TopicPartition(SOURCE, 0)
+
+
+def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp:
+    """An application around a worker's parts, connected to nothing, with one partition assigned."""
+    app = CaststreamApp(load_settings(), broker="caststream://127.0.0.1:1", store="memory://")
+    app.pipelines.append(worker.pipeline)
+    app.committer = worker.committer
+    app.consumer_generation_id = GENERATION
+    app._revoked = False
+
+    async def found(_: Any) -> Found:
+        return Found({AT: OffsetAndMetadata(0, "")}, {AT: 0}, {AT: 10}, {SOURCE: "topic-id"})
+
+    monkeypatch.setattr(app, "_assigned_sources", lambda: [AT])
+    monkeypatch.setattr(app, "_ask_broker", found)
+    return app
+
+
+def chunk(*records: FakeRecord) -> Chunk:
+    return Chunk(SOURCE, GENERATION, 0, {0: records})
+
+
+async def test_after_a_fault_nothing_more_is_applied_and_nothing_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's states may be ahead of outputs that were never published: committed, those would be lost."""
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    app = app_of(worker, monkeypatch)
+    run = worker.engine.run
+
+    def fail(records: Any) -> Any:
+        run(records)
+        raise MemoryError
+
+    monkeypatch.setattr(worker.engine, "run", fail)
+    app.apply(worker.pipeline, chunk(record(0)))
+    monkeypatch.setattr(worker.engine, "run", run)
+    app.apply(worker.pipeline, chunk(record(1)))
+    committed = await worker.committer.commit()
+    await settle()
+
+    assert isinstance(app.failure, MemoryError)
+    assert not committed
+    assert (broker.written(OUTPUT), broker.written(CHANGELOG), broker.committed_offset()) == ([], [], None)
+
+
+async def test_a_recovery_starts_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    app = app_of(worker, monkeypatch)
+
+    await app.on_restored(GENERATION)
+
+    assert app.ready
+    assert worker.pipeline.next_offset == {0: 0}
+    assert broker.committed_offset() == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "during the commit"])
+async def test_a_recovery_whose_partitions_are_gone_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Otherwise chunks would be applied to partitions that may have another owner, and stay in memory."""
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    app = app_of(worker, monkeypatch)
+    worker.pipeline.drop()
+    confirmed = worker.committer.commit_offsets
+
+    async def commit_and_revoke(offsets: Any) -> None:
+        await confirmed(offsets)
+        app._revoked = True
+
+    if moment == "before":
+        app.consumer_generation_id = GENERATION + 1
+    else:
+        monkeypatch.setattr(worker.committer, "commit_offsets", commit_and_revoke)
+
+    with pytest.raises(RebalanceAgain):
+        await app.on_restored(GENERATION)
+
+    assert not app.ready
+    assert worker.pipeline.generation == NO_GENERATION
+    assert worker.pipeline.next_offset == {}
+
+
+def test_nothing_is_evicted_once_the_last_commit_may_have_taken_its_cut() -> None:
+    """Under exactly_once that commit would make the final score final, and the tombstone would be missing."""
+    worker = FakeWorker(FakeBroker())
+    worker.engine.to_evict = [Change(0, 0, [(b"key", None)])]
+    worker.pipeline.suspend()
+
+    worker.pipeline.evict(0, now_ms=0, committed_offset=1)
+
+    assert worker.pipeline.cut().changes == []
+
+
+def test_an_assignment_begins_with_nothing_of_the_one_before() -> None:
+    worker = FakeWorker(FakeBroker(), partitions=(0, 1))
+    worker.engine.to_evict = [Change(1, 0, [(b"key", None)])]
+    worker.pipeline.evict(1, now_ms=0, committed_offset=1)
+
+    worker.pipeline.start(GENERATION + 1, {0: 0})
+
+    assert worker.engine.dropped == [0, 1]
+    assert worker.pipeline.cut().changes == []
