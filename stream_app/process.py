@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from core.errors import CaststreamError, RunError, StartupError, UnreachableError
 from stream_app import logs
 from stream_app import topics as broker_topics
 from stream_app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from stream_app.app import CaststreamApp
+    from stream_app.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +65,7 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     port = settings.metrics_port + index if settings.metrics_port else 0
     site = await serve(app, health, settings.metrics_host, port)
     commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.after_commit)
-    committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(health))
+    committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(app, health))
     _spare_garbage_collection()
     try:
         await app.start()
@@ -67,12 +73,17 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     finally:
         watching.cancel()
         commits.stop()
-        # Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not.
-        for ending in (committing, asyncio.create_task(app.stop())):
-            _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE)
-            if waiting:
-                log.warning("the broker does not answer: what is not committed will be done again")
+        # One after the other: what a commit still asks the consumer, nobody answers once that is stopped.
+        await _wait_patiently(committing)
+        await _wait_patiently(asyncio.create_task(app.stop()))
         await site.cleanup()
+
+
+async def _wait_patiently(ending: asyncio.Task[None]) -> None:
+    """Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not."""
+    _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE)
+    if waiting:
+        log.warning("the broker does not answer: what is not committed will be done again")
 
 
 def _spare_garbage_collection() -> None:
@@ -86,23 +97,25 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(200_000, 50, 1000)
 
 
-async def _watch(health: object) -> None:
+async def _watch(app: CaststreamApp, health: Health) -> None:
     """Ends with RunError when the worker is stuck."""
     while True:
         await asyncio.sleep(HEALTH_SECONDS)
-        problem = health.stuck()  # type: ignore[attr-defined]
+        with contextlib.suppress(TimeoutError):  # then the last lag that is known counts
+            await asyncio.wait_for(app.observe(), HEALTH_SECONDS)
+        problem = health.stuck()
         if problem:
             raise RunError(problem)
 
 
-async def _until_over(app: object, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+async def _until_over(app: CaststreamApp, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     """Until a signal, or until the application or one of its tasks has failed: then its error is raised."""
-    crashed = asyncio.create_task(app._crashed.wait())  # type: ignore[attr-defined]
+    crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, crashed, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for task in (stopped, crashed):
         task.cancel()
-    error = app.failure or app.crash_reason  # type: ignore[attr-defined]
+    error = app.failure or app.crash_reason
     if error is None:
         error = next((task.exception() for task in tasks if task.done()), None)
     if error is not None:
