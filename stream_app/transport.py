@@ -35,6 +35,9 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 # Below the broker's default limit of 1,048,588 bytes per batch, headers of the batch included.
 MAX_BATCH_BYTES = 900_000
 FETCH_TIMEOUT = 1.0
+# Kafka's default. The broker aborts a transaction that stays open for longer, so it must outlast the longest commit
+# interval; twice that keeps within the broker's limit of 15 minutes.
+TRANSACTION_TIMEOUT_MS = 60_000
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
 IDLE_PAUSE = 0.02
 
@@ -189,11 +192,6 @@ class Consumer(driver.Consumer):
         found: dict[TopicPartition, int] = await self._thread.on_loop(self._thread.read_to_end(partitions))
         return found
 
-    def high_watermark(self, partition: TopicPartition) -> int | None:
-        """The partition's end as of the last fetch response, None before the first."""
-        watermark: int | None = self._thread._ensure_consumer().highwater(partition)
-        return watermark
-
 
 def _by_topic(generation: int, fetched_ms: int, fetched: Mapping[TopicPartition, Sequence[Any]]) -> list[Chunk]:
     topics: dict[str, dict[int, Sequence[Any]]] = {}
@@ -236,6 +234,7 @@ class Producer(driver.Producer):
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
             transactional_id=transactional_id,
+            transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, int(2000 * self.app.settings.max_commit_interval)),
             **aiokafka_config(self.app.settings),
         )
 
