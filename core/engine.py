@@ -291,11 +291,6 @@ class Engine(Generic[S]):
                     changes.append(Change(partition, stream.offset, records))
         return changes
 
-    def mark_all_changed(self, partition: int) -> None:
-        """Have every live stream written again: somebody else wrote to the table."""
-        for stream in self._streams.get(partition, {}).values():
-            self._mark(stream)
-
     # Eviction.
 
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted:

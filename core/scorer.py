@@ -209,13 +209,6 @@ class CastScorer(Engine[CastStream]):
             self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
         return records
 
-    def mark_all_changed(self, partition: int) -> None:
-        """Have every live stream written again, with all of its segments."""
-        for stream in self._streams.get(partition, {}).values():
-            for segment in stream.window.segments:
-                segment.changed = True
-        super().mark_all_changed(partition)
-
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""
         partitions = list(partitions)

@@ -187,8 +187,6 @@ class FakeEngine:
     def drop(self, partitions: Collection[int]) -> None:
         self.dropped += partitions
 
-    def mark_all_changed(self, partition: int) -> None: ...
-
     def active(self, partition: int | None = None) -> int:
         return 0
 

@@ -210,13 +210,11 @@ class CrashingWorker:
     def _read(self, todo: list[Event], events: list[Event], draw: Any) -> None:
         for chunk in draw(cuts(todo)):
             self.process(chunk)
-            action = draw(st.sampled_from(("none", "none", "commit", "evict", "drop", "rewrite")))
+            action = draw(st.sampled_from(("none", "none", "commit", "evict", "drop")))
             if action != "none":
                 self.commit()
             if action == "drop":
                 self.engine.drop([0, 1])
-            if action == "rewrite":
-                self.engine.mark_all_changed(0)
             read = len(events) - len(self.unread(events))
             if action == "evict" and chunk and read >= self.arrived:  # not before the partitions' ends
                 self.evict(events[read - 1].record.timestamp + draw(st.sampled_from((0, 4_999))))

@@ -359,16 +359,6 @@ def test_a_segment_made_again_after_a_lost_head_is_not_cleared_away() -> None:
     assert brief(make(table).run(cast(7))) == [("A", 0, 6, False)]
 
 
-def test_a_rewrite_covers_every_segment() -> None:
-    scorer = make()
-    scorer.run(cast(5))
-    (first,) = scorer.take_changed([0])
-
-    scorer.mark_all_changed(0)
-
-    assert [first] == scorer.take_changed([0])
-
-
 def test_a_missing_segment_makes_the_state_count_as_none() -> None:
     table = MemoryTable()
     scorer = make(table)

@@ -205,8 +205,6 @@ def test_a_changed_state_is_taken_once() -> None:
     assert (change.partition, change.source_offset, [key for key, _ in change.records]) == (0, 2, [b"a"])
     assert stepper.take_changed([0]) == []
     assert len(stepper.take_changed([1])) == 1
-    stepper.mark_all_changed(0)
-    assert len(stepper.take_changed([0, 1])) == 1
 
 
 def test_dropped_partitions_are_read_from_the_table_again() -> None:
