@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.chunk import WindowRules
-from core.data.layout import SENSORS
 from core.data.reading import OnCheck, cached, open_checked
 from core.errors import StartupError
 from core.infer import advance_sequences, prepare, score_windows
@@ -25,6 +24,7 @@ from core.models.factory import load_model
 from core.models.fingerprint import Model, fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.records import SENSORS
 from core.reference import CastScore, Rows, SignalPart, Writer, writer
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.

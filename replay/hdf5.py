@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import SENSORS, sampling_rate_hz
+from core.data.layout import sampling_rate_hz
 from core.data.naming import cast_stream, signal_stream
 from core.data.reading import OnCheck, cached, open_checked
 from core.data.runs import CAST_PERIOD_MS, default_streams
 from core.errors import StartupError
+from core.records import SENSORS
 
 # Samples held at once: 8 MiB of float32 signals.
 BLOCK_SAMPLES = 1 << 21

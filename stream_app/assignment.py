@@ -52,8 +52,7 @@ def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
         if pipeline.states.size(partition):
             raise StartupError(
                 f"{at.topic}[{partition}]: {pipeline.topics.changelog} holds states, but the consumer group has no "
-                f"committed "
-                f"offset (deleted or expired), so what they include is unknown; {RESET}"
+                f"committed offset (deleted or expired), so what they include is unknown; {RESET}"
             )
         return Start(beginning)
     _check_topic_id(at, committed, found)
@@ -69,8 +68,7 @@ def _check_topic_id(at: TopicPartition, committed: OffsetAndMetadata, found: Fou
     if kept and now and kept != now:
         raise StartupError(
             f"{at.topic} was deleted and made anew (topic id {now}, the committed offsets are of {kept}): its stored "
-            f"states "
-            f"belong to other records; {RESET}"
+            f"states belong to other records; {RESET}"
         )
 
 
@@ -88,8 +86,7 @@ def check_end(at: TopicPartition, end: int, stored: int) -> None:
     if end < stored:
         raise StartupError(
             f"{at.topic}[{at.partition}] ends at offset {end}, but records up to {stored - 1} were processed: the "
-            f"topic was "
-            f"truncated or made anew; {RESET}"
+            f"topic was truncated or made anew; {RESET}"
         )
 
 

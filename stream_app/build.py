@@ -52,12 +52,7 @@ def build_app(settings: Settings) -> CaststreamApp:
         stream_processing_timeout=86_400.0,
         processing_guarantee="at_least_once",
     )
-    rules = StreamRules(
-        gap_policy=settings.gap_policy,
-        max_gap=settings.max_gap,
-        max_step_jump=settings.max_step_jump,
-        idle_timeout_ms=round(settings.idle_timeout * 1000),
-    )
+    rules = _stream_rules(settings)
     windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
     signal_model = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
     defect_model = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
@@ -72,6 +67,15 @@ def build_app(settings: Settings) -> CaststreamApp:
     scorer = CastScorer(defect_model, rules, windows, table.states, settings.output_format, time.perf_counter)
     _add(app, CASTING_SAMPLES, table, scorer)
     return app
+
+
+def _stream_rules(settings: Settings) -> StreamRules:
+    return StreamRules(
+        gap_policy=settings.gap_policy,
+        max_gap=settings.max_gap,
+        max_step_jump=settings.max_step_jump,
+        idle_timeout_ms=round(settings.idle_timeout * 1000),
+    )
 
 
 def _table(app: CaststreamApp, name: str) -> StateTable:

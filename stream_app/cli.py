@@ -47,6 +47,7 @@ def say(line: str) -> None:
 
 
 def show_version(value: bool) -> None:
+    """Called by the option ``--version``: print it and leave."""
     if value:
         from importlib.metadata import version
 
@@ -58,12 +59,7 @@ Version = Annotated[bool, typer.Option("--version", help="Show the version.", ca
 
 
 @app.callback()
-def caststream(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
-    ] = False,
-    debug: DebugOption = False,
-) -> None:
+def caststream(version: Version = False, debug: DebugOption = False) -> None:
     """Recurrent models on live sensor feeds: one LSTM step per Kafka record, equal to the offline run through crashes.
 
     `caststream demo` shows all of it on this machine.

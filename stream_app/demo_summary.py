@@ -18,6 +18,7 @@ from core.data.datasets import SignalDataset
 from core.data.layout import open_castings
 from core.data.naming import sequence_name
 from core.predict import predict
+from core.training.metrics import auc_roc
 from stream_app.demo_watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
 from stream_app.settings import Settings
 
@@ -151,18 +152,11 @@ def _correlation(grid: SignalGrid, targets: NDArray[np.float32]) -> float | None
 
 
 def _auc(scores: Mapping[ScoreKey, float | None], labels: Mapping[str, int]) -> float | None:
-    """Of the final scores and the casts' labels: the share of (defective, sound) pairs in the right order, ties half.
-
-    None where only one class was seen.
-    """
+    """Of the final scores and the casts' labels; None where only one class was seen."""
     finals = [
         (probability, labels[sequence])
         for (sequence, _, final), probability in scores.items()
         if final and probability is not None and labels[sequence] >= 0
     ]
-    defective = np.array([probability for probability, label in finals if label == 1])
-    sound = np.array([probability for probability, label in finals if label == 0])
-    if not len(defective) or not len(sound):
-        return None
-    wins = (defective[:, None] > sound[None, :]).mean() + 0.5 * (defective[:, None] == sound[None, :]).mean()
-    return round(float(wins), 4)
+    auc = auc_roc(np.array([probability for probability, _ in finals]), np.array([label for _, label in finals]))
+    return None if auc is None else round(auc, 4)

@@ -61,6 +61,7 @@ class Debug:
 
 
 def want_debug(value: bool) -> bool:
+    """Called by the option ``--debug``, which may stand before and after the command's name."""
     Debug.wanted = Debug.wanted or value
     return value
 

@@ -89,6 +89,7 @@ class Lane:
         return batch
 
     def new_batch(self) -> Batch:
+        """Queue an empty batch behind the waiting ones."""
         batch = Batch(self.producer.create_batch(), asyncio.get_running_loop().create_future())
         self.waiting.append(batch)
         self.writer.took(batch)
@@ -143,11 +144,10 @@ class OutputWriter:
 
     Args:
         producer_of: the producer to use for what comes from a source partition: under at_least_once always the same
-        one, under
-            exactly_once the partition's transactional one.
+            one, under exactly_once the partition's transactional one.
         on_acked: called with (topic, append times of the source records in ms) when the broker has a batch.
         on_failed: called when the broker has refused a batch for good. The worker must end: going on would lose an
-        output.
+            output.
     """
 
     def __init__(
@@ -210,15 +210,18 @@ class OutputWriter:
     # Called by the lanes.
 
     def took(self, batch: Batch) -> None:
+        """A batch was begun: it is pending until it is acknowledged, a refused one for ever."""
         self._in_flight.add(batch)
 
     def grew(self, batch: Batch, size_bytes: int) -> None:
+        """A record was added to a batch."""
         batch.counted_bytes += size_bytes
         self._bytes += size_bytes
         if self._bytes > ROOM_BYTES:
             self._has_room.clear()
 
     def finished(self, topic: str, batch: Batch) -> None:
+        """The broker has acknowledged a batch."""
         self._in_flight.discard(batch)
         self._bytes -= batch.counted_bytes
         if self._bytes <= ROOM_BYTES:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiokafka
 from aiokafka.structs import ConsumerRecord, TopicPartition
@@ -81,6 +82,7 @@ class ChangelogRecovery(Recovery):
     """Faust's recovery service with the reading exchanged."""
 
     logger = FAUST
+    app: Any  # a CaststreamApp: `stream_app.build` brings the two together
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -90,9 +92,9 @@ class ChangelogRecovery(Recovery):
             self.signal_recovery_start.clear()
             generation = self._generation_id
             try:
-                await self._wait(self.app.before_restore())  # type: ignore[attr-defined]
+                await self._wait(self.app.before_restore())
                 await self._wait(self._restore())
-                await self._wait(self.app.on_restored(generation))  # type: ignore[attr-defined]
+                await self._wait(self.app.on_restored(generation))
                 await self._wait(self.on_recovery_completed(generation))
             except RebalanceAgain:
                 continue
@@ -133,7 +135,7 @@ class ChangelogRecovery(Recovery):
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            **aiokafka_config(self.app.settings),  # type: ignore[attr-defined]
+            **aiokafka_config(self.app.settings),
         )
         await consumer.start()
         try:

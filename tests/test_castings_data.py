@@ -20,8 +20,8 @@ from core.data.castings import (
     generate_castings,
     severities,
 )
-from core.data.layout import SENSORS
 from core.errors import StartupError
+from core.records import SENSORS
 from core.training.metrics import auc_roc
 
 

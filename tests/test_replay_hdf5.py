@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from core.data.layout import SENSORS
 from core.data.reading import _blocks, cached, check_values
 from core.errors import DataError, StartupError
+from core.records import SENSORS
 from replay import hdf5
 from replay.hdf5 import open_source
 from tests.files import write_castings, write_large, write_signals

@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from core.errors import DataError, StartupError
+from core.records import SENSORS
 
 SIGNALS = ("mixed_signals", "target_signals")
-SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
 CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")
 # Values read at once by a check: 4 MiB of float32.
 CHECK_VALUES = 1 << 20

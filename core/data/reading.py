@@ -9,9 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from core.data.layout import SENSORS, file_kind, open_castings, open_signals
+from core.data.layout import file_kind, open_castings, open_signals
 from core.errors import DataError
-from core.records import MAX_VALUE
+from core.records import MAX_VALUE, SENSORS
 
 # Values read at once: 4 MiB of float32. One chunk of the file, where that is larger, as HDF5 inflates whole chunks.
 BLOCK_VALUES = 1 << 20
