@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 NO_GENERATION = -1
 CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
+# Compression lets a source hold records larger than what the topic of dead letters takes, 16 MiB with our headers.
+MAX_LETTER_BYTES = 15 * 2**20
 
 
 class StreamEngine(Protocol):
@@ -188,10 +190,17 @@ class Pipeline:
             "error.offset": letter.offset,
             "error.timestamp_ms": letter.timestamp_ms,
         }
+        key, value, own = letter.key, letter.value, letter.headers
+        if _size_bytes(key, value, own) > MAX_LETTER_BYTES:
+            # Refused, it would end this worker, and the next one at the same record, for ever.
+            headers["error.value_bytes"] = len(value or b"")
+            third = MAX_LETTER_BYTES // 3
+            key, value = key and key[:third], value and value[:third]
+            own = own if _size_bytes(None, None, own) <= third else ()
         # Headers are ASCII on the wire; a message may quote what the record held.
-        encoded = [(name, str(value).encode("ascii", "backslashreplace")) for name, value in headers.items()]
+        encoded = [(name, str(said).encode("ascii", "backslashreplace")) for name, said in headers.items()]
         # The record's own headers stay: they say how the value is encoded.
-        return Outgoing(letter.key, letter.value, [*letter.headers, *encoded])
+        return Outgoing(key, value, [*own, *encoded])
 
     # Commits.
 
@@ -208,6 +217,13 @@ class Pipeline:
         extra, self._extra = self._extra, []
         changes = extra + self.engine.take_changed(list(self.next_offset))
         return Cut(changes, self.writer.pending(), dict(self.next_offset))
+
+
+def _size_bytes(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
+    # A header's value is null on the wire where a producer sent none; 10 bytes are the most that its two lengths take.
+    return (
+        len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(held or b"") + 10 for name, held in headers)
+    )
 
 
 def _arrivals(chunk: Chunk) -> dict[int, int]:

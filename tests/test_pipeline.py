@@ -11,7 +11,7 @@ from strategies import FakeRecord, signal_model, signal_value
 from core.chunk import Change, StreamRules
 from core.stepper import SignalStepper
 from stream_app.chunks import Chunk
-from stream_app.pipeline import Jump
+from stream_app.pipeline import MAX_LETTER_BYTES, Jump
 
 
 @pytest.fixture
@@ -116,6 +116,34 @@ async def test_a_dead_letter_holds_the_record_and_ascii_headers(worker: FakeWork
     }
     assert (second.key, second.value) == (b"key", None)
     assert dict(second.headers)["error.timestamp_ms"] == b"-1"
+
+
+async def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so(worker: FakeWorker) -> None:
+    stepping(worker)
+    size = MAX_LETTER_BYTES + 1
+    long_value = FakeRecord(1, 7, 1_234, b"key", b"?" * size, (("content-type", b"application/json"),))
+    long_header = FakeRecord(1, 8, 1_234, b"key", b"?", (("x", b"y" * size),))
+    long_key = FakeRecord(1, 9, 1_234, b"k" * size, None)
+    fits = FakeRecord(1, 10, 1_234, b"key", b"?" * (size - 10))
+    worker.start({1: 7})
+    worker.run(long_value, long_header, long_key, fits)
+    await settle()
+
+    letters = worker.broker.written(DEAD, 1)
+    headers = [dict(letter.headers) for letter in letters]
+    assert [found.get("error.value_bytes") for found in headers] == [b"%d" % size, b"1", b"0", None]
+    assert [found["error.offset"] for found in headers] == [b"7", b"8", b"9", b"10"]
+    first, second, third, whole = letters
+    assert long_value.value is not None
+    assert first.value
+    assert long_value.value.startswith(first.value)
+    assert headers[0]["content-type"] == b"application/json"
+    assert (second.key, second.value) == (b"key", b"?")
+    assert third.key
+    assert third.value is None
+    assert (whole.key, whole.value) == (fits.key, fits.value)
+    for key, value, kept in letters:
+        assert len(key or b"") + len(value or b"") + sum(len(held) for _, held in kept) < 16 * 2**20
 
 
 async def test_a_stream_in_a_second_partition_is_told_once(
