@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import worker
+import worker as workers
 from broker import JARS_DIR
 
 from stream_app.broker import LocalBroker
@@ -21,7 +21,7 @@ LOG_END_CHARACTERS = 6000
 
 
 def pytest_runtest_setup() -> None:
-    worker.forget_ended()
+    workers.forget_ended()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,7 +29,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """A failed test shows what the workers that ran beside it had to say."""
     report = yield
     if report.failed:
-        report.sections.extend((title, log[-LOG_END_CHARACTERS:]) for title, log in worker.logs())
+        report.sections.extend((title, log[-LOG_END_CHARACTERS:]) for title, log in workers.logs())
     return report
 
 
@@ -66,3 +66,10 @@ def make_settings(broker: LocalBroker, tmp_path: Path) -> MakeSettings:
 def settings(make_settings: MakeSettings) -> Settings:
     """Settings as the defaults are, with topics of the test's own."""
     return make_settings()
+
+
+@pytest.fixture(scope="session")
+def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[workers.WorkerProcess]:
+    """A worker with the default settings, for tests that bring streams of their own and leave it running."""
+    with workers.own_worker(broker, tmp_path_factory.mktemp("worker"), "tests-worker") as running:
+        yield running

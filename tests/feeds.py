@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import pytest
 from broker import Received, ToSend, consume_until, produce
 from offline import TOLERANCE, Expected, Sample, defect_fingerprint, signal_fingerprint
 
@@ -129,6 +130,11 @@ def in_sequence(samples: Sequence[Sample], sequence: str) -> list[Sample]:
 
 def msgpack(value: Any) -> bytes:
     return msgspec.msgpack.encode(value)
+
+
+def bad(reason: str, value: Any, headers: list[tuple[str, bytes]] | None = None, name: str = "") -> Any:
+    """A case of a parametrized test: a value with its headers, and the reason for which it is a dead letter."""
+    return pytest.param(value, headers or [], reason, id=f"{reason}{'-' if name else ''}{name}")
 
 
 def assert_close(expected: Sequence[float], found: Sequence[float]) -> None:

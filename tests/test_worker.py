@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from admin import add_partitions, commit, committed, delete_records
+from admin import committed, delete_records
 from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
 from conftest import MakeSettings
 from feeds import PARTITIONS, Feed, assert_close, casting_feed, in_sequence, signal_feed
@@ -34,17 +29,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from worker import WorkerProcess, own_worker
 
 from core.chunk import WindowRules
-from core.errors import RunError
 from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
 from core.scorer import HEAD, segment_key
 from core.state import StreamState, unpack_state
 from core.windows import unpack_body
-from stream_app.admin import Cluster
 from stream_app.broker import LocalBroker
-from stream_app.process import EXIT_REFUSED
 from stream_app.settings import Settings
-from stream_app.topics import create_topics, topic_ids
-from stream_app.worker import Supervisor
+from stream_app.topics import topic_ids
 
 pytestmark = pytest.mark.kafka
 
@@ -347,167 +338,3 @@ def test_records_that_retention_took_are_counted_and_leave_a_gap(worker: WorkerP
     assert_close(predictions([*samples[:10], *samples[15:]]), [prediction.prediction for prediction in found])
     assert worker.metric("caststream_records_lost_total") == 5
     assert f"{feed.topic}[{feed.partition}]: records {offsets[0]} to {offsets[4]} were deleted" in worker.log
-
-
-# Refusals: one line that says what to do, and a status that tells the supervisor not to try again.
-
-
-RESET = "caststream topics reset-state"
-
-
-def topics_missing(settings: Settings) -> list[str]:
-    names = [settings.topic("signal-samples"), settings.changelog("casting-windows")]
-    Cluster(settings).delete(names)
-    return [*names, "caststream topics create"]
-
-
-def partitions_differ(settings: Settings) -> list[str]:
-    topic = settings.topic("signal-samples")
-    add_partitions(settings, topic, PARTITIONS + 1)
-    wait_until(lambda: Cluster(settings).partitions()[topic] == PARTITIONS + 1)
-    return [settings.topic("signal-predictions"), "has 4 partitions and its source 5"]
-
-
-def checkpoint_missing(settings: Settings) -> list[str]:
-    return ["nowhere.pt", "no such file"]
-
-
-def port_taken(settings: Settings) -> list[str]:
-    return [str(settings.metrics_port), "--metrics-port"]
-
-
-def offsets_deleted(settings: Settings) -> list[str]:
-    leave_state(settings, "casting-windows", partition=1)
-    return [settings.topic("casting-samples") + "[1]", "no committed offset", RESET]
-
-
-def topic_made_anew(settings: Settings) -> list[str]:
-    """The broker has forgotten the offsets with the topic; the states are still there."""
-    feed = signal_feed(settings, 2)
-    feed.send(*signal_samples(3))
-    leave_state(settings, "signal-states", partition=2, source_offset=2)
-    commit(settings, {(feed.topic, 2): (3, "")})
-    Cluster(settings).delete([feed.topic])
-    create_topics(settings)
-    feed.send(*signal_samples(5))
-    return [f"{feed.topic}[2]", "no committed offset", RESET]
-
-
-def offsets_of_another_topic(settings: Settings) -> list[str]:
-    """A topic made anew under a running worker, which has committed its offsets once more."""
-    feed = signal_feed(settings, 2)
-    old = topic_ids(settings)[feed.topic]
-    Cluster(settings).delete([feed.topic])
-    create_topics(settings)
-    feed.send(*signal_samples(5))
-    commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": old}))})
-    return [feed.topic, "deleted and made anew", old, RESET]
-
-
-def source_truncated(settings: Settings) -> list[str]:
-    feed = signal_feed(settings, 3)
-    feed.send(*signal_samples(3))
-    commit(settings, {(feed.topic, 3): (3, "")})
-    leave_state(settings, "signal-states", partition=3, source_offset=9)
-    return [f"{feed.topic}[3] ends at offset 3", "up to 9", RESET]
-
-
-def leave_state(settings: Settings, name: str, partition: int, source_offset: int = 0) -> None:
-    header = [("source-offset", b"%d" % source_offset)]
-    produce(settings, settings.changelog(name), [ToSend("x", b"state", header, partition)])
-
-
-REFUSALS: list[Callable[[Settings], list[str]]] = [
-    topics_missing,
-    partitions_differ,
-    checkpoint_missing,
-    port_taken,
-    offsets_deleted,
-    topic_made_anew,
-    offsets_of_another_topic,
-    source_truncated,
-]
-
-
-@pytest.mark.parametrize("wrong", REFUSALS, ids=lambda wrong: wrong.__name__)
-def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Callable[[Settings], list[str]]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        changes = {
-            checkpoint_missing: {"signal_checkpoint": tmp_path / "nowhere.pt"},
-            port_taken: {"metrics_port": taken.getsockname()[1]},
-        }
-        settings = make_settings(**changes.get(wrong, {}))
-        words = wrong(settings)
-        with WorkerProcess(settings, tmp_path) as worker:
-            status = worker.start(ready=False).wait()
-
-    assert status == EXIT_REFUSED, worker.log
-    assert len(worker.errors) == 1, worker.log
-    assert [word for word in words if word not in worker.errors[0]] == []
-    assert "Traceback" not in worker.log
-
-
-def test_a_topic_made_anew_ends_the_worker_that_reads_it(make_settings: MakeSettings, tmp_path: Path) -> None:
-    settings = make_settings()
-    feed = signal_feed(settings)
-    with WorkerProcess(settings, tmp_path) as worker:
-        worker.start()
-        feed.send(*signal_samples(10))
-        feed.predictions(10)
-        Cluster(settings).delete([feed.topic])
-        create_topics(settings)
-        feed.send(*signal_samples(3))
-
-        assert worker.wait() == EXIT_REFUSED, worker.log
-        assert feed.topic in worker.errors[-1]  # aiokafka has complained before: it met the topic while it was gone
-        assert RESET in worker.errors[-1]
-        assert "Traceback" not in worker.log
-
-
-# The supervisor.
-
-
-@pytest.fixture
-def supervisor(make_settings: MakeSettings) -> Iterator[Callable[..., Supervisor]]:
-    running: list[Supervisor] = []
-
-    def make(settings: Settings, workers: int = 1) -> Supervisor:
-        running.append(Supervisor(settings, workers))
-        return running[-1]
-
-    yield make
-    for each in running:
-        each.stopping.set()
-
-
-def test_the_supervisor_starts_a_worker_again_that_was_killed(
-    make_settings: MakeSettings, supervisor: Callable[..., Supervisor]
-) -> None:
-    supervised = supervisor(make_settings(), workers=1)
-    thread = threading.Thread(target=supervised.run)
-    thread.start()
-
-    def pid() -> int | None:
-        process = supervised.children[0].process
-        return process.pid if process else None
-
-    first = wait_until(pid)
-    os.kill(first, signal.SIGKILL)
-    second = wait_until(lambda: (now := pid()) != first and now)
-    supervised.stopping.set()
-    thread.join(60)
-
-    assert first != second
-    assert not thread.is_alive()
-    with pytest.raises(ProcessLookupError):
-        os.kill(second, 0)
-
-
-def test_the_supervisor_ends_when_a_worker_refuses(
-    make_settings: MakeSettings, supervisor: Callable[..., Supervisor]
-) -> None:
-    settings = make_settings()
-    topics_missing(settings)
-
-    with pytest.raises(RunError, match="worker 0 refused to start"):
-        supervisor(settings, workers=2).run()
