@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any, cast
 
 import faust
@@ -14,6 +15,7 @@ from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
 from core.errors import CaststreamError
+from stream_app import recovery
 from stream_app import topics as broker_topics
 from stream_app.assignment import Found, check_end, report_lost, start_of
 from stream_app.chunks import Chunk
@@ -43,7 +45,8 @@ class CaststreamApp(faust.App):
         self.guarantee = self._guarantee(settings)
         self.writer = OutputWriter(self.guarantee.producer_of, self.metrics.acked, self.fail)
         self.pipelines: list[Pipeline] = []
-        self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics)
+        read_keys = partial(recovery.read_keys, settings)
+        self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics, read_keys)
         self.failure: BaseException | None = None
         self.ready = False
         self._revoked = True

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import (
@@ -43,6 +43,7 @@ MEMBERSHIP_LOST = (
     IllegalStateError,
     ProducerFenced,
 )
+ReadKeys = Callable[[TopicPartition, int, int], Awaitable[set[bytes]]]
 # Above this many changed streams a commit is worth waiting longer for: settings.max_commit_interval.
 MANY_CHANGES = 20_000
 
@@ -55,15 +56,22 @@ class Committer:
         writer: publishes the state records.
         guarantee: who produces, and how offsets become final.
         metrics: where commits are counted.
+        read_keys: the keys that stand in a changelog partition from one offset up to another.
     """
 
     def __init__(
-        self, pipelines: Sequence[Pipeline], writer: OutputWriter, guarantee: Guarantee, metrics: Metrics
+        self,
+        pipelines: Sequence[Pipeline],
+        writer: OutputWriter,
+        guarantee: Guarantee,
+        metrics: Metrics,
+        read_keys: ReadKeys,
     ) -> None:
         self.pipelines = pipelines
         self.writer = writer
         self.guarantee = guarantee
         self.metrics = metrics
+        self.read_keys = read_keys
         self.committed: dict[TopicPartition, int] = {}
         """What the group has committed, of the partitions at hand."""
         self.topic_ids: dict[str, str] = {}
@@ -78,7 +86,11 @@ class Committer:
     def start(self, committed: dict[TopicPartition, int]) -> None:
         """A new assignment begins at these offsets, which are committed."""
         self.committed = dict(committed)
-        self._next_base.clear()
+        self._next_base = {
+            (pipeline.topics.changelog, partition): end
+            for pipeline in self.pipelines
+            for partition, end in pipeline.states.ends.items()
+        }
         self._lost = False
 
     def refuse(self) -> None:
@@ -175,21 +187,24 @@ class Committer:
                 pipeline.states.put(partition, key, value, change.source_offset)
         for batch in batches:
             base = batch.acked.result()
-            self._check_sequence(pipeline, partition, base)
+            await self._check_sequence(pipeline, partition, base)
             self._next_base[topic, partition] = base + batch.records
 
-    def _check_sequence(self, pipeline: Pipeline, partition: int, base: int) -> None:
-        """Our batches follow on each other in a changelog partition, unless somebody else has written there."""
-        expected = self._next_base.get((pipeline.topics.changelog, partition))
-        if expected is not None and base != expected and not self.guarantee.changelog_gaps:
-            log.warning(
-                "%s[%d]: records %d to %d are another writer's; all states of the partition are written again",
-                pipeline.topics.changelog,
-                partition,
-                expected,
-                base - 1,
-            )
-            pipeline.write_again(partition)
+    async def _check_sequence(self, pipeline: Pipeline, partition: int, base: int) -> None:
+        """Our batches follow on each other, and the first on what recovery read, unless somebody else has written."""
+        topic, source = pipeline.topics.changelog, TopicPartition(pipeline.topics.source, partition)
+        expected = self._next_base.get((topic, partition))
+        if expected is None or base == expected or self.guarantee.changelog_gaps:
+            return
+        log.warning(
+            "%s[%d]: records %d to %d are another writer's; all states of the partition are written again",
+            topic,
+            partition,
+            expected,
+            base - 1,
+        )
+        foreign = await self.read_keys(TopicPartition(topic, partition), expected, base)
+        pipeline.write_again(partition, foreign, self.committed[source] - 1)
 
 
 async def all_acked(acks: Collection[asyncio.Future[int]]) -> None:

@@ -204,13 +204,20 @@ class Pipeline:
 
     # Commits.
 
-    def write_again(self, partition: int) -> None:
-        """Have the next commit write every stored row of a partition once more: another writer's records may stand
-        after ours.
+    def write_again(self, partition: int, foreign: Collection[bytes], committed: int) -> None:
+        """Have the next commit write every stored row of a partition once more, after another writer's records.
+
+        Args:
+            partition: the one where they were found.
+            foreign: their keys. One that has no row here was deleted: it is deleted again.
+            committed: the last committed source offset, that of the deletions: whatever state the key gets later, also
+                from records that are processed again, is newer.
         """
         self._extra.extend(
             Change(partition, row.source_offset, [(key, row.value)]) for key, row in self.states.rows(partition)
         )
+        deleted = [key for key in sorted(foreign) if self.states.get(partition, key) is None]
+        self._extra.extend(Change(partition, committed, [(key, None)]) for key in deleted)
 
     def cut(self) -> Cut:
         """States, acks and offsets as they stand now, in one step."""

@@ -26,6 +26,7 @@ from core.errors import StartupError
 from stream_app.commits import MEMBERSHIP_LOST
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
+from stream_app.settings import Settings
 from stream_app.tables import StateTable
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,32 @@ def source_offset_of(record: ConsumerRecord) -> int:
     raise StartupError(
         f"{record.topic}[{record.partition}] offset {record.offset}: not a state record of caststream "
         "(no header source-offset); `caststream topics reset-state` makes the changelogs anew"
+    )
+
+
+async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int) -> set[bytes]:
+    """The keys of the records that stand in ``[start, end)`` of a changelog partition."""
+    consumer = changelog_consumer(settings)
+    await consumer.start()
+    try:
+        consumer.assign([at])
+        consumer.seek(at, start)
+        keys: set[bytes] = set()
+        while await consumer.position(at) < end:
+            for records in (await consumer.getmany(at, timeout_ms=200)).values():
+                keys |= {record.key for record in records if record.offset < end}
+        return keys
+    finally:
+        await consumer.stop()
+
+
+def changelog_consumer(settings: Settings) -> aiokafka.AIOKafkaConsumer:
+    """A consumer without a group, not started."""
+    return aiokafka.AIOKafkaConsumer(
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        **aiokafka_config(settings),
     )
 
 
@@ -131,12 +158,7 @@ class ChangelogRecovery(Recovery):
         )
 
     async def _read(self, partitions: set[TopicPartition]) -> int:
-        consumer = aiokafka.AIOKafkaConsumer(
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            **aiokafka_config(self.app.settings),
-        )
+        consumer = changelog_consumer(self.app.settings)
         await consumer.start()
         try:
             consumer.assign(list(partitions))
@@ -163,11 +185,12 @@ class ChangelogRecovery(Recovery):
                 reported = time.monotonic()
                 log.info("recovering: %d changelog records read, offsets up to %d", count, total)
         for partition, found in winners.items():
-            self._take_over(partition, found)
+            self._take_over(partition, found, ends[partition])
         return count
 
-    def _take_over(self, partition: TopicPartition, found: Winners) -> None:
+    def _take_over(self, partition: TopicPartition, found: Winners, end: int) -> None:
         table: StateTable = self.tp_to_table[TP(*partition)]  # type: ignore[assignment]
+        table.states.ends[partition.partition] = end
         for key, (source_offset, value, _) in found.rows.items():
             if value is not None:
                 table.states.put(partition.partition, key, value, source_offset)

@@ -28,6 +28,8 @@ class PartitionedStore:
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[bytes, Row]] = {}
+        self.ends: dict[int, int] = {}
+        """Partition -> the changelog offset up to which recovery has read."""
         self.overtaken: list[Change] = []
         """Rows after which an older record stands in the changelog: to be written again (`stream_app.recovery`)."""
 
@@ -54,6 +56,7 @@ class PartitionedStore:
     def clear(self) -> None:
         """Drop everything: a new assignment is read anew."""
         self._rows.clear()
+        self.ends.clear()
         self.overtaken.clear()
 
     def size(self, partition: int) -> int:

@@ -154,6 +154,9 @@ class FakeBroker:
     def written(self, topic: str, partition: int = 0) -> list[Written]:
         return self.logs[topic, partition]
 
+    async def read_keys(self, at: TopicPartition, start: int, end: int) -> set[bytes]:
+        return {written.key or b"" for written in self.logs[at.topic, at.partition][start:end]}
+
     def committed_offset(self, partition: int = 0) -> int | None:
         found = self.committed.get(TopicPartition(SOURCE, partition))
         return found.offset if found else None
@@ -205,7 +208,7 @@ class FakeWorker:
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
         topics = Topics(SOURCE, OUTPUT, DEAD, CHANGELOG)
         self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics)
-        self.committer = Committer([self.pipeline], self.writer, broker, self.metrics)
+        self.committer = Committer([self.pipeline], self.writer, broker, self.metrics, broker.read_keys)
         self.start(dict.fromkeys(partitions, 0))
 
     def start(self, positions: dict[int, int], states: Mapping[int, Mapping[bytes, tuple[int, bytes]]] = {}) -> None:

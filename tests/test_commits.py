@@ -7,7 +7,7 @@ import json
 
 import pytest
 from aiokafka.structs import TopicPartition
-from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
 
 from core.chunk import Change
 from core.errors import RunError
@@ -223,6 +223,37 @@ async def test_foreign_records_in_the_changelog_have_all_states_written_again() 
     last = {state.key: (state.value, state.source_offset) for state in broker.written(CHANGELOG)}
     assert last == {b"a": (b"a1", 2), b"b": (b"b0", 1)}
     assert [state.key for state in broker.written(CHANGELOG)[-2:]] == [b"a", b"b"]
+
+
+async def test_a_foreign_record_of_an_evicted_stream_is_deleted_again() -> None:
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    worker.run(record(0, b"gone", b"a"), record(1, b"b0", b"b"))
+    await worker.committer.commit()
+    worker.engine.to_evict = [Change(0, 0, [(b"a", None)])]
+    worker.pipeline.evict(0, now_ms=0, committed_offset=2)
+    await worker.committer.commit()
+    broker.written(CHANGELOG).append(broker.written(CHANGELOG)[0])  # a zombie's
+    worker.run(record(2, b"b1", b"b"))
+    await worker.committer.commit()
+    await worker.committer.commit()
+
+    last = {state.key: (state.value, state.source_offset) for state in broker.written(CHANGELOG)}
+    assert last[b"a"] == (None, 1)
+
+
+async def test_foreign_records_between_recovery_and_the_first_commit_are_noticed() -> None:
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    worker.states.ends[0] = 0
+    worker.start({0: 5}, {0: {b"a": (4, b"a4")}})
+    broker.written(CHANGELOG).append(Written(b"a", b"a0", [("source-offset", b"0")]))  # a zombie's
+    worker.run(record(5, b"b5", b"b"))
+    await worker.committer.commit()
+    await worker.committer.commit()
+
+    last = {state.key: (state.value, state.source_offset) for state in broker.written(CHANGELOG)}
+    assert last == {b"a": (b"a4", 4), b"b": (b"b5", 5)}
 
 
 async def test_transaction_markers_are_no_foreign_records() -> None:
