@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 from core.errors import RunError
@@ -40,9 +41,11 @@ class Child:
     due: float = 0.0
 
 
-def _die_with_parent() -> None:
-    """In the child: SIGTERM when the supervisor is gone, however it went."""
+def _die_with_parent(parent: int) -> None:
+    """In the child: SIGTERM when the supervisor is gone, however it went; at once if it is gone already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class Supervisor:
@@ -94,7 +97,9 @@ class Supervisor:
         if self.debug:
             command.append("--debug")
         environment = {**os.environ, **self.settings.environment()}
-        child.process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent, start_new_session=True)
+        child.process = subprocess.Popen(
+            command, env=environment, preexec_fn=partial(_die_with_parent, os.getpid()), start_new_session=True
+        )
         child.started = time.monotonic()
         log.info("worker %d started, pid %d", child.index, child.process.pid)
 
