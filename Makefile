@@ -11,7 +11,7 @@ help:            ## this list
 setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
 
 .venv/.ready: pyproject.toml constraints.txt
-	@echo "Setting up: packages (torch is large, a few minutes) ..."
+	@echo "Setting up: packages, 6 GB on disk; no output for a few minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,test,check]'
 	@$(BIN)/python -m stream_app.jars

@@ -116,7 +116,10 @@ class KafkaSink:
                 topics = self._producer.list_topics(timeout=1.0).topics
             except KafkaException as error:
                 if left_s == 1:
-                    raise RunError(f"no Kafka broker at {self._broker}: {_text(error.args[0])}") from error
+                    raise RunError(
+                        f"no Kafka broker at {self._broker}: {_text(error.args[0])}; "
+                        "start one with: caststream broker, or name yours with --broker"
+                    ) from error
             else:
                 break
         if self._topic not in topics:

@@ -1,6 +1,7 @@
 """The command line ``caststream``: parameters in, one call, a line of result. Commands import what they need.
 
-Exit status: 0 done, 1 a run that failed, 2 something to put right first, 130 after Ctrl-C or SIGTERM.
+Exit status: 0 done, 1 a run that failed, 2 something to put right first, 130 after Ctrl-C or SIGTERM (a worker and a
+broker: 0).
 """
 
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
@@ -74,7 +75,7 @@ def caststream(version: Version = False, debug: DebugOption = False) -> None:
 )
 def demo(
     settings: "Settings",
-    seconds: Annotated[float, typer.Option(min=1, help="How long the signals play.")] = 40.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the signals play; casts end later.")] = 40.0,
     signal_streams: Annotated[int, typer.Option(min=1, help="Signal streams.")] = 20,
     casting_streams: Annotated[int, typer.Option(min=1, help="Casting strands.")] = 8,
     speed: Annotated[float, typer.Option(min=0.01, help="A factor on the pace of everything.")] = 1.0,
@@ -372,7 +373,7 @@ def _add_tail(kind: str, what: str) -> None:
 
 _add_tail("predictions", "the predictions of the signal model")
 _add_tail("scores", "the defect probabilities of the casts")
-_add_tail("dead-letters", "the records that could not be used, and why")
+_add_tail("dead-letters", "the records that could not be used, with the reason,")
 
 
 def main() -> NoReturn:

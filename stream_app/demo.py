@@ -94,7 +94,7 @@ class Demo:
             broker = LocalBroker(
                 self.directory, jars_dir=self.base_settings.data_dir, on_progress=self._say, port=free_port()
             )
-            self._say("starting Apache Kafka ...")
+            self._say("checking Java and Kafka's jars ...")
             stack.enter_context(broker)
             stack.callback(self._stop_parts)  # before the broker: the worker commits a last time
             settings = self._settings(broker.address)
@@ -277,7 +277,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("lost", f"{summary.lost:,}"),
         ("repeated", f"{summary.repeated:,}"),
         ("dead letters", f"{summary.dead_letters:,}"),
-        ("latency p50, append to append", figure(summary.p50_latency_ms, "{:.1f} ms")),
+        ("latency p50, sample to prediction in Kafka", figure(summary.p50_latency_ms, "{:.1f} ms")),
         ("latency p99", figure(summary.p99_latency_ms, "{:.1f} ms")),
         ("correlation with the target (after 1 s)", figure(summary.correlation, "{:.4f}")),
         ("AUC of final scores", "only one class seen" if summary.auc is None else f"{summary.auc:.3f}"),

@@ -71,7 +71,8 @@ def tail(
             on_ready()
         return _follow(consumer, show, out, count)
     except KafkaException as error:
-        raise RunError(f"cannot read {topic} from the Kafka broker: {_words(error)}") from error
+        address = client_config.get("bootstrap.servers", "?")
+        raise RunError(f"cannot read {topic} from the Kafka broker at {address}: {_words(error)}") from error
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
     finally:
