@@ -55,30 +55,34 @@ def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
                 f"committed offset (deleted or expired), so what they include is unknown; {RESET}"
             )
         return Start(beginning)
-    _check_topic_id(at, committed, found)
+    _check_topic_ids(pipeline, at, committed, found)
     check_end(at, end, max(committed.offset, _highest_stored(pipeline, partition) + 1))
     if committed.offset < beginning:
         return Start(beginning, lost=beginning - committed.offset)
     return Start(committed.offset)
 
 
-def _check_topic_id(at: TopicPartition, committed: OffsetAndMetadata, found: Found) -> None:
-    kept = stored_topic_id(committed.metadata)
-    now = found.topic_ids.get(at.topic, "")
-    if kept and now and kept != now:
-        raise StartupError(
-            f"{at.topic} was deleted and made anew (topic id {now}, the committed offsets are of {kept}): its stored "
-            f"states belong to other records; {RESET}"
-        )
+def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAndMetadata, found: Found) -> None:
+    changelog = pipeline.topics.changelog
+    for topic, field, harm in (
+        (at.topic, "topic_id", "its stored states belong to other records"),
+        (changelog, "changelog_id", f"the states of {at.topic} up to these offsets are gone"),
+    ):
+        kept, now = stored_id(committed.metadata, field), found.topic_ids.get(topic, "")
+        if kept and now and kept != now:
+            raise StartupError(
+                f"{topic} was deleted and made anew (topic id {now}, the committed offsets are of {kept}): {harm}; "
+                f"{RESET}"
+            )
 
 
-def stored_topic_id(metadata: str | None) -> str:
-    """The topic id kept with an offset commit, "" where there is none."""
+def stored_id(metadata: str | None, field: str) -> str:
+    """A topic's id kept with an offset commit, "" where there is none."""
     try:
         content = json.loads(metadata or "{}")
     except ValueError:
         return ""
-    return str(content.get("topic_id", "")) if isinstance(content, dict) else ""
+    return str(content.get(field, "")) if isinstance(content, dict) else ""
 
 
 def check_end(at: TopicPartition, end: int, stored: int) -> None:

@@ -75,7 +75,7 @@ class Committer:
         self.committed: dict[TopicPartition, int] = {}
         """What the group has committed, of the partitions at hand."""
         self.topic_ids: dict[str, str] = {}
-        """Source topic -> its id, kept with every commit: a topic made anew has another one."""
+        """Topic -> its id. Those of source and changelog are kept with every commit: a topic made anew has another."""
         self.last_changes = 0
         self._next_base: dict[tuple[str, int], int] = {}
         self._lost = False
@@ -159,15 +159,19 @@ class Committer:
         return offsets
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Make offsets final, with the source topic's id as metadata."""
+        """Make offsets final, with the ids of source topic and changelog as metadata."""
         await self.guarantee.commit(self._with_metadata(offsets))
         self.committed.update(offsets)
 
     def _with_metadata(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {
-            at: OffsetAndMetadata(offset, json.dumps({"topic_id": self.topic_ids.get(at.topic, "")}))
-            for at, offset in offsets.items()
+        ids = self.topic_ids
+        metadata = {
+            topics.source: json.dumps(
+                {"topic_id": ids.get(topics.source, ""), "changelog_id": ids.get(topics.changelog, "")}
+            )
+            for topics in (pipeline.topics for pipeline in self.pipelines)
         }
+        return {at: OffsetAndMetadata(offset, metadata[at.topic]) for at, offset in offsets.items()}
 
     async def _write_states(self, pipeline: Pipeline, changes: Sequence[Change]) -> None:
         by_partition: dict[int, list[Change]] = defaultdict(list)

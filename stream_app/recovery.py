@@ -81,6 +81,8 @@ def source_offset_of(record: ConsumerRecord) -> int:
 
 async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int) -> set[bytes]:
     """The keys of the records that stand in ``[start, end)`` of a changelog partition."""
+    if end <= start:  # the changelog was made anew and begins at 0 again
+        return set()
     consumer = changelog_consumer(settings)
     await consumer.start()
     try:

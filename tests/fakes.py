@@ -216,7 +216,7 @@ class FakeWorker:
         for partition, rows in states.items():
             for key, (source_offset, value) in rows.items():
                 self.states.put(partition, key, value, source_offset)
-        self.committer.topic_ids = {SOURCE: "topic-id"}
+        self.committer.topic_ids = {SOURCE: "topic-id", CHANGELOG: "changelog-id"}
         self.committer.start({TopicPartition(SOURCE, at): offset for at, offset in positions.items()})
         self.pipeline.start(GENERATION, positions)
 

@@ -98,7 +98,8 @@ async def test_offsets_carry_the_topics_id() -> None:
     worker.run(record(0))
     await worker.committer.commit()
 
-    assert json.loads(broker.committed[TopicPartition(SOURCE, 0)].metadata) == {"topic_id": "topic-id"}
+    kept = json.loads(broker.committed[TopicPartition(SOURCE, 0)].metadata)
+    assert kept == {"topic_id": "topic-id", "changelog_id": "changelog-id"}
 
 
 async def test_without_news_the_broker_is_left_alone() -> None:

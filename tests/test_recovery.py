@@ -13,9 +13,10 @@ from strategies import FakeRecord
 
 from core.chunk import Change
 from core.errors import StartupError
-from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_topic_id
+from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id
 from stream_app.pipeline import Pipeline
-from stream_app.recovery import Winners, source_offset_of
+from stream_app.recovery import Winners, read_keys, source_offset_of
+from stream_app.settings import load_settings
 
 AT = TopicPartition(SOURCE, 0)
 
@@ -92,6 +93,12 @@ def test_a_changelog_record_without_a_source_offset_is_somebody_elses(headers: A
         source_offset_of(state_record(b"a", b"x", 7, headers))
 
 
+async def test_a_changelog_that_begins_at_0_again_holds_nothing_of_another_writer() -> None:
+    nobody_there = load_settings(broker="127.0.0.1:1")
+
+    assert await read_keys(nobody_there, AT, 48, 0) == set()
+
+
 # Where an assignment begins.
 
 
@@ -102,7 +109,7 @@ async def pipeline() -> Pipeline:
 
 def found(committed: int, beginning: int = 0, end: int = 10, metadata: str = "", topic_id: str = "now") -> Found:
     kept = OffsetAndMetadata(committed, metadata)
-    return Found({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id})
+    return Found({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id, CHANGELOG: "now"})
 
 
 def test_it_begins_at_the_committed_offset(pipeline: Pipeline) -> None:
@@ -132,7 +139,15 @@ def test_another_topic_id_than_that_of_the_commit_is_refused(pipeline: Pipeline)
         start_of(pipeline, 0, found(7, metadata='{"topic_id": "then"}'))
 
 
-@pytest.mark.parametrize("metadata", ['{"topic_id": "now"}', "", '{"topic_id": ""}', "a note", "[]"])
+def test_states_of_a_changelog_that_was_made_anew_are_missed(pipeline: Pipeline) -> None:
+    with pytest.raises(StartupError, match=rf"{CHANGELOG} was deleted and made anew .* states of {SOURCE} .* are gone"):
+        start_of(pipeline, 0, found(7, metadata='{"topic_id": "now", "changelog_id": "then"}'))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ['{"topic_id": "now", "changelog_id": "now"}', '{"topic_id": "now"}', "", '{"topic_id": ""}', "a note", "[]"],
+)
 def test_the_same_topic_id_and_none_at_all_are_good(pipeline: Pipeline, metadata: str) -> None:
     assert start_of(pipeline, 0, found(7, metadata=metadata)) == Start(7)
 
@@ -143,7 +158,7 @@ def test_a_topic_id_that_nobody_knows_is_not_compared(pipeline: Pipeline) -> Non
 
 @pytest.mark.parametrize("metadata", [None, "", "{", "7", '"x"', '{"other": 1}'])
 def test_metadata_of_others_holds_no_topic_id(metadata: str | None) -> None:
-    assert stored_topic_id(metadata) == ""
+    assert stored_id(metadata, "topic_id") == ""
 
 
 def test_a_topic_that_ends_below_the_committed_offset_is_refused(pipeline: Pipeline) -> None:

@@ -82,6 +82,18 @@ def offsets_of_another_topic(settings: Settings) -> list[str]:
     return [feed.topic, "deleted and made anew", old, RESET]
 
 
+def states_of_another_changelog(settings: Settings) -> list[str]:
+    """The changelog was deleted, and created again as the worker had asked for: the offsets' states are gone."""
+    feed = signal_feed(settings, 2)
+    feed.send(*signal_samples(3))
+    changelog = settings.changelog("signal-states")
+    ids = topic_ids(settings)
+    commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": ids[feed.topic], "changelog_id": ids[changelog]}))})
+    Cluster(settings).delete([changelog])
+    create_topics(settings)
+    return [changelog, "deleted and made anew", ids[changelog], RESET]
+
+
 def source_truncated(settings: Settings) -> list[str]:
     feed = signal_feed(settings, 3)
     feed.send(*signal_samples(3))
@@ -103,6 +115,7 @@ REFUSALS: list[Callable[[Settings], list[str]]] = [
     offsets_deleted,
     topic_made_anew,
     offsets_of_another_topic,
+    states_of_another_changelog,
     source_truncated,
 ]
 

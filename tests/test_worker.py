@@ -33,6 +33,7 @@ from core.records import SENSORS, Prediction, Score, decode_prediction, decode_s
 from core.scorer import HEAD, segment_key
 from core.state import StreamState, unpack_state
 from core.windows import unpack_body
+from stream_app.assignment import stored_id
 from stream_app.broker import LocalBroker
 from stream_app.settings import Settings
 from stream_app.topics import topic_ids
@@ -309,7 +310,8 @@ def test_a_worker_stopped_in_order_repeats_nothing(worker: WorkerProcess) -> Non
         end = 1 + max(
             record.offset for record in consume_all(settings, feed.topic) if record.partition == feed.partition
         )
-        assert offsets[feed.topic, feed.partition] == (end, f'{{"topic_id": "{ids[feed.topic]}"}}')
+        offset, metadata = offsets[feed.topic, feed.partition]
+        assert (offset, stored_id(metadata, "topic_id")) == (end, ids[feed.topic])
     signals.send(*samples[30:50])
     worker.start()
     signals.send(*samples[50:])
