@@ -112,6 +112,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         ends = await consumer.end_offsets(list(partitions))
         found = {}
         for partition in partitions:
+            if partition not in consumer.assignment():  # revoked while we asked: aiokafka would raise AssertionError
+                continue
             end = max(ends[partition], consumer.highwater(partition) or 0)
             if await consumer.position(partition) >= end:
                 found[partition] = self.handed.get(partition, 0)
