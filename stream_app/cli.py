@@ -97,6 +97,7 @@ def demo(
         say(f"caststream: {problem}")
     if summary.problems:
         raise typer.Exit(EXIT_FAILED)
+    say("everything arrived and equals the offline run")
 
 
 @command(app, "broker", settings=("data_dir",), example="caststream broker --port 9092")
@@ -389,7 +390,8 @@ def main() -> NoReturn:
         if Debug.wanted:
             raise
         line, status = explain(error)
-        say(line)
+        if line:
+            say(line)
         sys.exit(status)
     sys.exit(status if isinstance(status, int) else 0)
 

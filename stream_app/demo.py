@@ -205,7 +205,8 @@ class Demo:
         raise RunError(f"the worker was not ready in {READY_SECONDS:.0f} s: {_last_lines(self._log('worker'))}")
 
     def _stop_parts(self) -> None:
-        """Replays first, so that the worker has an end to reach."""
+        """All at once; the worker commits a last time."""
+        self._say("stopping ...")
         stoppers = [
             threading.Thread(target=child.stop, args=(STOP_SECONDS,)) for child in reversed(list(self.parts.values()))
         ]

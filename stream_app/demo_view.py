@@ -67,7 +67,7 @@ class View:
             self._live.update(Group(self._figures(), self._signal(), self._strands()))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
-            self.console.print(self._line(), highlight=False)
+            self.console.print(f"{self._line()}, {self._latency}", highlight=False, soft_wrap=True)
 
     def _measure(self) -> None:
         now, seen = time.monotonic(), self.watched.grid.seen
@@ -83,13 +83,15 @@ class View:
         elapsed = time.monotonic() - self._started
         return (
             f"{elapsed:4.0f} s  {self.watched.sent_signals:,} samples sent, {self.watched.grid.seen:,} predicted "
-            f"({self._rate:,.0f}/s), {len(self.watched.scores)} scores, {self._latency}"
+            f"({self._rate:,.0f}/s), {len(self.watched.scores)} scores"
         )
 
     def _figures(self) -> Text:
-        return Text.assemble((self._line(), "bold"), f"\nmetrics: {self.metrics_url}")
+        return Text.assemble((self._line(), "bold"), f"\n{self._latency}; metrics: {self.metrics_url}")
 
-    def _signal(self) -> Panel:
+    def _signal(self) -> Panel | Text:
+        if self.watched.grid.seen == self.targets.size:
+            return Text("all signals are done; the casts still play\n", "cyan")
         grid = self.watched.grid
         seen = grid.published_ms != NOT_SEEN
         row = int(np.flatnonzero(seen.any(axis=1))[-1]) if seen.any() else 0
@@ -106,7 +108,10 @@ class View:
         return Panel(body, title=f"signal {name}, the last {SPARK_STEPS / 1000:.1f} s", expand=False)
 
     def _strands(self) -> Table:
-        table = Table("strand", "cast", "second", "defect probability", box=None)
+        table = Table(box=None)
+        # Fixed widths: the bars stay where they are while numbers grow.
+        for title, width in (("strand", 10), ("cast", 9), ("second", 12), ("defect probability", BAR + 5)):
+            table.add_column(title, width=width, no_wrap=True)
         for stream, score in sorted(self.watched.latest_score.items()):
             if score.probability is None:
                 bar = Text("too short to score", "dim")

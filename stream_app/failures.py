@@ -15,7 +15,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """The line to show for an error, and the status to leave with."""
+    """The line to show for an error, "" where it has been told already, and the status to leave with."""
     text = " ".join(str(error).split())
     if isinstance(error, CaststreamError):
         return f"caststream: {text}", EXIT_REFUSED if isinstance(error, StartupError) else EXIT_FAILED
@@ -30,7 +30,7 @@ def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     if context is None:
         return f"caststream: {error}; see caststream --help"
-    if type(error).__name__ == "NoArgsIsHelpError":  # a command group without a command: the help, not a complaint
-        return str(context.get_help())
+    if type(error).__name__ == "NoArgsIsHelpError":  # a command group without a command: Typer has shown the help
+        return ""
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
     return f"caststream: {message}; see {context.command_path} --help"

@@ -14,8 +14,12 @@ FAUST = logging.getLogger("faust")
 QUIET = ("faust", "aiokafka", "mode", "asyncio", "aiohttp")
 
 
-# Said by aiokafka at every start of a group and tried again by it at once.
-RETRIED = ("Group Coordinator Request failed", "Marking the coordinator dead")
+# Said by aiokafka at every start of a group or arrival of a worker, and tried again by it at once.
+RETRIED = (
+    "Group Coordinator Request failed",
+    "Marking the coordinator dead",
+    "Heartbeat failed for group %s because it is rebalancing",
+)
 REPEAT_SECONDS = 30.0
 
 

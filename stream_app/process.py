@@ -45,6 +45,7 @@ async def run(settings: Settings, index: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    log.info("looking for the topics on %s, for up to %.0f s", settings.broker, BROKER_PATIENCE)
     await asyncio.to_thread(broker_topics.check_topics, settings, BROKER_PATIENCE)
     if not stop.is_set():
         await _serve(settings, index, stop)
@@ -75,6 +76,8 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
         commits.stop()
         # One after the other: what a commit still asks the consumer, nobody answers once that is stopped.
         await _wait_patiently(committing)
+        if committing.done() and not committing.cancelled():
+            committing.exception()  # told by `_until_over` where it ended the worker; at a stop it is of no more use
         await _wait_patiently(asyncio.create_task(app.stop()))
         await site.cleanup()
 

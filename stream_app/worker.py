@@ -112,6 +112,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         running = [child.process for child in self.children if child.process is not None]
+        log.info("stopping: the workers commit a last time")
         for process in running:
             process.terminate()
         deadline = time.monotonic() + STOP_PATIENCE
