@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from array import array
 from collections import defaultdict
@@ -19,6 +20,7 @@ from stream_app.topics import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, 
 
 READ_AT_ONCE = 5000
 NOT_SEEN = -1
+WATCHER_NICE = 10
 
 
 class _Prediction(msgspec.Struct):
@@ -120,13 +122,16 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         """Thread body."""
+        os.nice(WATCHER_NICE)  # of this thread, and of the client's threads, which it starts
         consumer = Consumer(
             {
                 **self._settings.client_config(),
                 "group.id": f"{self._settings.app_id}-demo",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 50,
+                # Few large fetches: whoever watches must not take the processor from what is watched.
+                "fetch.min.bytes": 200_000,
+                "fetch.wait.max.ms": 100,
                 "queued.min.messages": 20_000,
             }
         )
