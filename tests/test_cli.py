@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from broker import ToSend, consume_all, produce, wait_until
+from broker import ToSend, consume_all, consume_until, produce
 from typer.testing import CliRunner
 
 from core.errors import DataError, RunError, StartupError
@@ -270,7 +270,7 @@ def test_a_replay_that_is_stopped_says_what_it_sent(run: Run, settings: Settings
     file = str(tmp_path / "a.h5")
     run("generate", "signals", file, "--samples", "1", "--steps", "600000")
     process = start("replay", file, "--data-dir", str(tmp_path), *of(settings))
-    wait_until(lambda: consume_all(settings, settings.topic("signal-samples")), what="the first record")
+    consume_until(settings, settings.topic("signal-samples"), 1)
 
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
