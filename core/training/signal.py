@@ -1,0 +1,207 @@
+"""Training of the signal model: stateful, by truncated backpropagation through time, on the samples of a file.
+
+Each row of a batch plays one sample of the file segment by segment; the hidden state is carried from one segment to
+the next and cut from the graph. Rows are staggered, so that each batch holds samples of every age: the loss does not
+swing between the start of a sample, where nothing is known yet, and its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.data.layout import open_signals
+from core.data.reading import cached
+from core.errors import DataError
+from core.models.evaluation import evaluating
+from core.models.signal_lstm import HiddenState, SignalExtractionLSTM
+from core.training.config import SignalSettings
+from core.training.facts import mixture_of
+from core.training.initialise import chrono_init, kalman_init
+from core.training.kalman import Mixture
+from core.training.loop import Fitted, Progress, fit
+
+Floats = NDArray[np.float32]
+
+HELD_OUT = 0.1  # of the rows, the last ones: for validation
+MOST_HELD_OUT = 64
+# The error of the first second cannot be avoided (little has been seen), and its size would drown the rest: the
+# loss of a segment that starts after t seconds is weighted by t squared, from this up to 1.
+EARLY_WEIGHT = 0.01
+
+
+@dataclass(frozen=True)
+class SignalBatch:
+    """One segment of every row: ``inputs`` (B, T, F), ``targets`` (B, T, 1), ``kept`` (B,), 0 where a sample starts,
+    ``weights`` (B, 1, 1) of the loss."""
+
+    inputs: Tensor
+    targets: Tensor
+    kept: Tensor
+    weights: Tensor
+
+
+class SignalRows:
+    """The samples of an open signals file. T' steps are read of each, at a random place if the file has more."""
+
+    def __init__(self, file: h5py.File, rows: range, steps: int) -> None:
+        self.rows, self.steps = rows, steps
+        self._mixed, self._target = cached(file, "mixed_signals"), cached(file, "target_signals")
+        self._conditions: Floats = cached(file, "condition_vectors")[:].astype(np.float32)
+
+    def draw(self, row: int, source: np.random.Generator) -> tuple[Floats, Floats]:
+        """Sample ``row`` as inputs (T', 5) and targets (T',): cut anywhere and, half of the times, with its sign turned.
+
+        Both are again a mixture of the same kind, as the phases are uniform; only a start at the same phases is rare.
+        """
+        first = int(source.integers(self._mixed.shape[1] - self.steps + 1))
+        sign = np.float32(source.choice((-1.0, 1.0)))
+        inputs = np.empty((self.steps, 1 + self._conditions.shape[1]), np.float32)
+        inputs[:, 0] = sign * self._mixed[row, first : first + self.steps]
+        inputs[:, 1:] = self._conditions[row]
+        return inputs, sign * self._target[row, first : first + self.steps].astype(np.float32)
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """All rows as they are, (N, T', 5) and (N, T')."""
+        rows = slice(self.rows.start, self.rows.stop)
+        mixed = self._mixed[rows, : self.steps].astype(np.float32)
+        conditions = np.repeat(self._conditions[rows, None], self.steps, axis=1)
+        inputs = np.concatenate([mixed[:, :, None], conditions], axis=2)
+        return torch.from_numpy(inputs), torch.from_numpy(self._target[rows, : self.steps].astype(np.float32))
+
+
+class SignalTask:
+    """What `fit` trains: a signal model on the rows of one file.
+
+    Raises:
+        DataError: too few rows to hold some out, or samples shorter than a segment.
+        StartupError: the initialisation does not fit the model.
+    """
+
+    def __init__(self, file: h5py.File, settings: SignalSettings) -> None:
+        samples, length = file["mixed_signals"].shape
+        steps = min(settings.steps or length, length)
+        if samples < 2 or steps < settings.segment:
+            raise DataError(
+                file.filename,
+                f"{samples} samples of {steps} steps: training needs 2 samples of {settings.segment} steps (segment)",
+                "mixed_signals",
+            )
+        held_out = min(max(1, round(HELD_OUT * samples)), MOST_HELD_OUT)
+        self.settings = settings
+        self.mixture: Mixture = mixture_of(file)
+        self.segments = steps // settings.segment
+        self.training = SignalRows(file, range(samples - held_out), self.segments * settings.segment)
+        self.validation = SignalRows(file, range(samples - held_out, samples), length)
+        self.updates_per_epoch = max(1, len(self.training.rows) * self.segments // settings.batch_size)
+        self._whole = self.validation.whole()
+        self._state: HiddenState | None = None
+        self.model = self._make_model()
+
+    def _make_model(self) -> SignalExtractionLSTM:
+        settings = self.settings
+        torch.manual_seed(settings.seed)
+        inputs = self._whole[0].shape[2]
+        model = SignalExtractionLSTM(inputs, settings.hidden_size, settings.num_layers, settings.dropout)
+        if settings.initialisation == "chrono":
+            chrono_init(model.lstm)
+        elif settings.initialisation == "kalman":
+            kalman_init(model, self.mixture)
+        return model.to(settings.device)
+
+    def batches(self, epoch: int) -> Iterator[SignalBatch]:
+        """The segments of one epoch, which the seed and the epoch's number alone decide; states start from zero."""
+        self._state = None
+        source = np.random.default_rng([self.settings.seed, 7, epoch])
+        rows = len(self.training.rows)
+        order = iter(np.concatenate([source.permutation(rows) for _ in range(2 + 2 * self.settings.batch_size // rows)]))
+        # A row's first sample ends early, so that ages differ.
+        ages = [slot * self.segments // self.settings.batch_size for slot in range(self.settings.batch_size)]
+        playing = [self.training.draw(int(next(order)), source) for _ in ages]
+        fresh = np.ones(len(ages), bool)
+        for _ in range(self.updates_per_epoch):
+            yield self._batch(playing, ages, fresh)
+            ages = [(age + 1) % self.segments for age in ages]
+            fresh = np.array(ages) == 0
+            for slot in np.flatnonzero(fresh):
+                playing[slot] = self.training.draw(int(next(order)), source)
+
+    def _batch(self, playing: list[tuple[Floats, Floats]], ages: list[int], fresh: NDArray[np.bool_]) -> SignalBatch:
+        length = self.settings.segment
+        cuts = [slice(age * length, (age + 1) * length) for age in ages]
+        pairs = list(zip(playing, cuts, strict=True))
+        started = np.array(ages) * length / self.mixture.sampling_rate_hz  # seconds
+        weights = np.clip(started**2, EARLY_WEIGHT, 1.0).astype(np.float32)
+        device = self.settings.device
+        return SignalBatch(
+            torch.from_numpy(np.stack([inputs[cut] for (inputs, _), cut in pairs])).to(device),
+            torch.from_numpy(np.stack([targets[cut] for (_, targets), cut in pairs])[:, :, None]).to(device),
+            torch.from_numpy((~fresh).astype(np.float32)).to(device),
+            torch.from_numpy(weights[:, None, None]).to(device),
+        )
+
+    def loss(self, batch: SignalBatch) -> Tensor:
+        """The weighted mean squared error of a segment; the state is carried on, without its graph."""
+        state = self._state
+        if state is not None:
+            state = (state[0] * batch.kept[:, None], state[1] * batch.kept[:, None])  # (L, B, H) * (B, 1)
+        predicted, (h, c) = self.model(batch.inputs, state)
+        self._state = (h.detach(), c.detach())
+        return (batch.weights * (predicted - batch.targets) ** 2).mean()
+
+    def validate(self) -> dict[str, float]:
+        """On whole held-out samples: ``mse``, and ``loss``, the mean squared error after the first second.
+
+        Of samples that end within a second the loss is that of their second half.
+        """
+        inputs, targets = self._whole
+        with evaluating(self.model):
+            predicted = self.model(inputs.to(self.settings.device))[0][:, :, 0].cpu()  # (N, T)
+        squared = (predicted - targets) ** 2
+        second = min(round(self.mixture.sampling_rate_hz), inputs.shape[1] // 2)
+        return {"loss": float(squared[:, second:].mean()), "mse": float(squared.mean())}
+
+    def extras(self) -> dict[str, Any]:
+        """What a checkpoint says of its training."""
+        return {
+            "training": msgspec.to_builtins(self.settings),
+            "data": {"samples": len(self.training.rows), "steps": self.training.steps, "held_out": len(self._whole[0])},
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Prediction over target of one held-out sample, for TensorBoard."""
+        from core.training.plots import example_figure
+
+        inputs, targets = (part[:1] for part in self._whole)
+        with evaluating(self.model):
+            predicted = self.model(inputs.to(self.settings.device))[0][0, :, 0].cpu().numpy()
+        return {"example": example_figure(predicted, targets[0].numpy(), self.mixture.sampling_rate_hz)}
+
+
+def train_signal(
+    file: Path,
+    out: Path,
+    settings: SignalSettings,
+    *,
+    resume: bool = False,
+    log_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Train on an HDF5 file of signals and write the best model to ``out``; the last rows are held out.
+
+    Raises:
+        DataError: the file cannot be used.
+        StartupError: settings that do not fit the file, or nothing to resume.
+        RunError: as `fit`.
+    """
+    with open_signals(file) as opened:
+        return fit(SignalTask(opened, settings), settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
