@@ -7,12 +7,13 @@ frequencies into some of the units, so that training starts from the best linear
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from core.errors import StartupError
 from core.models.signal_lstm import SignalExtractionLSTM
@@ -62,7 +63,7 @@ FITTED_STEPS = 10_000
 RIDGE = 3e-6
 
 
-def kalman_init(model: SignalExtractionLSTM, mixture: Mixture) -> None:
+def kalman_init(model: SignalExtractionLSTM, mixture: Mixture) -> dict[str, Tensor]:
     """Write the Kalman filter of ``mixture`` into the first units of a signal model, and read the others not at all.
 
     An LSTM whose gates stand still and whose cells stay small is a linear system, c' = f c + i (W x + U o c), so U can
@@ -71,10 +72,17 @@ def kalman_init(model: SignalExtractionLSTM, mixture: Mixture) -> None:
     clocks close as the gain falls; the condition vector, handed on. Layer 1 adds the correction and picks by the
     condition. The units that are left keep their weights, and the output starts without them.
 
+    Returns:
+        For some parameters a mask of their shape, 0 where training must leave the filter as it is. The states turn by
+        known angles and are corrected by 1e-7 per step in the end: an update of 1e-5 there, from any unit, is worth
+        more than all that was learnt (measured: MSE 4e-4 to 9e-2 in a minute at a learning rate of 3e-5).
+
     Raises:
         StartupError: the model is too small, or does not read one condition per frequency.
     """
-    _Writer(model, mixture).write()
+    writer = _Writer(model, mixture)
+    writer.write()
+    return writer.masks()
 
 
 def _ridge(design: Floats, wanted: Floats) -> Floats:
@@ -95,7 +103,7 @@ class _Writer:
             )
         ends = np.cumsum([0, 2 * frequencies, len(CLOCK_STEPS), len(GAIN_SCALES) + 1, frequencies])
         self.states, self.clocks, self.innovations, self.conditions = (
-            list(range(first, end)) for first, end in zip(ends, ends[1:], strict=False)
+            list(range(first, end)) for first, end in itertools.pairwise(ends.tolist())
         )
         self.gate = float(1.0 / (1.0 + np.exp(-OPEN)))  # what an open gate lets through
 
@@ -118,6 +126,19 @@ class _Writer:
                     value[gate * self.hidden : gate * self.hidden + units] = 0.0
         self.model.fc.weight.zero_()
         self.model.fc.bias.zero_()
+
+    def masks(self) -> dict[str, Tensor]:
+        """Layer 0: states, clocks and conditions stay, but for what the states take from the innovations."""
+        kept = [*self.states, *self.clocks, *self.conditions]
+        found = {}
+        for part in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+            mask = torch.ones_like(getattr(self.model.lstm, part))
+            for gate in range(4):
+                mask[[gate * self.hidden + unit for unit in kept]] = 0.0
+            found[f"lstm.{part}"] = mask
+        rows = [CELL * self.hidden + unit for unit in self.states]
+        found["lstm.weight_hh_l0"][rows, self.innovations[0] : self.innovations[-1] + 1] = 1.0
+        return found
 
     def _set(self, layer: int, unit: int, gate: int, **parts: object) -> None:
         """Set bias, input weights ``reads`` and recurrent weights ``recurs`` of one gate of one unit."""
@@ -204,7 +225,7 @@ class _Writer:
             self._set(0, unit, CELL, reads={column: 1.0})
 
     def _write_readout(self, correction: Floats) -> None:
-        """One unit of layer 1 per frequency: the corrected component, through an input gate that the condition opens."""
+        """One unit of layer 1 per frequency: the corrected component, let in where the condition asks for it."""
         condition = self.gate * math.tanh(self.gate * math.tanh(1.0))  # what a condition of 1 arrives as
         for k in range(self.frequencies):
             component = np.eye(len(self.states))[2 * k]

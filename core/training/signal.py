@@ -59,7 +59,7 @@ class SignalRows:
         self._conditions: Floats = cached(file, "condition_vectors")[:].astype(np.float32)
 
     def draw(self, row: int, source: np.random.Generator) -> tuple[Floats, Floats]:
-        """Sample ``row`` as inputs (T', 5) and targets (T',): cut anywhere and, half of the times, with its sign turned.
+        """Sample ``row`` as inputs (T', 5) and targets (T',): cut anywhere, and half of them turned upside down.
 
         Both are again a mixture of the same kind, as the phases are uniform; only a start at the same phases is rare.
         """
@@ -115,7 +115,9 @@ class SignalTask:
         if settings.initialisation == "chrono":
             chrono_init(model.lstm)
         elif settings.initialisation == "kalman":
-            kalman_init(model, self.mixture)
+            masks = kalman_init(model, self.mixture)
+            model.to(settings.device)
+            _keep(model, masks)
         return model.to(settings.device)
 
     def batches(self, epoch: int) -> Iterator[SignalBatch]:
@@ -123,7 +125,9 @@ class SignalTask:
         self._state = None
         source = np.random.default_rng([self.settings.seed, 7, epoch])
         rows = len(self.training.rows)
-        order = iter(np.concatenate([source.permutation(rows) for _ in range(2 + 2 * self.settings.batch_size // rows)]))
+        order = iter(
+            np.concatenate([source.permutation(rows) for _ in range(2 + 2 * self.settings.batch_size // rows)])
+        )
         # A row's first sample ends early, so that ages differ.
         ages = [slot * self.segments // self.settings.batch_size for slot in range(self.settings.batch_size)]
         playing = [self.training.draw(int(next(order)), source) for _ in ages]
@@ -185,6 +189,13 @@ class SignalTask:
         with evaluating(self.model):
             predicted = self.model(inputs.to(self.settings.device))[0][0, :, 0].cpu().numpy()
         return {"example": example_figure(predicted, targets[0].numpy(), self.mixture.sampling_rate_hz)}
+
+
+def _keep(model: SignalExtractionLSTM, masks: dict[str, Tensor]) -> None:
+    """Let no gradient through where a parameter's mask is 0."""
+    for name, mask in masks.items():
+        parameter = model.get_parameter(name)
+        parameter.register_hook(mask.to(parameter).mul)
 
 
 def train_signal(
