@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -48,10 +47,6 @@ class Descent:
         """Of the next update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The precision of forward passes."""
-        return torch.autocast(self._device, self._type, enabled=self._mixed)
-
     def update(self, loss_of_batch: Callable[[], Tensor]) -> tuple[float, float]:
         """One step of the optimizer.
 
@@ -62,7 +57,7 @@ class Descent:
             NotFiniteError: one of them is not finite; the weights are as before.
         """
         self.optimizer.zero_grad()
-        with self.autocast():
+        with torch.autocast(self._device, self._type, enabled=self._mixed):
             loss = loss_of_batch()
         value = float(loss.detach())
         if not math.isfinite(value):

@@ -235,7 +235,7 @@ class _Run:
 
     def _check(self) -> dict[str, float]:
         """Figures on held-out data; how they are found leaves the training as it is."""
-        with own_randomness(self.settings.device), self.descent.autocast():
+        with own_randomness(self.settings.device):  # in full precision, as the stream will run it
             figures = {name: float(value) for name, value in self.task.validate().items()}
         self.task.model.train()
         if not math.isfinite(figures["loss"]):
