@@ -480,12 +480,15 @@ def test_a_write_cut_short_is_a_clear_error(tmp_path):
 
 
 @pytest.mark.usefixtures("small_files")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # in TensorBoard's own thread
 def test_logs_cut_short_are_a_clear_error(tmp_path, monkeypatch):
     chosen = settings(epochs=4)
+    before = threading.enumerate()
     monkeypatch.setattr("core.training.loop.save", lambda model, path, **content: None)
+    monkeypatch.setattr(threading, "excepthook", lambda fault: None)  # TensorBoard's thread says it too
     with pytest.raises(RunError, match=r"logs cannot be written: File too large"):
         fit(Task(chosen), chosen, tmp_path / "a.pt", log_dir=tmp_path / "logs")
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(5.0)
 
 
 # --- resuming what cannot be resumed

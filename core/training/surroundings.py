@@ -26,7 +26,7 @@ def reproducible(settings: TrainingSettings) -> Iterator[None]:
     """
     threads = torch.get_num_threads()
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    memory = torch.utils.deterministic
+    memory: Any = torch.utils.deterministic  # torch makes its attributes by hand
     fill = memory.fill_uninitialized_memory
     if settings.device != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses to be deterministic
