@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,16 @@ check: setup     ## lint, format, types, the rule of imports
 
 bench: setup     ## throughput beside a plain per-message Faust agent
 	@$(BIN)/python benchmarks/bench_pipeline.py
+
+train-quick: setup  ## both models, briefly, held to a stated quality; under 5 minutes
+	@$(BIN)/python benchmarks/train_quick.py
+
+train: setup     ## both models as they are shipped, into models/; about an hour
+	@mkdir -p models
+	@test -f data/train-signals.h5 || $(BIN)/caststream generate signals data/train-signals.h5 --samples 1000 --seed 1
+	@test -f data/train-castings.h5 || $(BIN)/caststream generate castings data/train-castings.h5 --casts 20000 --seed 1
+	@$(BIN)/caststream train signal data/train-signals.h5 --config examples/signal.toml --out models/signal.pt
+	@$(BIN)/caststream train defect data/train-castings.h5 --config examples/defect.toml --out models/defect.pt
 
 clean:           ## remove what set-up made here
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -70,9 +70,9 @@ class SignalSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown
 
     epochs: Count = 10
     batch_size: Count = 64
-    learning_rate: Rate = 3e-5
+    learning_rate: Rate = 1e-4
     optimizer: Optimizer = "adam"
-    schedule: Schedule = "cosine"
+    schedule: Schedule = "one-cycle"
     hidden_size: Count = 64
     num_layers: Count = 2
     dropout: Dropout = 0.0

@@ -1,0 +1,57 @@
+"""What a signals file says of its own mixtures, for the filter that knows them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import h5py
+
+from core.data.layout import sampling_rate_hz
+from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD
+from core.errors import DataError
+from core.training.kalman import Mixture
+
+
+def mixture_of(file: h5py.File) -> Mixture:
+    """Frequencies, rate, noise and amplitudes of an open signals file.
+
+    They come from ``data`` in its ``config``, the frequencies else from its ``metadata``; what neither says is as in
+    generated files.
+
+    Raises:
+        DataError: numbers that cannot be used, or not one frequency for each condition.
+    """
+    told = _json(file, "config")
+    data = told.get("data") or {} if isinstance(told, dict) else {}
+    try:
+        frequencies = data.get("frequencies") or _frequencies(_json(file, "metadata")) or FREQUENCIES_HZ
+        low, high = data.get("amplitude_range") or AMPLITUDES
+        mixture = Mixture(
+            tuple(float(frequency) for frequency in frequencies),
+            sampling_rate_hz(file),
+            float(data.get("noise_std") or NOISE_STD),
+            (float(low), float(high)),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(file.filename, f"its data section cannot be used: {error}", "config") from error
+    conditions = file["condition_vectors"].shape[1]
+    if len(mixture.frequencies_hz) != conditions:
+        raise DataError(
+            file.filename, f"names {len(mixture.frequencies_hz)} frequencies for {conditions} conditions", "config"
+        )
+    return mixture
+
+
+def _json(file: h5py.File, name: str) -> Any:
+    return json.loads(file[name][()]) if name in file else None
+
+
+def _frequencies(metadata: Any) -> list[float] | None:
+    """From either form of the metadata: an object with ``frequencies``, or one object per sample."""
+    if isinstance(metadata, dict):
+        return metadata.get("frequencies")
+    if not isinstance(metadata, list):
+        return None
+    found = {one["target_frequency_idx"]: one["target_frequency"] for one in metadata if "target_frequency_idx" in one}
+    return [found[index] for index in sorted(found)] or None

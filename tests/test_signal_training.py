@@ -1,0 +1,141 @@
+"""Training of the signal model: segments follow each other, the seed decides, the filter stays, and it learns."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from core.data.signals import generate_signals
+from core.errors import DataError
+from core.models.factory import load_model
+from core.training.config import read_settings
+from core.training.signal import SignalTask, train_signal
+
+SEGMENT, SEGMENTS = 50, 8
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("signals") / "signals.h5"
+    generate_signals(path, samples=20, seed=3, steps=SEGMENT * SEGMENTS)
+    return path
+
+
+def settings(**changed):
+    return read_settings("signal", **({"batch_size": 4, "segment": SEGMENT, "epochs": 1} | changed))
+
+
+def task(path, **changed):
+    return SignalTask(h5py.File(path), settings(**changed))
+
+
+def test_rows_read_whole_samples_in_segments_and_start_new_ones_from_a_zero_state(file):
+    one = task(file)
+    batches = list(one.batches(1))
+    with h5py.File(file) as opened:
+        mixed = opened["mixed_signals"][:18]
+    starts = [number for number, batch in enumerate(batches) if number and batch.kept[0] == 0]
+    first = starts[0]
+    played = np.concatenate([batch.inputs[0, :, 0] for batch in batches[first : first + SEGMENTS]])
+
+    assert len(batches) == one.updates_per_epoch == 18 * SEGMENTS // 4
+    assert starts == list(range(first, len(batches), SEGMENTS))
+    assert any(np.array_equal(played, row) or np.array_equal(played, -row) for row in mixed)
+
+
+def test_rows_are_staggered_so_that_a_batch_holds_samples_of_every_age(file):
+    ages = [int((batch.kept == 0).sum()) for batch in list(task(file).batches(1))[1:]]
+
+    assert set(ages) == {0, 1}
+
+
+def test_the_seed_and_the_epoch_alone_decide_the_batches(file):
+    first, again, other_epoch, other_seed = (
+        torch.stack([batch.inputs for batch in task(file, seed=seed).batches(epoch)])
+        for seed, epoch in ((1, 1), (1, 1), (1, 2), (2, 1))
+    )
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other_epoch)
+    assert not torch.equal(first, other_seed)
+
+
+def test_the_state_is_carried_between_segments_and_cut_from_the_graph(file):
+    one = task(file, initialisation="chrono")
+    batches = one.batches(1)
+    one.loss(next(batches))
+    before = one._state
+    second = next(batches)
+    loss = one.loss(second)
+
+    assert before is not None
+    assert not before[0].requires_grad
+    kept = second.kept[:, None]
+    with torch.no_grad():
+        expected = one.model(second.inputs, (before[0] * kept, before[1] * kept))[0]
+        fresh = one.model(second.inputs)[0]
+    assert float(loss.detach()) == pytest.approx(float((second.weights * (expected - second.targets) ** 2).mean()))
+    assert not torch.allclose(expected, fresh)
+
+
+def test_early_segments_weigh_less(file):
+    weights = torch.cat([batch.weights[:, 0, 0] for batch in task(file).batches(1)])
+
+    assert weights.min() == pytest.approx(0.01)
+    assert weights.max() == pytest.approx(0.35**2, rel=1e-3)
+
+
+def test_updates_leave_the_turn_of_the_filter_alone_and_move_the_rest(file):
+    one = task(file)
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-3)
+    for batch in list(one.batches(1))[:3]:
+        one.loss(batch).backward()
+        optimizer.step()
+    after = one.model.state_dict()
+
+    assert torch.equal(before["lstm.weight_hh_l0"][128:136, :8], after["lstm.weight_hh_l0"][128:136, :8])
+    assert torch.equal(before["lstm.bias_ih_l0"][:15], after["lstm.bias_ih_l0"][:15])
+    for name, value in before.items():
+        assert not torch.equal(value, after[name]), name
+
+
+def test_a_short_training_from_the_filter_is_near_the_best_that_is_possible(tmp_path):
+    path, out = tmp_path / "signals.h5", tmp_path / "signal.pt"
+    generate_signals(path, samples=12, seed=4, steps=2500)
+
+    done = train_signal(path, out, settings(segment=250, learning_rate=3e-5))
+
+    assert done.best_loss is not None
+    assert done.best_loss < 4e-3  # one sample of 2.5 s; the filter as written has 2.0e-3 there
+    assert load_model(out, "signal").hidden_size == 64
+
+
+def test_a_tiny_set_can_be_learnt_by_heart(tmp_path):
+    path = tmp_path / "signals.h5"
+    generate_signals(path, samples=4, seed=4, steps=100)
+    one = SignalTask(h5py.File(path), settings(segment=100, initialisation="chrono", epochs=1))
+    inputs, targets = one.training.whole()
+    optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = ((one.model(inputs)[0][:, :, 0] - targets) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+
+    assert float(loss.detach()) < 0.05 * float(targets.var())
+
+
+def test_a_file_too_small_to_train_on_is_refused_by_name(tmp_path):
+    path = tmp_path / "signals.h5"
+    generate_signals(path, samples=1, seed=1, steps=400)
+
+    with pytest.raises(DataError, match=r"signals\.h5.*1 samples of 400 steps"):
+        train_signal(path, tmp_path / "out.pt", settings())
+
+
+def test_checkpoints_say_what_they_were_trained_on(file):
+    extras = task(file, steps=200).extras()
+
+    assert extras["data"] == {"samples": 18, "steps": 200, "held_out": 2}
+    assert extras["training"]["segment"] == SEGMENT
