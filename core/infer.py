@@ -157,6 +157,12 @@ def score_windows(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[li
     return probabilities, peaks
 
 
+def attention_of(model: SteelDefectLSTM, window: Floats) -> Floats:
+    """The attention over one window (T, F), (T,), as it is behind the published peak."""
+    x = _standardised(torch.from_numpy(window)[None], model.input_statistics)  # (1, T, F)
+    return _numpy(model.get_attention_weights(x))[0]
+
+
 def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:
     """Windows of one length: hop scores are, mostly, and a batch without padding in time needs no packing."""
     x = _standardised(torch.from_numpy(np.stack(windows)), model.input_statistics)  # (W, T, F)

@@ -122,13 +122,14 @@ def _write_scores(
     return written
 
 
-def signal_parts(file: h5py.File, model: SignalExtractionLSTM) -> Iterator[SignalPart]:
-    """The predictions of all rows of an open signals file, in order; each row starts from a zero state."""
+def signal_parts(file: h5py.File, model: SignalExtractionLSTM, chosen: range | None = None) -> Iterator[SignalPart]:
+    """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
     signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
     count, steps = signals.shape
+    chosen = chosen or range(count)
     batch = max(1, BATCH_SAMPLES // steps)
-    for first in range(0, count, batch):
-        rows = slice(first, min(first + batch, count))
+    for first in range(chosen.start, chosen.stop, batch):
+        rows = slice(first, min(first + batch, chosen.stop))
         states: Floats | None = None
         # One block, except where a single row is longer than a batch.
         for start in range(0, steps, max(steps if batch > 1 else 0, BATCH_SAMPLES)):
@@ -136,6 +137,14 @@ def signal_parts(file: h5py.File, model: SignalExtractionLSTM) -> Iterator[Signa
             sequences = _inputs(block, conditions[rows].astype(np.float32))
             predictions, states = advance_sequences(model, list(sequences), states)
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
+
+
+def signal_rows(file: h5py.File, model: SignalExtractionLSTM, rows: range) -> Floats:
+    """The predictions of some rows of an open signals file, (N, T)."""
+    found = np.empty((len(rows), file["mixed_signals"].shape[1]), np.float32)
+    for part in signal_parts(file, model, rows):
+        found[part.row - rows.start, part.step : part.step + len(part.predictions)] = part.predictions
+    return found
 
 
 def _inputs(block: Floats, conditions: Floats) -> Floats:

@@ -1,4 +1,7 @@
-"""How well scores tell two classes apart."""
+"""How well scores tell two classes apart, how well probabilities are calibrated, how well a signal is followed.
+
+Scores and labels are (N,); where a figure has no meaning, because one class is absent, it is None.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Scores = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
 
-def auc_roc(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float | None:
+
+def auc_roc(scores: Scores, labels: Labels) -> float | None:
     """The chance that a positive has a higher score than a negative, ties half; None where one class is absent."""
     positive = np.asarray(labels) == 1
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -19,6 +25,64 @@ def auc_roc(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]])
     return float((ranks[positive].sum() - positives * (positives + 1) / 2.0) / (positives * negatives))
 
 
-def brier(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
+def auc_pr(scores: Scores, labels: Labels) -> float | None:
+    """Average precision: the precision at each threshold, weighted by the recall that it adds."""
+    found = _counts(scores, labels)
+    if found is None:
+        return None
+    hits, alarms, positives, _ = found
+    recall_added = np.diff(np.concatenate([[0], hits])) / positives
+    return float(np.sum(recall_added * hits / alarms))
+
+
+def recall_at_false_alarms(scores: Scores, labels: Labels, share: float) -> float | None:
+    """The largest share of positives that a threshold finds while at most ``share`` of the negatives raise an alarm."""
+    found = _counts(scores, labels)
+    if found is None:
+        return None
+    hits, alarms, positives, negatives = found
+    allowed = (alarms - hits) <= share * negatives
+    return float(hits[allowed].max(initial=0) / positives)
+
+
+def _counts(scores: Scores, labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int] | None:
+    """Positives and all at or above each distinct score, from the highest down; and both classes' sizes."""
+    positive = np.asarray(labels) == 1
+    positives = int(positive.sum())
+    if positives in (0, len(positive)):
+        return None
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    last = np.flatnonzero(np.diff(np.asarray(scores)[order], append=np.nan) != 0)  # of each run of equals
+    return np.cumsum(positive[order])[last], last + 1, positives, len(positive) - positives
+
+
+def f1(alarms: NDArray[np.bool_], labels: Labels) -> float | None:
+    """The harmonic mean of precision and recall of alarms; None without a positive and an alarm."""
+    positive = np.asarray(labels) == 1
+    total = int(alarms.sum()) + int(positive.sum())
+    return float(2.0 * (alarms & positive).sum() / total) if total else None
+
+
+def brier(probabilities: Scores, labels: NDArray[Any]) -> float:
     """The mean squared distance of the probabilities to the 0/1 labels."""
     return float(np.mean((np.asarray(probabilities) - labels) ** 2))
+
+
+def reliability(probabilities: Scores, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Of each of ``bins`` equal intervals of the probability that is not empty: its mean, the share of positives in it,
+    and the number of scores."""
+    places = np.minimum((np.asarray(probabilities) * bins).astype(int), bins - 1)
+    found = []
+    for number in range(bins):
+        inside = places == number
+        if inside.any():
+            found.append((float(probabilities[inside].mean()), float(labels[inside].mean()), int(inside.sum())))
+    return found
+
+
+def correlation(first: Scores, second: Scores) -> float | None:
+    """Pearson's correlation of all values; None where one of them stands still."""
+    x, y = (np.asarray(values, np.float64).ravel() for values in (first, second))
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0.0 else None
