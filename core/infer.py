@@ -160,7 +160,8 @@ def score_windows(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[li
 def attention_of(model: SteelDefectLSTM, window: Floats) -> Floats:
     """The attention over one window (T, F), (T,), as it is behind the published peak."""
     x = _standardised(torch.from_numpy(window)[None], model.input_statistics)  # (1, T, F)
-    return _numpy(model.get_attention_weights(x))[0]
+    attention: Floats = _numpy(model.get_attention_weights(x))[0]
+    return attention
 
 
 def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:

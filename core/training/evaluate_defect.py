@@ -21,8 +21,9 @@ from core.models.checkpoint import read_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
-from core.predict import CastScore, cast_scores
+from core.predict import cast_scores
 from core.records import SENSORS
+from core.reference import CastScore
 from core.training.baseline import Baselines
 from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms
 
@@ -157,8 +158,8 @@ class _Scored:
     @property
     def lead_times_s(self) -> Floats:
         """Of defective casts with an alarm."""
-        times = self.alarms_s[self.labels == 1]
-        return times[np.isfinite(times)]
+        times: Floats = self.alarms_s[(self.labels == 1) & np.isfinite(self.alarms_s)]
+        return times
 
     def figures(self, threshold: float) -> dict[str, Any]:
         alarms, p, y = self.probabilities >= threshold, self.probabilities, self.labels

@@ -176,7 +176,7 @@ class _Sums:
             if self.counts[index]:
                 figures = self._errors(np.arange(len(every)) == index) | self._correlation(self.moments[index])
                 per_frequency.append({"frequency_hz": frequency, "samples": int(self.counts[index]), **figures})
-        figures = {"samples": samples, "steps": self.steps, "model": model, **self._errors(every)}
+        figures: dict[str, Any] = {"samples": samples, "steps": self.steps, "model": model, **self._errors(every)}
         figures |= self._correlation(together)
         return SignalReport(
             samples,

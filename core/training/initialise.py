@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -142,14 +143,20 @@ class _Writer:
         found["lstm.weight_hh_l0"][rows, self.innovations[0] : self.innovations[-1] + 1] = 1.0
         return found
 
-    def _set(self, layer: int, unit: int, gate: int, **parts: object) -> None:
-        """Set bias, input weights ``reads`` and recurrent weights ``recurs`` of one gate of one unit."""
+    def _set(
+        self,
+        layer: int,
+        unit: int,
+        gate: int,
+        bias: float = 0.0,
+        reads: Mapping[int, float] | None = None,
+        recurs: Mapping[int, float] | None = None,
+    ) -> None:
+        """Set bias, input weights and recurrent weights of one gate of one unit."""
         lstm, row = self.model.lstm, gate * self.hidden + unit
-        bias, reads, recurs = parts.get("bias"), parts.get("reads"), parts.get("recurs")
-        if bias is not None:
-            getattr(lstm, f"bias_ih_l{layer}")[row] = bias
+        getattr(lstm, f"bias_ih_l{layer}")[row] = bias
         for name, weights in (("weight_ih", reads), ("weight_hh", recurs)):
-            for column, value in dict(weights or {}).items():
+            for column, value in (weights or {}).items():
                 getattr(lstm, f"{name}_l{layer}")[row, column] = value
 
     def _write_clocks(self) -> Floats:

@@ -160,7 +160,8 @@ class SignalTask:
             state = (state[0] * batch.kept[:, None], state[1] * batch.kept[:, None])  # (L, B, H) * (B, 1)
         predicted, (h, c) = self.model(batch.inputs, state)
         self._state = (h.detach(), c.detach())
-        return (batch.weights * (predicted - batch.targets) ** 2).mean()
+        loss: Tensor = (batch.weights * (predicted - batch.targets) ** 2).mean()
+        return loss
 
     def validate(self) -> dict[str, float]:
         """On whole held-out samples: ``mse``, and ``loss``, the mean squared error after the first second.
@@ -195,7 +196,7 @@ def _keep(model: SignalExtractionLSTM, masks: dict[str, Tensor]) -> None:
     """Let no gradient through where a parameter's mask is 0."""
     for name, mask in masks.items():
         parameter = model.get_parameter(name)
-        parameter.register_hook(mask.to(parameter).mul)
+        parameter.register_hook(mask.to(parameter).mul)  # type: ignore[no-untyped-call]
 
 
 def train_signal(
