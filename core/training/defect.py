@@ -69,9 +69,8 @@ class Casts:
 
     def part(self, which: slice) -> Casts:
         """Some of them, in their order."""
-        return Casts(
-            self.file, *(column[which] for column in (self.rows, self.lengths, self.labels, self.probabilities))
-        )
+        probabilities = self.probabilities[which]
+        return Casts(self.file, self.rows[which], self.lengths[which], self.labels[which], probabilities)
 
     def __len__(self) -> int:
         return len(self.rows)

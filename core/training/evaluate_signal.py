@@ -174,17 +174,17 @@ class _Sums:
         per_frequency = []
         for index, frequency in enumerate(self.mixture.frequencies_hz):
             if self.counts[index]:
-                figures = self._errors(np.arange(len(every)) == index) | self._correlation(self.moments[index])
-                per_frequency.append({"frequency_hz": frequency, "samples": int(self.counts[index]), **figures})
-        figures: dict[str, Any] = {"samples": samples, "steps": self.steps, "model": model, **self._errors(every)}
-        figures |= self._correlation(together)
+                found = self._errors(np.arange(len(every)) == index) | self._correlation(self.moments[index])
+                per_frequency.append({"frequency_hz": frequency, "samples": int(self.counts[index]), **found})
+        whole = self._errors(every) | self._correlation(together)
+        figures = {"samples": samples, "steps": self.steps, "model": model, **whole, "per_frequency": per_frequency}
         return SignalReport(
             samples,
             self.steps,
             self.mixture.sampling_rate_hz,
             model,
             self.mixture.frequencies_hz,
-            figures | {"per_frequency": per_frequency},
+            figures,
             self._over_time(),
             [self.examples[index] for index in sorted(self.examples)],
         )
