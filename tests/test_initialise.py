@@ -1,5 +1,6 @@
 """Starts of training: a Kalman filter inside an LSTM, and memories of chosen lengths."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -37,6 +38,18 @@ def test_a_model_that_holds_the_filter_comes_near_it_on_every_frequency(filterin
         rows = block.selected == frequency
         assert np.mean((found[rows] - best[rows]) ** 2) < 1.5e-3
         assert np.corrcoef(found[rows].ravel(), block.target[rows, 1000:].ravel())[0, 1] > 0.999
+
+
+def test_signals_on_another_scale_are_followed_as_well(filtering):
+    torch.manual_seed(0)
+    scaled = SignalExtractionLSTM(dropout=0.0)
+    kalman_init(scaled, Mixture(noise_std=10.0, amplitudes=(50.0, 200.0)))
+    block = draw_signals(seed=23, first=0, count=4, steps=2000)
+    expected = predictions(filtering, block)
+
+    found = predictions(scaled, dataclasses.replace(block, mixed=100.0 * block.mixed))
+
+    np.testing.assert_allclose(found / 100.0, expected, atol=1e-3)
 
 
 def test_no_cell_grows_with_the_length_of_a_sequence(filtering):

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.data.signals import AMPLITUDES
 from core.errors import StartupError
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.training.kalman import Mixture, gains
@@ -45,6 +46,7 @@ def chrono_init(lstm: nn.LSTM, longest: int = CHRONO_MAX_STEPS) -> None:
 
 # --- kalman
 
+# All scales are for amplitudes up to those of generated signals, and are made smaller for larger ones.
 # Cells hold the filter's state times STATE_SCALE: tanh(x) = x - x^3/3 then bends a turn by less than 1e-5 of itself.
 # At 0.04 the cubic term slowed the fastest sine by 0.2 %, a phase error of 0.14 rad over a memory of two seconds.
 STATE_SCALE = 0.005
@@ -108,6 +110,9 @@ class _Writer:
         self.states, self.clocks, self.innovations, self.conditions = (
             list(range(first, end)) for first, end in itertools.pairwise(ends.tolist())
         )
+        unit = mixture.amplitudes[1] / AMPLITUDES[1]
+        self.state_scale, self.innovation_scale = STATE_SCALE / unit, INNOVATION_SCALE / unit
+        self.output_scale, self.drift = OUTPUT_SCALE / unit, DRIFT * unit**2
         self.gate = float(1.0 / (1.0 + np.exp(-OPEN)))  # what an open gate lets through
 
     def write(self) -> None:
@@ -198,27 +203,27 @@ class _Writer:
             self._set(0, unit, INPUT, bias=fitted[-1], recurs=dict(zip(self.clocks, fitted[:-1], strict=True)))
             profiles.append(1.0 / (1.0 + np.exp(-(design @ fitted))))
         seen = np.stack(profiles, axis=1)  # (T, units)
-        wanted_gains = gains(self.mixture, FITTED_STEPS, DRIFT)  # (T, S)
+        wanted_gains = gains(self.mixture, FITTED_STEPS, self.drift)  # (T, S)
         near = 1.0 / np.abs(wanted_gains).max(axis=1) / np.sqrt(1.0 + steps)  # relative error, per decade
         fitted = _ridge(seen * near[:, None], wanted_gains * near[:, None])  # (units, S)
-        correction = fitted.T / (INNOVATION_SCALE * self.gate)  # (S, units)
+        correction = fitted.T / (self.innovation_scale * self.gate)  # (S, units)
         predicts = self.mixture.observed @ self.mixture.rotation  # (S,): the next sample of a state
         for unit in self.innovations:
-            recurs = self._of_states(-INNOVATION_SCALE * predicts)
-            recurs |= dict(zip(self.innovations, -INNOVATION_SCALE * predicts @ correction, strict=True))
-            self._set(0, unit, CELL, reads={0: INNOVATION_SCALE}, recurs=recurs)
+            recurs = self._of_states(-self.innovation_scale * predicts)
+            recurs |= dict(zip(self.innovations, -self.innovation_scale * predicts @ correction, strict=True))
+            self._set(0, unit, CELL, reads={0: self.innovation_scale}, recurs=recurs)
         return correction
 
     def _of_states(self, row: Floats) -> dict[int, float]:
         """Weights on the states' units for a ``row`` (S,) on the filter's state."""
-        return dict(zip(self.states, row / (STATE_SCALE * self.gate), strict=True))
+        return dict(zip(self.states, row / (self.state_scale * self.gate), strict=True))
 
     def _write_states(self, correction: Floats) -> None:
         """c' = f c + i (U h): U takes the turn less the f that the cell keeps by itself, and the correction."""
         rotation = self.mixture.rotation
         kept = 1.0 / (1.0 + math.exp(-STATE_FORGET))
-        own = STATE_SCALE * (rotation - kept * np.eye(len(rotation))) / self.gate  # (S, S)
-        added = STATE_SCALE * (rotation @ correction) / self.gate  # (S, units)
+        own = self.state_scale * (rotation - kept * np.eye(len(rotation))) / self.gate  # (S, S)
+        added = self.state_scale * (rotation @ correction) / self.gate  # (S, units)
         for row, unit in enumerate(self.states):
             self._set(0, unit, INPUT, bias=OPEN)
             self._set(0, unit, FORGET, bias=STATE_FORGET)
@@ -238,10 +243,10 @@ class _Writer:
         condition = self.gate * math.tanh(self.gate * math.tanh(1.0))  # what a condition of 1 arrives as
         for k in range(self.frequencies):
             component = np.eye(len(self.states))[2 * k]
-            reads = self._of_states(OUTPUT_SCALE * component)
-            reads |= dict(zip(self.innovations, OUTPUT_SCALE * component @ correction, strict=True))
+            reads = self._of_states(self.output_scale * component)
+            reads |= dict(zip(self.innovations, self.output_scale * component @ correction, strict=True))
             self._set(1, k, CELL, reads=reads)
             self._set(1, k, INPUT, bias=-SELECT, reads={self.conditions[k]: 2.0 * SELECT / condition})
             self._set(1, k, FORGET, bias=SHUT)
             self._set(1, k, OUTPUT, bias=OPEN)
-            self.model.fc.weight[0, k] = 1.0 / (OUTPUT_SCALE * self.gate)
+            self.model.fc.weight[0, k] = 1.0 / (self.output_scale * self.gate)
