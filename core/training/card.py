@@ -31,7 +31,7 @@ MOST_ERROR, LEAST_CORRELATION = 0.005, 0.995
 LEAST_AUC, MOST_BELOW_LIMIT, MOST_EXCESS_BRIER = 0.93, 0.01, 0.05
 
 ENDINGS = {
-    "epochs": "all epochs were done",
+    "epochs": "as many as it was to do",
     "patience": "nothing better came",
     "max_minutes": "its time was up",
     "interrupted": "it was interrupted",
@@ -157,7 +157,8 @@ def _identity(content: Content, checkpoint: Path) -> str:
 
 
 def _shape(shape: Mapping[str, Any]) -> str:
-    told = [f"{shape.get('input_size', UNKNOWN)} inputs", f"LSTM of {shape.get('num_layers', UNKNOWN)} layers"]
+    layers = shape.get("num_layers", UNKNOWN)
+    told = [f"{shape.get('input_size', UNKNOWN)} inputs", f"LSTM of {layers} {'layer' if layers == 1 else 'layers'}"]
     told[1] += f" with {shape.get('hidden_size', UNKNOWN)} units"
     if shape.get("bidirectional"):
         told[1] += " in each direction"
@@ -285,7 +286,7 @@ def _defect_quality(figures: Figures) -> str:
         ("F1 at the threshold", _number(figures.get("f1"), 4), "", ""),
     ]
     left_out = (
-        f"{figures.get('too_short', 0):,} were too short for a score, {figures.get('unlabelled', 0):,} unlabelled"
+        f"{figures.get('too_short', 0):,} too short for a score, {figures.get('unlabelled', 0):,} without a label"
     )
     known = (
         "The best possible is what the chance of a defect itself reaches, with which each label was drawn."
