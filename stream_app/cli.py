@@ -15,8 +15,11 @@ import typer
 from core.errors import StartupError
 from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
 from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
+from stream_app.training_commands import add_training_commands
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from replay.send import SendSummary
     from stream_app.settings import Settings
 
@@ -376,6 +379,14 @@ _add_tail("predictions", "the predictions of the signal model")
 _add_tail("scores", "the defect probabilities of the casts")
 _add_tail("dead-letters", "the records that could not be used, with the reason,")
 
+add_training_commands(app)
+
+
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    """Do what Ctrl-C does now: a training remembers it until its update is done, all else is interrupted."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
@@ -383,7 +394,7 @@ def main() -> NoReturn:
     # terminal that is closed, unless nohup has said otherwise.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _interrupt)
     try:
         status = app(prog_name="caststream", standalone_mode=False)
     except Exception as error:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Figures = Mapping[str, Any]
 UNKNOWN = "-"
 _SHARES = ("recall_at_1pct_false_alarms", "detected", "false_alarms")
+_ALARM_ROWS = (
+    ("defective casts found", "detected"),
+    ("good casts with an alarm", "false_alarms"),
+    ("F1", "f1"),
+    ("lead time, median", "lead_time_s_median"),
+)
 _DEFECT_ROWS = (("AUC-PR", "auc_pr"), ("recall at 1 % false alarms", "recall_at_1pct_false_alarms"))
 
 
@@ -72,26 +78,18 @@ def signal_table(figures: Figures) -> Table:
 
 
 def defect_table(figures: Figures) -> Table:
-    """The quality of the final scores beside the best possible and the baseline, from a report's dict."""
-    counts = f"{figures['casts']:,} casts, {figures['defective']:,} defective"
+    """The quality of the final scores beside the best possible and the better baseline, from a report's dict."""
+    counts = f"{figures['casts']:,} casts, {figures['defective']:,} of those scored defective"
     left_out = f"{figures['too_short']:,} too short, {figures['unlabelled']:,} without a label"
-    table = _table(
-        f"{counts} ({left_out}), model {figures['model']}",
-        *("final scores", "model", "best possible", f"baseline ({figures['baseline'] or 'none'})"),
-    )
+    title = f"{counts}; {left_out}; model {figures['model']}"
+    table = _table(title, "final scores", "model", "best possible", figures["baseline"] or "baseline")
     table.add_row("AUC-ROC", *_cells(figures, "auc", "auc_limit", "auc_baseline"))
     table.add_row("Brier score", *_cells(figures, "brier", "brier_limit"), "")
     for name, key in _DEFECT_ROWS:
         table.add_row(name, _cell(figures, key), "", "")
-    cut = f"threshold {figures['threshold']:.3g}"
-    for name, key in (
-        ("defective casts found", "detected"),
-        ("good casts with an alarm", "false_alarms"),
-        ("F1", "f1"),
-    ):
-        table.add_row(f"{cut}: {name}", _cell(figures, key), "", "")
-    lead = figures["lead_time_s_median"]
-    table.add_row(f"{cut}: lead time, median", UNKNOWN if lead is None else f"{lead:.0f} s", "", "")
+    table.add_row(f"alarm from {figures['threshold']:.3g}", "", "", "")
+    for name, key in _ALARM_ROWS:
+        table.add_row(f"  {name}", _cell(figures, key), "", "")
     return table
 
 
@@ -101,8 +99,8 @@ def summary(kind: str, figures: Figures) -> str:
         return (
             f"on held-out casts: AUC {_cell(figures, 'auc')} (best possible: {_cell(figures, 'auc_limit')}, baseline: "
             f"{_cell(figures, 'auc_baseline')}), Brier score {_cell(figures, 'brier')}; an alarm from "
-            f"{figures['threshold']:.3g} finds {_cell(figures, 'detected')} of the defective and "
-            f"{_cell(figures, 'false_alarms')} of the good ones"
+            f"{figures['threshold']:.3g} meets {_cell(figures, 'detected')} of the defective and "
+            f"{_cell(figures, 'false_alarms')} of the good casts"
         )
     after = "mse_after_1s" if figures["mse_after_1s"] is not None else "mse"
     place = "after the first second " if after == "mse_after_1s" else ""
@@ -115,7 +113,8 @@ def summary(kind: str, figures: Figures) -> str:
 def ending(done: Fitted, out: Path) -> str:
     """How a training ended, in a line."""
     why = {"patience": "nothing better came", "max_minutes": "its time was up", "interrupted": "interrupted"}
-    told = f"trained {done.epochs} epochs in {done.seconds / 60:.1f} min"
+    duration = f"{done.seconds:.0f} s" if done.seconds < 100 else f"{done.seconds / 60:.1f} min"
+    told = f"trained {done.epochs} epochs in {duration}"
     if done.reason in why:
         told = f"{told} ({why[done.reason]})"
     if done.best_loss is None:
@@ -142,4 +141,6 @@ def _cell(figures: Figures, key: str) -> str:
         return UNKNOWN
     if key in _SHARES:
         return f"{100 * value:.1f} %"
+    if key.startswith("lead_time_s"):
+        return f"{value:.0f} s"
     return f"{value:.3g}" if "mse" in key else f"{value:.4f}"

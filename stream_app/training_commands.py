@@ -1,0 +1,275 @@
+"""The commands that make and judge models: train, evaluate, import-csv. They import what they need."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from stream_app.failures import EXIT_INTERRUPTED
+from stream_app.options import command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from stream_app.settings import Settings
+
+# A training that ends in an error of import would have been for nothing.
+PACKAGES = ("matplotlib", "scipy", "sklearn", "torch.utils.tensorboard")
+
+_JUDGED_ON = {
+    "signal": "the samples that training held out, which chose the best epoch",
+    "defect": "the casts that training held out, half of which chose the best epoch and half the calibration",
+}
+
+train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
+
+Signals = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
+Castings = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
+BatchSize = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
+LearningRate = Annotated[float | None, typer.Option(help="The highest of the schedule.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)]
+Threads = Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)]
+MaxMinutes = Annotated[float | None, typer.Option(help="Training ends after so many.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the training of this checkpoint was interrupted.")]
+LogDir = Annotated[
+    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
+]
+Validation = Annotated[
+    Path | None, typer.Option(help="Casts to hold out; by default the last fifth of the file.", show_default=False)
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="The model; by default that of the settings.", show_default=False)
+]
+Plots = Annotated[Path, typer.Option(help="The folder that the plots go to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")]
+
+
+def add_training_commands(app: typer.Typer) -> None:
+    """Add ``train``, ``evaluate`` and ``import-csv`` to the command line."""
+    app.add_typer(train_app, name="train", help="Train a model on a file.")
+    app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside the best possible.")
+    command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
+
+
+@command(train_app, "signal", example="caststream train signal train.h5 --out plant.pt --max-minutes 30")
+def train_signal_model(
+    file: Signals,
+    out: Out = Path("signal.pt"),
+    config: Config = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    max_minutes: MaxMinutes = None,
+    resume: Resume = False,
+    log_dir: LogDir = None,
+) -> None:
+    """Train the signal model. The file's last rows are held out and judge it. Ctrl-C keeps the best model so far."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "device": device,
+        "seed": seed,
+        "threads": threads,
+        "max_minutes": max_minutes,
+    }
+    _train("signal", file, out, config, given, resume=resume, log_dir=log_dir)
+
+
+@command(train_app, "defect", example="caststream train defect casts.h5 --out plant.pt")
+def train_defect_model(
+    file: Castings,
+    out: Out = Path("defect.pt"),
+    config: Config = None,
+    validation: Validation = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    max_minutes: MaxMinutes = None,
+    resume: Resume = False,
+    log_dir: LogDir = None,
+) -> None:
+    """Train the defect model. Casts held out calibrate and judge it. Ctrl-C keeps the best model so far."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "device": device,
+        "seed": seed,
+        "threads": threads,
+        "max_minutes": max_minutes,
+    }
+    _train("defect", file, out, config, given, resume=resume, log_dir=log_dir, validation=validation)
+
+
+def _train(
+    kind: Literal["signal", "defect"], file: Path, out: Path, config: Path | None, given: dict[str, Any], **rest: Any
+) -> None:
+    """Train, judge, write the card. A training that was interrupted ends with its checkpoint."""
+    from core.training.card import write_card
+    from core.training.config import read_settings
+    from core.training.extras import require
+    from stream_app.progress import phases
+    from stream_app.training_display import ending, summary, training_display
+
+    for package in PACKAGES:
+        require(package)
+    settings = read_settings(kind, config, **given)
+    rest["log_dir"] = rest["log_dir"] or _beside(out, "-logs")
+    with training_display() as told:
+        done = _trainer(kind)(file, out, settings, on_progress=told, **rest)
+    typer.echo(ending(done, out), err=True)
+    if done.reason == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    with phases() as phase:
+        report = _judge(kind, file, out, rest.get("validation"), settings.device, phase("judging"))
+    card = _beside(out, ".md")
+    words = shlex.join(["caststream", *sys.argv[1:]])
+    write_card(card, out, report, kind=kind, command=words, judged_on=_JUDGED_ON[kind], fitted=done)
+    typer.echo(summary(kind, report), err=True)
+    typer.echo(f"{out} and its card {card} are written; run it: caststream worker --{kind}-checkpoint {out}", err=True)
+
+
+def _trainer(kind: str) -> Any:
+    from core.training.defect import train_defect
+    from core.training.signal import train_signal
+
+    return train_signal if kind == "signal" else train_defect
+
+
+def _judge(kind: str, file: Path, out: Path, validation: Path | None, device: str, told: Any) -> dict[str, Any]:
+    """The figures on the held-out rows."""
+    from core.training.held_out import judge_defect, judge_signal
+
+    if kind == "signal":
+        return judge_signal(file, out, device, told).as_dict()
+    return judge_defect(file, out, validation, device, told).as_dict()
+
+
+def _beside(out: Path, ending: str) -> Path:
+    """What belongs to a checkpoint: plant.pt and plant.md."""
+    return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}{ending}")
+
+
+@command(
+    evaluate_app,
+    "signal",
+    settings=("device",),
+    example="caststream evaluate signal test.h5 --checkpoint plant.pt --json",
+)
+def evaluate_signal_model(
+    settings: "Settings",
+    file: Signals,
+    checkpoint: Checkpoint = None,
+    plots: Plots = Path("evaluation-signal"),
+    max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
+    from core.models.shipped import checkpoint_path
+    from core.training.evaluate_signal import evaluate_signal
+    from core.training.plots import write_signal_plots
+    from stream_app.progress import phases
+    from stream_app.training_display import signal_table
+
+    chosen = checkpoint or settings.signal_checkpoint or checkpoint_path("signal")
+    with phases() as phase:
+        report = evaluate_signal(
+            file, chosen, device=settings.device, max_samples=max_samples, on_progress=phase("evaluating")
+        )
+    written = write_signal_plots(report, plots)
+    _show(report.as_dict(), signal_table, as_json)
+    typer.echo(f"{len(written)} plots are in {plots}", err=True)
+
+
+@command(
+    evaluate_app,
+    "defect",
+    settings=("device", "window_length", "window_min", "hop"),
+    example="caststream evaluate defect test.h5 --checkpoint plant.pt --json",
+)
+def evaluate_defect_model(
+    settings: "Settings",
+    file: Castings,
+    checkpoint: Checkpoint = None,
+    plots: Plots = Path("evaluation-defect"),
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Casts that the baselines learn from; by default generated ones.", show_default=False),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of an alarm; by default the checkpoint's.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a defect model by its scores as the stream publishes them, beside the best possible, with plots."""
+    from core.chunk import WindowRules
+    from core.models.shipped import checkpoint_path
+    from core.training.evaluate_defect import evaluate_defect
+    from core.training.plots import write_defect_plots
+    from stream_app.progress import phases
+    from stream_app.training_display import defect_table
+
+    with phases() as phase:
+        report = evaluate_defect(
+            file,
+            checkpoint or settings.defect_checkpoint or checkpoint_path("defect"),
+            device=settings.device,
+            rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+            baseline=baseline,
+            threshold=threshold,
+            on_progress=phase("evaluating"),
+        )
+    written = write_defect_plots(report, plots)
+    _show(report.as_dict(), defect_table, as_json)
+    typer.echo(f"{len(written)} plots are in {plots}", err=True)
+
+
+def _show(figures: dict[str, Any], table: "Callable[[dict[str, Any]], Table]", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        from rich.console import Console
+
+        Console().print(table(figures))
+
+
+def import_csv_file(
+    file: Annotated[Path, typer.Argument(help="A CSV of casts, one sample on each line.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+) -> None:
+    """A CSV of your own casts becomes an HDF5 file for train, evaluate, predict and replay.
+
+    Columns: sequence (the cast), the five sensors, and, if there are any, step, label, defect_probability, trigger.
+    """
+    from core.data.import_csv import import_csv
+    from stream_app.progress import phases
+
+    with phases() as phase:
+        done = import_csv(file, out, phase("reading"))
+    labels = f"{done.defective:,} defective, {done.good:,} good, {done.unknown:,} without a label"
+    typer.echo(f"wrote {done.casts:,} casts of {done.samples:,} samples to {out}: {labels}", err=True)
+    for count, what in ((done.short, "casts are too short for a score"), (done.gaps, "steps are missing inside casts")):
+        if count:
+            typer.echo(f"{count:,} {what}", err=True)
+    if done.ignored:
+        typer.echo(f"columns without a meaning here: {', '.join(done.ignored)}", err=True)
