@@ -122,7 +122,24 @@ def test_training_leaves_a_calibrated_checkpoint_with_a_threshold(file, tmp_path
     assert set(model.calibration) == {"a", "b"}
     assert model.input_statistics is not None
     assert content["decision"] == {"threshold": 0.2, "cost_missed": 4.0, "cost_false_alarm": 1.0}
+    assert [entry["epoch"] for entry in content["history"]] == [1, 2]
     assert content["data"]["casts"] == len(task(file).training)
+
+
+def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(file, tmp_path):
+    out = tmp_path / "defect.pt"
+    train_defect(file, out, settings())
+    before = out.read_bytes()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefectTask, "batches", interrupt)
+        done = train_defect(file, out, settings(seed=5))
+
+    assert done.reason == "interrupted"
+    assert out.read_bytes() == before
 
 
 def test_another_file_can_be_held_out(file, tmp_path):

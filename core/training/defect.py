@@ -305,7 +305,8 @@ def train_defect(
         try:
             task = DefectTask(opened, settings, other)
             done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
-            _finish(task, out, done)
+            if done.best_epoch:  # else it was interrupted before the first update, and `out` is nobody's or another's
+                _finish(task, out, done)
         finally:
             if other is not None:
                 other.close()
@@ -318,5 +319,5 @@ def _finish(task: DefectTask, out: Path, done: Fitted) -> None:
     assert isinstance(model, SteelDefectLSTM)
     model.calibration, decision = task.calibrate(model)
     ModelFactory.save_checkpoint(
-        model, out, epoch=done.best_epoch, loss=done.best_loss, decision=decision, **task.extras()
+        model, out, epoch=done.best_epoch, loss=done.best_loss, decision=decision, history=done.history, **task.extras()
     )
