@@ -71,7 +71,7 @@ def signal_table(figures: Figures) -> Table:
     table = _table(title, "mean squared error", "model", "Kalman filter (limit)", "band-pass", "correlation")
     table.add_row("whole sample", *_cells(figures, "mse", "kalman_mse", "bandpass_mse"), "")
     after = ("mse_after_1s", "kalman_mse_after_1s", "bandpass_mse_after_1s", "correlation_after_1s")
-    table.add_row("after the first second", *_cells(figures, *after))
+    table.add_row("after 1 s", *_cells(figures, *after))
     for one in figures["per_frequency"]:
         table.add_row(f"  {one['frequency_hz']:g} Hz", *_cells(one, *after))
     return table

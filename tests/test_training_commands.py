@@ -132,7 +132,7 @@ def test_figures_are_shown_to_people_as_a_table(run: Run, data: Path) -> None:
 
     assert done.status == 0
     assert re.search(r"Kalman", done.out)
-    assert re.search(r"^ *after the first second +\S+ +\S+ +\S+ +\S+", done.out, flags=re.MULTILINE)
+    assert re.search(r"^ *after 1 s +\S+ +\S+ +\S+ +\S+", done.out, flags=re.MULTILINE)
 
 
 def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> None:
