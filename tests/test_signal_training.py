@@ -100,15 +100,19 @@ def test_updates_leave_the_turn_of_the_filter_alone_and_move_the_rest(file):
         assert not torch.equal(value, after[name]), name
 
 
-def test_a_short_training_from_the_filter_is_near_the_best_that_is_possible(tmp_path):
+def test_a_short_training_is_never_worse_than_the_filter_that_it_starts_from(tmp_path):
+    """A high rate on little data spoils the filter within an epoch; what is kept is the start then."""
     path, out = tmp_path / "signals.h5", tmp_path / "signal.pt"
     generate_signals(path, samples=12, seed=4, steps=2500)
+    start = SignalTask(h5py.File(path), settings(segment=250)).validate()["loss"]
 
-    done = train_signal(path, out, settings(segment=250, learning_rate=3e-5))
+    spoilt = train_signal(path, out, settings(segment=250, learning_rate=3e-3))
 
-    assert done.best_loss is not None
-    assert done.best_loss < 4e-3  # one sample of 2.5 s; the filter as written has 2.0e-3 there
-    assert load_model(out, "signal").hidden_size == 64
+    assert spoilt.history[0]["loss"] > start
+    assert (spoilt.best_epoch, spoilt.best_loss) == (0, start)
+    kept = SignalTask(h5py.File(path), settings(segment=250))
+    kept.model.load_state_dict(load_model(out, "signal").state_dict())
+    assert kept.validate()["loss"] == start
 
 
 def test_a_tiny_set_can_be_learnt_by_heart(tmp_path):

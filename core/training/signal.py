@@ -7,6 +7,8 @@ swing between the start of a sample, where nothing is known yet, and its end.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from core.data.layout import open_signals
 from core.data.reading import cached
 from core.errors import DataError
 from core.models.evaluation import evaluating
+from core.models.factory import ModelFactory
 from core.models.signal_lstm import HiddenState, SignalExtractionLSTM
 from core.training.config import SignalSettings
 from core.training.facts import mixture_of
@@ -210,10 +213,19 @@ def train_signal(
 ) -> Fitted:
     """Train on an HDF5 file of signals and write the best model to ``out``; the last rows are held out.
 
+    The model that training starts from counts as epoch 0: where little data spoils the filter in it, it is the best.
+
     Raises:
         DataError: the file cannot be used.
         StartupError: settings that do not fit the file, or nothing to resume.
         RunError: as `fit`.
     """
     with open_signals(file) as opened:
-        return fit(SignalTask(opened, settings), settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
+        task = SignalTask(opened, settings)
+        start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]
+        done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
+        if done.best_loss is None or done.best_loss <= start_loss:
+            return done
+        task.model.load_state_dict(start)
+        ModelFactory.save_checkpoint(task.model, out, epoch=0, loss=start_loss, history=done.history, **task.extras())
+        return dataclasses.replace(done, best_epoch=0, best_loss=start_loss)
