@@ -105,13 +105,38 @@ def test_the_mixture_is_what_the_file_says(files, tmp_path):
         assert mixture_of(file) == Mixture()
 
 
-@pytest.mark.parametrize("frequencies", [[1, 2], ["a", 1, 2, 3], 7])
-def test_a_mixture_that_cannot_be_used_is_named(files, tmp_path, frequencies):
+@pytest.mark.parametrize(
+    "said", [{}, {"target_frequency_idx": 2}, {"target_frequency_idx": 2, "target_frequency": 5.0}]
+)
+def test_what_the_metadata_do_not_name_is_as_in_generated_files(files, tmp_path, said):
+    path = tmp_path / "own.h5"
+    path.write_bytes(files[0].read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["config"], file["metadata"]
+        file["metadata"] = json.dumps([said] * 10)
+
+        assert mixture_of(file) == Mixture()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"data": {"frequencies": [1, 2]}}',
+        '{"data": {"frequencies": ["a", 1, 2, 3]}}',
+        '{"data": {"frequencies": 7}}',
+        '{"data": {"frequencies": [0, 1, 2, 3]}}',
+        '{"data": {"frequencies": [1, 2, 3, 500]}}',
+        '{"data": {"amplitude_range": [0, 0]}}',
+        '{"data": {"amplitude_range": [2, 1]}}',
+        "{no JSON",
+    ],
+)
+def test_a_mixture_that_cannot_be_used_is_named(files, tmp_path, config):
     path = tmp_path / "own.h5"
     path.write_bytes(files[0].read_bytes())
     with h5py.File(path, "r+") as file:
         del file["config"]
-        file["config"] = json.dumps({"data": {"frequencies": frequencies}})
+        file["config"] = config
 
         with pytest.raises(DataError, match=r"own\.h5: dataset 'config'"):
             mixture_of(file)

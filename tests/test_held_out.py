@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,20 @@ from core.training import held_out
 from core.training.config import DefectSettings
 from core.training.defect import DefectTask
 from core.training.held_out import judge_defect, judge_signal
+
+
+def test_signals_that_do_not_name_all_frequencies_are_judged_by_those_of_the_whole_file(tmp_path: Path) -> None:
+    file, checkpoint = tmp_path / "signals.h5", tmp_path / "signal.pt"
+    generate_signals(file, 6, 1, 30)
+    with h5py.File(file, "r+") as opened:
+        selected = opened["condition_vectors"][:].argmax(axis=1)
+        selected[:4] = range(4)
+        del opened["config"], opened["metadata"]
+        said = [{"target_frequency_idx": int(k), "target_frequency": 2.0 * k + 2.0} for k in selected]
+        opened["metadata"] = json.dumps(said)
+    ModelFactory.save_checkpoint(SignalExtractionLSTM(hidden_size=2), checkpoint, data={"samples": 4})
+
+    assert judge_signal(file, checkpoint).frequencies_hz == (2.0, 4.0, 6.0, 8.0)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def evaluate_signal(
     *,
     device: str = "cpu",
     max_samples: int | None = None,
+    mixture: Mixture | None = None,
     on_progress: OnProgress | None = None,
 ) -> SignalReport:
     """Measure a signal model beside a Kalman filter that knows the mixture, and a band-pass.
@@ -69,6 +70,7 @@ def evaluate_signal(
         checkpoint: the model.
         device: where it runs.
         max_samples: only the first so many.
+        mixture: what the signals are made of; None: what the file says.
         on_progress: told the samples done so far and their total.
 
     Raises:
@@ -79,7 +81,7 @@ def evaluate_signal(
         model = load_model(checkpoint, "signal", device)
         assert isinstance(model, SignalExtractionLSTM)
         prepare(model)
-        mixture = mixture_of(file)
+        mixture = mixture or mixture_of(file)
         available, steps = file["mixed_signals"].shape
         samples = min(max_samples or available, available)
         sums = _Sums(mixture, steps)

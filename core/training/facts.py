@@ -22,9 +22,9 @@ def mixture_of(file: h5py.File) -> Mixture:
     Raises:
         DataError: numbers that cannot be used, or not one frequency for each condition.
     """
-    told = _json(file, "config")
-    data = told.get("data") or {} if isinstance(told, dict) else {}
     try:
+        told = _json(file, "config")
+        data = told.get("data") or {} if isinstance(told, dict) else {}
         frequencies = data.get("frequencies") or _frequencies(_json(file, "metadata")) or FREQUENCIES_HZ
         low, high = data.get("amplitude_range") or AMPLITUDES
         mixture = Mixture(
@@ -33,6 +33,7 @@ def mixture_of(file: h5py.File) -> Mixture:
             float(data.get("noise_std") or NOISE_STD),
             (float(low), float(high)),
         )
+        _check(mixture)
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(file.filename, f"its data section cannot be used: {error}", "config") from error
     conditions = file["condition_vectors"].shape[1]
@@ -43,15 +44,32 @@ def mixture_of(file: h5py.File) -> Mixture:
     return mixture
 
 
+def _check(mixture: Mixture) -> None:
+    """Raises: ValueError: what no filter can be made for."""
+    highest = mixture.sampling_rate_hz / 2.0
+    for frequency in mixture.frequencies_hz:
+        if not 0.0 < frequency < highest:
+            raise ValueError(f"frequency {frequency:g} Hz must be above 0 and below {highest:g}, half the rate")
+    low, high = mixture.amplitudes
+    if not 0.0 <= low <= high or high == 0.0:
+        raise ValueError(f"amplitude_range {low:g} to {high:g} must rise from 0 or more")
+
+
 def _json(file: h5py.File, name: str) -> Any:
     return json.loads(file[name][()]) if name in file else None
 
 
 def _frequencies(metadata: Any) -> list[float] | None:
-    """From either form of the metadata: an object with ``frequencies``, or one object per sample."""
+    """From either form of the metadata: an object with ``frequencies``, or one object per sample.
+
+    Few samples may not name each frequency; where those named are the generated ones, nothing else is said.
+    """
     if isinstance(metadata, dict):
         return metadata.get("frequencies")
     if not isinstance(metadata, list):
         return None
-    found = {one["target_frequency_idx"]: one["target_frequency"] for one in metadata if "target_frequency_idx" in one}
-    return [found[index] for index in sorted(found)] or None
+    named = [one for one in metadata if {"target_frequency_idx", "target_frequency"} <= one.keys()]
+    found = {one["target_frequency_idx"]: one["target_frequency"] for one in named}
+    if found.items() <= dict(enumerate(FREQUENCIES_HZ)).items():
+        return None
+    return [found[index] for index in sorted(found)]

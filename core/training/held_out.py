@@ -14,6 +14,7 @@ from core.models.checkpoint import read_checkpoint
 from core.training.defect import Casts
 from core.training.evaluate_defect import DefectReport, evaluate_defect
 from core.training.evaluate_signal import SignalReport, evaluate_signal
+from core.training.facts import mixture_of
 
 OnProgress = Callable[[int, int], None]
 
@@ -31,10 +32,11 @@ def judge_signal(
     """
     with open_signals(file, check_values=False) as opened:
         samples = len(opened["mixed_signals"])
+        mixture = mixture_of(opened)  # the few held out may not name all of its frequencies
     with tempfile.TemporaryDirectory(prefix="caststream-") as folder:
         held_out = Path(folder) / "held-out.h5"
         write_signals_part(file, held_out, range(_facts(checkpoint)["samples"], samples))
-        return evaluate_signal(held_out, checkpoint, device=device, on_progress=on_progress)
+        return evaluate_signal(held_out, checkpoint, device=device, mixture=mixture, on_progress=on_progress)
 
 
 def judge_defect(
