@@ -126,7 +126,7 @@ def signal_parts(file: h5py.File, model: SignalExtractionLSTM, chosen: range | N
     """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
     signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
     count, steps = signals.shape
-    chosen = chosen or range(count)
+    chosen = range(count) if chosen is None else chosen
     batch = max(1, BATCH_SAMPLES // steps)
     for first in range(chosen.start, chosen.stop, batch):
         rows = slice(first, min(first + batch, chosen.stop))

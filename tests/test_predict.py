@@ -20,7 +20,7 @@ from core.infer import score_windows
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
-from core.predict import cast_scores, predict, scores_due, signal_parts
+from core.predict import cast_scores, predict, scores_due, signal_parts, signal_rows
 from core.scorer import CastScorer
 from core.stepper import SignalStepper
 from replay.run import replay
@@ -107,6 +107,16 @@ def test_signals_equal_single_steps_by_hand(tmp_path, monkeypatch, signal_model)
             with torch.inference_mode():
                 y, state = signal_model(x, state)
             assert part.predictions[step] == pytest.approx(y.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [range(1, 4), range(2, 2)])
+def test_some_rows_are_predicted_alone(tmp_path, signal_model, rows):
+    write_signals(tmp_path / "s.h5", rows=5, steps=60)
+    with open_signals(tmp_path / "s.h5") as file:
+        whole = np.stack([part.predictions for part in signal_parts(file, signal_model)])
+        found = signal_rows(file, signal_model, rows)
+
+    np.testing.assert_allclose(found, whole[rows.start : rows.stop], atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 25, 60, 130, 1000])
