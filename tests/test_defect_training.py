@@ -1,17 +1,21 @@
 """Training of the defect model: windows as the stream scores them, casts held out, calibration, threshold."""
 
+import errno
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
 from core.data.castings import generate_castings
-from core.errors import DataError
+from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
-from core.models.factory import load_model
+from core.models.factory import ModelFactory, load_model
 from core.records import SENSORS
+from core.training import defect
 from core.training.config import read_settings
 from core.training.defect import Casts, DefectTask, train_defect
+from core.training.snapshot import last_path
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +144,29 @@ def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(f
 
     assert done.reason == "interrupted"
     assert out.read_bytes() == before
+
+
+def test_a_disk_that_is_full_at_calibration_is_a_clear_error(file, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    platt, out = defect.platt, tmp_path / "defect.pt"
+
+    def fitted(*given):
+        if last_path(out).exists():  # the epoch is done
+            monkeypatch.setattr(ModelFactory, "save_checkpoint", full)
+        return platt(*given)
+
+    monkeypatch.setattr(defect, "platt", fitted)
+    with pytest.raises(RunError, match=r"defect\.pt cannot be written: No space left on device"):
+        train_defect(file, out, settings())
+
+
+def test_the_file_that_is_trained_on_cannot_be_held_out(file, tmp_path):
+    with pytest.raises(DataError, match=r"casts\.h5: is the file to train on"):
+        train_defect(file, tmp_path / "defect.pt", settings(), validation=file)
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_file_can_be_held_out(file, tmp_path):

@@ -34,6 +34,7 @@ from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
 from core.training.loop import Fitted, Progress, fit
 from core.training.metrics import auc_roc
+from core.training.snapshot import save
 
 Floats = NDArray[np.float32]
 
@@ -89,10 +90,10 @@ class Casts:
 
 @dataclass(frozen=True)
 class DefectBatch:
-    """Standardised windows ``inputs`` (B, T, 5) of ``lengths`` steps (None: all full), and ``targets`` (B,)."""
+    """Standardised windows ``inputs`` (B, T, 5) of ``lengths`` steps, and ``targets`` (B,)."""
 
     inputs: Tensor
-    lengths: list[int] | None
+    lengths: list[int]
     targets: Tensor
 
 
@@ -296,10 +297,12 @@ def train_defect(
     hold out; without it, they are the last fifth of ``file``.
 
     Raises:
-        DataError: a file cannot be used.
+        DataError: a file cannot be used, or is to be both trained on and held out.
         StartupError: a wrong setting, or nothing to resume.
-        RunError: as `fit`.
+        RunError: as `fit`; then the model in ``out`` is not calibrated, and `resume` goes on.
     """
+    if validation is not None and validation.exists() and validation.samefile(file):
+        raise DataError(validation, "is the file to train on: other casts must be held out")
     with open_castings(file) as opened:
         other = None if validation is None else open_castings(validation)
         try:
@@ -318,6 +321,5 @@ def _finish(task: DefectTask, out: Path, done: Fitted) -> None:
     model = ModelFactory.create_from_checkpoint(out, task.settings.device)
     assert isinstance(model, SteelDefectLSTM)
     model.calibration, decision = task.calibrate(model)
-    ModelFactory.save_checkpoint(
-        model, out, epoch=done.best_epoch, loss=done.best_loss, decision=decision, history=done.history, **task.extras()
-    )
+    content = {"decision": decision, "history": done.history, **task.extras()}
+    save(model, out, epoch=done.best_epoch, loss=done.best_loss, **content)
