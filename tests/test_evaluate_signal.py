@@ -118,6 +118,22 @@ def test_what_the_metadata_do_not_name_is_as_in_generated_files(files, tmp_path,
         assert mixture_of(file) == Mixture()
 
 
+def test_signals_without_noise_have_a_limit_that_is_nearly_nothing(files, tmp_path):
+    path = tmp_path / "clean.h5"
+    seconds = np.arange(STEPS) / 1000.0
+    waves = np.sin(2 * np.pi * np.outer([1.0, 3.0, 5.0, 7.0], seconds))
+    path.write_bytes(files[0].read_bytes())
+    with h5py.File(path, "r+") as file:
+        selected = file["condition_vectors"][:].argmax(axis=1)
+        file["mixed_signals"][:], file["target_signals"][:] = waves.mean(axis=0), waves[selected]
+        del file["config"]
+        file["config"] = json.dumps({"data": {"noise_std": 0}})
+    figures = evaluate_signal(path, files[1]).as_dict()
+
+    assert 0 <= figures["kalman_mse_after_1s"] < 1e-10
+    assert figures["mse_after_1s"] > figures["kalman_mse_after_1s"]
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -128,6 +144,9 @@ def test_what_the_metadata_do_not_name_is_as_in_generated_files(files, tmp_path,
         '{"data": {"frequencies": [1, 2, 3, 500]}}',
         '{"data": {"amplitude_range": [0, 0]}}',
         '{"data": {"amplitude_range": [2, 1]}}',
+        '{"data": {"amplitude_range": [1, 1e999]}}',
+        '{"data": {"noise_std": -0.1}}',
+        '{"data": {"noise_std": 1e999}}',
         "{no JSON",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import h5py
@@ -12,12 +13,15 @@ from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD
 from core.errors import DataError
 from core.training.kalman import Mixture
 
+# Noise in parts of the highest amplitude, at least: a filter that is told of none at all ends in 0 / 0.
+LEAST_NOISE = 1e-3
+
 
 def mixture_of(file: h5py.File) -> Mixture:
     """Frequencies, rate, noise and amplitudes of an open signals file.
 
     They come from ``data`` in its ``config``, the frequencies else from its ``metadata``; what neither says is as in
-    generated files.
+    generated files. Signals without noise have LEAST_NOISE.
 
     Raises:
         DataError: numbers that cannot be used, or not one frequency for each condition.
@@ -27,10 +31,11 @@ def mixture_of(file: h5py.File) -> Mixture:
         data = told.get("data") or {} if isinstance(told, dict) else {}
         frequencies = data.get("frequencies") or _frequencies(_json(file, "metadata")) or FREQUENCIES_HZ
         low, high = data.get("amplitude_range") or AMPLITUDES
+        noise = data.get("noise_std")
         mixture = Mixture(
             tuple(float(frequency) for frequency in frequencies),
             sampling_rate_hz(file),
-            float(data.get("noise_std") or NOISE_STD),
+            NOISE_STD if noise is None else max(_noise(noise), LEAST_NOISE * float(high)),
             (float(low), float(high)),
         )
         _check(mixture)
@@ -51,8 +56,16 @@ def _check(mixture: Mixture) -> None:
         if not 0.0 < frequency < highest:
             raise ValueError(f"frequency {frequency:g} Hz must be above 0 and below {highest:g}, half the rate")
     low, high = mixture.amplitudes
-    if not 0.0 <= low <= high or high == 0.0:
+    if not 0.0 <= low <= high < math.inf or high == 0.0:
         raise ValueError(f"amplitude_range {low:g} to {high:g} must rise from 0 or more")
+
+
+def _noise(told: Any) -> float:
+    """Raises: TypeError, ValueError: no finite number from 0."""
+    noise = float(told)
+    if not 0.0 <= noise < math.inf:
+        raise ValueError(f"noise_std {noise:g} must be 0 or more")
+    return noise
 
 
 def _json(file: h5py.File, name: str) -> Any:
