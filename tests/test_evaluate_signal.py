@@ -51,6 +51,11 @@ def test_figures_agree_with_the_obvious_ones(files, monkeypatch):
         assert figures[f"{prefix}mse_after_1s"] == pytest.approx(late, rel=1e-4)
     expected = np.corrcoef(predicted[:, 1000:].ravel(), block.target[:, 1000:].ravel())[0, 1]
     assert figures["correlation_after_1s"] == pytest.approx(expected, abs=1e-6)
+    assert figures["correlation"] == pytest.approx(np.corrcoef(predicted.ravel(), block.target.ravel())[0, 1], abs=1e-6)
+    for index, part in enumerate(figures["per_frequency"]):
+        rows = block.selected == index
+        expected = np.corrcoef(predicted[rows].ravel(), block.target[rows].ravel())[0, 1]
+        assert part["correlation"] == pytest.approx(expected, abs=1e-6)
     assert figures["model"] == report.model
     assert json.loads(json.dumps(figures)) == figures
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,11 @@ class _Moments:
         x, y = x.astype(np.float64).ravel(), y.astype(np.float64).ravel()
         self.sums += [len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y]
 
+    @classmethod
+    def of_all(cls, parts: Sequence[_Moments], which: NDArray[np.bool_]) -> _Moments:
+        """Of the pairs of some parts together."""
+        return cls(np.sum([one.sums for one, chosen in zip(parts, which, strict=True) if chosen], axis=0))
+
     def correlation(self) -> float | None:
         n, x, y, xx, yy, xy = self.sums
         scale = (n * xx - x * x) * (n * yy - y * y)
@@ -146,7 +151,7 @@ class _Sums:
         frequencies = len(mixture.frequencies_hz)
         self.counts = np.zeros(frequencies, np.int64)
         self.squared = {name: np.zeros((frequencies, steps)) for name in ESTIMATORS}
-        self.moments = [_Moments() for _ in range(frequencies)]
+        self.moments, self.late_moments = ([_Moments() for _ in range(frequencies)] for _ in range(2))
         self.examples: dict[int, dict[str, Any]] = {}
 
     def add(self, block: _Block, estimates: dict[str, NDArray[Any]]) -> None:
@@ -155,8 +160,9 @@ class _Sums:
             self.counts[index] += rows.sum()
             for name, values in estimates.items():
                 self.squared[name][index] += ((values[rows] - block.target[rows]) ** 2).sum(axis=0, dtype=np.float64)
-            late = np.s_[rows, self.second :]
-            self.moments[index].add(block.target[late], estimates["model"][late])
+            target, predicted = block.target[rows], estimates["model"][rows]
+            self.moments[index].add(target, predicted)
+            self.late_moments[index].add(target[:, self.second :], predicted[:, self.second :])
             if int(index) not in self.examples:
                 self.examples[int(index)] = self._example(block, estimates["model"], int(np.argmax(rows)))
 
@@ -172,14 +178,13 @@ class _Sums:
 
     def report(self, samples: int, model: str) -> SignalReport:
         every = np.ones(len(self.counts), bool)
-        together = _Moments(np.sum([one.sums for one in self.moments], axis=0))
         per_frequency = []
         for index, frequency in enumerate(self.mixture.frequencies_hz):
             if self.counts[index]:
-                found = self._errors(np.arange(len(every)) == index) | self._correlation(self.moments[index])
+                found = self._of(np.arange(len(every)) == index)
                 per_frequency.append({"frequency_hz": frequency, "samples": int(self.counts[index]), **found})
-        whole = self._errors(every) | self._correlation(together)
-        figures = {"samples": samples, "steps": self.steps, "model": model, **whole, "per_frequency": per_frequency}
+        figures: dict[str, Any] = {"samples": samples, "steps": self.steps, "model": model, **self._of(every)}
+        figures["per_frequency"] = per_frequency
         return SignalReport(
             samples,
             self.steps,
@@ -191,6 +196,13 @@ class _Sums:
             [self.examples[index] for index in sorted(self.examples)],
         )
 
+    def _of(self, which: NDArray[np.bool_]) -> dict[str, float | None]:
+        """All figures of all samples of some frequencies; None after the first second where there is no such."""
+        return self._errors(which) | {
+            "correlation": _Moments.of_all(self.moments, which).correlation(),
+            "correlation_after_1s": _Moments.of_all(self.late_moments, which).correlation(),
+        }
+
     def _errors(self, which: NDArray[np.bool_]) -> dict[str, float | None]:
         """Mean squared errors of all samples of some frequencies, whole and after the first second (None: no such)."""
         count = int(self.counts[which].sum())
@@ -201,9 +213,6 @@ class _Sums:
             found[f"{prefix}mse"] = float(by_step.mean())
             found[f"{prefix}mse_after_1s"] = float(by_step[self.second :].mean()) if self.steps > self.second else None
         return found
-
-    def _correlation(self, moments: _Moments) -> dict[str, float | None]:
-        return {"correlation_after_1s": moments.correlation() if self.steps > self.second else None}
 
     def _over_time(self) -> dict[str, Floats]:
         width = max(1, round(BIN_S * self.mixture.sampling_rate_hz))
