@@ -213,6 +213,13 @@ def test_weaknesses_fit_the_model_at_hand(write: Write) -> None:
     assert cells(defect, "`superheat`") == ["°C", "25", "3"]
 
 
+def test_a_model_that_learnt_from_known_chances_says_so(write: Write) -> None:
+    told = "It learnt from the chance of a defect"
+
+    assert told not in flat(write("defect", DEFECT))
+    assert told in flat(write("defect", DEFECT, content={"training": {"target": "probability"}}))
+
+
 def test_a_checkpoint_that_tells_nothing_of_its_training_has_a_card(write: Write) -> None:
     nothing = {"training": None, "data": None, "decision": None}
     signal, defect = (

@@ -372,6 +372,11 @@ def _measured_weaknesses(kind: str, content: Content, figures: Figures) -> list[
             f"Its probabilities are calibrated for data like those it was trained on, {share} of them defective. Where "
             "defects are rarer or more frequent, they are too high or too low, and the threshold with them."
         )
+    if _told(content, "training").get("target") == "probability":
+        told.append(
+            "It learnt from the chance of a defect, which a simulation knows and a plant does not, and was calibrated "
+            "on it; the baseline learnt from labels."
+        )
     if figures.get("auc_limit") is not None:
         told.append(
             "It was judged on casts whose chance of a defect is known, which are simulated ones. They have no causes "
