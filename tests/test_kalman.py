@@ -42,6 +42,12 @@ def test_gains_fall_for_ever_without_drift_and_level_off_with_it():
     assert held[-1] > 0.9 * held[2000]
 
 
+def test_gains_are_computed_once_for_all_samples():
+    assert gains(Mixture(), 50) is gains(Mixture(), 50)
+    with pytest.raises(ValueError, match="read-only"):
+        gains(Mixture(), 50)[0, 0] = 1.0
+
+
 def test_the_prior_is_half_the_mean_square_of_the_amplitude():
     drawn = draw_signals(seed=5, first=0, count=4000, steps=1)
 

@@ -10,6 +10,7 @@ Shapes: N samples, T steps, K frequencies, S = 2K numbers of state: u_0, v_0, u_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ class Mixture:
         return (low**2 + low * high + high**2) / 6.0
 
 
+@lru_cache(maxsize=2)
 def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Floats:
     """The filter's gain at each step, (T, S): corrected state = predicted state + gain x innovation.
 
@@ -63,6 +65,9 @@ def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Floats:
         steps: T.
         drift: variance that each number of the state is assumed to gain per step. With 0 the gains fall as 1/t for
             ever; above it they level off, and the filter follows signals whose amplitude and phase wander.
+
+    Returns:
+        The same array each time, read-only.
     """
     rotation, observed = mixture.rotation, mixture.observed
     covariance = np.eye(len(observed)) * mixture.prior_variance
@@ -73,6 +78,7 @@ def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Floats:
         found[step] = gain
         corrected = covariance - np.outer(gain, seen)
         covariance = rotation @ (0.5 * (corrected + corrected.T)) @ rotation.T + drift * np.eye(len(observed))
+    found.flags.writeable = False
     return found
 
 

@@ -57,7 +57,7 @@ def _counts(scores: Scores, labels: Labels) -> tuple[NDArray[np.int64], NDArray[
 
 
 def f1(alarms: NDArray[np.bool_], labels: Labels) -> float | None:
-    """The harmonic mean of precision and recall of alarms; None without a positive and an alarm."""
+    """The harmonic mean of precision and recall of alarms; None where there is neither a positive nor an alarm."""
     positive = np.asarray(labels) == 1
     total = int(alarms.sum()) + int(positive.sum())
     return float(2.0 * (alarms & positive).sum() / total) if total else None
