@@ -1,15 +1,19 @@
 """Training of the signal model: segments follow each other, the seed decides, the filter stays, and it learns."""
 
+import errno
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
 from core.data.signals import generate_signals
-from core.errors import DataError
-from core.models.factory import load_model
+from core.errors import DataError, RunError
+from core.models.checkpoint import read_checkpoint
+from core.models.factory import ModelFactory, load_model
 from core.training.config import read_settings
 from core.training.signal import SignalTask, train_signal
+from core.training.snapshot import last_path
 
 SEGMENT, SEGMENTS = 50, 8
 
@@ -113,6 +117,31 @@ def test_a_short_training_is_never_worse_than_the_filter_that_it_starts_from(tmp
     kept = SignalTask(h5py.File(path), settings(segment=250))
     kept.model.load_state_dict(load_model(out, "signal").state_dict())
     assert kept.validate()["loss"] == start
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(file, tmp_path):
+    def interrupt(progress):
+        if (progress.epoch, progress.update) == (2, 3):
+            raise KeyboardInterrupt
+
+    chosen = settings(epochs=3, learning_rate=1e-4)
+    train_signal(file, tmp_path / "whole.pt", chosen)
+    first = train_signal(file, tmp_path / "cut.pt", chosen, on_progress=interrupt)
+    train_signal(file, tmp_path / "cut.pt", chosen, resume=True)
+    whole, cut = (read_checkpoint(last_path(tmp_path / name))["model_state_dict"] for name in ("whole.pt", "cut.pt"))
+
+    assert (first.reason, first.epochs) == ("interrupted", 1)
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_disk_that_is_full_when_the_start_is_kept_is_a_clear_error(file, tmp_path, monkeypatch):
+    def full(*_, epoch, **__):
+        if epoch == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ModelFactory, "save_checkpoint", full)
+    with pytest.raises(RunError, match=r"signal\.pt cannot be written: No space left on device"):
+        train_signal(file, tmp_path / "signal.pt", settings(learning_rate=0.1))
 
 
 def test_a_tiny_set_can_be_learnt_by_heart(tmp_path):

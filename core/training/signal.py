@@ -25,13 +25,13 @@ from core.data.layout import open_signals
 from core.data.reading import cached
 from core.errors import DataError
 from core.models.evaluation import evaluating
-from core.models.factory import ModelFactory
 from core.models.signal_lstm import HiddenState, SignalExtractionLSTM
 from core.training.config import SignalSettings
 from core.training.facts import mixture_of
 from core.training.initialise import chrono_init, kalman_init
 from core.training.kalman import Mixture
 from core.training.loop import Fitted, Progress, fit
+from core.training.snapshot import save
 
 Floats = NDArray[np.float32]
 
@@ -227,5 +227,5 @@ def train_signal(
         if done.best_loss is None or done.best_loss <= start_loss:
             return done
         task.model.load_state_dict(start)
-        ModelFactory.save_checkpoint(task.model, out, epoch=0, loss=start_loss, history=done.history, **task.extras())
+        save(task.model, out, epoch=0, loss=start_loss, history=done.history, **task.extras())
         return dataclasses.replace(done, best_epoch=0, best_loss=start_loss)
