@@ -67,6 +67,8 @@ DEFECT: dict[str, Any] = {
     "threshold": 1 / 11,
     "detected": 0.875,
     "false_alarms": 0.06,
+    "detected_while_running": 0.89,
+    "false_alarms_while_running": 0.1,
     "lead_time_s_median": 120.0,
 }
 Write = Callable[..., str]
@@ -154,8 +156,9 @@ def test_figures_stand_beside_limits_and_baselines(write: Write) -> None:
     assert cells(defect, "final scores") == ["model", "best possible", "baseline (gradient boosting)"]
     assert cells(defect, "Brier score") == ["0.0330", "0.0300", ""]
     assert "0.091: the cheapest one if a missed defect costs 10 and a false alarm 1" in flat(defect)
-    assert "87.5 % of the defective casts and 6 % of the good ones" in flat(defect)
-    assert "the first comes 120 s before the cast's end (median)" in flat(defect)
+    assert "87.5 % of the defective casts and 6 % of the good ones have an alarm at their end." in flat(defect)
+    assert "every score of a running cast, 89 % of the defective and 10 % of the good ones have one." in flat(defect)
+    assert "the first alarm comes 120 s before the cast's end (median)" in flat(defect)
 
 
 def test_targets_are_reached_or_missed_by_so_much(write: Write) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from core.training.extras import require
 Floats = NDArray[np.float64]
 
 
-def window_features(windows: Sequence[NDArray[Any]]) -> Floats:
+def window_features(windows: Iterable[NDArray[Any]]) -> Floats:
     """Of each window (T, F): the length, and of each sensor the mean, the standard deviation, the least and the most.
 
     Returns:
@@ -36,7 +36,7 @@ class Baselines:
         seed: of the boosting.
     """
 
-    def __init__(self, windows: Sequence[NDArray[Any]], labels: NDArray[np.integer[Any]], seed: int = 0) -> None:
+    def __init__(self, windows: Iterable[NDArray[Any]], labels: NDArray[np.integer[Any]], seed: int = 0) -> None:
         linear, ensemble = require("sklearn.linear_model"), require("sklearn.ensemble")
         scale = require("sklearn.preprocessing").StandardScaler()
         features = window_features(windows)
@@ -49,7 +49,7 @@ class Baselines:
         for model in self._models.values():
             model.fit(features, labels)
 
-    def scores(self, windows: Sequence[NDArray[Any]]) -> dict[str, Floats]:
+    def scores(self, windows: Iterable[NDArray[Any]]) -> dict[str, Floats]:
         """The probability of a defect by each model, (N,)."""
         features = window_features(windows)
         return {name: model.predict_proba(features)[:, 1] for name, model in self._models.items()}

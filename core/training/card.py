@@ -308,10 +308,15 @@ def _threshold(content: Content, figures: Figures) -> str:
             f"{decision['cost_false_alarm']:g}"
         )
     told += f". Then {_percent(figures.get('detected'))} of the defective casts and "
-    told += f"{_percent(figures.get('false_alarms'))} of the good ones have an alarm at their end"
+    told += f"{_percent(figures.get('false_alarms'))} of the good ones have an alarm at their end."
     if lead is None:
-        return f"{told}."
-    return f"{told}; of defective casts with one, the first comes {lead:.0f} s before the cast's end (median)."
+        return told
+    if "false_alarms_while_running" in figures:
+        told += (
+            f" Counting every score of a running cast, {_percent(figures.get('detected_while_running'))} of the "
+            f"defective and {_percent(figures['false_alarms_while_running'])} of the good ones have one."
+        )
+    return f"{told} On defective casts the first alarm comes {lead:.0f} s before the cast's end (median)."
 
 
 def _signal_targets(figures: Figures) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from core.chunk import WindowRules
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
 from core.data.reading import cached
-from core.errors import DataError
+from core.errors import DataError, StartupError
 from core.infer import attention_of, prepare
 from core.models.checkpoint import read_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
@@ -83,16 +83,17 @@ def evaluate_defect(
 
     Raises:
         DataError: a file cannot be used, or holds no cast to judge by.
-        StartupError: the checkpoint cannot be used.
+        StartupError: the checkpoint or the threshold cannot be used.
     """
     rules = rules or WindowRules()
     with open_castings(path) as file:
         model = load_model(checkpoint, "defect", device)
         assert isinstance(model, SteelDefectLSTM)
         prepare(model)
-        cut = _threshold(checkpoint) if threshold is None else threshold
+        cut = _threshold(checkpoint, threshold)
+        learnt = _baselines(baseline, rules)  # before the scores, which take longer: its file may be of no use
         scored = _Scored.of(file, model, rules, cut, on_progress)
-        others = _baselines(baseline, rules).scores(final_windows(file, scored.rows, rules))
+        others = learnt.scores(final_windows(file, scored.rows, rules))
         example = _example(file, model, scored, rules)
     figures = {"model": fingerprint(model), **scored.figures(cut), **_best_baseline(others, scored.labels)}
     return DefectReport(
@@ -107,9 +108,18 @@ def evaluate_defect(
     )
 
 
-def _threshold(checkpoint: str | Path) -> float:
-    decision = read_checkpoint(Path(checkpoint)).get("decision") or {}
-    return float(decision.get("threshold", DEFAULT_THRESHOLD))
+def _threshold(checkpoint: str | Path, given: float | None) -> float:
+    """The one that is given, else the checkpoint's, else the default."""
+    told: Any = given
+    if told is None:
+        decision = read_checkpoint(Path(checkpoint)).get("decision")
+        told = decision.get("threshold") if isinstance(decision, Mapping) else None
+    if told is None:
+        return DEFAULT_THRESHOLD
+    if not isinstance(told, int | float) or not 0.0 <= told <= 1.0:
+        whose = "" if given is not None else f"{checkpoint}: its "
+        raise StartupError(f"{whose}threshold is {told!r}: must be a number in 0..1")
+    return float(told)
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,7 @@ class _Scored:
 
     def figures(self, threshold: float) -> dict[str, Any]:
         alarms, p, y = self.probabilities >= threshold, self.probabilities, self.labels
-        known = bool(np.isfinite(self.limits).all())
+        ever, known = np.isfinite(self.alarms_s), bool(np.isfinite(self.limits).all())
         lead = self.lead_times_s
         return {
             "casts": self.casts,
@@ -180,6 +190,9 @@ class _Scored:
             "threshold": threshold,
             "detected": _share(alarms[y == 1]),
             "false_alarms": _share(alarms[y == 0]),
+            # Whoever acts on a running score, and so has the lead time, meets these instead.
+            "detected_while_running": _share(ever[y == 1]),
+            "false_alarms_while_running": _share(ever[y == 0]),
             "lead_time_s_median": float(np.median(lead)) if len(lead) else None,
         }
 
@@ -192,16 +205,14 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def final_windows(file: h5py.File, rows: NDArray[np.int64], rules: WindowRules) -> list[NDArray[np.float32]]:
-    """The windows (T, 5) of the final scores of some casts."""
+def final_windows(file: h5py.File, rows: NDArray[np.int64], rules: WindowRules) -> Iterator[NDArray[np.float32]]:
+    """The windows (T, 5) of the final scores of some casts, one at a time: all of them may not fit in memory."""
     sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
-    windows = []
     for row in rows:
         end = int(starts[row] + lengths[row])
         place = slice(max(int(starts[row]), end - rules.window_length), end)
-        windows.append(np.stack([sensor[place] for sensor in sensors], axis=1).astype(np.float32))
-    return windows
+        yield np.stack([sensor[place] for sensor in sensors], axis=1).astype(np.float32)
 
 
 def _baselines(path: Path | None, rules: WindowRules) -> Baselines:
