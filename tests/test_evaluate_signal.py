@@ -164,12 +164,3 @@ def test_a_mixture_that_cannot_be_used_is_named(files, tmp_path, config):
 
         with pytest.raises(DataError, match=r"own\.h5: dataset 'config'"):
             mixture_of(file)
-
-
-def test_the_bandpass_has_gain_one_and_phase_zero_at_its_frequency():
-    seconds = np.arange(20_000) / 1000.0
-    wave = np.sin(2 * np.pi * 5.0 * seconds + 0.4)
-
-    found = bandpass(Mixture(), wave[None] / 4.0, np.array([2]))
-
-    np.testing.assert_allclose(found[0, 15_000:], wave[15_000:], atol=1e-3)
