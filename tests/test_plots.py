@@ -143,6 +143,8 @@ def test_the_plots_of_a_defect_model_are_legible(
         assert_legible(drawn[path.name])
     assert f"model, area {defect_report.figures['auc']:.3f}" in legend(drawn["roc.png"])
     assert "model at threshold 0.2" in legend(drawn["roc.png"])
+    told = f"Lead time: 40 of {defect_report.labels.sum()} defective casts have an alarm"
+    assert drawn["lead-time.png"].axes[0].get_title(loc="left") == told
     assert f"model, average {defect_report.figures['auc_pr']:.3f}" in legend(drawn["precision-recall.png"])
     assert all(text.get_text().isdigit() for text in drawn["reliability.png"].axes[1].texts)
     assert "attention is highest at 20 s\nCause: mold level" in drawn["attention.png"].axes[0].get_title(loc="left")
@@ -163,7 +165,8 @@ def test_the_threshold_lies_on_the_curve_of_the_model(
 def test_a_plot_without_data_is_left_out_and_an_old_one_does_not_stay(
     defect_report: DefectReport, tmp_path: Path
 ) -> None:
-    write_defect_plots(defect_report, tmp_path)
+    for name in DEFECT:
+        (tmp_path / name).write_text("of an earlier evaluation")
     good = np.zeros_like(defect_report.labels)
     nothing = replace(defect_report, labels=good, lead_times_s=np.array([]), example=None)
 

@@ -338,7 +338,7 @@ def _lead_times(report: DefectReport) -> Figure:
     axes.axvline(median, label=f"median {median:.0f} s", **(LIMIT | {"linewidth": 1.6}))
     axes.set(xlabel="from the first alarm to the end of the cast (s)", ylabel="defective casts", xlim=(0.0, edges[-1]))
     axes.yaxis.set_major_locator(require("matplotlib.ticker").MaxNLocator(integer=True))
-    axes.set_title(f"Lead time of {len(times):,} alarms on defective casts")
+    axes.set_title(f"Lead time: {len(times):,} of {int(report.labels.sum()):,} defective casts have an alarm")
     _legend_above(axes)
     return figure
 
