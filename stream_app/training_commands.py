@@ -195,8 +195,8 @@ def evaluate_signal_model(
         report = evaluate_signal(
             file, chosen, device=settings.device, max_samples=max_samples, on_progress=phase("evaluating")
         )
-    written = write_signal_plots(report, plots)
     _show(report.as_dict(), signal_table, as_json)
+    written = write_signal_plots(report, plots)
     typer.echo(f"{len(written)} plots are in {plots}", err=True)
 
 
@@ -239,8 +239,8 @@ def evaluate_defect_model(
             threshold=threshold,
             on_progress=phase("evaluating"),
         )
-    written = write_defect_plots(report, plots)
     _show(report.as_dict(), defect_table, as_json)
+    written = write_defect_plots(report, plots)
     typer.echo(f"{len(written)} plots are in {plots}", err=True)
 
 

@@ -120,7 +120,7 @@ def ending(done: Fitted, out: Path) -> str:
     if done.best_loss is None:
         return f"{told}: nothing was saved"
     kept = f"{out} holds the model of epoch {done.best_epoch}"
-    more = "; --resume goes on" if done.reason == "interrupted" and done.epochs else ""
+    more = "; --resume goes on" if done.reason in ("interrupted", "max_minutes") and done.epochs else ""
     return f"{told}: {kept}{more}"
 
 

@@ -27,7 +27,7 @@ def test_without_file_and_options_the_defaults_hold():
     signal, defect = read_settings("signal"), read_settings("defect")
 
     assert (signal, defect) == (SignalSettings(), DefectSettings())
-    assert (signal.epochs, signal.learning_rate, signal.optimizer, signal.schedule) == (10, 3e-5, "adam", "cosine")
+    assert (signal.epochs, signal.learning_rate, signal.optimizer, signal.schedule) == (10, 1e-4, "adam", "cosine")
     assert (defect.epochs, defect.learning_rate, defect.optimizer, defect.schedule) == (12, 2e-3, "adamw", "one-cycle")
 
 
@@ -189,3 +189,10 @@ def test_reading_settings_loads_neither_torch_nor_yaml():
     code += "; sys.exit(bool({'torch', 'yaml'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_weight_decay_is_refused_on_a_filter_that_it_would_detune():
+    with pytest.raises(StartupError, match=r"^weight_decay is 0\.01: must be 0 with initialisation kalman"):
+        read_settings("signal", weight_decay=0.01)
+
+    assert read_settings("signal", weight_decay=0.01, initialisation="chrono").weight_decay == 0.01

@@ -66,19 +66,30 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class SignalSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Training of a SignalExtractionLSTM."""
+    """Training of a SignalExtractionLSTM.
+
+    Raises:
+        StartupError: also weight decay on a filter that training must leave as it is.
+    """
 
     epochs: Count = 10
     batch_size: Count = 64
     learning_rate: Rate = 1e-4
     optimizer: Optimizer = "adam"
-    schedule: Schedule = "one-cycle"
+    schedule: Schedule = "cosine"
     hidden_size: Count = 64
     num_layers: Count = 2
     dropout: Dropout = 0.0
     initialisation: Initialisation = "kalman"
     segment: Count = 250  # steps that a gradient goes back
     steps: Count | None = None  # of each sample that are trained on; None: all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initialisation == "kalman" and self.weight_decay:
+            raise StartupError(
+                f"weight_decay is {self.weight_decay:g}: must be 0 with initialisation kalman, whose filter it detunes"
+            )
 
 
 class DefectSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,13 +32,14 @@ from core.training.initialise import chrono_init, kalman_init
 from core.training.kalman import Mixture
 from core.training.loop import Fitted, Progress, fit
 from core.training.snapshot import save
+from core.training.surroundings import reproducible
 
 Floats = NDArray[np.float32]
 
 HELD_OUT = 0.1  # of the rows, the last ones: for validation
 MOST_HELD_OUT = 64
 # The error of the first second cannot be avoided (little has been seen), and its size would drown the rest: the
-# loss of a segment that starts after t seconds is weighted by t squared, from this up to 1.
+# loss of a segment that the state has run for t seconds before is weighted by t squared, from this up to 1.
 EARLY_WEIGHT = 0.01
 
 
@@ -131,28 +132,28 @@ class SignalTask:
         order = iter(
             np.concatenate([source.permutation(rows) for _ in range(2 + 2 * self.settings.batch_size // rows)])
         )
-        # A row's first sample ends early, so that ages differ.
+        # A row's first sample is played from its middle, so that ages differ.
         ages = [slot * self.segments // self.settings.batch_size for slot in range(self.settings.batch_size)]
+        since = np.zeros(len(ages), np.int64)  # segments since the row's state was zero
         playing = [self.training.draw(int(next(order)), source) for _ in ages]
-        fresh = np.ones(len(ages), bool)
         for _ in range(self.updates_per_epoch):
-            yield self._batch(playing, ages, fresh)
+            yield self._batch(playing, ages, since)
             ages = [(age + 1) % self.segments for age in ages]
-            fresh = np.array(ages) == 0
-            for slot in np.flatnonzero(fresh):
+            since = np.where(np.array(ages) == 0, 0, since + 1)
+            for slot in np.flatnonzero(since == 0):
                 playing[slot] = self.training.draw(int(next(order)), source)
 
-    def _batch(self, playing: list[tuple[Floats, Floats]], ages: list[int], fresh: NDArray[np.bool_]) -> SignalBatch:
+    def _batch(self, playing: list[tuple[Floats, Floats]], ages: list[int], since: NDArray[np.int64]) -> SignalBatch:
         length = self.settings.segment
         cuts = [slice(age * length, (age + 1) * length) for age in ages]
         pairs = list(zip(playing, cuts, strict=True))
-        started = np.array(ages) * length / self.mixture.sampling_rate_hz  # seconds
-        weights = np.clip(started**2, EARLY_WEIGHT, 1.0).astype(np.float32)
+        seconds = since * length / self.mixture.sampling_rate_hz
+        weights = np.clip(seconds**2, EARLY_WEIGHT, 1.0).astype(np.float32)
         device = self.settings.device
         return SignalBatch(
             torch.from_numpy(np.stack([inputs[cut] for (inputs, _), cut in pairs])).to(device),
             torch.from_numpy(np.stack([targets[cut] for (_, targets), cut in pairs])[:, :, None]).to(device),
-            torch.from_numpy((~fresh).astype(np.float32)).to(device),
+            torch.from_numpy((since > 0).astype(np.float32)).to(device),
             torch.from_numpy(weights[:, None, None]).to(device),
         )
 
@@ -222,7 +223,8 @@ def train_signal(
     """
     with open_signals(file) as opened:
         task = SignalTask(opened, settings)
-        start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]
+        with reproducible(settings):
+            start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]
         done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
         if done.best_loss is None or done.best_loss <= start_loss:
             return done
