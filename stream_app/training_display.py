@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 Figures = Mapping[str, Any]
 UNKNOWN = "-"
-_SHARES = ("recall_at_1pct_false_alarms", "detected", "false_alarms")
+_SHARES = ("recall_at_1pct_false_alarms", "detected", "false_alarms", "false_alarms_while_running")
 _ALARM_ROWS = (
     ("defective casts found", "detected"),
     ("good casts with an alarm", "false_alarms"),
+    ("good casts with one while running", "false_alarms_while_running"),
     ("F1", "f1"),
     ("lead time, median", "lead_time_s_median"),
 )

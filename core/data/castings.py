@@ -43,7 +43,7 @@ HIGH_SPEED, LOW_SUPERHEAT, JOINT_LIMIT_S = 1.45, 20.0, 20.0
 CAUSES = ("mold_level", "mold_temperature", "speed_superheat")
 LIMITS = np.array([LEVEL_LIMIT_S, DROP_LIMIT_C, JOINT_LIMIT_S])
 # The chance of a defect rises from BASE_CHANCE towards CAUSE_CHANCE around a limit, over a few times SOFTNESS.
-BASE_CHANCE, CAUSE_CHANCE = 0.008, 0.88
+BASE_CHANCE, CAUSE_CHANCE = 0.005, 0.88
 SOFTNESS = np.array([4.0, 8.0, 4.0])  # s, °C, s
 
 TROUBLED, CROSSING, NEAR = 0.27, 0.22, 0.30
