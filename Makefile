@@ -41,7 +41,7 @@ train-quick: setup  ## both models, briefly, held to a stated quality; under 5 m
 
 train: setup     ## both models as they are shipped, into models/; about an hour
 	@mkdir -p models
-	@test -f data/train-signals.h5 || $(BIN)/caststream generate signals data/train-signals.h5 --samples 1000 --seed 1
+	@test -f data/train-signals.h5 || $(BIN)/caststream generate signals data/train-signals.h5 --samples 300 --steps 40000 --seed 1
 	@test -f data/train-castings.h5 || $(BIN)/caststream generate castings data/train-castings.h5 --casts 40000 --seed 1
 	@$(BIN)/caststream train signal data/train-signals.h5 --config examples/signal.toml --out models/signal.pt
 	@$(BIN)/caststream train defect data/train-castings.h5 --config examples/defect.toml --out models/defect.pt

@@ -111,7 +111,7 @@ def interrupt_at(epoch, update):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path, schedule):
-    chosen = settings(schedule=schedule, optimizer="adamw", weight_decay=0.01)
+    chosen = settings(schedule=schedule, initialisation="chrono", optimizer="adamw", weight_decay=0.01)
     whole = fit(Task(chosen), chosen, tmp_path / "whole.pt")
     out = tmp_path / "cut.pt"
     first = fit(Task(chosen), chosen, out, on_progress=interrupt_at(3, 5))
