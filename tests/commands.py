@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,19 @@ from stream_app.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = "caststream"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
 # What ends a command on a line of shell.
 _ENDS = {"|", "||", "&&", ";", "&", "<", ">", ">>", "2>", "(", ")"}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 import pytest
 import worker as workers
 from broker import JARS_DIR
+from commands import Done, Run
 
+from stream_app import cli
 from stream_app.broker import LocalBroker
+from stream_app.options import Debug
 from stream_app.settings import PREFIX, Settings, load_settings
 
 MakeSettings = Callable[..., Settings]
@@ -73,3 +78,21 @@ def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A worker with the default settings, for tests that bring streams of their own and leave it running."""
     with workers.own_worker(broker, tmp_path_factory.mktemp("worker"), "tests-worker") as running:
         yield running
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """`run(arguments...)`: the command in this process, in an empty directory."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["caststream", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return Done(int(left.value.code or 0), *capsys.readouterr())
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    Debug.wanted = False

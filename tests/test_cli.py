@@ -7,18 +7,17 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import pytest
 from broker import ToSend, consume_all, consume_until, produce
+from commands import Run
 from typer.testing import CliRunner
 
 from core.errors import DataError, RunError, StartupError
 from stream_app import cli
-from stream_app.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE, Debug
+from stream_app.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE
 from stream_app.settings import Settings
 from stream_app.topics import topic_ids
 
@@ -39,34 +38,6 @@ COMMANDS = [
     "tail scores",
     "tail dead-letters",
 ]
-
-
-@dataclass(frozen=True)
-class Done:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
-    """`run(arguments...)`: the command in this process, in an empty directory."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["caststream", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return Done(int(left.value.code or 0), *capsys.readouterr())
-
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    Debug.wanted = False
 
 
 def of(settings: Settings) -> list[str]:

@@ -7,15 +7,13 @@ import re
 import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import msgspec
 import pytest
-from commands import ROOT
+from commands import ROOT, Run
 from files import write_castings
 from rich.console import Console
 from typer.testing import CliRunner
@@ -29,38 +27,9 @@ from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted, Progress
 from core.training.snapshot import last_path
 from stream_app import cli, training_display
-from stream_app.options import Debug
 
 SIGNAL = ["--epochs", "2", "--batch-size", "4"]
 DEFECT = ["--epochs", "2", "--batch-size", "16"]
-
-
-@dataclass(frozen=True)
-class Done:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
-    """`run(arguments...)`: the command in this process, in an empty directory."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["caststream", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return Done(int(left.value.code or 0), *capsys.readouterr())
-
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    Debug.wanted = False
 
 
 @pytest.fixture(scope="module")
