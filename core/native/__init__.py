@@ -1,0 +1,1 @@
+"""Compiled inner loops of core: what runs once per sample."""

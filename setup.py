@@ -1,0 +1,31 @@
+"""Compiled parts: everything else of the package is declared in pyproject.toml."""
+
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = Path(__file__).parent
+
+extensions = [
+    Extension(
+        ".".join(source.relative_to(HERE).with_suffix("").parts),
+        [str(source.relative_to(HERE))],
+        language="c++",
+        extra_compile_args=["-O3", "-std=c++17"],
+    )
+    for source in sorted(HERE.glob("*/native/*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
+    )
+)
