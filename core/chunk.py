@@ -9,37 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from core.native.records import Outputs, Records
+
 GapPolicy = Literal["step", "hold", "reset"]
 GAP_POLICIES: tuple[GapPolicy, ...] = ("step", "hold", "reset")
 
-Output = tuple[bytes, bytes, int, int]
-"""Key, encoded value, source offset, append time (ms) of the record that caused it."""
-
-
-class Record(Protocol):
-    """One record of a source topic, as the fetch delivered it. aiokafka's ConsumerRecord fits as it is."""
-
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int | None:
-        """Append time, ms since the epoch; None and -1 mean that there is none."""
-        ...
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]] | None: ...
-
 
 class StateStore(Protocol):
-    """The recovered table behind an engine: the raw keys and values of its changelog, tombstones applied."""
+    """The recovered table behind an engine: the raw keys and values of its changelog, tombstones applied.
 
-    def get(self, partition: int, key: bytes) -> bytes | None: ...
+    It holds what no stream in memory stands for: an engine takes out what it loads.
+    """
+
+    def take(self, partition: int, key: bytes) -> bytes | None: ...
     def items(self, partition: int) -> Iterable[tuple[bytes, bytes]]: ...
 
 
@@ -119,7 +101,7 @@ class Counts:
 class ChunkResult:
     """What one chunk gave. All lists are in publication order; nothing of it depends on a clock."""
 
-    outputs: dict[int, list[Output]] = field(default_factory=dict)  # by partition, that of the source
+    outputs: dict[int, Outputs] = field(default_factory=dict)  # by partition, that of the source
     dead_letters: list[DeadLetter] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)  # by partition: last offset in the chunk + 1
     counts: Counts = field(default_factory=Counts)
@@ -129,25 +111,13 @@ class ChunkResult:
     encode_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Records of one stream's state for its changelog partition, to go in one record batch.
-
-    ``source_offset`` is that of the state and holds for every record here; a blob of None is a tombstone.
-    """
-
-    partition: int
-    source_offset: int
-    records: list[tuple[bytes, bytes | None]]
-
-
 @dataclass(slots=True)
 class Evicted:
     """States taken out of memory and table. Publish the outputs, then write the tombstones.
 
-    The tombstones go to the changelog (and the store) before anything that a later ``take_changed`` gives.
+    The tombstones go to the changelog before anything that a later cut gives.
     """
 
-    outputs: dict[int, list[Output]] = field(default_factory=dict)
-    tombstones: list[Change] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    outputs: dict[int, Outputs]
+    tombstones: Records
+    counts: Counts

@@ -7,33 +7,24 @@ table between two commits; whatever is lost of it is made again from the records
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from core.chunk import Change, ChunkResult, DeadLetter, Evicted, Record, StateStore, StreamRules
+from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
+from core.native.records import Outputs, Record, Records, parts_of
+from core.native.streams import NO_STATE, NOT_LISTED, LiveStream
 from core.records import Headers, encoder, stream_id
-from core.state import DUPLICATE, JUMP, LATE, NEXT, NO_STATE, Decision, StreamState, begin, decide, peek
+from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, peek
 
 EVICTION_GRACE_MS = 5_000  # a record on its way meets its stream before the eviction
 NO_TIME = -1  # Kafka's word for a record without timestamp
-
-
-class LiveStream(StreamState):
-    """A stream in memory."""
-
-    __slots__ = ("changed", "key", "listed", "name", "partition")
-
-    def __init__(self, partition: int, key: bytes, name: str) -> None:
-        super().__init__()
-        self.partition = partition
-        self.key = key
-        self.name = name
-        self.changed = False  # its state differs from the table's
-        self.listed = False  # the next take_changed visits it
-
+EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
+LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle
 
 S = TypeVar("S", bound=LiveStream)
+T = TypeVar("T")
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
 
@@ -61,10 +52,13 @@ class Engine(Generic[S]):
         self._encode = encoder(output_format)
         self._clock = clock or _no_clock
         self._streams: defaultdict[int, dict[bytes, S]] = defaultdict(dict)
-        self._listed: defaultdict[int, list[S]] = defaultdict(list)
-        self._evicted: defaultdict[int, set[bytes]] = defaultdict(set)  # their tombstones may not be in the store yet
-        self._oldest: dict[int, float] = {}  # append time below which no state is in the store alone
-        self._home: dict[bytes, int] = {}  # the partition in which a live key was met first
+        self._listing = 1  # the commit that will write what changes now; the one before it may still be writing
+        self._listed: defaultdict[int, list[S]] = defaultdict(list)  # by partition, what it will write
+        self._cut: dict[int, list[S]] = {}  # the same of the commit that is being written
+        self._packed: dict[int, Records] = {}  # what of it is packed already, by partition
+        # Append times below which no stream is, in memory and in the store alone: nobody can be idle before they are.
+        self._oldest: dict[int, float] = {}
+        self._oldest_stored: dict[int, float] = {}
         self._moved: set[bytes] = set()
         self._opened: list[S] = []
         self._result = ChunkResult()
@@ -75,7 +69,7 @@ class Engine(Generic[S]):
         """A sample, or RecordError."""
         raise NotImplementedError
 
-    def _create(self, partition: int, key: bytes, name: str) -> S:
+    def _create(self, partition: int, key: bytes) -> S:
         """A stream without state."""
         raise NotImplementedError
 
@@ -94,9 +88,15 @@ class Engine(Generic[S]):
         """Run the models on what the chunk gave; the function that encodes the outputs."""
         raise NotImplementedError
 
-    def _pack(self, stream: S) -> list[tuple[bytes, bytes | None]]:
-        """The table records of a listed stream."""
+    def _pack(self, stream: S) -> None:
+        """Append the table records of a stream, as it stands now, to `_packed`."""
         raise NotImplementedError
+
+    def _pack_rest(self) -> None:
+        """Finish what `_pack` has left open, before the models run."""
+
+    def _rewrite(self, stream: S) -> None:
+        """Have the next `_pack` write every table record of a stream, also what has not changed."""
 
     def _forget(self, stream: S) -> None:
         """A stream leaves memory."""
@@ -115,7 +115,7 @@ class Engine(Generic[S]):
 
     # Records.
 
-    def run(self, records: Iterable[Record]) -> ChunkResult:
+    def run(self, records: Iterable[Record | Records]) -> ChunkResult:
         """Apply a chunk: the records of one topic, of any partitions, in offset order per partition.
 
         One bad record costs one dead letter. States are visible, and outputs complete, on return. An exception from
@@ -123,42 +123,50 @@ class Engine(Generic[S]):
         """
         result = self._result = ChunkResult()
         started = self._clock()
-        for record in records:
-            try:
-                self._take(record)
-            except RecordError as error:
-                self._reject(record, error)
+        for part in parts_of(records):
+            if len(part):
+                result.ends[part.partition] = part.last_offset + 1
+                self._take_part(part)
         self._settle_opened()
         self._finish(started)
         return result
 
+    def _take_part(self, part: Records) -> None:
+        for record in part:
+            self._take_one(record)
+
+    def _take_one(self, record: Record) -> None:
+        try:
+            self._take(record)
+        except RecordError as error:
+            self._reject(record, error)
+
     def _take(self, record: Record) -> None:
-        partition, offset, key = record.partition, record.offset, record.key
-        self._result.ends[partition] = offset + 1
-        stream = self._streams[partition].get(key)  # type: ignore[arg-type]  # None is no stream's key
+        offset, append_ms = record.offset, record.timestamp
+        stream = self._streams[record.partition].get(record.key)  # type: ignore[arg-type]  # None is no stream's key
         if stream is None:
-            stream = self._open(partition, key)
+            stream = self._open(record.partition, record.key)
         if offset <= stream.offset:
             self._result.counts.duplicates["offset"] += 1
             return
         sample = self._decode(record.value, record.headers)
-        append_ms = NO_TIME if record.timestamp is None else record.timestamp
         decision = decide(stream, sample.sequence or "", sample.step, append_ms, self.rules)
+        if decision is not NEXT and not self._may_advance(sample, decision):
+            return
+        self._touch(stream)
         if decision is NEXT:
             stream.step += 1
-        elif not self._judge(stream, sample, decision, append_ms):
-            return
+        else:
+            self._enter(stream, sample, decision, append_ms)
         event_ms = sample.timestamp_ms
         stream.offset = offset
         stream.append_ms = append_ms
         stream.timestamp_ms = append_ms if event_ms is None else event_ms
-        if not stream.changed:
-            self._mark(stream)
         self._result.counts.processed += 1
         self._apply(stream, sample, decision)
 
-    def _judge(self, stream: S, sample: Sample, decision: Decision, append_ms: int) -> bool:
-        """Every case but the plain one, up to the record's own step; False if it is not to be applied."""
+    def _may_advance(self, sample: Sample, decision: Decision) -> bool:
+        """Whether the record is to be applied, where it is not the plain next step."""
         counts = self._result.counts
         if decision is DUPLICATE:
             counts.duplicates["step"] += 1
@@ -169,6 +177,11 @@ class Engine(Generic[S]):
         if decision is JUMP:
             limit = self.rules.max_step_jump
             raise RecordError("step_jump", f"step {sample.step} is more than {limit} past the stream's last")
+        return True
+
+    def _enter(self, stream: S, sample: Sample, decision: Decision, append_ms: int) -> None:
+        """Everything but the record's own step: gaps, resets, the end of one sequence and the start of another."""
+        counts = self._result.counts
         counts.gaps += decision.gap > 0
         if decision.reset is not None:
             counts.reset(decision.reset)
@@ -177,7 +190,6 @@ class Engine(Generic[S]):
                 self._conclude(stream, append_ms)
             begin(stream, sample.sequence or "", decision.reset)
         stream.step = decision.step
-        return True
 
     def _reject(self, record: Record, error: RecordError) -> None:
         letter = DeadLetter(
@@ -187,13 +199,14 @@ class Engine(Generic[S]):
             reason=error.reason,
             message=error.message,
             offset=record.offset,
-            timestamp_ms=NO_TIME if record.timestamp is None else record.timestamp,
-            headers=record.headers or (),
+            timestamp_ms=record.timestamp,
+            headers=record.headers,
         )
         self._result.dead_letters.append(letter)
 
     def _finish(self, started: float) -> None:
         result = self._result
+        self._pack_rest()
         decoded = self._clock()
         encode = self._infer()
         inferred = self._clock()
@@ -203,25 +216,26 @@ class Engine(Generic[S]):
         result.encode_s = self._clock() - inferred
 
     def _publish(self, stream: S, output: Any, offset: int, append_ms: int) -> None:
-        entry = (stream.key, self._encode(output), offset, append_ms)
-        self._result.outputs.setdefault(stream.partition, []).append(entry)
+        outputs = self._result.outputs
+        if stream.partition not in outputs:
+            outputs[stream.partition] = Outputs(stream.partition)
+        outputs[stream.partition].append(stream.key, self._encode(output), offset, append_ms)
 
     # Streams.
 
     def _open(self, partition: int, key: bytes | None) -> S:
         """A stream that is not in memory: from the table, or new. Raises RecordError for a key that names none."""
-        name = stream_id(key)
+        stream_id(key)
         assert key is not None
-        stream = self._streams[partition][key] = self._restore(partition, key, name)
+        stream = self._streams[partition][key] = self._restore(partition, key)
         self._opened.append(stream)
         return stream
 
-    def _restore(self, partition: int, key: bytes, name: str) -> S:
-        stream = self._create(partition, key, name)
-        gone = key in self._evicted[partition]
-        blob = None if gone else self._store.get(partition, self._table_key(key))
+    def _restore(self, partition: int, key: bytes) -> S:
+        """A stream as the store has it. It is taken out there: from now on memory stands for it."""
+        stream = self._create(partition, key)
         try:
-            reset = self._load(stream, blob)
+            reset = self._load(stream, self._store.take(partition, self._table_key(key)))
         except StateError as error:
             stream.clear()
             reset = error.reason
@@ -235,26 +249,36 @@ class Engine(Generic[S]):
             if stream.offset == NO_STATE:
                 self._remove(stream)
                 continue
-            key, home = stream.key, self._home.setdefault(stream.key, stream.partition)
-            if home != stream.partition and key not in self._moved:
+            self._notice_move(stream)
+        self._opened.clear()
+
+    def _notice_move(self, stream: S) -> None:
+        """Count a key that lives in another partition too."""
+        key = stream.key
+        if key in self._moved:
+            return
+        for partition, streams in self._streams.items():
+            if partition != stream.partition and key in streams:
                 self._moved.add(key)
                 self._result.counts.moved += 1
-                self._result.moved.append((key, home, stream.partition))
-        self._opened.clear()
+                self._result.moved.append((key, partition, stream.partition))
+                return
 
     def _remove(self, stream: S) -> None:
         self._streams[stream.partition].pop(stream.key, None)
-        if self._home.get(stream.key) == stream.partition:
-            del self._home[stream.key]
         self._forget(stream)
 
-    def _mark(self, stream: S) -> None:
-        stream.changed = True
+    def _touch(self, stream: S) -> None:
+        """Before a stream changes: its old state is saved for the commit that is being written, its new one listed."""
+        if stream.listed == self._listing:
+            return
+        if stream.listed != NOT_LISTED:
+            self._pack(stream)
         self._list(stream)
 
     def _list(self, stream: S) -> None:
-        if not stream.listed:
-            stream.listed = True
+        if stream.listed != self._listing:
+            stream.listed = self._listing
             self._listed[stream.partition].append(stream)
 
     def active(self, partition: int | None = None) -> int:
@@ -266,94 +290,141 @@ class Engine(Generic[S]):
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""
         for partition in partitions:
-            for stream in list(self._streams.get(partition, {}).values()):
-                self._remove(stream)
-            self._streams.pop(partition, None)
-            for kept in (self._listed, self._evicted, self._oldest):
+            for stream in self._streams.pop(partition, {}).values():
+                self._forget(stream)
+            for kept in (self._listed, self._cut, self._packed, self._oldest, self._oldest_stored):
                 kept.pop(partition, None)
 
     # Commits.
 
-    def take_changed(self, partitions: Iterable[int]) -> list[Change]:
-        """The table records of every stream that changed since it was last taken, and from now on unchanged.
+    def cut(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Fix what a commit writes: every stream that changed since the cut before, as it is now. How many, by partition.
 
-        Call it again only when the records of the call before are acked and in the store.
+        Nothing is packed here, so that no number of streams stops the flow of chunks: `take_packed` does it bit by bit,
+        and a stream that changes meanwhile is packed before it does. Cut again only when all of it has been taken.
         """
-        changes = []
-        for partition in sorted(partitions):
-            for stream in self._listed.pop(partition, []):
-                stream.listed = False
-                if stream.offset == NO_STATE:  # evicted since
-                    continue
-                records = self._pack(stream)
-                stream.changed = False
-                if records:
-                    changes.append(Change(partition, stream.offset, records))
-        return changes
+        self._cut = {partition: self._listed.pop(partition, []) for partition in partitions}
+        self._packed = {}
+        self._listing += 1
+        return {partition: len(streams) for partition, streams in self._cut.items() if streams}
+
+    def take_packed(self, partition: int, streams: int) -> Records | None:
+        """The next table records of the cut, of about ``streams`` streams; None when all have been taken."""
+        waiting = self._cut.get(partition, [])
+        part = waiting[-streams:]
+        del waiting[-streams:]
+        for stream in part:
+            # Not those that have changed and been packed since, nor those that are evicted.
+            if stream.listed != self._listing and stream.offset != NO_STATE:
+                stream.listed = NOT_LISTED
+                self._pack(stream)
+        self._pack_rest()
+        packed = self._packed.pop(partition, None)
+        return packed if packed is not None or not part else Records(partition)
+
+    def rewrite(self, partition: int) -> None:
+        """Have the next commit write every stream of a partition, changed or not."""
+        for stream in self._streams.get(partition, {}).values():
+            self._touch(stream)
+            self._rewrite(stream)
+
+    def holds(self, partition: int, table_key: bytes) -> bool:
+        """Whether a stream in memory stands for a table key."""
+        return self._stream_key(table_key) in self._streams.get(partition, {})
 
     # Eviction.
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted:
-        """Take out the streams, in memory or only in the store, that have been idle for long enough.
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]:
+        """Take out the streams, in memory or only in the store, that have been idle for long enough, bit by bit.
 
-        Memory is freed and nothing else: their next record would have found them idle in any case.
+        Memory is freed and nothing else: their next record would have found them idle in any case. Chunks may be
+        applied between two steps; no commit's cut may lie open.
 
         Args:
             partition: read to its end.
             now_ms: the clock.
             committed_offset: the next offset to read after a crash; only states before it may go.
         """
+        limit_ms = now_ms - self.rules.idle_timeout_ms - EVICTION_GRACE_MS
+        for found in self._live_idle(partition, limit_ms, committed_offset):
+            # A step ago they were idle, and a chunk may have come since.
+            live = self._streams.get(partition, {})
+            due = [s for s in found if live.get(s.key) is s and _idle(s, limit_ms, committed_offset)]
+            yield self._let_go(partition, due, now_ms)
+        for keys in self._stored_idle(partition, limit_ms, committed_offset):
+            yield self._let_go(partition, self._restored(partition, keys), now_ms)
+
+    def _let_go(self, partition: int, due: list[S], now_ms: int) -> Evicted:
         before, result = self._result, ChunkResult()
         self._result = result
-        gone = self._evicted[partition]
-        gone -= {key for key in gone if self._store.get(partition, self._table_key(key)) is None}
-        limit_ms = now_ms - self.rules.idle_timeout_ms - EVICTION_GRACE_MS
-        due = [
-            stream
-            for stream in self._streams.get(partition, {}).values()
-            if stream.append_ms < limit_ms and stream.offset < committed_offset
-        ]
-        due += self._stored_due(partition, limit_ms, committed_offset)
         due.sort(key=lambda stream: stream.offset)
-        tombstones = []
+        tombstones = Records(partition)
         for stream in due:
             self._conclude(stream, now_ms)
-            tombstones.append(Change(partition, stream.offset, [(key, None) for key in self._table_keys(stream)]))
-            gone.add(stream.key)
+            *keys, last = self._table_keys(stream)
+            for key in keys:
+                tombstones.append(key, None, stream.offset, 0, tied=True)
+            tombstones.append(last, None, stream.offset, 0)
             self._remove(stream)
         self._finish(self._clock())
         for stream in due:
-            stream.offset = NO_STATE  # a list for take_changed may still hold it
+            stream.offset = NO_STATE  # a list of changed streams may still hold it
         self._result = before
         result.counts.resets.clear()  # what was only loaded to be let go was not reset
         return Evicted(result.outputs, tombstones, result.counts)
 
-    def _stored_due(self, partition: int, limit_ms: int, committed_offset: int) -> list[S]:
-        """The due streams that only the store knows. Not a look at the store while none of them can be due."""
+    def _live_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
+        """The idle streams in memory, some at a time. Not a look at them while none of them can be idle."""
         if self._oldest.get(partition, float("-inf")) >= limit_ms:
-            return []
-        live, gone = self._streams.get(partition, {}), self._evicted[partition]
-        oldest, keys = float("inf"), []
-        for table_key, blob in self._store.items(partition):
-            key = self._stream_key(table_key)
-            head = None if key is None or key in live or key in gone else peek(blob)
-            if key is None or head is None:
-                continue
-            offset, append_ms = head
-            if append_ms < limit_ms and offset < committed_offset:
-                keys.append(key)
-            else:
-                oldest = min(oldest, append_ms)
+            return
+        oldest = float("inf")
+        streams = iter(list(self._streams.get(partition, {}).values()))
+        while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):
+            idle = [stream for stream in looked_at if _idle(stream, limit_ms, committed_offset)]
+            yield from _some_at_a_time(idle)
+            oldest = min(oldest, min((s.append_ms for s in looked_at if s.offset != NO_STATE), default=oldest))
         self._oldest[partition] = oldest
-        return self._restored(partition, keys)
+
+    def _stored_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[bytes]]:
+        """The idle streams that only the store knows. Not a look at the store while none of them can be idle."""
+        if self._oldest_stored.get(partition, float("-inf")) >= limit_ms:
+            return
+        oldest = float("inf")
+        rows = iter(list(self._store.items(partition)))
+        while looked_at := list(islice(rows, LOOKED_AT_AT_ONCE)):
+            keys = []
+            for table_key, blob in looked_at:
+                key = self._stream_key(table_key)
+                head = None if key is None or key in self._streams.get(partition, {}) else peek(blob)
+                if key is None or head is None:
+                    continue
+                offset, append_ms = head
+                if append_ms < limit_ms and offset < committed_offset:
+                    keys.append(key)
+                else:
+                    oldest = min(oldest, append_ms)
+            yield from _some_at_a_time(keys)
+        self._oldest_stored[partition] = oldest
 
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:
         """Streams for eviction; a corrupt state has no offset that would let it go."""
         streams = []
         for key in keys:
-            stream = self._restore(partition, key, key.decode(errors="replace"))
+            if key in self._streams.get(partition, {}):  # met by a chunk since
+                continue
+            stream = self._restore(partition, key)
             if stream.offset == NO_STATE:
                 self._forget(stream)
             else:
                 streams.append(stream)
         return streams
+
+
+def _some_at_a_time(found: list[T]) -> Iterator[list[T]]:
+    """At least one list, of `EVICTED_AT_ONCE` at most: the caller takes a breath after each."""
+    for first in range(0, max(1, len(found)), EVICTED_AT_ONCE):
+        yield found[first : first + EVICTED_AT_ONCE]
+
+
+def _idle(stream: LiveStream, limit_ms: int, committed_offset: int) -> bool:
+    return stream.append_ms < limit_ms and stream.offset < committed_offset

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from core.chunk import StateStore, StreamRules, WindowRules
-from core.engine import Engine, LiveStream
+from core.engine import Engine
 from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
+from core.native.records import Records
+from core.native.streams import LiveStream
 from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting
 from core.state import Decision, pack_state, unpack_state
 from core.windows import CastWindow, Window, pack_body, pack_segment, unpack_body
@@ -26,11 +28,12 @@ _SEGMENT_PREFIX = len(SEGMENT) + _NUMBER.size
 class CastStream(LiveStream):
     """A casting strand and the window of its cast."""
 
-    __slots__ = ("retired", "stale", "window")
+    __slots__ = ("changed", "retired", "stale", "window")
 
-    def __init__(self, partition: int, key: bytes, name: str, rules: WindowRules) -> None:
-        super().__init__(partition, key, name)
+    def __init__(self, partition: int, key: bytes, rules: WindowRules) -> None:
+        super().__init__(partition, key)
         self.window = CastWindow(rules)
+        self.changed = False  # its head and segments differ from the table's
         self.retired: list[int] = []  # segments that the head in the table may still need
         self.stale: list[int] = []  # segments that no head needs once the records taken last are acked
 
@@ -92,6 +95,7 @@ class CastScorer(Engine[CastStream]):
 
     def _apply(self, stream: CastStream, sample: CastingSample, decision: Decision) -> None:
         window = stream.window
+        stream.changed = True
         if decision.fresh or decision.reset is not None:
             stream.retired += window.clear()
         window.open(stream.offset)
@@ -162,21 +166,17 @@ class CastScorer(Engine[CastStream]):
 
     # The table.
 
-    def _create(self, partition: int, key: bytes, name: str) -> CastStream:
-        return CastStream(partition, key, name, self.window_rules)
+    def _create(self, partition: int, key: bytes) -> CastStream:
+        return CastStream(partition, key, self.window_rules)
 
     def _load(self, stream: CastStream, blob: bytes | None) -> str | None:
         numbers = self._shelf(stream.partition).pop(stream.key, [])
         stream.retired = numbers  # until a head is found that needs them
+        blobs = {number: self._store.take(stream.partition, segment_key(stream.key, number)) for number in numbers}
         if blob is None:
             return None
         _, body = unpack_state(blob, stream)  # another model's window is as good: nothing goes to zeros
-        stream.window = unpack_body(
-            body,
-            stream.step,
-            self.window_rules,
-            lambda number: self._store.get(stream.partition, segment_key(stream.key, number)),
-        )
+        stream.window = unpack_body(body, stream.step, self.window_rules, blobs.get)
         needed = {segment.number for segment in stream.window.segments}
         stream.retired = [number for number in numbers if number not in needed]
         return None
@@ -192,13 +192,14 @@ class CastScorer(Engine[CastStream]):
                     shelf.setdefault(table_key[_SEGMENT_PREFIX:], []).append(number)
         return shelf
 
-    def _pack(self, stream: CastStream) -> list[tuple[bytes, bytes | None]]:
+    def _pack(self, stream: CastStream) -> None:
         needed = {segment.number for segment in stream.window.segments}
         records: list[tuple[bytes, bytes | None]] = [
             (segment_key(stream.key, number), None) for number in sorted(set(stream.stale) - needed)
         ]
         stream.stale = []
         if stream.changed:
+            stream.changed = False
             for segment in stream.window.segments:
                 if segment.changed:
                     records.append((segment_key(stream.key, segment.number), pack_segment(segment)))
@@ -207,7 +208,27 @@ class CastScorer(Engine[CastStream]):
             stream.stale, stream.retired = stream.retired, []
         if stream.stale:
             self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
-        return records
+        self._write(stream, records)
+
+    def _write(self, stream: CastStream, records: list[tuple[bytes, bytes | None]]) -> None:
+        """Head and segments go to the broker together or not at all."""
+        packed = self._packed.setdefault(stream.partition, Records(stream.partition))
+        for key, value in records[:-1]:
+            packed.append(key, value, stream.offset, 0, tied=True)
+        for key, value in records[-1:]:
+            packed.append(key, value, stream.offset, 0)
+
+    def _rewrite(self, stream: CastStream) -> None:
+        stream.changed = True
+        for segment in stream.window.segments:
+            segment.changed = True
+
+    def holds(self, partition: int, table_key: bytes) -> bool:
+        """Whether a stream in memory stands for a table key: its head, or a segment of its window."""
+        if table_key[:1] != SEGMENT or len(table_key) <= _SEGMENT_PREFIX:
+            return super().holds(partition, table_key)
+        stream = self._streams.get(partition, {}).get(table_key[_SEGMENT_PREFIX:])
+        return stream is not None and table_key in self._table_keys(stream)
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""

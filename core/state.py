@@ -12,10 +12,10 @@ from enum import Enum
 
 from core.chunk import StreamRules
 from core.errors import StateError
-from core.records import Values
+from core.native.states import pack_head
+from core.native.streams import NO_STATE, StreamState
 
 VERSION = 1
-NO_STATE = -1  # the offset of a stream that has none
 RESETS = ("sequence", "restart", "idle", "gap", "model", "corrupt_state")
 """Why a state went to zeros: a metric label."""
 
@@ -24,26 +24,6 @@ _HEAD = struct.Struct("<BBBBqqqq12s5f")
 _PEEK = struct.Struct("<Bxxxqq")  # the same bytes as far as eviction needs them
 _CRC = struct.Struct("<I")
 _CLOSED, _HAS_PREVIOUS = 1, 2
-
-
-class StreamState:
-    """What a stream remembers between records."""
-
-    __slots__ = ("append_ms", "closed", "offset", "previous", "sample", "sequence", "step", "timestamp_ms")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Have no state."""
-        self.offset = NO_STATE  # source offset of the last good record
-        self.append_ms = 0  # its append time
-        self.timestamp_ms = 0  # its event time
-        self.sequence = ""
-        self.previous: str | None = None  # the sequence before; None: there was none
-        self.step = -1
-        self.closed = False  # a cast that has ended
-        self.sample: Values = (0.0, 0.0, 0.0, 0.0, 0.0)  # the last sample, for gap policy hold
 
 
 class Fate(Enum):
@@ -134,22 +114,7 @@ def pack_state(state: StreamState, model: str, body: bytes = b"") -> bytes:
         model: fingerprint of the model that made the body, 12 ASCII characters.
         body: what the engine keeps besides (h and c; a window's segments).
     """
-    sequence = state.sequence.encode()
-    previous = b"" if state.previous is None else state.previous.encode()
-    flags = (_CLOSED if state.closed else 0) | (0 if state.previous is None else _HAS_PREVIOUS)
-    head = _HEAD.pack(
-        VERSION,
-        flags,
-        len(sequence),
-        len(previous),
-        state.offset,
-        state.append_ms,
-        state.step,
-        state.timestamp_ms,
-        model.encode(),
-        *state.sample,
-    )
-    return seal(b"".join((head, sequence, previous, body)))
+    return seal(pack_head(state, model.encode()) + body)
 
 
 def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:

@@ -99,7 +99,7 @@ class CaststreamApp(faust.App):
         try:
             pipeline.run(chunk)
         except Exception as error:
-            spans = {partition: (found[0].offset, found[-1].offset) for partition, found in chunk.records.items()}
+            spans = {partition: (found.first_offset, found.last_offset) for partition, found in chunk.records.items()}
             log.exception("%s: a chunk could not be applied, offsets by partition: %s", chunk.topic, spans)
             self.fail(error)
 
@@ -231,10 +231,11 @@ class CaststreamApp(faust.App):
             return
         at_end = await self.chunk_consumer().read_to_end(owned)
         for pipeline in self.pipelines:
-            for partition, applied in pipeline.next_offset.items():
+            for partition, applied in list(pipeline.next_offset.items()):
                 at = TopicPartition(pipeline.topics.source, partition)
                 if at in at_end and applied >= at_end[at] and at in self.committer.committed:
-                    pipeline.evict(partition, now_ms, self.committer.committed[at])
+                    for _ in pipeline.evict(partition, now_ms, self.committer.committed[at]):
+                        await asyncio.sleep(0)
 
     async def observe(self) -> None:
         """Measure the lag. It is the broker's truth: a consumer that has stopped fetching would find none in its own

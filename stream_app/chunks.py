@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import faust
 
-from core.chunk import Record
+from core.native.records import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Chunk:
     topic: str
     generation: int
     fetched_ms: int
-    records: dict[int, Sequence[Record]]
+    records: dict[int, Records]
     """Partition -> its records, never empty."""
 
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -26,10 +26,9 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from core.chunk import Change
 from stream_app.guarantees import Guarantee
 from stream_app.metrics import Metrics
-from stream_app.outputs import Outgoing, OutputWriter
+from stream_app.outputs import Batch, OutputWriter
 from stream_app.pipeline import Cut, Pipeline
 
 log = logging.getLogger(__name__)
@@ -44,6 +43,10 @@ MEMBERSHIP_LOST = (
     ProducerFenced,
 )
 ReadKeys = Callable[[TopicPartition, int, int], Awaitable[set[bytes]]]
+# States are packed and handed over this many at a time, some 2 ms of work: chunks are applied in between.
+STREAMS_AT_ONCE = 500
+# Batches of states, of up to 900 kB, that wait for the broker at once; chunks need its time too.
+BATCHES_IN_FLIGHT = 4
 # Above this many changed streams a commit is worth waiting longer for: settings.max_commit_interval.
 MANY_CHANGES = 20_000
 
@@ -136,14 +139,14 @@ class Committer:
     async def _commit(self) -> None:
         cuts = [pipeline.cut() for pipeline in self.pipelines]  # no await in between: one cut through both
         offsets = self._to_commit(cuts)
-        self.last_changes = sum(len(cut.changes) for cut in cuts)
+        self.last_changes = sum(sum(cut.changed.values()) for cut in cuts)
         if not offsets:
             return
         await all_acked({ack for cut in cuts for ack in cut.acks})  # (1)
-        if self.last_changes:
+        if any(cut.changed or cut.extra for cut in cuts):
             await self.guarantee.confirm(self._with_metadata(self.committed))
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
-                await self._write_states(pipeline, cut.changes)  # (2)
+                await asyncio.gather(*(self._write_states(pipeline, cut, at) for at in sorted(cut.offsets)))  # (2)
         await self.commit_offsets(offsets)  # (3)
         self.metrics.committed()
 
@@ -151,10 +154,9 @@ class Committer:
         """Offsets of the partitions that have moved on, or whose states have changed without (evictions)."""
         offsets = {}
         for pipeline, cut in zip(self.pipelines, cuts, strict=True):
-            changed = {change.partition for change in cut.changes}
             for partition, offset in cut.offsets.items():
                 at = TopicPartition(pipeline.topics.source, partition)
-                if partition in changed or offset != self.committed.get(at):
+                if partition in cut.extra or partition in cut.changed or offset != self.committed.get(at):
                     offsets[at] = offset
         return offsets
 
@@ -173,22 +175,19 @@ class Committer:
         }
         return {at: OffsetAndMetadata(offset, metadata[at.topic]) for at, offset in offsets.items()}
 
-    async def _write_states(self, pipeline: Pipeline, changes: Sequence[Change]) -> None:
-        by_partition: dict[int, list[Change]] = defaultdict(list)
-        for change in changes:
-            by_partition[change.partition].append(change)
-        await asyncio.gather(
-            *(self._write_partition(pipeline, partition, part) for partition, part in by_partition.items())
-        )
-
-    async def _write_partition(self, pipeline: Pipeline, partition: int, changes: Sequence[Change]) -> None:
-        topic = pipeline.topics.changelog
-        source = (pipeline.topics.source, partition)
-        batches = self.writer.publish_groups(source, topic, partition, map(_state_records, changes))
+    async def _write_states(self, pipeline: Pipeline, cut: Cut, partition: int) -> None:
+        source, topic = (pipeline.topics.source, partition), pipeline.topics.changelog
+        batches: list[Batch] = []
+        waiting: deque[Batch] = deque()
+        while (records := pipeline.take_states(cut, partition, STREAMS_AT_ONCE)) is not None:
+            if len(records):
+                written = self.writer.publish_states(source, topic, records)
+                batches += written
+                waiting += written
+            while len(waiting) > BATCHES_IN_FLIGHT:
+                await all_acked([waiting.popleft().acked])
+            await asyncio.sleep(0)
         await all_acked([batch.acked for batch in batches])
-        for change in changes:
-            for key, value in change.records:
-                pipeline.states.put(partition, key, value, change.source_offset)
         for batch in batches:
             base = batch.acked.result()
             await self._check_sequence(pipeline, partition, base)
@@ -221,11 +220,6 @@ async def all_acked(acks: Collection[asyncio.Future[int]]) -> None:
         done, _ = await asyncio.wait(acks, return_when=asyncio.FIRST_EXCEPTION)
         for ack in done:
             ack.result()
-
-
-def _state_records(change: Change) -> list[Outgoing]:
-    header: list[tuple[str, bytes]] = [("source-offset", b"%d" % change.source_offset)]
-    return [Outgoing(key, value, header) for key, value in change.records]
 
 
 class CommitLoop:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -142,12 +143,12 @@ class Metrics:
             self.scores.labels("true" if final else "false").inc(count)
         observe_many(self.score_probability, counts.probabilities)
 
-    def acked(self, topic: str, appended_ms: Iterable[int]) -> None:
+    def acked(self, topic: str, appended_ms: NDArray[np.int64]) -> None:
         """The broker has the outputs of records that were appended at these times."""
         now_ms = time.time_ns() / 1e6
         # Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must not go
         # below zero.
-        seconds = np.maximum((now_ms - np.asarray(appended_ms, dtype=np.float64)) / 1000, 0.0)
+        seconds = np.maximum((now_ms - appended_ms) / 1000, 0.0)
         observe_many(self.latency.labels(topic), seconds)
 
     def committed(self) -> None:

@@ -8,48 +8,44 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from aiokafka import AIOKafkaProducer
+from numpy.typing import NDArray
 
 from core.errors import RunError
+from core.native.records import Records
+from stream_app.native.batches import BatchBuilder, raw_headers
 from stream_app.transport import MAX_BATCH_BYTES
 
 log = logging.getLogger(__name__)
 
 # Bytes that wait for the broker before agents wait too: about two seconds of output at full speed.
 ROOM_BYTES = 64 * 1024 * 1024
-# Upper bound of what a record needs beside key, value and headers (Kafka's record format 2: varints, attributes).
-RECORD_OVERHEAD_BYTES = 32
 
 Headers = Sequence[tuple[str, bytes]]
-
-
-class Outgoing(NamedTuple):
-    """One record to publish. ``appended_ms`` is the append time of the source record behind it (its arrival here, where
-    the source has CreateTime), None without one.
-    """
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    appended_ms: int | None = None
+Times = NDArray[np.int64]
+NO_HEADERS = (b"", 0)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """A batch under construction or in flight; ``acked`` gives the base offset that the broker assigned."""
+    """A batch under construction or in flight; ``acked`` gives the base offset that the broker assigned.
 
-    builder: Any
+    ``appended_ms``: append times of the source records behind it (their arrival here, where the source has CreateTime).
+    """
+
+    builder: BatchBuilder
     acked: asyncio.Future[int]
-    appended_ms: list[int] = field(default_factory=list)
+    appended_ms: list[Times] = field(default_factory=list)
     counted_bytes: int = 0
 
     @property
     def records(self) -> int:
-        return int(self.builder.record_count())
+        return self.builder.record_count()
 
 
 class Lane:
@@ -68,43 +64,46 @@ class Lane:
         self.waiting: deque[Batch] = deque()
         self.task: asyncio.Task[None] | None = None
 
-    def append(self, record: Outgoing, now_ms: int) -> Batch:
+    def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Add one record to the last waiting batch, or to a new one when that is full."""
-        batch = self.waiting[-1] if self.waiting else self.new_batch()
-        if not self._put(batch, record, now_ms):
+        now_ms, batch = _now_ms(), self.waiting[-1] if self.waiting else self.new_batch()
+        before = batch.builder.size()
+        if not batch.builder.append(now_ms, key, value, list(headers)):
             batch = self.new_batch()
-            self._put(batch, record, now_ms)
-        return batch
+            before = batch.builder.size()
+            batch.builder.append(now_ms, key, value, list(headers))
+        self.writer.grew(batch, batch.builder.size() - before)
 
-    def append_together(self, records: Sequence[Outgoing], now_ms: int) -> Batch:
-        """Add records that must not be parted by a batch's end: the broker takes a batch whole or not at all."""
-        batch = self.waiting[-1] if self.waiting else self.new_batch()
-        if batch.records and batch.builder.size() + sum(map(_size_bytes, records)) > MAX_BATCH_BYTES:
+    def extend(self, batch: Batch, records: Records, headers: tuple[bytes, int]) -> list[Batch]:
+        """Add records to a waiting batch and, as each gets full, to new ones behind it; those that took any."""
+        now_ms, start, took = _now_ms(), 0, [batch]
+        while True:
+            start = batch.builder.extend(records, start, now_ms, *headers)
+            if start == len(records):
+                return took
             batch = self.new_batch()
-        for record in records:
-            if not self._put(batch, record, now_ms):
-                raise RunError(
-                    f"{self.topic}[{self.partition}]: the state of one stream needs more than {MAX_BATCH_BYTES:,} bytes"
-                )
-        return batch
+            took.append(batch)
+
+    def publish(self, records: Records, headers: tuple[bytes, int], times_ms: Times) -> None:
+        """Add outputs, whose source records were appended at ``times_ms``."""
+        now_ms, start = _now_ms(), 0
+        while start < len(records):
+            batch = self.waiting[-1] if self.waiting else self.new_batch()
+            before, first = batch.builder.size(), start
+            start = batch.builder.extend(records, first, now_ms, *headers)
+            batch.appended_ms.append(times_ms[first:start])
+            self.writer.grew(batch, batch.builder.size() - before)
+            if start < len(records):
+                self.new_batch()
 
     def new_batch(self) -> Batch:
         """Queue an empty batch behind the waiting ones."""
-        batch = Batch(self.producer.create_batch(), asyncio.get_running_loop().create_future())
+        batch = Batch(self.writer.new_builder(self.producer), asyncio.get_running_loop().create_future())
         self.waiting.append(batch)
         self.writer.took(batch)
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._send())
         return batch
-
-    def _put(self, batch: Batch, record: Outgoing, now_ms: int) -> bool:
-        added = batch.builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=record.headers)
-        if added is None:
-            return False
-        if record.appended_ms is not None:
-            batch.appended_ms.append(record.appended_ms)
-        self.writer.grew(batch, added.size)
-        return True
 
     async def _send(self) -> None:
         while self.waiting:
@@ -134,11 +133,6 @@ class Lane:
         self.writer.on_failed(failure)
 
 
-def _size_bytes(record: Outgoing) -> int:
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers + RECORD_OVERHEAD_BYTES
-
-
 class OutputWriter:
     """All lanes of a worker.
 
@@ -153,7 +147,7 @@ class OutputWriter:
     def __init__(
         self,
         producer_of: Callable[[tuple[str, int]], AIOKafkaProducer],
-        on_acked: Callable[[str, list[int]], None],
+        on_acked: Callable[[str, Times], None],
         on_failed: Callable[[RunError], None],
     ) -> None:
         self.producer_of = producer_of
@@ -165,28 +159,47 @@ class OutputWriter:
         self._has_room = asyncio.Event()
         self._has_room.set()
 
-    def publish(self, source: tuple[str, int], topic: str, partition: int, records: Iterable[Outgoing]) -> None:
-        """Queue records for a topic-partition; returns at once. ``source`` is the partition that caused them."""
-        lane = self._lane(source, topic, partition)
-        now_ms = time.time_ns() // 1_000_000
-        for record in records:
-            lane.append(record, now_ms)
+    def publish(
+        self,
+        source: tuple[str, int],
+        topic: str,
+        records: Records,
+        headers: tuple[bytes, int] = NO_HEADERS,
+        arrived_ms: int | None = None,
+    ) -> None:
+        """Queue outputs for the partition of their own number; returns at once.
 
-    def publish_groups(
-        self, source: tuple[str, int], topic: str, partition: int, groups: Iterable[Sequence[Outgoing]]
-    ) -> list[Batch]:
-        """Queue groups of records, each group whole in one batch; returns the batches, in order.
+        Args:
+            source: the topic-partition that caused them.
+            topic: where they go.
+            records: each gets its offset as header ``source-offset``.
+            headers: more headers, and how many, as `header_bytes` gives them.
+            arrived_ms: since when latency counts, where the records' own times do not say.
+        """
+        times_ms = records.timestamps()
+        if arrived_ms is not None:
+            times_ms[:] = arrived_ms
+        self._lane(source, topic, records.partition).publish(records, headers, times_ms)
+
+    def publish_one(
+        self,
+        source: tuple[str, int],
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+    ) -> None:
+        """Queue one record with headers of its own."""
+        self._lane(source, topic, partition).append(key, value, headers)
+
+    def publish_states(self, source: tuple[str, int], topic: str, records: Records) -> list[Batch]:
+        """Queue table records, tied ones in one batch; returns the batches, in order.
 
         The first batch is a new one, so that the returned batches hold these records and no others.
         """
-        lane = self._lane(source, topic, partition)
-        now_ms = time.time_ns() // 1_000_000
-        batches = [lane.new_batch()]
-        for group in groups:
-            batch = lane.append_together(group, now_ms)
-            if batch is not batches[-1]:
-                batches.append(batch)
-        return batches
+        lane = self._lane(source, topic, records.partition)
+        return lane.extend(lane.new_batch(), records, NO_HEADERS)
 
     def pending(self) -> list[asyncio.Future[int]]:
         """The acks that are still out, of everything published until now."""
@@ -209,12 +222,17 @@ class OutputWriter:
 
     # Called by the lanes.
 
+    def new_builder(self, producer: AIOKafkaProducer) -> BatchBuilder:
+        """An empty batch, of the producer's transaction where it has one."""
+        manager = producer._txn_manager
+        return BatchBuilder(MAX_BATCH_BYTES, manager is not None and manager.transactional_id is not None)
+
     def took(self, batch: Batch) -> None:
         """A batch was begun: it is pending until it is acknowledged, a refused one for ever."""
         self._in_flight.add(batch)
 
     def grew(self, batch: Batch, size_bytes: int) -> None:
-        """A record was added to a batch."""
+        """Outputs were added to a batch."""
         batch.counted_bytes += size_bytes
         self._bytes += size_bytes
         if self._bytes > ROOM_BYTES:
@@ -227,4 +245,13 @@ class OutputWriter:
         if self._bytes <= ROOM_BYTES:
             self._has_room.set()
         if batch.appended_ms:
-            self.on_acked(topic, batch.appended_ms)
+            self.on_acked(topic, np.concatenate(batch.appended_ms))
+
+
+def header_bytes(headers: Headers) -> tuple[bytes, int]:
+    """Headers that many records share, as they are written, and their number."""
+    return raw_headers(headers), len(headers)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

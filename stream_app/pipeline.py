@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
 from typing import NamedTuple, Protocol
 
-from core.chunk import Change, ChunkResult, DeadLetter, Evicted, Output, Record
+from core.chunk import ChunkResult, DeadLetter, Evicted
+from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.metrics import Metrics
-from stream_app.outputs import Outgoing, OutputWriter
+from stream_app.outputs import NO_HEADERS, OutputWriter
 from stream_app.tables import PartitionedStore
 
 log = logging.getLogger(__name__)
@@ -32,9 +31,12 @@ MAX_LETTER_BYTES = 15 * 2**20
 class StreamEngine(Protocol):
     """What `core.stepper.SignalStepper` and `core.scorer.CastScorer` have in common."""
 
-    def run(self, records: Iterable[Record]) -> ChunkResult: ...
-    def take_changed(self, partitions: Collection[int]) -> list[Change]: ...
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted: ...
+    def run(self, records: Iterable[Records]) -> ChunkResult: ...
+    def cut(self, partitions: Collection[int]) -> dict[int, int]: ...
+    def take_packed(self, partition: int, streams: int) -> Records | None: ...
+    def rewrite(self, partition: int) -> None: ...
+    def holds(self, partition: int, table_key: bytes) -> bool: ...
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]: ...
     def drop(self, partitions: Collection[int]) -> None: ...
     def active(self, partition: int | None = None) -> int: ...
     def warm_up(self) -> None: ...
@@ -42,9 +44,15 @@ class StreamEngine(Protocol):
 
 @dataclass(frozen=True)
 class Cut:
-    """What one commit covers, taken in one step: the states, the acks to wait for, the offsets to commit."""
+    """What one commit covers, fixed in one step: the states, the acks to wait for, the offsets to commit.
 
-    changes: list[Change]
+    The states stay in the engine: `Pipeline.take_states` gives them, as they were at the cut, bit by bit.
+    """
+
+    changed: dict[int, int]
+    """Partition -> streams whose states are to be written."""
+    extra: dict[int, Records]
+    """By partition, table records that no stream in memory stands for."""
     acks: list[asyncio.Future[int]]
     offsets: dict[int, int]
     """Partition -> offset of the next record to read."""
@@ -78,13 +86,13 @@ class Pipeline:
     states: PartitionedStore
     writer: OutputWriter
     metrics: Metrics
-    output_headers: Sequence[tuple[str, bytes]] = ()
+    output_headers: tuple[bytes, int] = NO_HEADERS
     generation: int = NO_GENERATION
     next_offset: dict[int, int] = field(default_factory=dict)
     """Partition -> offset of the next record to apply; the partitions at hand."""
     jumps: list[Jump] = field(default_factory=list)
     """Where offsets did not follow on each other, to be looked into after the next commit."""
-    _extra: list[Change] = field(default_factory=list)
+    _extra: dict[int, Records] = field(default_factory=dict)
     """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
 
     # In the life of an assignment.
@@ -94,8 +102,8 @@ class Pipeline:
         self.drop()
         self.next_offset = dict(positions)
         self.generation = generation
-        self._extra.extend(self.states.overtaken)
-        self.states.overtaken.clear()
+        self._extra.update(self.states.overtaken)
+        self.states.overtaken = {}
 
     def suspend(self) -> None:
         """Apply no chunk until the next `start`; what was applied stays to be committed."""
@@ -115,14 +123,12 @@ class Pipeline:
         """Apply a chunk: every stream in it advances, outputs are on their way."""
         if chunk.generation != self.generation:
             return  # of an assignment that is gone, or the worker is stopping; nothing of it has been committed
-        fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
         started_s = time.perf_counter()
-        result = self.engine.run(chain.from_iterable(fresh))
+        fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
+        result = self.engine.run(fresh)
         self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
         self.metrics.observe_stages(result, time.perf_counter() - started_s)
-        for records in fresh:
-            if records:
-                self.next_offset[records[0].partition] = records[-1].offset + 1
+        self.next_offset.update(result.ends)
         self.metrics.count(self.topics.source, result)
         for key, first, second in result.moved:
             log.warning(
@@ -133,55 +139,48 @@ class Pipeline:
                 second,
             )
 
-    def _not_yet_applied(self, partition: int, records: Sequence[Record]) -> Sequence[Record]:
+    def _not_yet_applied(self, partition: int, records: Records) -> Records:
         """The seek after a recovery can deliver records again: what this worker has applied is cut off here."""
         expected = self.next_offset.get(partition)
         if expected is None:
-            return []
-        if records[0].offset != expected:
-            self.jumps.append(Jump(partition, expected, records[0].offset))
-        if records[0].offset >= expected:
-            return records
-        return [record for record in records if record.offset >= expected]
+            return Records(partition)
+        first = records.first_offset
+        if first != expected:
+            self.jumps.append(Jump(partition, expected, first))
+        return records if first >= expected else records.since(expected)
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> None:
-        """Free the streams that are idle: final scores go out now, tombstones with the next commit.
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[None]:
+        """Free the streams that are idle, bit by bit: final scores go out now, tombstones with the next commit.
 
         Not while suspended: the last commit of the assignment may have taken its cut, and would make the scores final
         without the tombstones.
         """
-        if self.generation == NO_GENERATION:
-            return
-        evicted = self.engine.evict(partition, now_ms, committed_offset)
-        self._publish(evicted.outputs, [], {})
-        for change in evicted.tombstones:
-            for key, _ in change.records:
-                # From here on the stream has no state; until the commit the changelog still has one, so a crash
-                # evicts again.
-                self.states.put(partition, key, None, change.source_offset)
-        self._extra.extend(evicted.tombstones)
-        self.metrics.count_scores(evicted.counts)
+        generation = self.generation
+        steps = self.engine.evict(partition, now_ms, committed_offset)
+        while generation != NO_GENERATION and generation == self.generation:
+            evicted = next(steps, None)
+            if evicted is None:
+                return
+            self._publish(evicted.outputs, [], {})
+            self._add_extra(evicted.tombstones)
+            self.metrics.count_scores(evicted.counts)
+            yield
 
     def _publish(
         self,
-        outputs: Mapping[int, Sequence[Output]],
+        outputs: Mapping[int, Outputs],
         dead_letters: Sequence[DeadLetter],
         arrivals: Mapping[int, int],
     ) -> None:
-        for partition, rows in outputs.items():
+        for partition, records in outputs.items():
             source = (self.topics.source, partition)
-            outgoing = partial(self._outgoing, arrived_ms=arrivals.get(partition))
-            self.writer.publish(source, self.topics.output, partition, map(outgoing, rows))
+            self.writer.publish(source, self.topics.output, records, self.output_headers, arrivals.get(partition))
         for letter in dead_letters:
             source = (self.topics.source, letter.partition)
-            self.writer.publish(source, self.topics.dead_letters, letter.partition, [self._dead_letter(letter)])
+            self.writer.publish_one(source, self.topics.dead_letters, letter.partition, *self._dead_letter(letter))
 
-    def _outgoing(self, row: Output, arrived_ms: int | None) -> Outgoing:
-        key, value, offset, appended_ms = row
-        since_ms = appended_ms if arrived_ms is None else arrived_ms
-        return Outgoing(key, value, [("source-offset", b"%d" % offset), *self.output_headers], since_ms)
-
-    def _dead_letter(self, letter: DeadLetter) -> Outgoing:
+    def _dead_letter(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+        """Key, value and headers."""
         headers = {
             "error.reason": letter.reason,
             "error.message": letter.message,
@@ -200,30 +199,45 @@ class Pipeline:
         # Headers are ASCII on the wire; a message may quote what the record held.
         encoded = [(name, str(said).encode("ascii", "backslashreplace")) for name, said in headers.items()]
         # The record's own headers stay: they say how the value is encoded.
-        return Outgoing(key, value, [*own, *encoded])
+        return key, value, [*own, *encoded]
 
     # Commits.
 
     def write_again(self, partition: int, foreign: Collection[bytes], committed: int) -> None:
-        """Have the next commit write every stored row of a partition once more, after another writer's records.
+        """Have the next commit write every state of a partition once more, after another writer's records.
 
         Args:
             partition: the one where they were found.
-            foreign: their keys. One that has no row here was deleted: it is deleted again.
+            foreign: their keys. One that has no state here was deleted: it is deleted again.
             committed: the last committed source offset, that of the deletions: whatever state the key gets later, also
                 from records that are processed again, is newer.
         """
-        self._extra.extend(
-            Change(partition, row.source_offset, [(key, row.value)]) for key, row in self.states.rows(partition)
-        )
-        deleted = [key for key in sorted(foreign) if self.states.get(partition, key) is None]
-        self._extra.extend(Change(partition, committed, [(key, None)]) for key in deleted)
+        self.engine.rewrite(partition)
+        stored = {key: (row.value, row.source_offset) for key, row in self.states.rows(partition)}
+        gone = [key for key in sorted(foreign) if key not in stored and not self.engine.holds(partition, key)]
+        records = Records(partition)
+        for key, (value, source_offset) in stored.items():
+            records.append(key, value, source_offset, 0)
+        for key in gone:
+            records.append(key, None, max(committed, 0), 0)
+        self._add_extra(records)
 
     def cut(self) -> Cut:
-        """States, acks and offsets as they stand now, in one step."""
-        extra, self._extra = self._extra, []
-        changes = extra + self.engine.take_changed(list(self.next_offset))
-        return Cut(changes, self.writer.pending(), dict(self.next_offset))
+        """Fix states, acks and offsets as they stand now, in one step."""
+        extra, self._extra = self._extra, {}
+        changed = self.engine.cut(list(self.next_offset))
+        return Cut(changed, extra, self.writer.pending(), dict(self.next_offset))
+
+    def take_states(self, cut: Cut, partition: int, streams: int) -> Records | None:
+        """The next table records of a cut, of about ``streams`` streams; None when all have been taken."""
+        return cut.extra.pop(partition, None) or self.engine.take_packed(partition, streams)
+
+    def _add_extra(self, records: Records) -> None:
+        if not len(records):
+            return
+        before = self._extra.setdefault(records.partition, records)
+        if before is not records:
+            before.extend(records)
 
 
 def _size_bytes(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
@@ -240,5 +254,5 @@ def _arrivals(chunk: Chunk) -> dict[int, int]:
     return {
         partition: chunk.fetched_ms
         for partition, records in chunk.records.items()
-        if getattr(records[0], "timestamp_type", None) == CREATE_TIME
+        if records.timestamp_type == CREATE_TIME
     }

@@ -21,8 +21,8 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from core.chunk import Change
 from core.errors import StartupError
+from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
@@ -54,11 +54,13 @@ class Winners:
         else:
             self.last[record.key] = record.offset
 
-    def overtaken(self, partition: int) -> list[Change]:
+    def overtaken(self, partition: int) -> Records:
         """The winners after which an older record stands: compaction would keep that one, so they are written again."""
-        return [
-            Change(partition, self.rows[key][0], [(key, self.rows[key][1])]) for key in self.last if key in self.rows
-        ]
+        records = Records(partition)
+        for key in self.last:
+            source_offset, value, _ = self.rows[key]
+            records.append(key, value, source_offset, 0)
+        return records
 
 
 def source_offset_of(record: ConsumerRecord) -> int:
@@ -204,7 +206,7 @@ class ChangelogRecovery(Recovery):
                 partition.partition,
                 len(overtaken),
             )
-            table.states.overtaken.extend(overtaken)
+            table.states.overtaken[partition.partition] = overtaken
 
 
 class TableManager(FaustTableManager):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import faust
 from faust.types import TP
 
-from core.chunk import Change
+from core.native.records import Records
 from stream_app.logs import FAUST
 
 
@@ -23,19 +23,27 @@ class PartitionedStore:
     """Changelog keys and values as raw bytes, one dictionary per partition (the `core.chunk.StateStore` of a worker).
 
     A state belongs to its source partition: the same key in two partitions is two states, while Faust's memory store
-    is one dictionary over all partitions.
+    is one dictionary over all partitions. It is filled by recovery and holds what no stream in memory stands for: an
+    engine takes out what it loads, and commits write from the engine's memory.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[bytes, Row]] = {}
         self.ends: dict[int, int] = {}
         """Partition -> the changelog offset up to which recovery has read."""
-        self.overtaken: list[Change] = []
-        """Rows after which an older record stands in the changelog: to be written again (`stream_app.recovery`)."""
+        self.overtaken: dict[int, Records] = {}
+        """By partition, rows after which an older record stands in the changelog (`stream_app.recovery`): to be written
+        again.
+        """
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """A changelog value, None where the key has none."""
         row = self._rows.get(partition, {}).get(key)
+        return row.value if row else None
+
+    def take(self, partition: int, key: bytes) -> bytes | None:
+        """A changelog value, which is from now on its owner's."""
+        row = self._rows.get(partition, {}).pop(key, None)
         return row.value if row else None
 
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:

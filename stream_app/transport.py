@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -25,7 +25,9 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
+from core.native.records import Records
 from stream_app.chunks import Chunk
+from stream_app.fetching import read_raw, take_fetched
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
@@ -41,7 +43,7 @@ TRANSACTION_TIMEOUT_MS = 60_000
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
 IDLE_PAUSE = 0.02
 
-Fetched = tuple[int, int, Mapping[TopicPartition, Sequence[Any]]]
+Fetched = tuple[int, int, Mapping[TopicPartition, Records]]
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -59,6 +61,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # A crash of the application ends the thread, and its loop, before anybody stops it: told to nobody then.
         with suppress(RuntimeError):
             super()._stopped_set()
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        read_raw(self._ensure_consumer()._fetcher)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings: Settings = self.app.settings
@@ -95,10 +101,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            records = await fetcher.fetched_records(
-                active, timeout=FETCH_TIMEOUT, max_records=self.app.conf.broker_max_poll_records
-            )
-        self.handed.update({partition: found[-1].offset + 1 for partition, found in records.items() if found})
+            records = await _wait_for_records(fetcher, active, self.app.conf.broker_max_poll_records)
+        self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
         return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
 
     async def read_to_end(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -122,6 +126,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_loop(self, coroutine: Any) -> Any:
         """Run a coroutine on the consumer's loop and wait for it from the main loop."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+
+
+async def _wait_for_records(
+    fetcher: Any, partitions: Collection[TopicPartition], most: int
+) -> dict[TopicPartition, Records]:
+    """What has been fetched, as soon as anything has; nothing after `FETCH_TIMEOUT`."""
+    deadline = time.monotonic() + FETCH_TIMEOUT
+    while True:
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        taken = take_fetched(fetcher, partitions, most)
+        left = deadline - time.monotonic()
+        if taken or left <= 0:
+            return taken
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=left)
+        if not done or fetcher._closed:
+            waiter.cancel()
+            return {}
+        waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
 
 
 class Consumer(driver.Consumer):
@@ -195,21 +219,19 @@ class Consumer(driver.Consumer):
         return found
 
 
-def _by_topic(generation: int, fetched_ms: int, fetched: Mapping[TopicPartition, Sequence[Any]]) -> list[Chunk]:
-    topics: dict[str, dict[int, Sequence[Any]]] = {}
+def _by_topic(generation: int, fetched_ms: int, fetched: Mapping[TopicPartition, Records]) -> list[Chunk]:
+    topics: dict[str, dict[int, Records]] = {}
     for partition, records in fetched.items():
-        if records:
-            topics.setdefault(partition.topic, {})[partition.partition] = records
+        topics.setdefault(partition.topic, {})[partition.partition] = records
     return [Chunk(topic, generation, fetched_ms, records) for topic, records in topics.items()]
 
 
 def _message(chunk: Chunk) -> Message:
     partition, records = next(iter(chunk.records.items()))
-    last = records[-1]
     return Message(
         chunk.topic,
         partition,
-        last.offset,
+        records.last_offset,
         chunk.fetched_ms / 1000,
         0,
         [],

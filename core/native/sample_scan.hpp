@@ -1,0 +1,278 @@
+// Reads one signal sample where it is written as most producers write it. Everything else, good or bad, is left to the
+// full decoder: `false` says nothing about the record but that it is not plain.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <cstring>
+
+namespace caststream {
+
+constexpr double MAX_VALUE = 1e6;
+constexpr int64_t MAX_INTEGER = (int64_t(1) << 53) - 1;
+constexpr int MAX_SEQUENCE_BYTES = 255;
+
+struct Sample {
+    double values[5];
+    const char* sequence = nullptr;
+    int32_t sequence_bytes = 0;
+    int64_t step = -1;  // -1: not given
+    int64_t timestamp_ms = 0;
+    bool has_timestamp = false;
+};
+
+enum Field : unsigned { SIGNAL = 1, CONDITION = 2, SEQUENCE = 4, STEP = 8, TIMESTAMP = 16, UNKNOWN = 0 };
+
+inline Field field_of(const char* name, size_t size) {
+    switch (size) {
+        case 4: return std::memcmp(name, "step", 4) == 0 ? STEP : UNKNOWN;
+        case 6: return std::memcmp(name, "signal", 6) == 0 ? SIGNAL : UNKNOWN;
+        case 8: return std::memcmp(name, "sequence", 8) == 0 ? SEQUENCE : UNKNOWN;
+        case 12: return std::memcmp(name, "timestamp_ms", 12) == 0 ? TIMESTAMP : UNKNOWN;
+        case 16: return std::memcmp(name, "condition_vector", 16) == 0 ? CONDITION : UNKNOWN;
+        default: return UNKNOWN;
+    }
+}
+
+// A cursor that never reads past the end: every look at a character is `peek`, which is 0 there.
+struct JsonCursor {
+    const char* at;
+    const char* end;
+
+    char peek() const { return at < end ? *at : '\0'; }
+
+    void skip_space() {
+        while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r')) ++at;
+    }
+
+    bool take(char wanted) {
+        skip_space();
+        if (peek() != wanted) return false;
+        ++at;
+        return true;
+    }
+
+    // A string of printable ASCII without escapes: its bytes are its text. UTF-8 in names of sequences is compared by
+    // the caller with text that is known to be valid.
+    bool string(const char*& text, size_t& size) {
+        if (!take('"')) return false;
+        text = at;
+        while (at < end && *at != '"') {
+            if (*at == '\\' || static_cast<unsigned char>(*at) < 0x20) return false;
+            ++at;
+        }
+        if (at == end) return false;
+        size = at - text;
+        ++at;
+        return true;
+    }
+
+    bool integer(int64_t& number) {
+        skip_space();
+        bool negative = peek() == '-';
+        if (negative) ++at;
+        const char* first = at;
+        uint64_t sum = 0;
+        while (at < end && *at >= '0' && *at <= '9' && at - first < 17) sum = sum * 10 + (*at++ - '0');
+        if (at == first || (*first == '0' && at - first > 1)) return false;
+        char next = peek();
+        if ((next >= '0' && next <= '9') || next == '.' || next == 'e' || next == 'E') return false;
+        if (sum > static_cast<uint64_t>(MAX_INTEGER)) return false;
+        number = negative ? -static_cast<int64_t>(sum) : static_cast<int64_t>(sum);
+        return true;
+    }
+
+    bool digits() {
+        const char* first = at;
+        while (at < end && *at >= '0' && *at <= '9') ++at;
+        return at > first;
+    }
+
+    // JSON's grammar is checked here, as `from_chars` takes "inf", "01" and "1." too; it rounds correctly.
+    bool number(double& value) {
+        skip_space();
+        const char* first = at;
+        if (peek() == '-') ++at;
+        const char* whole = at;
+        if (!digits() || (*whole == '0' && at - whole > 1)) return false;
+        if (at - first == 1 && peek() != '.' && peek() != 'e' && peek() != 'E') {
+            value = *first - '0';  // conditions are 0 and 1, mostly
+            return true;
+        }
+        if (peek() == '.') {
+            ++at;
+            if (!digits()) return false;
+        }
+        if (peek() == 'e' || peek() == 'E') {
+            ++at;
+            if (peek() == '-' || peek() == '+') ++at;
+            if (!digits()) return false;
+        }
+        auto [last, error] = std::from_chars(first, at, value);
+        return error == std::errc() && last == at && value >= -MAX_VALUE && value <= MAX_VALUE;
+    }
+};
+
+inline bool json_value(JsonCursor& cursor, Field field, Sample& sample) {
+    switch (field) {
+        case SIGNAL: return cursor.number(sample.values[0]);
+        case CONDITION:
+            if (!cursor.take('[')) return false;
+            for (int i = 1; i <= 4; ++i) {
+                if (!cursor.number(sample.values[i]) || !cursor.take(i < 4 ? ',' : ']')) return false;
+            }
+            return true;
+        case SEQUENCE: {
+            size_t size;
+            if (!cursor.string(sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
+            sample.sequence_bytes = static_cast<int32_t>(size);
+            return true;
+        }
+        case STEP: return cursor.integer(sample.step) && sample.step >= 0;
+        case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
+        default: return false;
+    }
+}
+
+inline bool scan_json(const char* text, size_t size, Sample& sample) {
+    JsonCursor cursor{text, text + size};
+    unsigned seen = 0;
+    if (!cursor.take('{')) return false;
+    do {
+        const char* name;
+        size_t name_size;
+        if (!cursor.string(name, name_size) || !cursor.take(':')) return false;
+        Field field = field_of(name, name_size);
+        if (field == UNKNOWN || (seen & field) || !json_value(cursor, field, sample)) return false;
+        seen |= field;
+    } while (cursor.take(','));
+    if (!cursor.take('}')) return false;
+    cursor.skip_space();
+    return cursor.at == cursor.end && (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
+}
+
+struct MsgpackCursor {
+    const unsigned char* at;
+    const unsigned char* end;
+
+    bool has(size_t bytes) const { return static_cast<size_t>(end - at) >= bytes; }
+
+    template <typename T>
+    bool big_endian(T& number) {
+        if (!has(sizeof(T))) return false;
+        uint64_t bits = 0;
+        for (size_t i = 0; i < sizeof(T); ++i) bits = bits << 8 | *at++;
+        if constexpr (sizeof(T) == 4) {
+            uint32_t half = static_cast<uint32_t>(bits);
+            std::memcpy(&number, &half, 4);
+        } else {
+            std::memcpy(&number, &bits, 8);
+        }
+        return true;
+    }
+
+    bool string(const char*& text, size_t& size) {
+        if (!has(1)) return false;
+        unsigned char tag = *at++;
+        if ((tag & 0xE0) == 0xA0) {
+            size = tag & 0x1F;
+        } else if (tag == 0xD9 && has(1)) {
+            size = *at++;
+        } else {
+            return false;
+        }
+        if (!has(size)) return false;
+        text = reinterpret_cast<const char*>(at);
+        at += size;
+        return true;
+    }
+
+    bool integer(int64_t& number) {
+        if (!has(1)) return false;
+        unsigned char tag = *at++;
+        if (tag <= 0x7F) {
+            number = tag;
+            return true;
+        }
+        if (tag >= 0xE0) {
+            number = static_cast<int8_t>(tag);
+            return true;
+        }
+        int bytes;
+        switch (tag) {
+            case 0xCC: case 0xD0: bytes = 1; break;
+            case 0xCD: case 0xD1: bytes = 2; break;
+            case 0xCE: case 0xD2: bytes = 4; break;
+            case 0xCF: case 0xD3: bytes = 8; break;
+            default: return false;
+        }
+        if (!has(bytes)) return false;
+        uint64_t bits = 0;
+        for (int i = 0; i < bytes; ++i) bits = bits << 8 | *at++;
+        int unused = 64 - 8 * bytes;
+        if (tag >= 0xD0) {
+            number = static_cast<int64_t>(bits << unused) >> unused;
+        } else {
+            if (bits > static_cast<uint64_t>(MAX_INTEGER)) return false;
+            number = static_cast<int64_t>(bits);
+        }
+        return number >= -MAX_INTEGER && number <= MAX_INTEGER;
+    }
+
+    bool number(double& value) {
+        if (!has(1)) return false;
+        if (*at == 0xCB) {
+            ++at;
+            if (!big_endian(value)) return false;
+        } else if (*at == 0xCA) {
+            ++at;
+            float single;
+            if (!big_endian(single)) return false;
+            value = single;
+        } else {
+            int64_t whole;
+            if (!integer(whole)) return false;
+            value = static_cast<double>(whole);
+        }
+        return value >= -MAX_VALUE && value <= MAX_VALUE;  // false for NaN
+    }
+};
+
+inline bool msgpack_value(MsgpackCursor& cursor, Field field, Sample& sample) {
+    switch (field) {
+        case SIGNAL: return cursor.number(sample.values[0]);
+        case CONDITION:
+            if (!cursor.has(1) || *cursor.at++ != 0x94) return false;  // an array of four
+            for (int i = 1; i <= 4; ++i) {
+                if (!cursor.number(sample.values[i])) return false;
+            }
+            return true;
+        case SEQUENCE: {
+            size_t size;
+            if (!cursor.string(sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
+            sample.sequence_bytes = static_cast<int32_t>(size);
+            return true;
+        }
+        case STEP: return cursor.integer(sample.step) && sample.step >= 0;
+        case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
+        default: return false;
+    }
+}
+
+inline bool scan_msgpack(const char* bytes, size_t size, Sample& sample) {
+    auto first = reinterpret_cast<const unsigned char*>(bytes);
+    MsgpackCursor cursor{first, first + size};
+    unsigned seen = 0;
+    if (!cursor.has(1) || (*cursor.at & 0xF0) != 0x80) return false;  // a map of up to 15
+    for (int left = *cursor.at++ & 0x0F; left > 0; --left) {
+        const char* name;
+        size_t name_size;
+        if (!cursor.string(name, name_size)) return false;
+        Field field = field_of(name, name_size);
+        if (field == UNKNOWN || (seen & field) || !msgpack_value(cursor, field, sample)) return false;
+        seen |= field;
+    }
+    return cursor.at == cursor.end && (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
+}
+
+}  // namespace caststream

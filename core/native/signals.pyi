@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.native.records import Outputs, Record, Records
+from core.native.streams import SignalStream
+
+class SignalBatch:
+    def __init__(self, model: str, output_format: str) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    def start(self, stream: SignalStream, row: int) -> None: ...
+    def add(self, stream: SignalStream) -> None: ...
+    def publish(self, stream: SignalStream, gap: int) -> None: ...
+    def arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.float32],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]: ...
+    def encode(self, predictions: NDArray[np.float32], outputs: dict[int, Outputs]) -> None: ...
+
+class Turn:
+    processed: int
+    def __init__(
+        self,
+        chunk: int,
+        listing: int,
+        idle_timeout_ms: int,
+        take_one: Callable[[Record], Any],
+        pack_early: Callable[[SignalStream], Any],
+    ) -> None: ...
+    def take(self, records: Records, streams: dict[bytes, Any], listed: list[Any], batch: SignalBatch) -> None: ...

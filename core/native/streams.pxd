@@ -1,0 +1,26 @@
+from libc.stdint cimport int64_t
+
+
+cdef class StreamState:
+    cdef public int64_t offset
+    cdef public int64_t append_ms
+    cdef public int64_t timestamp_ms
+    cdef public int64_t step
+    cdef public bint closed
+    cdef str _sequence
+    cdef public str previous
+    cdef double values[5]
+    cdef bytes head       # of the outputs of this stream and sequence; None until the first of them
+    cpdef clear(self)
+
+
+cdef class LiveStream(StreamState):
+    cdef readonly int partition
+    cdef readonly bytes key
+    cdef public int64_t listed
+
+
+cdef class SignalStream(LiveStream):
+    cdef readonly int64_t row
+    cdef public int64_t chunk
+    cdef public int64_t run

@@ -1,0 +1,79 @@
+"""Streams in memory, as compiled inner loops reach them: fields without a lookup, a few hundred bytes each."""
+
+cimport cython
+
+NO_STATE = -1  # the offset of a stream that has none
+NOT_LISTED = 0
+
+
+@cython.no_gc
+cdef class StreamState:
+    """What a stream remembers between records.
+
+    ``offset``: source offset of the last good record; ``append_ms`` and ``timestamp_ms``: its append time and event time.
+    ``sequence`` and ``previous``: the current sequence and the one before; None: there was none. ``step``: the last one.
+    ``closed``: a cast that has ended. ``sample``: the last sample, for gap policy hold.
+    """
+
+    def __init__(self):
+        self.clear()
+
+    cpdef clear(self):
+        """Have no state."""
+        self.offset = NO_STATE
+        self.append_ms = 0
+        self.timestamp_ms = 0
+        self.step = -1
+        self.closed = False
+        self.sequence = ""
+        self.previous = None
+        self.sample = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def sequence(self):
+        """The name of the current sequence."""
+        return self._sequence
+
+    @sequence.setter
+    def sequence(self, str name):
+        self._sequence = name
+        self.head = None
+
+    @property
+    def sample(self):
+        """The last sample, as the model reads it."""
+        return (self.values[0], self.values[1], self.values[2], self.values[3], self.values[4])
+
+    @sample.setter
+    def sample(self, values):
+        self.values[0], self.values[1], self.values[2], self.values[3], self.values[4] = values
+
+
+@cython.no_gc
+cdef class LiveStream(StreamState):
+    """A stream with its place: (source partition, key). ``listed``: the commit that will write its state, 0 for none."""
+
+    def __init__(self, int partition, bytes key):
+        StreamState.__init__(self)
+        self.partition = partition
+        self.key = key
+        self.listed = NOT_LISTED
+
+    @property
+    def name(self):
+        """The key as text."""
+        return self.key.decode()
+
+
+@cython.no_gc
+cdef class SignalStream(LiveStream):
+    """A signal stream; its h and c stand in row ``row`` of the hidden states.
+
+    ``chunk`` is the number of the last chunk that stepped it, ``run`` its batch row there.
+    """
+
+    def __init__(self, int partition, bytes key, row):
+        LiveStream.__init__(self, partition, key)
+        self.row = row
+        self.chunk = -1
+        self.run = -1

@@ -1,0 +1,174 @@
+"""A fetch's record batches become `Records`, many records at a time, by aiokafka's fetcher.
+
+aiokafka makes a Python object of every record, 1.3 µs each. Its fetcher is kept, for positions, errors and leaders;
+what it wraps a partition's bytes in is exchanged for `FetchedPartition`, which reads them into one piece of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import FunctionType, MethodType
+from typing import Any
+
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.consumer import fetcher as aiokafka_fetcher
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import CorruptRecordException, UnsupportedVersionError
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.structs import TopicPartition
+
+from core.native.records import Records
+from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
+
+READ_COMMITTED = 1
+_DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+
+
+class RawBatches:
+    """A partition's part of a fetch response, unread; stands for aiokafka's ``MemoryRecords``."""
+
+    def __init__(self, fetched: bytes) -> None:
+        self.fetched = bytes(fetched)
+        self._first = next_header(self.fetched, 0) if self.fetched else None
+
+    def has_next(self) -> bool:
+        """Whether a whole batch is there."""
+        return self._first is not None
+
+    def size_in_bytes(self) -> int:
+        """Of everything, a batch that was cut off included."""
+        return len(self.fetched)
+
+
+class FetchedPartition:
+    """Reads a partition's fetched batches; stands for aiokafka's ``PartitionRecords``."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        records: RawBatches,
+        aborted_transactions: Collection[tuple[int, int]] | None,
+        fetch_offset: int,
+        key_deserializer: Any,
+        value_deserializer: Any,
+        check_crcs: bool,
+        isolation_level: int,
+    ) -> None:
+        self.next_fetch_offset = fetch_offset
+        """Where the next fetch begins: after everything that was taken, markers included."""
+        self._tp = tp
+        self._fetched = records.fetched
+        self._aborted = sorted(aborted_transactions or [], key=lambda transaction: transaction[1])
+        self._aborted_producers: set[int] = set()
+        self._check_crcs = check_crcs
+        self._read_committed = isolation_level == READ_COMMITTED
+        self._read: Records | None = None
+        self._taken = 0
+        self._end = fetch_offset
+
+    def take(self, most: int) -> Records:
+        """The next records, ``most`` at most.
+
+        Raises:
+            CorruptRecordException: a batch is not what its producer wrote.
+        """
+        if self._read is None:
+            self._read = self._read_all()
+        found = self._read[self._taken : self._taken + most]
+        self._taken += len(found)
+        self.next_fetch_offset = self._end if self.exhausted else found.last_offset + 1
+        return found
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything has been taken."""
+        return self._read is not None and self._taken == len(self._read)
+
+    def _read_all(self) -> Records:
+        records, at = None, 0
+        while (header := next_header(self._fetched, at)) is not None:
+            at = header.end
+            if header.magic != 2:
+                raise UnsupportedVersionError(
+                    f"{self._tp.topic}[{self._tp.partition}] holds records of format {header.magic}, from before "
+                    "Kafka 0.11: only format 2 is read"
+                )
+            if self._check_crcs:
+                check_crc(self._fetched, header)
+            if records is None:
+                records = Records(self._tp.partition, header.timestamp_type)
+            if self._holds_records(header):
+                read_records(self._uncompressed(header), header, records, self.next_fetch_offset)
+            self._end = max(self._end, header.next_offset)
+        return Records(self._tp.partition) if records is None else records
+
+    def _uncompressed(self, header: BatchHeader) -> bytes | memoryview:
+        body = payload(self._fetched, header)
+        if not header.codec:
+            return body
+        if header.codec not in _DECODERS:
+            raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset} has codec {header.codec}")
+        return bytes(_DECODERS[header.codec](bytes(body)))
+
+    def _holds_records(self, header: BatchHeader) -> bool:
+        """Not markers, and not what an aborted transaction has written. As Kafka's own consumer does it."""
+        if self._read_committed and header.producer_id >= 0:
+            while self._aborted and self._aborted[0][1] <= header.base_offset:
+                self._aborted_producers.add(self._aborted.pop(0)[0])
+            if header.is_control and self._ends_an_aborted_one(header):
+                self._aborted_producers.discard(header.producer_id)
+            if header.is_transactional and header.producer_id in self._aborted_producers:
+                return False
+        return not header.is_control
+
+    def _ends_an_aborted_one(self, header: BatchHeader) -> bool:
+        markers = Records(self._tp.partition)
+        read_records(self._uncompressed(header), header, markers, 0)
+        return len(markers) > 0 and ControlRecord.parse(markers[0].key) == ABORT_MARKER
+
+
+def read_raw(fetcher: Any) -> None:
+    """Have a consumer's fetcher keep what it fetches as `FetchedPartition`.
+
+    Its method is given our classes in place of aiokafka's; other consumers of the process keep theirs.
+    """
+    ours = {**vars(aiokafka_fetcher), "MemoryRecords": RawBatches, "PartitionRecords": FetchedPartition}
+    stock = type(fetcher)._proc_fetch_request
+    fetcher._proc_fetch_request = MethodType(FunctionType(stock.__code__, ours, stock.__name__), fetcher)
+
+
+def take_fetched(fetcher: Any, partitions: Collection[TopicPartition], most: int) -> dict[TopicPartition, Records]:
+    """What has been fetched of these partitions, ``most`` records at most; their positions move behind it.
+
+    The same steps as in aiokafka's ``fetched_records``.
+    """
+    taken: dict[TopicPartition, Records] = {}
+    for partition, result in list(fetcher._records.items()):
+        if partition not in partitions:
+            if not fetcher._subscriptions.is_assigned(partition):
+                del fetcher._records[partition]
+            continue
+        if most == 0:
+            break
+        if type(result) is not FetchResult:
+            if taken:
+                break  # its error is raised by the next call
+            _done_with(fetcher, partition)
+            result.check_raise()
+        elif not result.check_assignment(partition):
+            _done_with(fetcher, partition)
+        else:
+            records = result._partition_records.take(most)
+            result._update_position()
+            if result._partition_records.exhausted:
+                _done_with(fetcher, partition)
+            if len(records):
+                taken[partition] = records
+                most -= len(records)
+    return taken
+
+
+def _done_with(fetcher: Any, partition: TopicPartition) -> None:
+    """The partition may be fetched again."""
+    del fetcher._records[partition]
+    fetcher._notify(fetcher._wait_consume_future)
