@@ -11,13 +11,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.infer import advance, prepare, state_size
+from core.infer import make_kernel, prepare
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.native.lstm import StateRows
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 ZEROS = 0  # the row that stays zero: where a sequence begins
+WARM_RUNS = 64
 
 
 class StateBank(Protocol):
@@ -47,12 +49,16 @@ class StateBank(Protocol):
             runs: (N,), the run of each sample.
             times: (N,), its place in that run, from 0 without holes.
             lengths: (B,), samples of each run, >= 1; their sum is N.
-            starts: (B,), the row in which each run begins, as it is before the call.
+            starts: (B,), the row in which each run begins, as it is before the call; none but `ZEROS` twice.
             targets: (S,), rows that take a state after the call; a row may be named again with the same run.
             last: (S,), the run whose state after its last sample goes to that row.
 
         Returns:
             The predictions (N,), in the order of ``samples``.
+
+        Raises:
+            ValueError: sizes do not fit each other, or samples are not runs without holes.
+            IndexError: a row or run that is not there, or a target `ZEROS`.
         """
 
     def read(self, rows: Integers) -> Floats:
@@ -78,18 +84,22 @@ def make_hidden(model: SignalExtractionLSTM) -> StateBank:
 
 
 class HiddenStates:
-    """A `StateBank` in host memory."""
+    """A `StateBank` in host memory. Rows never move, so growing costs nothing.
+
+    Args:
+        model: its parameters and input statistics are taken as they are now.
+    """
 
     def __init__(self, model: SignalExtractionLSTM) -> None:
-        self._model = model.eval()
-        self._rows = np.zeros((64, state_size(model)), np.float32)
+        self._model = model
+        self._rows = StateRows(make_kernel(model))
 
     @property
     def capacity(self) -> int:
-        return len(self._rows)
+        return self._rows.capacity
 
     def grow(self) -> None:
-        self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+        self._rows.grow()
 
     def step(
         self,
@@ -101,21 +111,19 @@ class HiddenStates:
         targets: Integers,
         last: Integers,
     ) -> Floats:
-        if not len(samples):
-            return np.empty(0, np.float32)
-        predictions, after = advance(self._model, samples, runs, times, lengths, self._rows[starts])
-        self._rows[targets] = after[last]
-        return predictions
+        return self._rows.step(samples, runs, times, lengths, starts, targets, last)
 
     def read(self, rows: Integers) -> Floats:
-        found: Floats = self._rows[rows]
-        return found
+        return self._rows.read(rows)
 
     def write(self, row: int, state: Floats) -> None:
-        self._rows[row] = state
+        self._rows.write(row, state)
 
     def clear(self, row: int) -> None:
-        self._rows[row] = 0.0
+        self._rows.clear(row)
 
     def warm_up(self) -> None:
         prepare(self._model)
+        runs, none = np.arange(WARM_RUNS), np.empty(0, np.int64)
+        samples, zeros = np.zeros((WARM_RUNS, self._model.input_size), np.float32), np.zeros_like(runs)
+        self.step(samples, runs, zeros, np.ones_like(runs), zeros, none, none)

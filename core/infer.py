@@ -12,19 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.native.lstm import LstmKernel
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-# Batches are padded to a multiple of this many rows. A matrix product of other sizes ends in a remainder kernel that
-# sums in another order: at B=13 and B=5, 5 and 12 % of predictions differ from B=1056 in their last bits, and a model
-# with a long memory adds that up to more than 1e-5 in 10,000 steps. In multiples of 8 (AVX-512) none of 211,200
-# predictions differs, whatever B and T: a row's result does not depend on what else is in its batch. Windows are not
-# padded: at most 500 steps add up to nothing, and eight rows cost four times as much as one.
-ROWS = 8
 MAX_WINDOWS = 64  # per call: a batch of 64 x 500 steps holds 65 MB of layer output, and more rows are not faster
 PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two batch shapes
 
@@ -45,10 +41,27 @@ def state_size(model: SignalExtractionLSTM) -> int:
     return 2 * model.num_layers * model.hidden_size
 
 
+def make_kernel(model: SignalExtractionLSTM) -> LstmKernel:
+    """The compiled step of a model, with its parameters as they are now. In float32, whatever their type."""
+    parameters = {name: parameter.detach().float().cpu().numpy() for name, parameter in model.named_parameters()}
+    layers = [
+        (
+            parameters[f"lstm.weight_ih_l{layer}"],
+            parameters[f"lstm.weight_hh_l{layer}"],
+            parameters[f"lstm.bias_ih_l{layer}"],
+            parameters[f"lstm.bias_hh_l{layer}"],
+        )
+        for layer in range(model.num_layers)
+    ]
+    statistics = model.input_statistics or {"mean": None, "std": None}
+    output = (parameters["fc.weight"], parameters["fc.bias"])
+    return LstmKernel(model.input_size, model.hidden_size, layers, output, statistics["mean"], statistics["std"])
+
+
 def advance(
     model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
 ) -> tuple[Floats, Floats]:
-    """Step B rows through their samples.
+    """Step B rows through their samples: by the worker's own kernel, or by torch where the model is on a GPU.
 
     Args:
         model: in eval mode.
@@ -61,54 +74,40 @@ def advance(
     Returns:
         The predictions (N,), in the order of ``samples``, and the states after (B, 2*L*H).
     """
-    order = np.argsort(-lengths, kind="stable")  # rows as the batch has them: longest first
+    if model.fc.weight.is_cuda:
+        return _advance_by_torch(model, samples, rows, times, lengths, states)
+    after = states.astype(np.float32, order="C")
+    return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after), after
+
+
+def _advance_by_torch(
+    model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
+) -> tuple[Floats, Floats]:
+    order = np.argsort(-lengths, kind="stable")  # rows as a packed sequence has them: longest first
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    ranked = lengths[order]
     # Rows still running at each time. The data is time-major: all rows' first samples, then all second ones, ...
-    running = np.searchsorted(-ranked, -np.arange(ranked[0]), side="left")  # (T,)
-    starts = np.concatenate(([0], np.cumsum(running)))
-    places = starts[times] + rank[rows]  # (N,)
+    running = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")  # (T,)
+    places = (np.cumsum(running) - running)[times] + rank[rows]  # (N,)
     ordered = np.empty_like(samples)
     ordered[places] = samples
-    predictions, after = _step_ordered(model, ordered, running, starts, states[order])
+    predictions, after = _step_packed(model, ordered, running, states[order])
     return predictions[places], after[rank]
 
 
-def _step_ordered(
-    model: SignalExtractionLSTM, samples: Floats, running: Integers, starts: Integers, states: Floats
+def _step_packed(
+    model: SignalExtractionLSTM, samples: Floats, running: Integers, states: Floats
 ) -> tuple[Floats, Floats]:
-    """Time-major samples of rows, longest first: (N, F) and (B, 2*L*H) to (N,) and (B, 2*L*H).
-
-    One dense call per distinct length: the rows that end there leave the batch.
-    """
-    batch = len(states)
-    weight = model.fc.weight
-    x = _standardised(torch.from_numpy(samples), model.input_statistics).to(weight)  # (N, F)
-    hidden = torch.from_numpy(states).view(batch, 2, model.num_layers, -1).permute(1, 2, 0, 3)  # (2, L, B, H)
-    h, c = hidden.to(weight).contiguous()
-    predictions = torch.empty(len(samples), device=weight.device)
-    ends = [*(np.flatnonzero(np.diff(running)) + 1).tolist(), len(running)]
+    """Time-major samples of rows, longest first: (N, F) and (B, 2*L*H) to (N,) and (B, 2*L*H)."""
+    batch, weight = len(states), model.fc.weight
+    x = _standardised(torch.from_numpy(samples).to(weight), model.input_statistics)  # (N, F)
+    before = torch.from_numpy(states).view(batch, 2, model.num_layers, -1).permute(1, 2, 0, 3)  # (2, L, B, H)
+    h, c = before.to(weight).contiguous()
     with torch.inference_mode():
-        for start, end in zip([0, *ends], ends, strict=False):
-            rows, here = int(running[start]), slice(int(starts[start]), int(starts[end]))
-            dense = _pad_rows(x[here].view(end - start, rows, -1), dim=1).transpose(0, 1)  # (B', T', F), no copy
-            before = (_pad_rows(h[:, :rows], dim=1), _pad_rows(c[:, :rows], dim=1))
-            output, after = model.lstm(dense, before)
-            predicted = model.fc(output)[:rows, :, 0]  # (B, T')
-            predictions[here] = predicted.transpose(0, 1).reshape(-1).to(predictions)
-            h[:, :rows], c[:, :rows] = after[0][:, :rows], after[1][:, :rows]
-        after_all = torch.stack((h, c)).permute(2, 0, 1, 3).reshape(batch, -1)  # (B, 2*L*H)
+        output, after = model.lstm(PackedSequence(x, torch.from_numpy(running)), (h, c))
+        predictions = model.fc(output.data)[:, 0]
+        after_all = torch.stack(after).permute(2, 0, 1, 3).reshape(batch, -1)  # (B, 2*L*H)
     return _numpy(predictions), _numpy(after_all)
-
-
-def _pad_rows(x: Tensor, dim: int) -> Tensor:
-    """``x`` with zeros appended along the batch axis ``dim``, up to a multiple of `ROWS`."""
-    missing = -x.shape[dim] % ROWS
-    if not missing:
-        return x.contiguous()
-    shape = [*x.shape[:dim], missing, *x.shape[dim + 1 :]]
-    return torch.cat((x, x.new_zeros(shape)), dim)
 
 
 def advance_sequences(

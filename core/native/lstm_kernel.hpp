@@ -1,0 +1,194 @@
+// A float32 LSTM of any depth with a linear output, one number a step, for inference: packed weights, and the choice of
+// an instruction set. Letters: F features, H hidden units, L layers.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define CASTSTREAM_X86 1
+#include <immintrin.h>
+#endif
+
+namespace caststream {
+
+constexpr int UNITS = 16;            // hidden units whose weights stand together: what the widest vector holds
+constexpr float LIMIT = 87.0f;       // exp up to here, and its inverse, is a normal number
+constexpr float TANH_LIMIT = 20.0f;  // of 2|x|: tanh is 1 in float32 from 18.1 on
+
+struct Release {
+    void operator()(float* memory) const { std::free(memory); }
+};
+using Floats = std::unique_ptr<float[], Release>;
+
+// Zeros, aligned to the widest vector; `size` is a multiple of UNITS.
+inline Floats aligned(size_t size) {
+    void* memory = std::aligned_alloc(64, (size ? size : UNITS) * sizeof(float));
+    if (!memory) throw std::bad_alloc();
+    std::memset(memory, 0, size * sizeof(float));
+    return Floats(static_cast<float*>(memory));
+}
+
+inline int padded(int size) { return (size + UNITS - 1) / UNITS * UNITS; }
+
+// `input`, `h` and `c` say where these stand in a row of a tile. Weights are (units / UNITS, 1 + input_size + H, 4,
+// UNITS): for each block of units the sum of both biases, then the weights of each input, then of each h.
+struct Layer {
+    int input, input_size, h, c;
+    int block_size;
+    Floats packed;
+    const float* weights;
+};
+
+// A row of a tile: the sample, h of all layers, c of all layers, and the h being made. Each begins at a multiple of
+// UNITS; the units that fill up H have zero weights, are never read by others and never leave the tile.
+struct Model {
+    int features, hidden_size, padded;
+    int fresh, row_size;
+    std::vector<Layer> layers;
+    Floats output_packed;
+    const float* output;
+    float output_bias = 0.0f;
+    std::vector<float> mean, std;
+
+    Model(int features_, int hidden_size_, int layer_count)
+        : features(features_), hidden_size(hidden_size_), padded(caststream::padded(hidden_size_)),
+          mean(features_, 0.0f), std(features_, 1.0f) {
+        const int h = caststream::padded(features), c = h + layer_count * padded;
+        fresh = c + layer_count * padded;
+        row_size = fresh + padded;
+        for (int i = 0; i < layer_count; ++i) add_layer(i, h + i * padded, c + i * padded);
+        output_packed = aligned(padded);
+        output = output_packed.get();
+    }
+
+    int state_size() const { return 2 * static_cast<int>(layers.size()) * hidden_size; }
+
+    // As torch has them: (4H, inputs), (4H, H), (4H,), (4H,); gates in the order input, forget, cell, output.
+    void set_layer(int index, const float* inputs, const float* recurrent, const float* bias, const float* bias2) {
+        Layer& layer = layers[index];
+        for (int unit = 0; unit < hidden_size; ++unit) {
+            for (int gate = 0; gate < 4; ++gate) {
+                const size_t from = static_cast<size_t>(gate) * hidden_size + unit;
+                float* to = layer.packed.get() + static_cast<size_t>(unit / UNITS) * layer.block_size +
+                            gate * UNITS + unit % UNITS;
+                *to = bias[from] + bias2[from];
+                to = spread(to + 4 * UNITS, inputs + from * layer.input_size, layer.input_size);
+                spread(to, recurrent + from * hidden_size, hidden_size);
+            }
+        }
+    }
+
+    void set_output(const float* weights, float bias) {
+        std::memcpy(output_packed.get(), weights, hidden_size * sizeof(float));
+        output_bias = bias;
+    }
+
+  private:
+    void add_layer(int index, int h, int c) {
+        const int input = index ? h - padded : 0, input_size = index ? hidden_size : features;
+        const int block_size = 4 * UNITS * (1 + input_size + hidden_size);
+        Floats packed = aligned(static_cast<size_t>(padded / UNITS) * block_size);
+        const float* weights = packed.get();
+        layers.push_back({input, input_size, h, c, block_size, std::move(packed), weights});
+    }
+
+    static float* spread(float* to, const float* from, int count) {
+        for (int k = 0; k < count; ++k, to += 4 * UNITS) *to = from[k];
+        return to;
+    }
+};
+
+struct InstructionSet {
+    int max_rows;
+    void (*step)(const Model&, float* tile, int rows);
+    float (*predict)(const Model&, const float* h);
+    void (*activate)(const float* gates, float* values, int64_t size);
+};
+
+}  // namespace caststream
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+#ifdef CASTSTREAM_X86
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#define INSTRUCTIONS avx512
+#define LANES 16
+#define MAX_ROWS 6
+#define FMA(a, b, c) (Vector) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define MIN(a, b) (Vector) _mm512_maskz_min_ps(0xffff, (__m512)(a), (__m512)(b))
+#define MAX(a, b) (Vector) _mm512_maskz_max_ps(0xffff, (__m512)(a), (__m512)(b))
+#include "lstm_tile.hpp"
+#undef INSTRUCTIONS
+#undef LANES
+#undef MAX_ROWS
+#undef FMA
+#undef MIN
+#undef MAX
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define INSTRUCTIONS avx2
+#define LANES 8
+#define MAX_ROWS 3
+#define FMA(a, b, c) (Vector) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define MIN(a, b) (Vector) _mm256_min_ps((__m256)(a), (__m256)(b))
+#define MAX(a, b) (Vector) _mm256_max_ps((__m256)(a), (__m256)(b))
+#include "lstm_tile.hpp"
+#undef INSTRUCTIONS
+#undef LANES
+#undef MAX_ROWS
+#undef FMA
+#undef MIN
+#undef MAX
+#pragma GCC pop_options
+#endif
+
+#define INSTRUCTIONS plain
+#define LANES 4
+#define MAX_ROWS 2
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#include "lstm_tile.hpp"
+#undef INSTRUCTIONS
+#undef LANES
+#undef MAX_ROWS
+#undef FMA
+#undef MIN
+#undef MAX
+
+namespace caststream {
+
+// The set of a name, or null where this machine has none of it.
+inline const InstructionSet* instruction_set(const char* name) {
+#ifdef CASTSTREAM_X86
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (!std::strcmp(name, "avx512")) return avx512 ? &avx512::SET : nullptr;
+    if (!std::strcmp(name, "avx2")) return avx2 ? &avx2::SET : nullptr;
+#endif
+    return std::strcmp(name, "plain") ? nullptr : &plain::SET;
+}
+
+// Numbers below 1e-38 count as zero while this lives: the processor would take a hundred times as long over them.
+class FlushToZero {
+#ifdef CASTSTREAM_X86
+    const unsigned before = _mm_getcsr();
+
+  public:
+    FlushToZero() { _mm_setcsr(before | 0x8040); }
+    ~FlushToZero() { _mm_setcsr(before); }
+#endif
+};
+
+}  // namespace caststream
