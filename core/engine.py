@@ -58,6 +58,7 @@ class Engine(Generic[S]):
         self._packed: dict[int, Records] = {}  # what of it is packed already, by partition
         # Append times below which no stream is, in memory and in the store alone: nobody can be idle before they are.
         self._oldest: dict[int, float] = {}
+        self._oldest_opened: dict[int, float] = {}  # of the streams that came into memory since the last look
         self._oldest_stored: dict[int, float] = {}
         self._moved: set[bytes] = set()
         self._opened: list[S] = []
@@ -245,20 +246,24 @@ class Engine(Generic[S]):
 
     def _settle_opened(self) -> None:
         """Keep the streams that got or had a state; the others nobody would ever evict."""
+        later = set(self._opened)
         for stream in self._opened:
+            later.remove(stream)
             if stream.offset == NO_STATE:
                 self._remove(stream)
                 continue
-            self._notice_move(stream)
+            partition = stream.partition
+            self._oldest_opened[partition] = min(self._oldest_opened.get(partition, stream.append_ms), stream.append_ms)
+            self._notice_move(stream, later)
         self._opened.clear()
 
-    def _notice_move(self, stream: S) -> None:
-        """Count a key that lives in another partition too."""
+    def _notice_move(self, stream: S, later: set[S]) -> None:
+        """Count a key that was met in another partition before; ``later``: streams met after this one."""
         key = stream.key
         if key in self._moved:
             return
         for partition, streams in self._streams.items():
-            if partition != stream.partition and key in streams:
+            if partition != stream.partition and key in streams and streams[key] not in later:
                 self._moved.add(key)
                 self._result.counts.moved += 1
                 self._result.moved.append((key, partition, stream.partition))
@@ -292,8 +297,10 @@ class Engine(Generic[S]):
         for partition in partitions:
             for stream in self._streams.pop(partition, {}).values():
                 self._forget(stream)
-            for kept in (self._listed, self._cut, self._packed, self._oldest, self._oldest_stored):
+            for kept in (self._listed, self._cut, self._packed):
                 kept.pop(partition, None)
+            for oldest in (self._oldest, self._oldest_opened, self._oldest_stored):
+                oldest.pop(partition, None)
 
     # Commits.
 
@@ -375,8 +382,11 @@ class Engine(Generic[S]):
 
     def _live_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
         """The idle streams in memory, some at a time. Not a look at them while none of them can be idle."""
-        if self._oldest.get(partition, float("-inf")) >= limit_ms:
+        opened = self._oldest_opened.get(partition, float("inf"))
+        if min(opened, self._oldest.get(partition, float("-inf"))) >= limit_ms:
             return
+        self._oldest.pop(partition, None)  # known again when all have been looked at
+        self._oldest_opened.pop(partition, None)
         oldest = float("inf")
         streams = iter(list(self._streams.get(partition, {}).values()))
         while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):

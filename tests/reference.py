@@ -5,20 +5,21 @@ Written to be read beside the contract and to be obviously right, not to be fast
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
 
-from core.chunk import Change, ChunkResult, Output, StreamRules
+from core.chunk import ChunkResult, StreamRules
 from core.engine import Engine
 from core.scorer import HEAD, SEGMENT
 from core.state import StreamState, unpack_state
 from core.windows import unpack_segment
+from stream_app.tables import PartitionedStore
+from tests.changes import Change, evict_all, take_changed
 from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts
 
 LAST_OF_ALL_MS = 10**12  # a clock past everything's idle point
@@ -141,7 +142,7 @@ class Published:
         return self.partition, self.key, self.source_offset, self.fields.get("final")
 
 
-def read_outputs(outputs: dict[int, list[Output]]) -> list[Published]:
+def read_outputs(outputs: Mapping[int, Iterable[tuple[bytes, bytes, int, int]]]) -> list[Published]:
     return [
         Published(partition, key, msgspec.json.decode(value), offset)
         for partition, rows in outputs.items()
@@ -152,10 +153,10 @@ def read_outputs(outputs: dict[int, list[Output]]) -> list[Published]:
 class CrashingWorker:
     """The commit protocol around an engine: what is durable, what only memory has, and what a crash takes."""
 
-    def __init__(self, make_engine: Callable[[MemoryTable], Engine[Any]]) -> None:
+    def __init__(self, make_engine: Callable[[PartitionedStore], Engine[Any]]) -> None:
         self.make_engine = make_engine
         self.log = MemoryTable()  # the changelog
-        self.store = MemoryTable()  # the worker's copy of it
+        self.store = PartitionedStore()  # what recovery has read of it
         self.engine = make_engine(self.store)
         self.committed = {0: 0, 1: 0}
         self.ends = {0: 0, 1: 0}
@@ -175,27 +176,30 @@ class CrashingWorker:
 
     def evict(self, now_ms: int) -> None:
         for partition in self.committed:
-            evicted = self.engine.evict(partition, now_ms, self.committed[partition])
+            evicted = evict_all(self.engine, partition, now_ms, self.committed[partition])
             self.unacked += read_outputs(evicted.outputs)
-            self.store.apply(evicted.tombstones)
             self.extra += evicted.tombstones
 
     def commit(self, torn_after: int | None = None) -> None:
         """All three stages; or a crash inside the second, after so many of the changes."""
-        changes = self.extra + self.engine.take_changed(self.committed)
+        changes = self.extra + take_changed(self.engine, self.committed, streams=1)
         self.published += self.unacked
         self.unacked, self.extra = [], []
         self.log.apply(changes[:torn_after])
         if torn_after is None:
-            self.store.apply(change for change in changes)
             self.committed = dict(self.ends)
 
     def crash(self, outputs_were_sent: bool) -> None:
         self.published += self.unacked if outputs_were_sent else []
         self.unacked, self.extra = [], []
-        self.store = copy.deepcopy(self.log)
+        self.store = self.log.recovered()
         self.engine = self.make_engine(self.store)
         self.ends = dict(self.committed)
+
+    def lose_partitions(self) -> None:
+        """They go away and come back: what counts then is what a recovery reads."""
+        self.engine.drop([0, 1])
+        self.log.fill(self.store)
 
     def live(self, events: list[Event], draw: Any) -> None:
         """Read all events, with commits, evictions, lost partitions and crashes at any point between chunks."""
@@ -214,7 +218,7 @@ class CrashingWorker:
             if action != "none":
                 self.commit()
             if action == "drop":
-                self.engine.drop([0, 1])
+                self.lose_partitions()
             read = len(events) - len(self.unread(events))
             if action == "evict" and chunk and read >= self.arrived:  # not before the partitions' ends
                 self.evict(events[read - 1].record.timestamp + draw(st.sampled_from((0, 4_999))))

@@ -14,9 +14,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from core.chunk import Change
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.tables import PartitionedStore
+from tests.changes import Change
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 """For property tests: machines that run tests are shared and slow by turns."""
@@ -76,6 +77,19 @@ class MemoryTable:
         for key, (_, blob) in self.rows.get(partition, {}).items():
             if blob is not None:
                 yield key, blob
+
+    def recovered(self) -> PartitionedStore:
+        """What a worker reads from it, for an engine to take from."""
+        store = PartitionedStore()
+        self.fill(store)
+        return store
+
+    def fill(self, store: PartitionedStore) -> None:
+        """A recovery into the store of a worker that had one before."""
+        store.clear()
+        for partition, rows in self.rows.items():
+            for key, (source_offset, blob) in rows.items():
+                store.put(partition, key, blob, source_offset)
 
 
 def signal_value(sample: tuple[float, ...], **fields: Any) -> bytes:

@@ -14,6 +14,8 @@ from core.models.fingerprint import fingerprint
 from core.scorer import HEAD, CastScorer, segment_key
 from core.state import StreamState, unpack_state
 from core.windows import unpack_body
+from stream_app.tables import PartitionedStore
+from tests.changes import evict_all, take_changed
 from tests.reference import (
     LAST_OF_ALL_MS,
     CrashingWorker,
@@ -80,9 +82,13 @@ class SlowScorer(SlowWorker):
 
 
 def make(
-    table: MemoryTable | None = None, rules: StreamRules | None = None, windows: WindowRules = WINDOWS
+    table: MemoryTable | PartitionedStore | None = None,
+    rules: StreamRules | None = None,
+    windows: WindowRules = WINDOWS,
 ) -> CastScorer:
-    return CastScorer(defect_model(), rules or stream_rules(), windows, table or MemoryTable())
+    """A scorer; of a changelog it gets what a recovery reads."""
+    store = table if isinstance(table, PartitionedStore) else (table or MemoryTable()).recovered()
+    return CastScorer(defect_model(), rules or stream_rules(), windows, store)
 
 
 def slowly(events: list[Event], rules: StreamRules) -> SlowScorer:
@@ -137,7 +143,7 @@ def test_any_chunking_gives_what_one_record_at_a_time_gives(data: Any, events: l
         result = scorer.run([event.record for event in chunk])
         found += read_outputs(result.outputs)
         assert len(result.counts.probabilities) == result.counts.batch_streams
-    table.apply(scorer.take_changed([0, 1]))
+    table.apply(take_changed(scorer, [0, 1]))
 
     assert sorted(slow.outputs) == sorted(output.identity for output in found)
     for output in found:
@@ -285,9 +291,9 @@ def test_a_gap_that_resets_empties_the_window() -> None:
 def test_a_commit_writes_the_head_and_the_changed_segments_together() -> None:
     scorer = make()
     scorer.run(cast(5))
-    (first,) = scorer.take_changed([0])
+    (first,) = take_changed(scorer, [0])
     scorer.run([plain(5, sequence="A", step=5)])
-    (second,) = scorer.take_changed([0])
+    (second,) = take_changed(scorer, [0])
 
     keys = [segment_key(b"a", 0), segment_key(b"a", 2), segment_key(b"a", 4), b"ha"]
     assert keys == [key for key, _ in first.records]
@@ -298,18 +304,18 @@ def test_a_commit_writes_the_head_and_the_changed_segments_together() -> None:
 def test_a_segment_s_tombstone_follows_one_commit_after_the_head_without_it() -> None:
     scorer = make()
     scorer.run(cast(4))
-    scorer.take_changed([0])
+    take_changed(scorer, [0])
 
     scorer.run([plain(4, sequence="A", step=4, end=True)])
-    (closing,) = scorer.take_changed([0])
-    (after,) = scorer.take_changed([0])
+    (closing,) = take_changed(scorer, [0])
+    (after,) = take_changed(scorer, [0])
 
     assert [key for key, _ in closing.records] == [b"ha"]
     tombstones = [(segment_key(b"a", 0), None), (segment_key(b"a", 2), None), (segment_key(b"a", 4), None)]
     # Segment 4 was never written: its sample came and went between two commits. A tombstone too many does no harm.
     assert tombstones[:2] == after.records[:2]
     assert after.source_offset == 4
-    assert scorer.take_changed([0]) == []
+    assert take_changed(scorer, [0]) == []
 
 
 def test_segments_that_no_head_names_are_cleared_away() -> None:
@@ -317,15 +323,15 @@ def test_segments_that_no_head_names_are_cleared_away() -> None:
     table = MemoryTable()
     scorer = make(table)
     scorer.run(cast(4))
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
     scorer.run([plain(4, sequence="A", step=4, end=True)])
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
 
     scorer = make(table)
     scorer.run(cast(1, "B", 5))
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
     assert len(stored_rows(table)) == 4  # head, its new segment, two of the old cast
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
 
     assert {(0, b"ha"), (0, segment_key(b"a", 5))} == stored_rows(table).keys()
 
@@ -335,11 +341,11 @@ def test_a_long_cast_leaves_only_its_window_in_the_table() -> None:
     scorer = make(table)
     for record in cast(60):
         scorer.run([record])
-        table.apply(scorer.take_changed([0]))
+        table.apply(take_changed(scorer, [0]))
         # Window 9 in segments of 2: at most five that it needs, the one just left, and the head.
         assert len(stored_rows(table)) <= 7
 
-    table.apply(scorer.evict(0, LAST_OF_ALL_MS, 99).tombstones)
+    table.apply(evict_all(scorer, 0, LAST_OF_ALL_MS, 99).tombstones)
 
     assert stored_rows(table) == {}
 
@@ -348,13 +354,13 @@ def test_a_segment_made_again_after_a_lost_head_is_not_cleared_away() -> None:
     table = MemoryTable()
     scorer = make(table)
     scorer.run(cast(5))
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
     table.rows[0][b"ha"] = (4, b"damaged")
 
     scorer = make(table)
     scorer.run(cast(5))  # nothing was committed: the same records again
     for _ in range(3):
-        table.apply(scorer.take_changed([0]))
+        table.apply(take_changed(scorer, [0]))
 
     assert brief(make(table).run(cast(7))) == [("A", 0, 6, False)]
 
@@ -363,7 +369,7 @@ def test_a_missing_segment_makes_the_state_count_as_none() -> None:
     table = MemoryTable()
     scorer = make(table)
     scorer.run(cast(5))
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
     del table.rows[0][segment_key(b"a", 2)]
 
     scorer = make(table)
@@ -371,16 +377,16 @@ def test_a_missing_segment_makes_the_state_count_as_none() -> None:
 
     assert result.counts.resets == {"corrupt_state": 1}
     assert result.counts.gaps == 1  # nothing is left of the steps before
-    table.apply(scorer.take_changed([0]))
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
+    table.apply(take_changed(scorer, [0]))
     assert {(0, b"ha"), (0, segment_key(b"a", 5))} == stored_rows(table).keys()
 
 
 def test_another_model_goes_on_with_the_same_window() -> None:
     table = MemoryTable()
-    old = CastScorer(defect_model(seed=1), stream_rules(), WINDOWS, table)
+    old = CastScorer(defect_model(seed=1), stream_rules(), WINDOWS, PartitionedStore())
     old.run(cast(5))
-    table.apply(old.take_changed([0]))
+    table.apply(take_changed(old, [0]))
 
     result = make(table).run([plain(5, sequence="A", step=5), plain(6, sequence="A", step=6)])
 
@@ -393,14 +399,14 @@ def test_an_open_cast_in_the_table_alone_is_concluded_on_eviction() -> None:
     table = MemoryTable()
     scorer = make(table)
     scorer.run([*cast(5), *(plain(5 + i, b"b", sequence="B", end=i == 1) for i in range(2))])
-    table.apply(scorer.take_changed([0]))
+    table.apply(take_changed(scorer, [0]))
 
-    evicted = make(table).evict(0, LAST_OF_ALL_MS, 99)
+    evicted = evict_all(make(table), 0, LAST_OF_ALL_MS, 99)
 
     (final,) = read_outputs(evicted.outputs)
     assert (*(final.fields[name] for name in ("sequence", "step", "final")), final.source_offset) == ("A", 4, True, 4)
     assert evicted.outputs[0][0][3] == LAST_OF_ALL_MS
-    assert evicted.counts.scores == {False: 0, True: 1}
+    assert evicted.scores == {False: 0, True: 1}
     table.apply(evicted.tombstones)
     assert stored_rows(table) == {}
 
