@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help setup demo test check bench train train-quick clean
+.PHONY: help setup demo test check bench bench-check train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -33,8 +33,17 @@ check: setup     ## lint, format, types, the rule of imports
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
-bench: setup     ## throughput beside a plain per-message Faust agent
-	@$(BIN)/python benchmarks/bench_pipeline.py
+bench: .venv/.bench-ready  ## all benchmarks, beside the peers: one table, benchmarks/results/latest.json; 20 minutes
+	@$(BIN)/python benchmarks/bench_all.py
+
+bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored ones; fails where one fell by more than 25 %
+	@$(BIN)/python benchmarks/check.py
+
+# The peers' packages do not go with ours: a folder of their own, on the path of the peers alone.
+.venv/.bench-ready: benchmarks/peers/requirements.txt | setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target .venv/peers -r benchmarks/peers/requirements.txt
+	@touch $@
 
 train-quick: setup  ## both models, briefly, held to a stated quality; under 5 minutes
 	@$(BIN)/python benchmarks/train_quick.py

@@ -1,0 +1,174 @@
+"""All benchmarks, one after the other: one Markdown table on stdout, `results/latest.json` and `results/latest.md`.
+
+    .venv/bin/python benchmarks/bench_all.py [--full] [--only PART ...]
+
+Behind `make bench`. Progress goes to stderr. A part that fails is told, keeps nothing from the others, and makes the
+exit status 1. Without --full every part runs with --quick: under 20 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figures import summary_table
+from machine import machine, versions
+from reporting import say
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+LIMITS = (
+    "Broker, senders and workers share the machine's cores; there is no network between them.",
+    "Rates are the highest there are, with all input waiting; latencies belong to the load that stands beside them.",
+    "Append times are whole milliseconds, so a single latency is right to 1 ms.",
+    "Ratios of one run can be compared between machines, absolute figures cannot. The load before should be near 0.",
+    "Values are synthetic; the speed of the models does not depend on them.",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One script; ``limit_s`` ends it where it hangs."""
+
+    name: str
+    script: str
+    limit_s: float
+
+
+PARTS = (
+    Part("pipeline", "bench_pipeline.py", 600),
+    Part("latency", "bench_latency.py", 300),
+    Part("model", "bench_model.py", 120),
+    Part("castings", "bench_castings.py", 240),
+    Part("scale", "bench_scale.py", 300),
+    Part("sweep", "bench_sweep.py", 300),
+    Part("replay", "bench_replay.py", 180),
+    Part("startup", "bench_startup.py", 180),
+    Part("defect_model", "bench_defect_model.py", 120),
+)
+FULL_FACTOR = 6.0
+"""How much longer a full run of a part may take."""
+
+
+def run_part(part: Part, full: bool) -> dict[str, Any]:
+    """The part's report with ``seconds``; ``error`` in it where it failed."""
+    started = time.monotonic()
+    limit_s = part.limit_s * (FULL_FACTOR if full else 1.0)
+    command = [sys.executable, str(HERE / part.script), "--json", *([] if full else ["--quick"])]
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
+        ending = threading.Timer(limit_s, process.terminate)
+        ending.start()
+        try:
+            last = _pass_on(part, process)
+        finally:
+            ending.cancel()
+            process.terminate()  # does nothing where it has ended
+            process.wait()
+        printed.seek(0)
+        report = read_report(printed.read(), process.returncode, last)
+    seconds = time.monotonic() - started
+    if "error" in report and seconds >= limit_s:
+        report["error"] = f"not done within {limit_s:g} s"
+    return report | {"seconds": round(seconds, 1)}
+
+
+def _pass_on(part: Part, process: subprocess.Popen[str]) -> str:
+    """Its progress becomes ours; the last line."""
+    last = ""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip():
+            last = line.rstrip()
+            say(f"  {part.name}: {last}")
+    return last
+
+
+def read_report(printed: str, status: int, last_line: str) -> dict[str, Any]:
+    """What a script printed with --json. One that measured but missed a limit of its own has a report and a status."""
+    try:
+        report = json.loads(printed.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": last_line or f"it said nothing and ended with status {status}"}
+    if status:
+        report["error"] = f"ended with status {status}: {last_line}" if last_line else f"ended with status {status}"
+    return dict(report)
+
+
+def write_results(report: dict[str, Any], text: str, directory: Path = RESULTS) -> None:
+    """Both files; whole, or not at all."""
+    directory.mkdir(exist_ok=True)
+    for name, content in (("latest.json", json.dumps(report, indent=1) + "\n"), ("latest.md", text)):
+        fresh = directory / f"{name}.new"
+        fresh.write_text(content)
+        fresh.replace(directory / name)
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The table, what it was measured on, and its limits."""
+    found = report["machine"]
+    where = (
+        f"{found['cpu']}, {found['cores']} cores, {found['memory_gib']:g} GiB, {found['system']}; "
+        f"load before {found['load_1m_before']:g}; {report['started']}; {report['seconds'] / 60:.0f} minutes; "
+        f"{'full' if report['full'] else 'quick'} run"
+    )
+    packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    failed = [f"- **{name} failed:** {why}" for name, why in report["failed"].items()]
+    limits = [f"- {line}" for line in report["limits"]]
+    return "\n".join(
+        ["# Benchmarks", "", summary_table(report["parts"]), "", *failed, where, "", packages, "", *limits, ""]
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="every part in full: an hour or more")
+    names = [part.name for part in PARTS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=f"of {', '.join(names)}")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the two files go")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Entry point."""
+    options = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found, started, begun = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), time.monotonic()
+    parts: dict[str, Any] = {}
+    chosen = [part for part in PARTS if not options.only or part.name in options.only]
+    try:
+        for number, part in enumerate(chosen, 1):
+            say(f"[{number} of {len(chosen)}, {(time.monotonic() - begun) / 60:.1f} min] {part.name}")
+            parts[part.name] = run_part(part, options.full)
+            if "error" in parts[part.name]:
+                say(f"  {part.name} FAILED: {parts[part.name]['error']}")
+    except KeyboardInterrupt:
+        say("interrupted; nothing is written")
+        return 130
+    report = {
+        "started": started,
+        "seconds": round(time.monotonic() - begun, 1),
+        "full": options.full,
+        "machine": found,
+        "versions": versions(),
+        "limits": LIMITS,
+        "failed": {name: part["error"] for name, part in parts.items() if "error" in part},
+        "parts": parts,
+    }
+    text = as_markdown(report)
+    write_results(report, text, options.results)
+    print(text)
+    return 1 if report["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

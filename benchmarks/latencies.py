@@ -1,0 +1,208 @@
+"""Latency by the broker's own clock: append time of a sample to append time of its output.
+
+Both topics have message.timestamp.type=LogAppendTime, in whole milliseconds, so a single latency is right to 1 ms and
+means are unbiased. Topics are read when the load is over: reading takes the CPU time that is being measured.
+
+Shapes: N records.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from numpy.typing import NDArray
+
+from core.errors import RunError
+from stream_app.admin import NOT_YET
+from stream_app.settings import Settings
+
+READ_AT_ONCE = 10_000
+READ_TIMEOUT_S = 60.0
+NO_SOURCE = -1
+COMMIT_PAUSE_MS = 100  # state records of one commit are closer together than this
+BEFORE_COMMIT_MS, AFTER_COMMIT_MS = 20, 50
+
+Integers = NDArray[np.int64]
+Ends = tuple[int, ...]  # by partition
+
+
+@dataclass(frozen=True)
+class Times:
+    """N records of a topic: partition, offset, timestamp (ms), the header ``source-offset`` or `NO_SOURCE`."""
+
+    partitions: Integers
+    offsets: Integers
+    times_ms: Integers
+    sources: Integers
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """N outputs: when their sample was appended, and how much later they were (ms)."""
+
+    appended_ms: Integers
+    latency_ms: Integers
+    unanswered: int  # samples without output
+    repeated: int  # outputs that came again
+
+    def since(self, appended_ms: int) -> Latencies:
+        """Those of the samples from this time on."""
+        kept = self.appended_ms >= appended_ms
+        return Latencies(self.appended_ms[kept], self.latency_ms[kept], self.unanswered, self.repeated)
+
+
+def ends(settings: Settings, topic: str) -> Ends:
+    """The offset after the last record, by partition."""
+    consumer = _consumer(settings)
+    try:
+        return tuple(_end(consumer, TopicPartition(topic, partition)) for partition in range(settings.partitions))
+    finally:
+        consumer.close()
+
+
+def _end(consumer: Consumer, at: TopicPartition) -> int:
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(at, timeout=READ_TIMEOUT_S)[1])
+        except KafkaException as error:  # a topic that was made just now has no leader yet
+            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                raise RunError(f"{at.topic}[{at.partition}] has no end: {error}") from error
+        time.sleep(0.05)
+
+
+def wait_for(settings: Settings, topic: str, total: int, quiet_s: float = 60.0, check: Any = lambda: None) -> None:
+    """Until the topic's ends sum up to ``total``.
+
+    Args:
+        check: called at each look; raises where waiting has become useless.
+
+    Raises:
+        RunError: nothing new for ``quiet_s``.
+    """
+    there, since = -1, time.monotonic()
+    while there < total:
+        before, there = there, sum(ends(settings, topic))
+        check()
+        if there > before:
+            since = time.monotonic()
+        if time.monotonic() - since > quiet_s:
+            raise RunError(f"{topic}: nothing new for {quiet_s:g} s, {there:,} of {total:,} records are there")
+        if there < total:
+            time.sleep(0.2)
+
+
+def read_times(settings: Settings, topic: str, starts: Ends, stops: Ends | None = None) -> Times:
+    """Read a topic from the given offsets to its end (or ``stops``).
+
+    Raises:
+        RunError: the broker does not give it.
+    """
+    stops = stops or ends(settings, topic)
+    columns = tuple(array("q") for _ in range(4))
+    partitions, offsets, times_ms, sources = columns
+    consumer = _consumer(settings)
+    left = {partition for partition in range(settings.partitions) if stops[partition] > starts[partition]}
+    consumer.assign([TopicPartition(topic, partition, starts[partition]) for partition in left])
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    try:
+        while left:
+            for message in consumer.consume(READ_AT_ONCE, 0.2):
+                if (error := message.error()) is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise RunError(f"{topic} cannot be read: {error}")
+                    left.discard(message.partition() or 0)
+                    continue
+                deadline = time.monotonic() + READ_TIMEOUT_S
+                partition, offset = message.partition() or 0, message.offset() or 0
+                if offset < stops[partition]:
+                    partitions.append(partition)
+                    offsets.append(offset)
+                    times_ms.append(message.timestamp()[1])
+                    sources.append(_source_offset(message))
+                if offset >= stops[partition] - 1:
+                    left.discard(partition)
+            if time.monotonic() > deadline:
+                raise RunError(f"{topic}: the broker gives no more records for {READ_TIMEOUT_S:g} s")
+    finally:
+        consumer.close()
+    return Times(*(np.array(column, np.int64) for column in columns))
+
+
+def _source_offset(message: Any) -> int:
+    for name, value in message.headers() or ():
+        if name == "source-offset":
+            return int(value)
+    return NO_SOURCE
+
+
+def _consumer(settings: Settings) -> Consumer:
+    config = {"group.id": "bench", "enable.auto.commit": False, "enable.partition.eof": True}
+    return Consumer({**settings.client_config(), **config, "isolation.level": "read_committed", "log_level": 3})
+
+
+def match(samples: Times, outputs: Times) -> Latencies:
+    """Each sample with its output, by partition and source offset; of repeated outputs the first counts."""
+    base = int(samples.offsets.min(initial=0))
+    width = int(samples.offsets.max(initial=0)) - base + 1
+    appended = np.full((int(samples.partitions.max(initial=0)) + 1) * width, -1, np.int64)
+    appended[samples.partitions * width + samples.offsets - base] = samples.times_ms
+    ours = (outputs.sources >= base) & (outputs.sources < base + width)
+    cells = (outputs.partitions * width + outputs.sources - base)[ours]
+    order = np.argsort(outputs.times_ms[ours], kind="stable")
+    found, first = np.unique(cells[order], return_index=True)
+    answered_ms = outputs.times_ms[ours][order][first]
+    known = appended[found] >= 0
+    appended_ms = appended[found][known]
+    return Latencies(
+        appended_ms,
+        answered_ms[known] - appended_ms,
+        unanswered=len(samples.offsets) - int(known.sum()),
+        repeated=len(cells) - len(found),
+    )
+
+
+def summary(latency_ms: Integers) -> dict[str, float | int]:
+    """p50, p90, p99 and max in ms, and over how many."""
+    if not len(latency_ms):
+        raise RunError("no output has a latency: nothing to sum up")
+    p50, p90, p99 = np.percentile(latency_ms, (50, 90, 99))
+    return {
+        "p50_ms": float(p50),
+        "p90_ms": float(p90),
+        "p99_ms": float(p99),
+        "max_ms": float(latency_ms.max()),
+        "mean_ms": float(latency_ms.mean()),
+        "samples": len(latency_ms),
+    }
+
+
+def commit_times(state_records_ms: Integers) -> Integers:
+    """When commits wrote their states: the first record of each burst of state records."""
+    ordered = np.sort(state_records_ms)
+    if not len(ordered):
+        return ordered
+    return ordered[np.concatenate(([True], np.diff(ordered) > COMMIT_PAUSE_MS))]
+
+
+def around_commits(found: Latencies, commits_ms: Sequence[int] | Integers) -> dict[str, float | int | None]:
+    """p99 (ms) of samples that were appended around a commit, and of all others.
+
+    Around is from 20 ms before the first state record was made (packing the states comes before it) to 50 ms after.
+    """
+    commits = np.asarray(commits_ms, np.int64)
+    near = np.zeros(len(found.appended_ms), bool)
+    for commit in commits:
+        near |= (found.appended_ms >= commit - BEFORE_COMMIT_MS) & (found.appended_ms < commit + AFTER_COMMIT_MS)
+    return {
+        "commits": len(commits),
+        "p99_near_ms": float(np.percentile(found.latency_ms[near], 99)) if near.any() else None,
+        "p99_else_ms": float(np.percentile(found.latency_ms[~near], 99)) if (~near).any() else None,
+        "samples_near": int(near.sum()),
+    }

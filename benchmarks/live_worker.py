@@ -1,0 +1,211 @@
+"""A caststream worker under measurement: started until it is ready, asked for metrics, memory and CPU time."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.errors import RunError
+from stream_app.broker import free_port
+from stream_app.child import Child
+from stream_app.settings import PREFIX, Settings
+
+READY_S = 300.0
+STOP_S = 60.0
+LOG_LINES = 15
+PROGRAM = (sys.executable, "-m", "stream_app.process")
+# The chunk size is a constant and no setting: a benchmark is the only one who changes it.
+CHUNKED = "import stream_app.build as b; b.CHUNK_RECORDS = {}; from stream_app.process import main; main()"
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """The samples of one look at /metrics, by name and sorted labels."""
+
+    samples: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+
+    def get(self, name: str, **labels: str) -> float:
+        """The sum of the samples of this name with (at least) these labels; 0 where there is none."""
+        return sum(
+            value
+            for (found, pairs), value in self.samples.items()
+            if found == name and labels.items() <= dict(pairs).items()
+        )
+
+
+def parse(text: str) -> Scrape:
+    """What a worker's /metrics says."""
+    return Scrape(
+        {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+    )
+
+
+class LiveWorker:
+    """One worker process; a context manager that ends it.
+
+    Args:
+        settings: of the worker; the metrics port is a free one.
+        directory: for its log.
+        command: another program than the worker's own.
+    """
+
+    def __init__(self, settings: Settings, directory: Path, command: Sequence[str] = PROGRAM) -> None:
+        self.settings = settings.replace(metrics_port=free_port())
+        self._directory = directory
+        self._command = command
+        self._child: Child | None = None
+        self._starts = 0
+
+    def start(self, **changes: object) -> float:
+        """Start it (again); returns when it is ready, after how many seconds.
+
+        Raises:
+            RunError: it ended, or is not ready in time.
+        """
+        self.settings = self.settings.replace(**changes)
+        self._starts += 1
+        started = time.monotonic()
+        self._child = Child(
+            self._command, output=self._log, directory=self._directory, environment=environment(self.settings)
+        )
+        while not self._ready():
+            if not self._child.running or time.monotonic() - started > READY_S:
+                raise RunError(f"the worker is not ready, status {self._child.exit_status}:\n{self.last_words()}")
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    @property
+    def log(self) -> str:
+        """What it has printed since its last start."""
+        return self._log.read_text(errors="replace")
+
+    def last_words(self) -> str:
+        """The end of its log, for an error."""
+        return "\n".join(f"  {line}" for line in self.log.splitlines()[-LOG_LINES:]) or "  it said nothing"
+
+    def rss_bytes(self) -> int:
+        """Resident memory."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def scrape(self) -> Scrape:
+        """Its metrics now."""
+        return parse(self.get("/metrics")[1])
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a request to it; raises OSError where nobody listens."""
+        connection = http.client.HTTPConnection(self.settings.metrics_host, self.settings.metrics_port, timeout=30)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def require_running(self) -> None:
+        """Raises RunError where it has ended."""
+        if self._child is None or not self._child.running:
+            raise RunError(f"the worker has ended:\n{self.last_words()}")
+
+    def kill(self) -> None:
+        """As a crash does."""
+        assert self._child is not None
+        self._child.kill()
+
+    def stop(self) -> None:
+        """In order."""
+        assert self._child is not None
+        self._child.stop(STOP_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._child is not None:
+            self.stop()
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / f"worker-{self.settings.app_id}-{self._starts}.log"
+
+    def _ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+
+def chunked(records: int) -> Sequence[str]:
+    """The worker's program with another largest chunk."""
+    return (sys.executable, "-c", CHUNKED.format(int(records)))
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Ours, with these settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**inherited, **settings.environment()}
+
+
+def broker_pid() -> int:
+    """The Kafka that this process has started (`harness.bench_broker`).
+
+    Raises:
+        RunError: there is none.
+    """
+    for child in psutil.Process().children(recursive=True):
+        if "java" in child.name():
+            return child.pid
+    raise RunError("no Kafka of ours is running")
+
+
+class Meter:
+    """CPU time of processes over a while, in cores: 1.0 is one core all the time."""
+
+    def __init__(self, **pids: int) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._before = self._seconds()
+        self._started = time.monotonic()
+
+    def cores(self) -> dict[str, float]:
+        """By name, since this object was made."""
+        elapsed = time.monotonic() - self._started
+        now = self._seconds()
+        return {name: (now[name] - before) / elapsed for name, before in self._before.items()}
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds by name, since this object was made."""
+        now = self._seconds()
+        return {name: now[name] - before for name, before in self._before.items()}
+
+    def _seconds(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self._processes.items()}
+        return {name: spent.user + spent.system for name, spent in times.items()}
+
+
+@contextmanager
+def worker(settings: Settings, directory: Path, command: Sequence[str] = PROGRAM) -> Iterator[LiveWorker]:
+    """A worker that is ready."""
+    with LiveWorker(settings, directory, command) as made:
+        made.start()
+        yield made

@@ -1,0 +1,117 @@
+"""Loads on a worker: a sender started and awaited, its samples and their outputs found again in the topics."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from latencies import Latencies, commit_times, ends, match, read_times, wait_for
+from live_worker import Meter
+from paced_sender import Load
+
+from core.errors import RunError
+from stream_app.child import Child
+from stream_app.settings import Settings
+from stream_app.topics import (
+    CASTING_SAMPLES,
+    CASTING_SCORES,
+    CASTING_WINDOWS,
+    SIGNAL_PREDICTIONS,
+    SIGNAL_SAMPLES,
+    SIGNAL_STATES,
+)
+
+WARM_UP_S = 3.0
+SENDER = str(Path(__file__).resolve().parent / "paced_sender.py")
+Kind = Literal["signal", "casting"]
+SOURCES: dict[Kind, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
+OUTPUTS: dict[Kind, str] = {"signal": SIGNAL_PREDICTIONS, "casting": CASTING_SCORES}
+TABLES: dict[Kind, str] = {"signal": SIGNAL_STATES, "casting": CASTING_WINDOWS}
+
+
+def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
+    """A load on the source topic of these settings."""
+    return Load(
+        config=settings.client_config(),
+        topic=settings.topic(SOURCES[kind]),
+        kind=kind,
+        partitions=settings.partitions,
+        **what,
+    )
+
+
+class Sending:
+    """A sender at work."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        handle, path = tempfile.mkstemp(prefix="caststream-sender-")
+        os.close(handle)
+        self._output = Path(path)
+        command = [sys.executable, SENDER, json.dumps(asdict(load))]
+        self._child = Child(command, output=self._output, environment=dict(os.environ))
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for its end; its report.
+
+        Raises:
+            RunError: it failed.
+        """
+        try:
+            self._child.wait()
+            printed = self._output.read_text()
+        finally:
+            self._child.kill()
+            self._output.unlink(missing_ok=True)
+        if self._child.exit_status:
+            raise RunError(f"the sender failed: {printed.strip()[-500:]}")
+        report: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return report
+
+
+def send(load: Load) -> dict[str, Any]:
+    """Send a load and wait until the broker has it."""
+    return Sending(load).finish()
+
+
+class Watch:
+    """Where the topics of one kind stand before a load, so that what belongs to it is found afterwards."""
+
+    def __init__(self, settings: Settings, kind: Kind, output: str | None = None) -> None:
+        self.settings = settings
+        self.source = settings.topic(SOURCES[kind])
+        self.output = output or settings.topic(OUTPUTS[kind])
+        self.changelog = settings.changelog(TABLES[kind])
+        self.source_ends = ends(settings, self.source)
+        self.output_ends = ends(settings, self.output)
+        self.changelog_ends = ends(settings, self.changelog)
+
+    def wait(self, outputs: int, check: Callable[[], None] = lambda: None) -> None:
+        """Until so many more outputs are there."""
+        wait_for(self.settings, self.output, sum(self.output_ends) + outputs, check=check)
+
+    def latencies(self) -> Latencies:
+        """Of all samples since, those of the warm-up left out."""
+        samples = read_times(self.settings, self.source, self.source_ends)
+        found = match(samples, read_times(self.settings, self.output, self.output_ends))
+        return found.since(int(samples.times_ms.min(initial=0) + 1000 * WARM_UP_S))
+
+    def commits(self) -> Any:
+        """Times (ms) of the commits since that wrote states."""
+        return commit_times(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
+
+
+def send_measured(loads: list[Load], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Send loads side by side; the senders' reports, and the cores that processes used, without the warm-up."""
+    sending = [Sending(load) for load in loads]
+    time.sleep(WARM_UP_S)
+    meter = Meter(**pids)
+    reports = [each.finish() for each in sending]
+    return reports, meter.cores()

@@ -1,0 +1,228 @@
+"""The benchmarks' results: a failed part is told and loses no other, tables hold what was measured, ratios are held."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+import bench_all
+from bench_all import Part, as_markdown, read_report, run_part, write_results
+from check import compare, stored_ratios
+from figures import billion_a_day, summary_table
+from plots import write_plots
+from render import BLOCK, NOT_YET, blocks_of, fill
+from reporting import at, figure, markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+
+STATS = {"p50_ms": 3.0, "p90_ms": 5.0, "p99_ms": 9.0, "max_ms": 20.0, "worker_cores": 0.5, "broker_cores": 0.2}
+POINT = {"rate": 200_000.0, "min": 190_000.0, "max": 210_000.0, "worker_cpu_us": 6.0, "broker_cpu_us": 0.8}
+POINT |= {"decode_us": 0.5, "infer_us": 2.0, "publish_us": 0.5, "commit_us": 1.0}
+LATENCY: dict[str, Any] = {
+    "20": {"rate": 20, **STATS},
+    "11574": {"rate": 11_574, **STATS},
+    "half": {"rate": 100_000, **STATS},
+    "maximum": POINT,
+    "floor": {"confluent": {"5000": {"rate": 5000, **STATS}}, "aiokafka": {"5000": {"rate": 5000, **STATS}}},
+}
+SWEEP: dict[str, Any] = {
+    "chunk": 4000,
+    "chunk_streams": 1000,
+    "streams": [{"streams": 10, **POINT}, {"streams": 1000, **POINT}],
+    "chunks": [{"chunk": 100, **POINT}, {"chunk": 4000, **POINT}],
+}
+RESULTS: dict[str, Any] = {
+    "started": "2026-01-01 00:00 UTC",
+    "seconds": 600.0,
+    "full": False,
+    "machine": {"cpu": "a processor", "cores": 2, "memory_gib": 8.0, "system": "Linux", "load_1m_before": 0.1},
+    "versions": {"python": "3.11"},
+    "limits": ["a limit"],
+    "failed": {"replay": "no file"},
+    "parts": {"latency": LATENCY, "sweep": SWEEP, "replay": {"error": "no file"}},
+}
+
+
+# Figures and tables.
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (1234567.8, "1,234,568"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123"), (4096, "4,096")],
+)
+def test_a_cell_shows_the_digits_that_count(value: object, shown: str) -> None:
+    assert figure(value) == shown
+
+
+def test_a_table_has_text_on_the_left_and_figures_on_the_right() -> None:
+    assert markdown(("what", "rate"), [("a", 1000)]) == "| what | rate |\n| --- | ---: |\n| a | 1,000 |"
+
+
+def test_a_path_that_a_report_does_not_have_is_none() -> None:
+    assert at({"a": {"b": 1}}, "a", "b") == 1
+    assert at({"a": {"b": 1}}, "a", "c", "d") is None
+    assert at(None, "a") is None
+
+
+def test_the_table_of_all_parts_leaves_out_what_was_not_measured() -> None:
+    shown = summary_table(RESULTS["parts"])
+
+    assert "| latency p50 at 20/s | 3.00 | ms | p99 9.00, max 20.0; 0.5 cores |" in shown
+    assert "half of the maximum, 100,000/s" in shown
+    assert "replay" not in shown
+    assert "None" not in shown
+
+
+def test_a_part_with_a_shape_of_its_own_shows_its_numbers_by_name() -> None:
+    shown = summary_table({"startup": {"ready_s": {"median": 3.5, "min": 3.0, "max": 4.0}, "help_s": 0.2, "seed": 1}})
+
+    assert "| start-up ready s | 3.50 |  | 3.00 to 4.00 |" in shown
+    assert "| start-up help s | 0.2 |" in shown
+    assert "seed" not in shown
+
+
+def test_a_billion_a_day_is_the_steady_load_or_the_price_of_full_batches() -> None:
+    found = billion_a_day(RESULTS["parts"])
+
+    assert found is not None
+    assert found["worker_cores"] == pytest.approx(0.5, rel=1e-4)
+    assert found["worker_cores_full_batches"] == pytest.approx(11_574 * 6e-6, rel=1e-4)
+    assert billion_a_day({}) is None
+
+
+# The runner.
+
+
+def test_a_part_s_report_is_the_last_line_that_it_printed() -> None:
+    assert read_report('noise\n{"a": 1}\n', 0, "done") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("printed", "last", "said"), [("", "error: no broker", "error: no broker"), ("x", "", "status 3")]
+)
+def test_a_part_without_a_report_is_told_with_its_last_line(printed: str, last: str, said: str) -> None:
+    assert said in read_report(printed, 3, last)["error"]
+
+
+def test_a_part_that_missed_a_limit_of_its_own_keeps_its_report() -> None:
+    assert read_report('{"a": 1}', 1, "too slow") == {"a": 1, "error": "ended with status 1: too slow"}
+
+
+def test_a_part_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_all, "HERE", tmp_path)
+    (tmp_path / "hangs.py").write_text("import threading; threading.Event().wait()")
+
+    found = run_part(Part("hangs", "hangs.py", limit_s=0.2), full=False)
+
+    assert found["error"] == "not done within 0.2 s"
+
+
+def test_a_failed_part_makes_the_status_one_and_loses_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "good.py").write_text("import sys; print('half way', file=sys.stderr); print('{\"ready_s\": 2.5}')")
+    (tmp_path / "bad.py").write_text("import sys; sys.exit('error: no such thing')")
+    monkeypatch.setattr(bench_all, "HERE", tmp_path)
+    monkeypatch.setattr(bench_all, "PARTS", (Part("replay", "bad.py", 60), Part("startup", "good.py", 60)))
+    monkeypatch.setattr(sys, "argv", ["bench_all.py", "--results", str(tmp_path / "results")])
+
+    status = bench_all.main()
+
+    stored = json.loads((tmp_path / "results" / "latest.json").read_text())
+    printed, progress = capsys.readouterr()
+    assert status == 1
+    assert stored["failed"] == {"replay": "error: no such thing"}
+    assert stored["parts"]["startup"]["ready_s"] == 2.5
+    assert {"machine", "versions", "limits", "started"} <= stored.keys()
+    assert "**replay failed:** error: no such thing" in printed
+    assert printed == (tmp_path / "results" / "latest.md").read_text() + "\n"
+    assert "startup: half way" in progress
+
+
+def test_results_say_where_they_come_from_and_what_they_do_not_say(tmp_path: Path) -> None:
+    text = as_markdown(RESULTS)
+    write_results(RESULTS, text, tmp_path)
+
+    assert json.loads((tmp_path / "latest.json").read_text()) == RESULTS
+    assert all(part in text for part in ("a processor, 2 cores", "python 3.11", "- a limit", "quick run"))
+
+
+# The check of ratios.
+
+
+def test_a_ratio_may_fall_by_a_quarter_and_no_more() -> None:
+    found = compare({"faust": 40.0, "quix": 40.0, "loop": 0.8}, {"faust": 30.1, "quix": 29.9, "loop": 0.9, "new": 1.0})
+
+    assert {each.peer: each.fell for each in found} == {"faust": False, "quix": True, "loop": False}
+
+
+def test_a_peer_that_is_gone_has_fallen() -> None:
+    assert compare({"faust": 40.0}, {})[0].fell
+
+
+def test_stored_results_that_are_missing_are_told_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="`make bench` makes it"):
+        stored_ratios(tmp_path / "none.json")
+    (tmp_path / "empty.json").write_text('{"parts": {"pipeline": {"error": "failed"}}}')
+    with pytest.raises(SystemExit, match="holds no ratios"):
+        stored_ratios(tmp_path / "empty.json")
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(40.0, 0), (10.0, 1)])
+def test_the_check_s_exit_status_is_its_verdict(tmp_path: Path, ratio: float, status: int) -> None:
+    stored, fresh = tmp_path / "stored.json", tmp_path / "fresh.json"
+    stored.write_text(json.dumps({"parts": {"pipeline": {"ratios": {"faust": 40.0}}}}))
+    fresh.write_text(json.dumps({"ratios": {"faust": ratio}}))
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "check.py", "--against", stored, "--fresh", fresh],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == status
+    assert ("FELL" in done.stdout) == ("the ratio was 40.0 and is 10.0" in done.stderr) == bool(status)
+
+
+# The page.
+
+
+def test_a_block_of_the_page_is_replaced_and_all_else_stays() -> None:
+    text = "before\n<!-- figures: a -->\nold\nolder\n<!-- end of figures -->\nafter <!-- other -->\n"
+
+    once = fill(text, {"a": lambda: "| new |"})
+
+    assert once == "before\n<!-- figures: a -->\n| new |\n<!-- end of figures -->\nafter <!-- other -->\n"
+    assert fill(once, {"a": lambda: "| new |"}) == once
+
+
+def test_every_block_of_the_page_can_be_filled() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    names = [name for _, name, _ in BLOCK.findall(page)]
+
+    filled = fill(page, blocks_of(RESULTS))
+
+    assert len(names) == page.count("<!-- figures:") == page.count("<!-- end of figures -->")
+    assert set(names) == blocks_of(RESULTS).keys()
+    assert "| chunks of up to 4,000 | 200,000 | 190,000 to 210,000 |" in filled
+    assert NOT_YET in filled
+
+
+def test_plots_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    everything = write_plots(RESULTS["parts"], tmp_path)
+    names = {path.name for path in everything}
+
+    assert names == {f"performance-{name}.png" for name in ("throughput", "latency", "stages", "where-time-goes")}
+    assert all(5_000 < path.stat().st_size < 200_000 for path in everything)
+    assert "](images/performance-latency.png)" in blocks_of(RESULTS, names)["plot_latency"]()
+    assert write_plots({}, tmp_path) == []
