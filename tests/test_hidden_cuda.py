@@ -75,8 +75,7 @@ class Both:
         model = model or small_model()
         self.device = FakeDevice()
         self.host, self.cuda = HiddenStates(model), other or CudaHiddenStates(model, self.device)
-        while self.host.capacity < self.cuda.capacity:
-            self.host.grow()
+        self.grow_to(self.cuda.capacity)
         self.tolerance = 1e-4 if other else 1e-6
 
     def step(self, *chunk: np.ndarray) -> None:
@@ -85,6 +84,11 @@ class Both:
         np.testing.assert_allclose(self.cuda.step(*chunk), expected, rtol=0, atol=self.tolerance)
         for array, before in zip(chunk, kept, strict=True):
             np.testing.assert_array_equal(array, before)
+
+    def grow_to(self, capacity: int) -> None:
+        for bank in (self.host, self.cuda):
+            while bank.capacity < capacity:
+                bank.grow()
 
     def fill(self, rows: int) -> None:
         for row in range(1, rows + 1):
@@ -115,9 +119,8 @@ def short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole_ladder() -> Both:
     both = Both()
     both.cuda.warm_up()
-    both.fill(LARGEST - 1)
-    for bank in (both.host, both.cuda):
-        bank.grow()
+    both.grow_to(LARGEST + 2)
+    both.fill(LARGEST + 1)
     return both
 
 
@@ -260,8 +263,7 @@ def test_growing_keeps_rows_and_graphs(short_ladder: None) -> None:
     captures = both.device.captures
     capacity = both.cuda.capacity
 
-    for bank in (both.host, both.cuda):
-        bank.grow()
+    both.grow_to(2 * capacity)
 
     assert both.cuda.capacity == 2 * capacity
     samples, runs, times, lengths, _, _, last = single_steps(12)
@@ -498,9 +500,7 @@ def test_a_gpu_equals_the_host_over_many_chunks(on_gpu: Both, captured: bool) ->
 @pytest.mark.parametrize("rows", [1, 8, 9, 4096, 4097])
 def test_a_gpu_equals_the_host_at_the_ladders_edges(on_gpu: Both, rows: int) -> None:
     on_gpu.cuda.warm_up()
-    while on_gpu.cuda.capacity <= rows:
-        on_gpu.cuda.grow()
-        on_gpu.host.grow()
+    on_gpu.grow_to(rows + 1)
 
     for seed in range(3):
         on_gpu.step(*single_steps(rows, seed))
@@ -513,8 +513,7 @@ def test_growing_on_a_gpu_keeps_rows_and_graphs(on_gpu: Both) -> None:
     on_gpu.cuda.warm_up()
     on_gpu.step(*single_steps(100))
 
-    for bank in (on_gpu.host, on_gpu.cuda):
-        bank.grow()
+    on_gpu.grow_to(2 * on_gpu.cuda.capacity)
     on_gpu.step(*single_steps(100, seed=1))
 
     on_gpu.compare()
