@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from strategies import FakeRecord
 
-from core.chunk import Change, ChunkResult, Evicted
+from core.chunk import ChunkResult, Counts, Evicted
+from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.metrics import Metrics
+from stream_app.native.batches import BatchBuilder
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
 from stream_app.tables import PartitionedStore
-from stream_app.transport import MAX_BATCH_BYTES
+from tests.changes import by_partition
 
 SOURCE, OUTPUT, DEAD, CHANGELOG = "source", "output", "dead", "changelog"
 GENERATION = 1
@@ -36,32 +39,16 @@ class Written(NamedTuple):
         return int(dict(self.headers)["source-offset"])
 
 
-class _Added(NamedTuple):
-    size: int
-
-
-class FakeBatch:
-    """Takes records as aiokafka's builder does: the first one whatever its size, None when full."""
-
-    def __init__(self) -> None:
-        self.records: list[Written] = []
-        self._bytes = 0
-
-    def append(
-        self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> _Added | None:
-        size = len(key or b"") + len(value or b"") + 20
-        if self.records and self._bytes + size > MAX_BATCH_BYTES:
-            return None
-        self.records.append(Written(key, value, headers))
-        self._bytes += size
-        return _Added(size)
-
-    def size(self) -> int:
-        return self._bytes
-
-    def record_count(self) -> int:
-        return len(self.records)
+def written_in(batch: BatchBuilder) -> list[Written]:
+    """The records of a batch as a broker finds them in its bytes: read by aiokafka, its checksum compared."""
+    found: list[Written] = []
+    batches = MemoryRecords(bytes(batch._build()))
+    while batches.has_next():
+        read = batches.next_batch()
+        assert read.validate_crc()
+        found += [Written(record.key, record.value, list(record.headers)) for record in read]
+    assert len(found) == batch.record_count()
+    return found
 
 
 class Sent(NamedTuple):
@@ -87,6 +74,7 @@ class FakeBroker:
 
     exclusive = False
     changelog_gaps = False
+    _txn_manager = None
 
     def __init__(self, prompt: bool = True) -> None:
         self.prompt = prompt
@@ -100,11 +88,8 @@ class FakeBroker:
 
     # As a producer.
 
-    def create_batch(self) -> FakeBatch:
-        return FakeBatch()
-
-    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> asyncio.Future[Sent]:
-        request = self._ask(f"write {topic}", topic=topic, partition=partition, records=batch.records)
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Sent]:
+        request = self._ask(f"write {topic}", topic=topic, partition=partition, records=written_in(batch))
         return request.done
 
     # As a guarantee.
@@ -163,29 +148,50 @@ class FakeBroker:
 
 
 class FakeEngine:
-    """Publishes every record's value and remembers the last one per key; a value of b"?" is a dead letter."""
+    """Publishes every record's value and remembers the last one per key, which is all that it ever writes."""
 
     def __init__(self) -> None:
-        self.changed: dict[tuple[int, bytes], tuple[int, bytes]] = {}
-        self.to_evict: list[Change] = []
+        self.live: dict[tuple[int, bytes], tuple[int, bytes]] = {}
+        self.changed: set[tuple[int, bytes]] = set()
+        self.cut_open: dict[int, Records] = {}
+        self.to_evict: list[Records] = []
         self.dropped: list[int] = []
 
-    def run(self, records: Iterable[FakeRecord]) -> ChunkResult:
+    def run(self, records: Iterable[Records]) -> ChunkResult:
         result = ChunkResult()
-        for record in records:
-            key, value = record.key or b"", record.value or b""
-            result.outputs.setdefault(record.partition, []).append((key, value, record.offset, record.timestamp or 0))
-            self.changed[record.partition, key] = record.offset, value
+        for part in records:
+            outputs = result.outputs.setdefault(part.partition, Outputs(part.partition))
+            for record in part:
+                key, value = record.key or b"", record.value or b""
+                outputs.append(key, value, record.offset, record.timestamp)
+                self.live[part.partition, key] = record.offset, value
+                self.changed.add((part.partition, key))
+                result.ends[part.partition] = record.offset + 1
         return result
 
-    def take_changed(self, partitions: Collection[int]) -> list[Change]:
-        taken = {at: state for at, state in self.changed.items() if at[0] in partitions}
-        for at in taken:
-            del self.changed[at]
-        return [Change(partition, offset, [(key, value)]) for (partition, key), (offset, value) in taken.items()]
+    def cut(self, partitions: Collection[int]) -> dict[int, int]:
+        covered = sorted(at for at in self.changed if at[0] in partitions)
+        self.changed.difference_update(covered)
+        self.cut_open = {}
+        for partition, key in covered:
+            source_offset, value = self.live[partition, key]
+            self.cut_open.setdefault(partition, Records(partition)).append(key, value, source_offset, 0)
+        return {partition: len(records) for partition, records in self.cut_open.items()}
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Evicted:
-        return Evicted(tombstones=self.to_evict)
+    def take_packed(self, partition: int, streams: int) -> Records | None:
+        return self.cut_open.pop(partition, None)
+
+    def rewrite(self, partition: int) -> None:
+        self.changed.update(at for at in self.live if at[0] == partition)
+
+    def holds(self, partition: int, table_key: bytes) -> bool:
+        return (partition, table_key) in self.live
+
+    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]:
+        for tombstones in self.to_evict:
+            for record in tombstones:
+                self.live.pop((partition, record.key or b""), None)
+            yield Evicted({}, tombstones, Counts())
 
     def drop(self, partitions: Collection[int]) -> None:
         self.dropped += partitions
@@ -222,10 +228,14 @@ class FakeWorker:
 
     def run(self, *records: FakeRecord, generation: int = GENERATION) -> None:
         """Apply records as one chunk."""
-        by_partition: dict[int, list[Any]] = {}
-        for record in records:
-            by_partition.setdefault(record.partition, []).append(record)
-        self.pipeline.run(Chunk(SOURCE, generation, 0, by_partition))
+        self.pipeline.run(Chunk(SOURCE, generation, 0, by_partition(records)))
+
+    def evict(self, *tombstones: Records, partition: int = 0, committed_offset: int = 1) -> None:
+        """Evict a partition's idle streams: a fake engine's are those of the tombstones."""
+        if tombstones:
+            self.engine.to_evict = list(tombstones)
+        for _ in self.pipeline.evict(partition, 0, committed_offset):
+            pass
 
 
 def record(offset: int, value: bytes = b"value", key: bytes = b"key", partition: int = 0) -> FakeRecord:

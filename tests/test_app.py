@@ -10,12 +10,12 @@ from fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker,
 from faust.tables.recovery import RebalanceAgain
 from strategies import FakeRecord
 
-from core.chunk import Change
 from stream_app.app import CaststreamApp
 from stream_app.assignment import Found
 from stream_app.chunks import Chunk
 from stream_app.pipeline import NO_GENERATION
 from stream_app.settings import load_settings
+from tests.changes import by_partition, taken, tombstone
 
 AT = TopicPartition(SOURCE, 0)
 
@@ -37,7 +37,7 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
 
 
 def chunk(*records: FakeRecord) -> Chunk:
-    return Chunk(SOURCE, GENERATION, 0, {0: records})
+    return Chunk(SOURCE, GENERATION, 0, by_partition(records))
 
 
 async def test_after_a_fault_nothing_more_is_applied_and_nothing_committed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,20 +106,30 @@ async def test_a_recovery_whose_partitions_are_gone_starts_nothing(
 def test_nothing_is_evicted_once_the_last_commit_may_have_taken_its_cut() -> None:
     """Under exactly_once that commit would make the final score final, and the tombstone would be missing."""
     worker = FakeWorker(FakeBroker())
-    worker.engine.to_evict = [Change(0, 0, [(b"key", None)])]
     worker.pipeline.suspend()
 
-    worker.pipeline.evict(0, now_ms=0, committed_offset=1)
+    worker.evict(tombstone(0, 0, b"key"))
 
-    assert worker.pipeline.cut().changes == []
+    assert taken(worker.pipeline) == []
+
+
+def test_an_eviction_that_is_under_way_ends_with_the_assignment() -> None:
+    worker = FakeWorker(FakeBroker())
+    worker.engine.to_evict = [tombstone(0, 0, b"first"), tombstone(0, 0, b"second")]
+    steps = worker.pipeline.evict(0, 0, 1)
+    next(steps)
+
+    worker.pipeline.suspend()
+
+    assert list(steps) == []
+    assert taken(worker.pipeline) == [(0, 0, [(b"first", None)])]
 
 
 def test_an_assignment_begins_with_nothing_of_the_one_before() -> None:
     worker = FakeWorker(FakeBroker(), partitions=(0, 1))
-    worker.engine.to_evict = [Change(1, 0, [(b"key", None)])]
-    worker.pipeline.evict(1, now_ms=0, committed_offset=1)
+    worker.evict(tombstone(1, 0, b"key"), partition=1)
 
     worker.pipeline.start(GENERATION + 1, {0: 0})
 
     assert worker.engine.dropped == [0, 1]
-    assert worker.pipeline.cut().changes == []
+    assert taken(worker.pipeline) == []

@@ -9,9 +9,9 @@ import pytest
 from aiokafka.structs import TopicPartition
 from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
 
-from core.chunk import Change
 from core.errors import RunError
 from stream_app.commits import MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
+from tests.changes import tombstone
 
 WRITE_OUTPUT, WRITE_STATES = f"write {OUTPUT}", f"write {CHANGELOG}"
 
@@ -48,7 +48,7 @@ async def test_no_state_is_written_before_every_output_is_acknowledged() -> None
     commit.cancel()
 
 
-async def test_offsets_wait_for_the_states_and_the_table_too() -> None:
+async def test_offsets_wait_for_the_states() -> None:
     broker = FakeBroker(prompt=False)
     worker = FakeWorker(broker)
     worker.run(record(0))
@@ -60,13 +60,13 @@ async def test_offsets_wait_for_the_states_and_the_table_too() -> None:
     await settle()
 
     assert [request.what for request in broker.waiting] == [WRITE_STATES]
-    assert worker.states.get(0, b"key") is None
 
     broker.take(broker.waiting[0])
     await settle()
 
     assert [request.what for request in broker.waiting] == ["commit"]
-    assert worker.states.get(0, b"key") == b"value"
+    assert [state.value for state in broker.written(CHANGELOG)] == [b"value"]
+    assert broker.committed_offset() is None
     broker.take(broker.waiting[0])
     assert await commit
 
@@ -189,10 +189,8 @@ async def test_tombstones_are_written_though_no_offset_has_moved() -> None:
     worker = FakeWorker(broker)
     worker.run(record(0))
     await worker.committer.commit()
-    worker.engine.to_evict = [Change(0, 0, [(b"key", None)])]
-    worker.pipeline.evict(0, now_ms=0, committed_offset=1)
+    worker.evict(tombstone(0, 0, b"key"))
 
-    assert worker.states.get(0, b"key") is None
     assert await worker.committer.commit()
     assert [(state.value, state.source_offset) for state in broker.written(CHANGELOG)] == [(b"value", 0), (None, 0)]
 
@@ -202,13 +200,12 @@ async def test_a_new_state_stands_after_the_tombstone_of_the_stream_before_it() 
     worker = FakeWorker(broker)
     worker.run(record(0, b"old"))
     await worker.committer.commit()
-    worker.engine.to_evict = [Change(0, 0, [(b"key", None)])]
-    worker.pipeline.evict(0, now_ms=0, committed_offset=1)
+    worker.evict(tombstone(0, 0, b"key"))
     worker.run(record(1, b"new"))
     await worker.committer.commit()
 
     assert [state.value for state in broker.written(CHANGELOG)] == [b"old", None, b"new"]
-    assert worker.states.get(0, b"key") == b"new"
+    assert worker.states.size(0) == 0  # the store holds only what no stream in memory stands for
 
 
 async def test_foreign_records_in_the_changelog_have_all_states_written_again() -> None:
@@ -231,8 +228,7 @@ async def test_a_foreign_record_of_an_evicted_stream_is_deleted_again() -> None:
     worker = FakeWorker(broker)
     worker.run(record(0, b"gone", b"a"), record(1, b"b0", b"b"))
     await worker.committer.commit()
-    worker.engine.to_evict = [Change(0, 0, [(b"a", None)])]
-    worker.pipeline.evict(0, now_ms=0, committed_offset=2)
+    worker.evict(tombstone(0, 0, b"a"), committed_offset=2)
     await worker.committer.commit()
     broker.written(CHANGELOG).append(broker.written(CHANGELOG)[0])  # a zombie's
     worker.run(record(2, b"b1", b"b"))

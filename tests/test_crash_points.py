@@ -32,6 +32,7 @@ STREAMS, STEPS, PARTITIONS = 3, 40, 2
 RULES = StreamRules()
 WINDOWS = WindowRules(window_length=12, window_min=4, hop=3, segment=5)
 TOLERANCE = 1e-5
+FIELDS = ("offset", "append_ms", "timestamp_ms", "step", "closed", "sequence", "previous", "sample")
 
 
 def source(kind: str) -> dict[int, list[FakeRecord]]:
@@ -168,7 +169,12 @@ def number(output: Prediction | Score) -> float:
 
 @pytest.mark.parametrize("kind", ["signals", "casts"])
 @pytest.mark.parametrize("seed", range(40))
-def test_no_death_of_a_worker_is_seen_in_outputs_or_states(kind: str, seed: int, undisturbed: Any) -> None:
+def test_no_death_of_a_worker_is_seen_in_outputs_or_states(
+    kind: str, seed: int, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:  # states go out one by one, and chunks are applied in between
+        monkeypatch.setattr("stream_app.commits.STREAMS_AT_ONCE", 1)
+        monkeypatch.setattr("stream_app.commits.BATCHES_IN_FLIGHT", 0)
     expected, tables = undisturbed[kind]
     world = World(kind, seed)
 
@@ -202,7 +208,7 @@ def assert_same_states(kind: str, expected: dict[bytes, bytes], found: dict[byte
         want, got = StreamState(), StreamState()
         _, before = unpack_state(blob, want)
         _, after = unpack_state(found[key], got)
-        assert [getattr(got, name) for name in want.__slots__] == [getattr(want, name) for name in want.__slots__]
+        assert [getattr(got, name) for name in FIELDS] == [getattr(want, name) for name in FIELDS]
         np.testing.assert_allclose(np.frombuffer(after, "<f4"), np.frombuffer(before, "<f4"), atol=TOLERANCE)
 
 

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from aiokafka.record.memory_records import MemoryRecords
 from fakes import FakeBroker, settle
 
 from core.errors import RunError
-from stream_app.outputs import ROOM_BYTES, Outgoing, OutputWriter
+from core.native.records import Records
+from stream_app.outputs import ROOM_BYTES, OutputWriter, header_bytes
 from stream_app.transport import MAX_BATCH_BYTES
 
 SOURCE = ("source", 0)
+
+
+def outputs(*values: bytes, partition: int = 0) -> Records:
+    """Outputs of records that were appended at 1, 2, 3 ... ms."""
+    records = Records(partition)
+    for number, value in enumerate(values, 1):
+        records.append(b"key", value, 100 + number, number)
+    return records
+
+
+def states(*groups: list[bytes]) -> Records:
+    """Table records of streams "0", "1" ...; those of a stream are tied."""
+    records = Records(0)
+    for number, values in enumerate(groups):
+        for left, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
+            records.append(b"%d" % number, value, number, 0, tied=left > 0)
+    return records
 
 
 class Shell:
@@ -22,11 +42,11 @@ class Shell:
         self.acked: list[tuple[str, list[int]]] = []
         self.failures: list[RunError] = []
         self.writer = OutputWriter(
-            broker.producer_of, lambda topic, times: self.acked.append((topic, times)), self.failures.append
+            broker.producer_of, lambda topic, times: self.acked.append((topic, times.tolist())), self.failures.append
         )
 
     def publish(self, *values: bytes, topic: str = "output", partition: int = 0) -> None:
-        self.writer.publish(SOURCE, topic, partition, [Outgoing(b"key", value, []) for value in values])
+        self.writer.publish(SOURCE, topic, outputs(*values, partition=partition))
 
     def values(self, topic: str = "output", partition: int = 0) -> list[bytes | None]:
         return [written.value for written in self.broker.written(topic, partition)]
@@ -86,21 +106,55 @@ async def test_pending_holds_every_ack_that_is_out(shell: Shell) -> None:
 
 
 async def test_append_times_are_told_with_the_ack(shell: Shell) -> None:
-    shell.writer.publish(SOURCE, "output", 0, [Outgoing(b"k", b"v", [], 5), Outgoing(b"k", b"v", [])])
+    shell.publish(b"a", b"b")
+    shell.writer.publish(SOURCE, "output", outputs(b"c", b"d"), arrived_ms=5)
+    shell.writer.publish_one(SOURCE, "output", 0, b"key", b"a dead letter", [])
     await settle()
     assert shell.acked == []
 
     shell.broker.take(shell.broker.waiting[0])
     await settle()
 
-    assert shell.acked == [("output", [5])]
+    assert shell.acked == [("output", [1, 2, 5, 5])]
+
+
+async def test_append_times_stay_with_the_batch_that_took_the_record(shell: Shell) -> None:
+    third = b"x" * (MAX_BATCH_BYTES // 3)
+    shell.publish(third, third, third, third, third)
+    await settle()
+    for _ in range(3):
+        shell.broker.take(shell.broker.waiting[0])
+        await settle()
+
+    assert shell.acked == [("output", [1, 2]), ("output", [3, 4]), ("output", [5])]
+
+
+async def test_outputs_carry_their_source_offset_and_the_headers_that_all_share(shell: Shell) -> None:
+    shared = [("content-type", b"application/msgpack"), ("empty", b"")]
+    shell.writer.publish(SOURCE, "output", outputs(b"a", b"b"), header_bytes(shared))
+    shell.writer.publish_one(SOURCE, "output", 0, b"key", b"c", [("error.reason", b"late")])
+    await settle()
+
+    (request,) = shell.broker.waiting
+    assert [record.headers for record in request.records] == [
+        [("source-offset", b"101"), *shared],
+        [("source-offset", b"102"), *shared],
+        [("error.reason", b"late")],
+    ]
+
+
+async def test_a_producer_of_transactions_gets_batches_of_its_transaction(shell: Shell) -> None:
+    for transactional_id, expected in ((None, False), ("caststream-0", True)):
+        shell.broker._txn_manager = SimpleNamespace(transactional_id=transactional_id)
+        builder = shell.writer.new_builder(shell.broker)
+        builder.append(0, b"key", b"value", [])
+        assert MemoryRecords(bytes(builder._build())).next_batch().is_transactional is expected
 
 
 async def test_a_group_is_never_parted_by_the_end_of_a_batch(shell: Shell) -> None:
     third = b"x" * (MAX_BATCH_BYTES // 3 - 200)
-    groups = [[Outgoing(b"%d" % n, third, []), Outgoing(b"%d" % n, third, [])] for n in range(3)]
 
-    batches = shell.writer.publish_groups(SOURCE, "changelog", 0, groups)
+    batches = shell.writer.publish_states(SOURCE, "changelog", states(*[[third, third]] * 3))
     await settle()
 
     assert [[record.key for record in request.records] for request in shell.broker.waiting] == [
@@ -111,16 +165,20 @@ async def test_a_group_is_never_parted_by_the_end_of_a_batch(shell: Shell) -> No
     assert [batch.records for batch in batches] == [2, 2, 2]
 
 
-async def test_a_group_that_no_batch_can_hold_is_refused(shell: Shell) -> None:
+async def test_a_group_that_is_larger_than_a_batch_goes_alone_and_whole(shell: Shell) -> None:
+    """Whether it is too large is the broker's to say: parted it would be no state."""
     half = b"x" * (MAX_BATCH_BYTES // 2 + 1)
 
-    with pytest.raises(RunError, match=r"changelog\[0\]: the state of one stream needs more than 900,000 bytes"):
-        shell.writer.publish_groups(SOURCE, "changelog", 0, [[Outgoing(b"k", half, []), Outgoing(b"k", half, [])]])
+    shell.writer.publish_states(SOURCE, "changelog", states([b"before"], [half, half], [b"after"]))
+    await settle()
+
+    keys = [[record.key for record in request.records] for request in shell.broker.waiting]
+    assert keys == [[b"0"], [b"1", b"1"], [b"2"]]
 
 
 async def test_the_batches_of_groups_hold_nothing_else(shell: Shell) -> None:
     shell.publish(b"before", topic="changelog")
-    (batch,) = shell.writer.publish_groups(SOURCE, "changelog", 0, [[Outgoing(b"k", b"state", [])]])
+    (batch,) = shell.writer.publish_states(SOURCE, "changelog", states([b"state"]))
     await settle()
     while shell.broker.waiting:
         shell.broker.take(shell.broker.waiting[0])

@@ -8,10 +8,11 @@ import pytest
 from fakes import DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from strategies import FakeRecord, signal_model, signal_value
 
-from core.chunk import Change, StreamRules
+from core.chunk import StreamRules
 from core.stepper import SignalStepper
 from stream_app.chunks import Chunk
 from stream_app.pipeline import MAX_LETTER_BYTES, Jump
+from tests.changes import Change, by_partition, packed_of, taken, tombstone
 
 
 @pytest.fixture
@@ -72,13 +73,12 @@ async def test_offsets_that_do_not_follow_are_remembered(worker: FakeWorker) -> 
 
 async def test_after_a_drop_nothing_is_left_to_commit(worker: FakeWorker) -> None:
     worker.run(record(0))
-    worker.engine.to_evict = [Change(0, 0, [(b"gone", None)])]
-    worker.pipeline.evict(0, 0, 1)
+    worker.evict(tombstone(0, 0, b"gone"))
 
     worker.pipeline.drop()
     cut = worker.pipeline.cut()
 
-    assert (cut.changes, cut.offsets) == ([], {})
+    assert (cut.changed, cut.extra, cut.offsets) == ({}, {}, {})
     assert worker.engine.dropped == [0, 1]
     worker.run(record(1))
     assert await published(worker) == [0]
@@ -86,11 +86,11 @@ async def test_after_a_drop_nothing_is_left_to_commit(worker: FakeWorker) -> Non
 
 async def test_overtaken_states_are_in_the_first_commit(worker: FakeWorker) -> None:
     again = Change(0, 5, [(b"key", b"state")])
-    worker.states.overtaken.append(again)
+    worker.states.overtaken[0] = packed_of(again)
     worker.start({0: 6})
 
-    assert worker.pipeline.cut().changes == [again]
-    assert worker.pipeline.cut().changes == []
+    assert taken(worker.pipeline) == [again]
+    assert taken(worker.pipeline) == []
 
 
 async def test_a_dead_letter_holds_the_record_and_ascii_headers(worker: FakeWorker) -> None:
@@ -177,10 +177,8 @@ async def test_latency_runs_from_the_append_time_or_from_the_arrival(worker: Fak
     seen: list[int] = []
     worker.writer.on_acked = lambda topic, times: seen.extend(times)
     appended, created = record(0), record(0, partition=1)
-    object.__setattr__(appended, "timestamp_type", 1)
-    object.__setattr__(created, "timestamp_type", 0)
-
-    worker.pipeline.run(Chunk(SOURCE, GENERATION, now_ms, {0: [appended], 1: [created]}))
+    parts = by_partition([appended], timestamp_type=1) | by_partition([created], timestamp_type=0)
+    worker.pipeline.run(Chunk(SOURCE, GENERATION, now_ms, parts))
     await settle()
 
     assert sorted(seen) == [appended.timestamp, now_ms]

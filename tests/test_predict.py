@@ -53,7 +53,7 @@ class LogRecord:
 
 
 class EmptyStore:
-    def get(self, partition, key):
+    def take(self, partition, key):
         return None
 
     def items(self, partition):

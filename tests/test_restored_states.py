@@ -17,28 +17,20 @@ from feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, 
 from offline import Sample, casting_samples, defect_model, predictions, scores, signal_model, signal_samples
 from worker import WorkerProcess, own_worker
 
-from core.chunk import Change, StreamRules, WindowRules
+from core.chunk import StreamRules, WindowRules
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.scorer import CastScorer
 from core.stepper import SignalStepper
 from stream_app.broker import LocalBroker
 from stream_app.settings import Settings
+from stream_app.tables import PartitionedStore
 from stream_app.topics import topic_ids
+from tests.changes import Change, take_changed
 
 pytestmark = pytest.mark.kafka
 
 IDLE_MS = 300_000
-
-
-class NoStates:
-    """An empty table."""
-
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        return None
-
-    def items(self, partition: int) -> list[tuple[bytes, bytes]]:
-        return []
 
 
 @dataclass(frozen=True)
@@ -56,15 +48,15 @@ class Past:
 
     def signal_state(self, count: int, model: SignalExtractionLSTM | None = None, age_ms: int = 0) -> list[Change]:
         """The changelog records of a worker that has applied ``count`` samples."""
-        engine = SignalStepper(model or signal_model(), StreamRules(), NoStates())
+        engine = SignalStepper(model or signal_model(), StreamRules(), PartitionedStore())
         engine.run(self.records(count, age_ms))
-        return engine.take_changed([self.feed.partition])
+        return take_changed(engine, [self.feed.partition])
 
     def cast_state(self, count: int, model: SteelDefectLSTM | None = None, age_ms: int = 0) -> list[Change]:
         """The changelog records of a worker that has applied ``count`` samples."""
-        engine = CastScorer(model or defect_model(), StreamRules(), WindowRules(), NoStates())
+        engine = CastScorer(model or defect_model(), StreamRules(), WindowRules(), PartitionedStore())
         engine.run(self.records(count, age_ms))
-        return engine.take_changed([self.feed.partition])
+        return take_changed(engine, [self.feed.partition])
 
 
 @dataclass
