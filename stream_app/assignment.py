@@ -95,7 +95,7 @@ def check_end(at: TopicPartition, end: int, stored: int) -> None:
 
 
 def _highest_stored(pipeline: Pipeline, partition: int) -> int:
-    return max((row.source_offset for _, row in pipeline.states.rows(partition)), default=-1)
+    return max((source_offset for _, (_, source_offset) in pipeline.states.rows(partition)), default=-1)
 
 
 def report_lost(pipeline: Pipeline, partition: int, expected: int, found: int) -> None:

@@ -6,6 +6,8 @@ what it wraps a partition's bytes in is exchanged for `FetchedPartition`, which 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Collection
 from types import FunctionType, MethodType
 from typing import Any
@@ -135,6 +137,30 @@ def read_raw(fetcher: Any) -> None:
     ours = {**vars(aiokafka_fetcher), "MemoryRecords": RawBatches, "PartitionRecords": FetchedPartition}
     stock = type(fetcher)._proc_fetch_request
     fetcher._proc_fetch_request = MethodType(FunctionType(stock.__code__, ours, stock.__name__), fetcher)
+
+
+async def wait_for_fetched(
+    fetcher: Any, partitions: Collection[TopicPartition], most: int, timeout_s: float
+) -> dict[TopicPartition, Records]:
+    """What has been fetched of these partitions, as soon as anything has; nothing after ``timeout_s``.
+
+    Raises:
+        KafkaError: what the broker answered instead.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        taken = take_fetched(fetcher, partitions, most)
+        left = deadline - time.monotonic()
+        if taken or left <= 0:
+            return taken
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=left)
+        if not done or fetcher._closed:
+            waiter.cancel()
+            return {}
+        waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
 
 
 def take_fetched(fetcher: Any, partitions: Collection[TopicPartition], most: int) -> dict[TopicPartition, Records]:

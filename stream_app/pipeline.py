@@ -213,7 +213,7 @@ class Pipeline:
                 from records that are processed again, is newer.
         """
         self.engine.rewrite(partition)
-        stored = {key: (row.value, row.source_offset) for key, row in self.states.rows(partition)}
+        stored = dict(self.states.rows(partition))
         gone = [key for key in sorted(foreign) if key not in stored and not self.engine.holds(partition, key)]
         records = Records(partition)
         for key, (value, source_offset) in stored.items():

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 from core.errors import CaststreamError, RunError, StartupError, UnreachableError
 from stream_app import logs
-from stream_app import topics as broker_topics
-from stream_app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from stream_app.app import CaststreamApp
     from stream_app.health import Health
+    from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +45,26 @@ async def run(settings: Settings, index: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.info("looking for the topics on %s, for up to %.0f s", settings.broker, BROKER_PATIENCE)
-    await asyncio.to_thread(broker_topics.check_topics, settings, BROKER_PATIENCE)
+    # A broker that is not there is told without waiting for the import: the process ends in its middle.
+    await asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))
     if not stop.is_set():
         await _serve(settings, index, stop)
 
 
+def _check_topics(settings: Settings) -> None:
+    # Imported here: the supervisor takes this module's exit statuses, and needs no Kafka client.
+    from stream_app.topics import check_topics
+
+    check_topics(settings, BROKER_PATIENCE)
+
+
+def _load_torch() -> None:
+    """Takes 2 s, most of a start: while the broker is waited for."""
+    import torch  # noqa: F401
+
+
 async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
-    # Imported here: torch and Faust take seconds, and a broker that is not there should be told at once.
+    # Imported here: they take seconds, and a broker that is not there should be told at once.
     from stream_app.agents import add_agents
     from stream_app.build import build_app
     from stream_app.commits import CommitLoop
@@ -133,6 +145,8 @@ def main() -> int:
     arguments.add_argument("--index", type=int, default=0)
     arguments.add_argument("--debug", action="store_true")
     options = arguments.parse_args()
+    from stream_app.settings import load_settings
+
     settings = load_settings()
     logs.configure(settings.log_format, options.debug, f"worker {options.index}:")
     try:

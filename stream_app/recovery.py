@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiokafka
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
@@ -24,7 +24,9 @@ from mode import Service
 from core.errors import StartupError
 from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
+from stream_app.fetching import read_raw, wait_for_fetched
 from stream_app.logs import FAUST
+from stream_app.native.changelog import keep_winners
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
@@ -32,6 +34,8 @@ from stream_app.tables import StateTable
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 2.0
+FETCH_TIMEOUT = 0.2
+RECORDS_AT_ONCE = 5_000  # of 1 KiB: some 5 ms of work between two looks at the loop
 
 
 @dataclass
@@ -40,45 +44,31 @@ class Winners:
     later.
     """
 
-    rows: dict[bytes, tuple[int, bytes | None, int]] = field(default_factory=dict)
-    """Key -> (source offset, value, changelog offset)."""
-    last: dict[bytes, int] = field(default_factory=dict)
-    """Key -> changelog offset of its last record, for the keys whose winner is not the last."""
+    rows: dict[bytes, tuple[bytes | None, int]] = field(default_factory=dict)
+    """Key -> (value, source offset)."""
+    _overtaken: set[bytes] = field(default_factory=set)
+    """The keys whose winner is not the last record."""
 
-    def add(self, record: ConsumerRecord, source_offset: int) -> None:
-        """Take one changelog record into account, in changelog order."""
-        best = self.rows.get(record.key)
-        if best is None or source_offset >= best[0]:
-            self.rows[record.key] = (source_offset, record.value, record.offset)
-            self.last.pop(record.key, None)
-        else:
-            self.last[record.key] = record.offset
+    def add(self, at: TopicPartition, records: Records) -> None:
+        """Take changelog records into account, in changelog order.
+
+        Raises:
+            StartupError: the header ``source-offset`` is missing or no number: somebody else writes to this topic.
+        """
+        not_ours = keep_winners(records, self.rows, self._overtaken)
+        if not_ours is not None:
+            raise StartupError(
+                f"{at.topic}[{at.partition}] offset {not_ours}: not a state record of caststream "
+                "(no header source-offset); `caststream topics reset-state` makes the changelogs anew"
+            )
 
     def overtaken(self, partition: int) -> Records:
         """The winners after which an older record stands: compaction would keep that one, so they are written again."""
         records = Records(partition)
-        for key in self.last:
-            source_offset, value, _ = self.rows[key]
+        for key in self._overtaken:
+            value, source_offset = self.rows[key]
             records.append(key, value, source_offset, 0)
         return records
-
-
-def source_offset_of(record: ConsumerRecord) -> int:
-    """The header ``source-offset`` of a changelog record.
-
-    Raises:
-        StartupError: the header is missing or no number: somebody else writes to this topic.
-    """
-    for name, value in record.headers:
-        if name == "source-offset":
-            try:
-                return int(value)
-            except ValueError:
-                break
-    raise StartupError(
-        f"{record.topic}[{record.partition}] offset {record.offset}: not a state record of caststream "
-        "(no header source-offset); `caststream topics reset-state` makes the changelogs anew"
-    )
 
 
 async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int) -> set[bytes]:
@@ -164,6 +154,7 @@ class ChangelogRecovery(Recovery):
     async def _read(self, partitions: set[TopicPartition]) -> int:
         consumer = changelog_consumer(self.app.settings)
         await consumer.start()
+        read_raw(consumer._fetcher)
         try:
             consumer.assign(list(partitions))
             await consumer.seek_to_beginning(*partitions)
@@ -181,9 +172,9 @@ class ChangelogRecovery(Recovery):
             left = {partition for partition in left if await consumer.position(partition) < ends[partition]}
             if not left:
                 break
-            for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
-                for record in records:
-                    winners[partition].add(record, source_offset_of(record))
+            fetched = await wait_for_fetched(consumer._fetcher, left, RECORDS_AT_ONCE, FETCH_TIMEOUT)
+            for partition, records in fetched.items():
+                winners[partition].add(partition, records)
                 count += len(records)
             if time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
@@ -194,12 +185,10 @@ class ChangelogRecovery(Recovery):
 
     def _take_over(self, partition: TopicPartition, found: Winners, end: int) -> None:
         table: StateTable = self.tp_to_table[TP(*partition)]  # type: ignore[assignment]
-        table.states.ends[partition.partition] = end
-        for key, (source_offset, value, _) in found.rows.items():
-            if value is not None:
-                table.states.put(partition.partition, key, value, source_offset)
         overtaken = found.overtaken(partition.partition)
-        if overtaken:
+        table.states.ends[partition.partition] = end
+        table.states.fill(partition.partition, found.rows)
+        if len(overtaken):
             log.warning(
                 "%s[%d]: %d states stand before older ones of another writer; they are written again",
                 partition.topic,

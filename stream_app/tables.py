@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import faust
 from faust.types import TP
@@ -11,12 +11,8 @@ from faust.types import TP
 from core.native.records import Records
 from stream_app.logs import FAUST
 
-
-class Row(NamedTuple):
-    """A changelog value with the source offset that it includes."""
-
-    value: bytes
-    source_offset: int
+Row = tuple[bytes, int]
+"""A changelog value with the source offset that it includes."""
 
 
 class PartitionedStore:
@@ -39,27 +35,26 @@ class PartitionedStore:
     def get(self, partition: int, key: bytes) -> bytes | None:
         """A changelog value, None where the key has none."""
         row = self._rows.get(partition, {}).get(key)
-        return row.value if row else None
+        return row[0] if row else None
 
     def take(self, partition: int, key: bytes) -> bytes | None:
         """A changelog value, which is from now on its owner's."""
         row = self._rows.get(partition, {}).pop(key, None)
-        return row.value if row else None
+        return row[0] if row else None
 
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a partition."""
-        return ((key, row.value) for key, row in self._rows.get(partition, {}).items())
+        return ((key, value) for key, (value, _) in self._rows.get(partition, {}).items())
 
     def rows(self, partition: int) -> Iterable[tuple[bytes, Row]]:
         """All keys of a partition with values and source offsets."""
         return self._rows.get(partition, {}).items()
 
-    def put(self, partition: int, key: bytes, value: bytes | None, source_offset: int) -> None:
-        """Take over what the changelog holds; None is a tombstone."""
-        if value is None:
-            self._rows.get(partition, {}).pop(key, None)
-        else:
-            self._rows.setdefault(partition, {})[key] = Row(value, source_offset)
+    def fill(self, partition: int, rows: dict[bytes, tuple[bytes | None, int]]) -> None:
+        """Take over what a changelog partition holds: key -> (value, source offset). Tombstones are let go."""
+        for key in [key for key, (value, _) in rows.items() if value is None]:
+            del rows[key]
+        self._rows[partition] = rows  # type: ignore[assignment]  # no value is None any more
 
     def clear(self) -> None:
         """Drop everything: a new assignment is read anew."""

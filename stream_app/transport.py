@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ from faust.types import TP, Message
 
 from core.native.records import Records
 from stream_app.chunks import Chunk
-from stream_app.fetching import read_raw, take_fetched
+from stream_app.fetching import read_raw, wait_for_fetched
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
@@ -101,7 +101,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            records = await _wait_for_records(fetcher, active, self.app.conf.broker_max_poll_records)
+            records = await wait_for_fetched(fetcher, active, self.app.conf.broker_max_poll_records, FETCH_TIMEOUT)
         self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
         return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
 
@@ -126,26 +126,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_loop(self, coroutine: Any) -> Any:
         """Run a coroutine on the consumer's loop and wait for it from the main loop."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
-
-
-async def _wait_for_records(
-    fetcher: Any, partitions: Collection[TopicPartition], most: int
-) -> dict[TopicPartition, Records]:
-    """What has been fetched, as soon as anything has; nothing after `FETCH_TIMEOUT`."""
-    deadline = time.monotonic() + FETCH_TIMEOUT
-    while True:
-        if fetcher._subscriptions.reassignment_in_progress:
-            await fetcher._subscriptions.wait_for_assignment()
-        taken = take_fetched(fetcher, partitions, most)
-        left = deadline - time.monotonic()
-        if taken or left <= 0:
-            return taken
-        waiter = fetcher._create_fetch_waiter()
-        done, _ = await asyncio.wait([waiter], timeout=left)
-        if not done or fetcher._closed:
-            waiter.cancel()
-            return {}
-        waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
 
 
 class Consumer(driver.Consumer):

@@ -220,8 +220,7 @@ class FakeWorker:
     def start(self, positions: dict[int, int], states: Mapping[int, Mapping[bytes, tuple[int, bytes]]] = {}) -> None:
         """A new assignment, whose states have been recovered."""
         for partition, rows in states.items():
-            for key, (source_offset, value) in rows.items():
-                self.states.put(partition, key, value, source_offset)
+            self.states.fill(partition, {key: (value, source_offset) for key, (source_offset, value) in rows.items()})
         self.committer.topic_ids = {SOURCE: "topic-id", CHANGELOG: "changelog-id"}
         self.committer.start({TopicPartition(SOURCE, at): offset for at, offset in positions.items()})
         self.pipeline.start(GENERATION, positions)

@@ -88,8 +88,7 @@ class MemoryTable:
         """A recovery into the store of a worker that had one before."""
         store.clear()
         for partition, rows in self.rows.items():
-            for key, (source_offset, blob) in rows.items():
-                store.put(partition, key, blob, source_offset)
+            store.fill(partition, {key: (blob, source_offset) for key, (source_offset, blob) in rows.items()})
 
 
 def signal_value(sample: tuple[float, ...], **fields: Any) -> bytes:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from strategies import FakeRecord
 
 from core.errors import StartupError
+from core.native.records import Records
 from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id
 from stream_app.pipeline import Pipeline
-from stream_app.recovery import Winners, read_keys, source_offset_of
+from stream_app.recovery import Winners, read_keys
 from stream_app.settings import load_settings
 from tests.changes import Change, changes_of
 
@@ -23,20 +24,26 @@ AT = TopicPartition(SOURCE, 0)
 
 def kept(*written: tuple[bytes, int, bytes | None]) -> Winners:
     """Winners of (key, source offset, value) in changelog order."""
-    winners = Winners()
+    winners, records = Winners(), Records()
     for offset, (key, source_offset, value) in enumerate(written):
-        winners.add(state_record(key, value, offset), source_offset)
+        records.add(state_record(key, value, offset, [("source-offset", b"%d" % source_offset)]))
+    winners.add(TopicPartition(CHANGELOG, 0), records)
     return winners
 
 
-def state_record(key: bytes, value: bytes | None, offset: int = 0, headers: Any = ()) -> Any:
-    record = FakeRecord(0, offset, 0, key, value, headers)
-    object.__setattr__(record, "topic", CHANGELOG)
-    return record
+def state_record(key: bytes, value: bytes | None, offset: int = 0, headers: Any = ()) -> FakeRecord:
+    return FakeRecord(0, offset, 0, key, value, headers)
 
 
 def values(winners: Winners) -> dict[bytes, bytes | None]:
-    return {key: value for key, (_, value, _) in winners.rows.items()}
+    return {key: value for key, (value, _) in winners.rows.items()}
+
+
+def winners_of(record: FakeRecord) -> Winners:
+    winners, records = Winners(), Records()
+    records.add(record)
+    winners.add(TopicPartition(CHANGELOG, 0), records)
+    return winners
 
 
 # The record to keep.
@@ -84,13 +91,15 @@ def test_winners_agree_with_looking_at_each_keys_whole_history(written: list[tup
 
 
 def test_the_source_offset_is_a_header() -> None:
-    assert source_offset_of(state_record(b"a", b"x", headers=[("other", b"1"), ("source-offset", b"42")])) == 42
+    headers = [("other", b"1"), ("null", None), ("source-offset", b"42")]
+
+    assert winners_of(state_record(b"a", b"x", headers=headers)).rows == {b"a": (b"x", 42)}
 
 
 @pytest.mark.parametrize("headers", [[], [("source-offset", b"")], [("source-offset", b"many")]])
 def test_a_changelog_record_without_a_source_offset_is_somebody_elses(headers: Any) -> None:
     with pytest.raises(StartupError, match=rf"{CHANGELOG}\[0\] offset 7: .*reset-state"):
-        source_offset_of(state_record(b"a", b"x", 7, headers))
+        winners_of(state_record(b"a", b"x", 7, headers))
 
 
 async def test_a_changelog_that_begins_at_0_again_holds_nothing_of_another_writer() -> None:
@@ -122,14 +131,14 @@ def test_a_group_without_offsets_begins_at_the_beginning(pipeline: Pipeline, ans
 
 
 def test_states_without_a_committed_offset_are_refused(pipeline: Pipeline) -> None:
-    pipeline.states.put(0, b"key", b"state", 4)
+    pipeline.states.fill(0, {b"key": (b"state", 4)})
 
     with pytest.raises(StartupError, match=rf"{SOURCE}\[0\]: {CHANGELOG} holds states, .*reset-state"):
         start_of(pipeline, 0, found(-1))
 
 
 def test_states_of_another_partition_are_no_reason_to_refuse(pipeline: Pipeline) -> None:
-    pipeline.states.put(1, b"key", b"state", 4)
+    pipeline.states.fill(1, {b"key": (b"state", 4)})
 
     assert start_of(pipeline, 0, found(-1)) == Start(0)
 
@@ -167,14 +176,14 @@ def test_a_topic_that_ends_below_the_committed_offset_is_refused(pipeline: Pipel
 
 
 def test_a_topic_that_ends_below_a_states_offset_is_refused(pipeline: Pipeline) -> None:
-    pipeline.states.put(0, b"key", b"state", 10)
+    pipeline.states.fill(0, {b"key": (b"state", 10)})
 
     with pytest.raises(StartupError, match="records up to 10 were processed"):
         start_of(pipeline, 0, found(5))
 
 
 def test_a_state_at_the_last_record_is_good(pipeline: Pipeline) -> None:
-    pipeline.states.put(0, b"key", b"state", 9)
+    pipeline.states.fill(0, {b"key": (b"state", 9)})
 
     assert start_of(pipeline, 0, found(10)) == Start(10)
 
