@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,37 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One script; ``limit_s`` ends it where it hangs."""
+    """One script.
+
+    Args:
+        limit_s: ends it where it hangs.
+        quick: its options when it is to be brief.
+        full: whether a full run has it too: the full pipeline holds all workloads.
+    """
 
     name: str
     script: str
     limit_s: float
+    quick: Sequence[str] = ("--quick",)
+    full: bool = True
+
+
+def _workload(name: str) -> Part:
+    """The pipeline on another workload: half the samples, two rounds, caststream alone."""
+    options = ("--quick", "--workload", name, "--rounds", "2", "--scale", "0.5")
+    return Part(f"pipeline_{name}", "bench_pipeline.py", 240, options, full=False)
 
 
 PARTS = (
     Part("pipeline", "bench_pipeline.py", 600),
-    Part("latency", "bench_latency.py", 300),
+    _workload("uneven"),
+    _workload("wide"),
+    _workload("msgpack"),
+    Part("latency", "bench_latency.py", 360),
     Part("model", "bench_model.py", 120),
-    Part("castings", "bench_castings.py", 240),
-    Part("scale", "bench_scale.py", 300),
-    Part("sweep", "bench_sweep.py", 300),
+    Part("castings", "bench_castings.py", 300),
+    Part("scale", "bench_scale.py", 360),
+    Part("sweep", "bench_sweep.py", 360),
     Part("replay", "bench_replay.py", 180),
     Part("startup", "bench_startup.py", 180),
     Part("defect_model", "bench_defect_model.py", 120),
@@ -63,7 +81,7 @@ def run_part(part: Part, full: bool) -> dict[str, Any]:
     """The part's report with ``seconds``; ``error`` in it where it failed."""
     started = time.monotonic()
     limit_s = part.limit_s * (FULL_FACTOR if full else 1.0)
-    command = [sys.executable, str(HERE / part.script), "--json", *([] if full else ["--quick"])]
+    command = [sys.executable, str(HERE / part.script), "--json", *(() if full else part.quick)]
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
         ending = threading.Timer(limit_s, process.terminate)
@@ -144,7 +162,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found, started, begun = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), time.monotonic()
     parts: dict[str, Any] = {}
-    chosen = [part for part in PARTS if not options.only or part.name in options.only]
+    chosen = [part for part in PARTS if (not options.only or part.name in options.only) and part.full >= options.full]
     try:
         for number, part in enumerate(chosen, 1):
             say(f"[{number} of {len(chosen)}, {(time.monotonic() - begun) / 60:.1f} min] {part.name}")

@@ -13,15 +13,12 @@ commits. Its longest answer bounds how long anything has held the loop, the requ
 from __future__ import annotations
 
 import argparse
-import http.client
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from harness import bench_broker
@@ -29,6 +26,7 @@ from latencies import around_commits, ends, summary, wait_for
 from live_worker import LiveWorker, Meter, Scrape
 from loads import WARM_UP_S, Watch, load_of, send, send_measured
 from reporting import Report, Row, Say, at, markdown, parser, run_script
+from stalls import Pings
 
 from core.errors import RunError
 from stream_app.settings import Settings
@@ -37,7 +35,6 @@ from stream_app.topics import SIGNAL_STATES, create_topics
 STREAMS, MILLION = (10_000, 100_000), 1_000_000
 RATE = 20_000  # samples per second while commits are measured
 STATE_BYTES = 1024  # h and c of one stream: 2 * 2 * 64 float32
-PING_S = 0.01
 WARM_SAMPLES = 20_000
 EVICTION_S = 300.0
 IDLE_S, GRACE_S = 1.0, 5.0
@@ -125,13 +122,14 @@ class _Scale:
         found = watch.latencies()
         size = record_bytes(self.settings, self.changelog)
         written = sum(ends(self.settings, self.changelog)) - sum(watch.changelog_ends)
-        commits = commits_between(before, after)
-        self.say(f"commits of {commits['mean_ms']:.0f} ms, longest stall {pings.longest_ms:.0f} ms")
+        commits, spans = commits_between(before, after), watch.commits()
+        stall = pings.summary(spans)
+        self.say(f"commits of {commits['mean_ms']:.0f} ms, longest stall {stall['longest_ms']:.0f} ms")
         return {
             "commits": commits,
-            "stall": {"longest_ms": pings.longest_ms, "p99_ms": pings.p99_ms, "looks": len(pings.took_ms)},
+            "stall": stall,
             "latency": summary(found.latency_ms),
-            "around_commits": around_commits(found, watch.commits()),
+            "around_commits": around_commits(found, spans),
             "changelog_records_per_s": written / sender["seconds"],
             "changelog_bytes_per_s": written * size / sender["seconds"],
             "changelog_record_bytes": size,
@@ -225,47 +223,6 @@ def _bytes_of(message: Any) -> int:
     return len(message.key() or b"") + len(message.value() or b"") + headers
 
 
-class Pings:
-    """Requests to a worker's /healthz, one after the other with a pause, while the context is open."""
-
-    def __init__(self, worker: LiveWorker) -> None:
-        self.took_ms: list[float] = []
-        self._worker = worker
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-
-    @property
-    def longest_ms(self) -> float:
-        return max(self.took_ms, default=0.0)
-
-    @property
-    def p99_ms(self) -> float:
-        return float(np.percentile(self.took_ms, 99)) if self.took_ms else 0.0
-
-    def _ask(self) -> None:
-        settings = self._worker.settings
-        connection = http.client.HTTPConnection(settings.metrics_host, settings.metrics_port, timeout=60)
-        while not self._over.wait(PING_S):
-            started = time.perf_counter()
-            try:
-                connection.request("GET", "/healthz")
-                connection.getresponse().read()
-            except OSError:
-                return  # it has ended: told by whoever waits for its outputs
-            self.took_ms.append(1000 * (time.perf_counter() - started))
-        connection.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-
 def table(report: Report) -> str:
     """A column per number of streams."""
     found = report["streams"]
@@ -273,7 +230,8 @@ def table(report: Report) -> str:
         ("bytes per stream beyond h and c", ("beyond_state_bytes",), 1),
         ("commit, mean, ms", ("commits", "mean_ms"), 1),
         ("longest commit, below ms", ("commits", "longest_below_ms"), 1),
-        ("longest stall, ms", ("stall", "longest_ms"), 1),
+        ("longest stall around commits, ms", ("stall", "longest_near_commits_ms"), 1),
+        ("longest stall else, ms", ("stall", "longest_else_ms"), 1),
         ("latency p50, ms", ("latency", "p50_ms"), 1),
         ("latency p99, ms", ("latency", "p99_ms"), 1),
         ("changelog, MB/s", ("changelog_bytes_per_s",), 1e-6),

@@ -29,6 +29,7 @@ from stream_app.topics import create_topics
 
 STREAMS = (10, 100, 1000, 10_000, 100_000)
 CHUNKS = (100, 500, 1000, 2000, 4000, 8000)
+QUICK_CHUNKS = (100, 500, 1000, 4000, 8000)
 CHUNK_STREAMS = 1000
 STAGES = ("decode", "infer", "publish", "commit")
 
@@ -42,7 +43,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         sweep = _Sweep(settings, Path(directory), samples, options.rounds, say)
         for streams in STREAMS:
             report["streams"].append({"streams": streams, **sweep.point(streams, chunk)})
-        for records in CHUNKS:
+        for records in QUICK_CHUNKS if options.quick else CHUNKS:
             report["chunks"].append({"chunk": records, **sweep.point(CHUNK_STREAMS, records)})
     return report
 
@@ -56,9 +57,15 @@ class _Sweep:
         self.say = say
         self.runs = 0
         self.filled: set[int] = set()
+        self.found: dict[tuple[int, int], dict[str, Any]] = {}
 
     def point(self, streams: int, chunk: int) -> dict[str, Any]:
-        """The median round by rate, and the smallest and the largest rate."""
+        """The median round by rate, and the smallest and the largest rate; each point is measured once."""
+        if (streams, chunk) not in self.found:
+            self.found[streams, chunk] = self._measured(streams, chunk)
+        return self.found[streams, chunk]
+
+    def _measured(self, streams: int, chunk: int) -> dict[str, Any]:
         rounds = sorted((self._once(streams, chunk) for _ in range(self.rounds)), key=lambda found: found["rate"])
         rates = [found["rate"] for found in rounds]
         median = rounds[(len(rounds) - 1) // 2]

@@ -30,12 +30,14 @@ def summary_table(parts: Reports) -> str:
 
 
 def _pipeline(report: Reports) -> Iterator[Found]:
-    ratios = at(report, "ratios") or {}
-    for name, peer in (at(report, "peers") or {}).items():
-        spread = f"{figure(at(peer, 'min'))} to {figure(at(peer, 'max'))}"
-        if name in ratios:
-            spread += f"; caststream_1 is {ratios[name]:.2f} times as fast"
-        yield f"throughput, {name}", at(peer, "median"), "samples/s", spread
+    """Each workload that was run; the standard one is named ``even``."""
+    for workload, part in (at(report, "workloads") or {"even": report}).items():
+        ratios, of = at(part, "ratios") or {}, "" if workload == "even" else f", {workload}"
+        for name, peer in (at(part, "peers") or {}).items():
+            spread = f"{figure(at(peer, 'min'))} to {figure(at(peer, 'max'))}"
+            if name in ratios:
+                spread += f"; caststream_1 is {ratios[name]:.2f} times as fast"
+            yield f"throughput, {name}{of}", at(peer, "median"), "samples/s", spread
 
 
 def _latency(report: Reports) -> Iterator[Found]:
@@ -125,7 +127,7 @@ def _named(name: str) -> Callable[[Reports], Iterator[Found]]:
 
 
 ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
-    "pipeline": _pipeline,
+    **dict.fromkeys(("pipeline", "pipeline_uneven", "pipeline_wide", "pipeline_msgpack"), _pipeline),
     "latency": _latency,
     "model": _model,
     "castings": _castings,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,25 +182,31 @@ def summary(latency_ms: Integers) -> dict[str, float | int]:
     }
 
 
-def commit_times(state_records_ms: Integers) -> Integers:
-    """When commits wrote their states: the first record of each burst of state records."""
+def commit_spans(state_records_ms: Integers) -> Integers:
+    """When commits wrote their states: (C, 2), the first and the last record (ms) of each burst of state records."""
     ordered = np.sort(state_records_ms)
     if not len(ordered):
-        return ordered
-    return ordered[np.concatenate(([True], np.diff(ordered) > COMMIT_PAUSE_MS))]
+        return np.empty((0, 2), np.int64)
+    begins = np.flatnonzero(np.concatenate(([True], np.diff(ordered) > COMMIT_PAUSE_MS)))
+    ends = np.concatenate((begins[1:], [len(ordered)])) - 1
+    return np.stack((ordered[begins], ordered[ends]), axis=1)
 
 
-def around_commits(found: Latencies, commits_ms: Sequence[int] | Integers) -> dict[str, float | int | None]:
-    """p99 (ms) of samples that were appended around a commit, and of all others.
-
-    Around is from 20 ms before the first state record was made (packing the states comes before it) to 50 ms after.
+def near_commits(times_ms: Integers, spans: Integers) -> NDArray[np.bool_]:
+    """Which times lie around a commit: from 20 ms before its first state record (packing comes before it) to 50 ms
+    after its last.
     """
-    commits = np.asarray(commits_ms, np.int64)
-    near = np.zeros(len(found.appended_ms), bool)
-    for commit in commits:
-        near |= (found.appended_ms >= commit - BEFORE_COMMIT_MS) & (found.appended_ms < commit + AFTER_COMMIT_MS)
+    near = np.zeros(len(times_ms), bool)
+    for begin, end in spans:
+        near |= (times_ms >= begin - BEFORE_COMMIT_MS) & (times_ms < end + AFTER_COMMIT_MS)
+    return near
+
+
+def around_commits(found: Latencies, spans: Integers) -> dict[str, float | int | None]:
+    """p99 (ms) of samples that were appended around a commit, and of all others."""
+    near = near_commits(found.appended_ms, spans)
     return {
-        "commits": len(commits),
+        "commits": len(spans),
         "p99_near_ms": float(np.percentile(found.latency_ms[near], 99)) if near.any() else None,
         "p99_else_ms": float(np.percentile(found.latency_ms[~near], 99)) if (~near).any() else None,
         "samples_near": int(near.sum()),

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from latencies import Latencies, commit_times, ends, match, read_times, wait_for
+from latencies import Latencies, commit_spans, ends, match, read_times, wait_for
 from live_worker import Meter
 from paced_sender import Load
 
@@ -104,8 +104,8 @@ class Watch:
         return found.since(int(samples.times_ms.min(initial=0) + 1000 * WARM_UP_S))
 
     def commits(self) -> Any:
-        """Times (ms) of the commits since that wrote states."""
-        return commit_times(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
+        """Of the commits since that wrote states, see `latencies.commit_spans`."""
+        return commit_spans(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
 
 
 def send_measured(loads: list[Load], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:

@@ -72,9 +72,9 @@ def part_table(parts: Results, name: str) -> str:
 
 
 def rows_of(parts: Results, name: str) -> str:
-    """The part's rows of the table of all parts."""
-    report = parts.get(name, {"error": ""})
-    return NOT_YET if "error" in report else summary_table({name: report})
+    """The rows that the table of all parts has for a part, and for those whose name goes on from it."""
+    reports = {each: report for each, report in parts.items() if each.startswith(name) and "error" not in report}
+    return summary_table(reports) if reports else NOT_YET
 
 
 def where(results: Results) -> str:

@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from broker import wait_until
+from worker import WorkerProcess
 
 from core.chunk import WindowRules
 from core.errors import RunError
@@ -27,11 +29,12 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from bench_castings import window_lengths
 from bench_model import best_of, library_call, our_call
 from bench_scale import RECOVERED, commits_between
-from latencies import NO_SOURCE, Times, around_commits, commit_times, ends, match, read_times, summary, wait_for
-from live_worker import environment, parse
+from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, match, read_times, summary, wait_for
+from live_worker import LiveWorker, environment, parse
 from loads import load_of, send
 from offline import signal_model
 from paced_sender import Load, due, order, records
+from stalls import Pings
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -146,21 +149,43 @@ def test_quantiles_are_those_of_all_latencies() -> None:
         summary(np.array([], np.int64))
 
 
-def test_a_commit_is_the_first_state_record_of_a_burst() -> None:
-    assert commit_times(np.array([1530, 1001, 1000, 1040, 1500, 2200])).tolist() == [1000, 1500, 2200]
-    assert commit_times(np.array([], np.int64)).tolist() == []
+def test_a_commit_is_a_burst_of_state_records() -> None:
+    spans = commit_spans(np.array([1530, 1001, 1000, 1040, 1500, 2200]))
+
+    assert spans.tolist() == [[1000, 1040], [1500, 1530], [2200, 2200]]
+    assert commit_spans(np.array([], np.int64)).shape == (0, 2)
 
 
 def test_latency_near_commits_is_told_apart() -> None:
     appended = np.arange(0, 1000, 10)
-    slow = (appended >= 480) & (appended < 550)
+    slow = (appended >= 480) & (appended < 560)
     samples = times(*((0, i, int(at), -1) for i, at in enumerate(appended)))
     outputs = times(*((0, i, int(at) + (30 if slow[i] else 2), i) for i, at in enumerate(appended)))
 
-    found = around_commits(match(samples, outputs), [500])
+    found = around_commits(match(samples, outputs), np.array([[500, 510]]))
 
-    assert found == {"commits": 1, "p99_near_ms": 30.0, "p99_else_ms": 2.0, "samples_near": 7}
-    assert around_commits(match(samples, outputs), [])["p99_near_ms"] is None
+    assert found == {"commits": 1, "p99_near_ms": 30.0, "p99_else_ms": 2.0, "samples_near": 8}
+    assert around_commits(match(samples, outputs), np.empty((0, 2), np.int64))["p99_near_ms"] is None
+
+
+def test_stalls_near_commits_are_told_apart() -> None:
+    pings = Pings(cast(LiveWorker, None))  # nobody is asked
+    pings.asked_ms, pings.took_ms = [100, 490, 900], [1.0, 12.0, 3.0]
+
+    found = pings.summary(np.array([[500, 510]]))
+
+    assert (found["longest_near_commits_ms"], found["longest_else_ms"], found["longest_ms"]) == (12.0, 3.0, 12.0)
+
+
+@pytest.mark.kafka
+def test_a_worker_answers_while_it_is_asked(worker: WorkerProcess) -> None:
+    with Pings(cast(LiveWorker, worker)) as pings:
+        wait_until(lambda: len(pings.took_ms) >= 3)
+
+    found = pings.summary(np.empty((0, 2), np.int64))
+    assert found["longest_near_commits_ms"] is None
+    assert found["asked"] >= 3
+    assert found["longest_ms"] == found["longest_else_ms"]
 
 
 @pytest.mark.kafka

@@ -80,6 +80,19 @@ def test_the_table_of_all_parts_leaves_out_what_was_not_measured() -> None:
     assert "None" not in shown
 
 
+def test_every_workload_of_the_pipeline_has_rows_and_its_ratios() -> None:
+    peers = {
+        name: {"median": rate, "min": rate, "max": rate} for name, rate in (("caststream_1", 200.0), ("faust", 4.0))
+    }
+    even = {"peers": peers, "ratios": {"faust": 50.0}}
+    uneven = {"peers": {"caststream_1": peers["caststream_1"]}, "ratios": {}}
+
+    shown = summary_table({"pipeline": {**even, "workloads": {"even": even, "uneven": uneven}}})
+
+    assert "| throughput, faust | 4.00 | samples/s | 4.00 to 4.00; caststream_1 is 50.00 times as fast |" in shown
+    assert "| throughput, caststream_1, uneven | 200 |" in shown
+
+
 def test_a_part_with_a_shape_of_its_own_shows_its_numbers_by_name() -> None:
     shown = summary_table({"startup": {"ready_s": {"median": 3.5, "min": 3.0, "max": 4.0}, "help_s": 0.2, "seed": 1}})
 
@@ -122,6 +135,15 @@ def test_a_part_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = run_part(Part("hangs", "hangs.py", limit_s=0.2), full=False)
 
     assert found["error"] == "not done within 0.2 s"
+
+
+def test_every_part_s_script_takes_its_brief_options() -> None:
+    there = [part for part in bench_all.PARTS if (ROOT / "benchmarks" / part.script).exists()]
+
+    for part in there:
+        text = (ROOT / "benchmarks" / part.script).read_text() + (ROOT / "benchmarks" / "reporting.py").read_text()
+        assert all(f'"{option}"' in text for option in (*part.quick, "--json") if option.startswith("--"))
+    assert len({part.name for part in bench_all.PARTS}) == len(bench_all.PARTS)
 
 
 def test_a_failed_part_makes_the_status_one_and_loses_no_other(
