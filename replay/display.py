@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from replay.run import OnProgress, Status
+from replay.player import OnProgress, Status
 
 LINE_EVERY_S = 5.0
 # A pace that is kept is late by a few milliseconds at times; this much is worth a word.

@@ -1,4 +1,4 @@
-"""Samples of a file -> values of records."""
+"""Samples of a file -> records."""
 
 from __future__ import annotations
 
@@ -8,41 +8,58 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.records import CastingSample, SignalSample
-from replay.hdf5 import Piece
+from core.records import SENSORS
+from replay.hdf5 import Block, Piece
+from replay.native.encode import encode_records
+from replay.sink import Pair
 
-_encode = msgspec.json.Encoder().encode
+_text = msgspec.json.encode
+_SIGNAL = [b'{"signal":']
+_CASTING = [(b',"%s":' if column else b'{"%s":') % name.encode() for column, name in enumerate(SENSORS)]
 
 
-def encode_piece(piece: Piece, start: int, end: int, sequence: str, times_ms: Sequence[int]) -> list[bytes]:
-    """The JSON values of samples ``start`` to ``end`` of the piece.
+class BlockEncoder:
+    """The records of one block.
 
     Args:
-        piece: samples of one sequence.
-        start: the first sample, counted within the piece.
-        end: the sample after the last.
-        sequence: the sequence's name.
-        times_ms: the samples' event times.
+        block: the samples.
+        keys: the stream's id of each piece.
+        sequences: the name of each piece's sequence.
     """
-    values, first = short_floats(piece.values[start:end]), piece.step + start
-    if piece.condition is not None:
-        return [
-            _encode(SignalSample(value, piece.condition, sequence, step, time_ms))
-            for step, (value, time_ms) in enumerate(zip(values, times_ms, strict=True), first)
-        ]
-    last = piece.step + len(piece.values) - 1 if piece.ends else -1
-    return [
-        _encode(CastingSample(*sensors, sequence, step, time_ms, step == last))  # type: ignore[misc, call-arg]
-        for step, (sensors, time_ms) in enumerate(zip(values, times_ms, strict=True), first)
-    ]
+
+    def __init__(self, block: Block, keys: Sequence[bytes], sequences: Sequence[str]) -> None:
+        pieces = block.pieces
+        signal = pieces[0].condition is not None
+        values = np.stack([piece.values for piece in pieces])  # (R, T) of signals, (R, T, 5) of casts
+        self._values = values[..., None] if signal else values
+        self._fields = _SIGNAL if signal else _CASTING
+        self._keys = list(keys)
+        self._shared = [_shared_text(piece, name) for piece, name in zip(pieces, sequences, strict=True)]
+        self._steps = np.array([piece.step for piece in pieces], np.int64)
+        ends = [piece.step + block.steps - 1 if piece.ends else -1 for piece in pieces]
+        self._last_steps = None if signal else np.array(ends, np.int64)
+
+    def records(self, start: int, times_ms: Sequence[int], skips: NDArray[np.int64]) -> list[Pair]:
+        """Of all pieces from step ``start`` of the block on, as many steps as there are times, step by step.
+
+        Args:
+            start: the first step, counted within the block.
+            times_ms: the steps' event times.
+            skips: how many of these steps are left out, for each piece.
+        """
+        return encode_records(
+            self._keys,
+            self._fields,
+            self._shared,
+            self._values[:, start : start + len(times_ms)],
+            self._steps + start,
+            skips,
+            np.array(times_ms, np.int64),
+            self._last_steps,
+        )
 
 
-def short_floats(values: NDArray[np.float32]) -> list[float]:
-    """``values`` as Python floats that have few digits and still give the same float32.
-
-    0.1 as a float32 is 0.10000000149011612 in JSON; eight decimals bring most samples back exactly, at half the bytes.
-    """
-    exact = values.astype(np.float64)
-    rounded = np.round(exact, 8)
-    floats: list[float] = np.where(rounded.astype(np.float32) == values, rounded, exact).tolist()
-    return floats
+def _shared_text(piece: Piece, sequence: str) -> bytes:
+    """What all records of a piece have between their values and their step."""
+    condition = b"" if piece.condition is None else b',"condition_vector":' + _text(piece.condition)
+    return condition + b',"sequence":' + _text(sequence) + b',"step":'

@@ -23,8 +23,9 @@ from core.data.runs import CAST_PERIOD_MS, default_streams
 from core.errors import StartupError
 from core.records import SENSORS
 
-# Samples held at once: 8 MiB of float32 signals.
+# Samples read at once: 8 MiB of float32 signals. At a pace nothing is sent while a block is read, so it is small: 1 ms.
 BLOCK_SAMPLES = 1 << 21
+PACED_BLOCK_SAMPLES = 1 << 18
 CAST_STEPS = 4096
 
 Condition = tuple[float, float, float, float]
@@ -79,13 +80,16 @@ class Source(Protocol):
         """Close the file."""
 
 
-def open_source(path: str | Path, streams: int | None = None, on_check: OnCheck | None = None) -> Source:
+def open_source(
+    path: str | Path, streams: int | None = None, on_check: OnCheck | None = None, block_samples: int | None = None
+) -> Source:
     """Open a file of either kind and check all its values.
 
     Args:
         path: the file.
         streams: how many streams play it side by side, 1 or more; None for the kind's default.
         on_check: told the values checked so far and their total.
+        block_samples: read at once, about; None for as many as are read fastest.
 
     Raises:
         DataError: the file cannot be used; names the dataset.
@@ -96,7 +100,8 @@ def open_source(path: str | Path, streams: int | None = None, on_check: OnCheck 
     file, kind = open_checked(path, on_check)
     rows = len(file["mixed_signals" if kind == "signal" else "cast_start"])
     streams = streams or default_streams(kind, rows)
-    return SignalSource(file, streams) if kind == "signal" else CastSource(file, streams)
+    block_samples = block_samples or BLOCK_SAMPLES
+    return (SignalSource if kind == "signal" else CastSource)(file, streams, block_samples)
 
 
 class SignalSource:
@@ -104,8 +109,9 @@ class SignalSource:
 
     kind = "signal"
 
-    def __init__(self, file: h5py.File, streams: int) -> None:
+    def __init__(self, file: h5py.File, streams: int, block_samples: int) -> None:
         self._file = file
+        self._block_samples = block_samples
         self._signals = cached(file, "mixed_signals")
         self._conditions = cached(file, "condition_vectors")
         self.rows, self._steps = self._signals.shape
@@ -137,7 +143,7 @@ class SignalSource:
     def _block_steps(self) -> int:
         """Steps read at once: whole chunks of the file where they fit."""
         chunk = self._signals.chunks[1] if self._signals.chunks else 1
-        most = max(1, BLOCK_SAMPLES // min(self.streams, self.rows))
+        most = max(1, self._block_samples // min(self.streams, self.rows))
         return int(min(self._steps, most // chunk * chunk or most))
 
 
@@ -159,8 +165,9 @@ class CastSource:
     kind = "casting"
     period_ms = CAST_PERIOD_MS
 
-    def __init__(self, file: h5py.File, streams: int) -> None:
+    def __init__(self, file: h5py.File, streams: int, block_samples: int) -> None:
         self._file = file
+        self._block_samples = block_samples
         self._sensors = [cached(file, name) for name in SENSORS]
         # 16 bytes of a cast whose samples are some 6,000 in the file.
         self._starts, self._lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
@@ -176,7 +183,7 @@ class CastSource:
 
     def blocks(self, first: int) -> Iterator[Block]:
         strands = [strand for stream in range(self.streams) if (strand := self._seek(stream, first)) is not None]
-        position, most = first, max(1, min(CAST_STEPS, BLOCK_SAMPLES // (len(SENSORS) * max(1, len(strands)))))
+        position, most = first, max(1, min(CAST_STEPS, self._block_samples // (len(SENSORS) * max(1, len(strands)))))
         while strands:
             for strand in strands:
                 self._load(strand, most)

@@ -14,7 +14,7 @@ from typing import Any
 from core.errors import RecordError, RunError, StartupError
 from replay.clock import Clock
 from replay.lines import MAX_LINE_BYTES, LineParser, LineSplitter
-from replay.run import LAST_WAIT_S
+from replay.player import LAST_WAIT_S
 from replay.sink import KafkaSink, Sink
 
 CHUNK_BYTES = 1 << 16

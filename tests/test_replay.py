@@ -10,7 +10,7 @@ import pytest
 from core.data.runs import run_name, run_start_ms
 from core.errors import DataError, StartupError
 from core.records import decode_casting, decode_signal
-from replay import run as replay_run
+from replay import player
 from replay.run import ReplayError, Status, replay
 from replay.sink import MemorySink
 from tests.clock import START_MS, HandClock
@@ -256,14 +256,14 @@ def test_ctrl_c_ends_it_with_what_was_sent(tmp_path, play):
 def test_a_progress_that_can_no_longer_be_kept_is_told_with_what_was_sent(tmp_path, play, monkeypatch):
     write_signals(tmp_path / "s.h5", rows=4, steps=40)
     sink = MemorySink()
-    save = replay_run.Progress.save
+    save = player.Progress.save
 
     def full(progress, place):
         if len(sink.records) >= 80:
             raise StartupError("no space left on device")
         save(progress, place)
 
-    monkeypatch.setattr(replay_run.Progress, "save", full)
+    monkeypatch.setattr(player.Progress, "save", full)
 
     with pytest.raises(ReplayError, match="no space left on device; 80 records were"):
         play(tmp_path / "s.h5", sink, streams=2, speed=math.inf)

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from core.errors import RunError, StartupError
 from core.records import decode_signal
 from replay.run import ReplayError, replay
-from replay.sink import KafkaSink
+from replay.sink import POLL_RECORDS, KafkaSink
 from tests.broker import consume_all
 from tests.files import write_large, write_signals
 
@@ -105,6 +108,78 @@ def test_a_lost_broker_ends_it_with_what_was_sent(tmp_path, settings, broker):
 
     # What was under way may have arrived all the same: a resumed replay sends it again, as duplicates by step.
     assert 500 < lost.value.summary.sent <= len(consume_all(settings, topic)) < 200_000
+
+
+@pytest.mark.kafka
+def test_a_record_that_the_broker_refuses_ends_it_although_later_ones_would_be_taken(settings):
+    """Most records are not asked after: none of them may get lost between two that are acknowledged."""
+    topic = settings.topic("small-records")
+    admin = AdminClient(settings.client_config())
+    admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "2000"})])[topic].result()
+    while topic not in admin.list_topics().topics:
+        time.sleep(0.01)
+    sink = KafkaSink(settings.client_config(), topic, linger_ms=0)
+
+    def send_all():
+        for number in range(100):
+            sink.send([(b"k", b"%d" % number)])
+            sink.flush()
+            if number == 2:
+                sink.send([(b"k", b"x" * 5000), (b"k", b"small")])
+                sink.flush()
+
+    with pytest.raises(RunError, match=r"lost the Kafka broker at .*(too large|gap-less)"):
+        send_all()
+    sink.close(1.0)
+
+    assert sink.acked == {b"k": 3}
+    assert [each.value for each in consume_all(settings, topic)] == [b"0", b"1", b"2"]
+
+
+@pytest.mark.kafka
+def test_partitions_are_those_of_other_producers(settings):
+    keys = [f"stream-{number}".encode() for number in range(50)]
+    topic = settings.topic("signal-samples")
+    other = Producer(settings.client_config() | {"partitioner": "murmur2"})
+    for key in keys:
+        other.produce(topic, b"other", key)
+    other.flush(10)
+    sink = KafkaSink(settings.client_config(), topic)
+    sink.send([(key, b"ours") for key in keys])
+    sink.flush()
+
+    places = {
+        value: {each.key: each.partition for each in consume_all(settings, topic) if each.value == value}
+        for value in (b"other", b"ours")
+    }
+
+    assert places[b"other"] == places[b"ours"]
+    assert len(set(places[b"ours"].values())) > 1
+
+
+@pytest.mark.kafka
+def test_a_send_that_is_interrupted_is_counted_by_its_end(settings):
+    topic = settings.topic("signal-samples")
+
+    class Interrupted(KafkaSink):
+        polls = 0
+
+        def poll(self):
+            self.polls += 1
+            if self.polls == 5:
+                raise KeyboardInterrupt
+            super().poll()
+
+    sink = Interrupted(settings.client_config(), topic)
+    records = [(b"k%d" % (number % 7), b"%d" % number) for number in range(10_000)]
+    with pytest.raises(KeyboardInterrupt):
+        sink.send(records)
+    sink.close(10.0)
+
+    arrived = len(consume_all(settings, topic))
+    # Of the record at which it stopped nobody can say whether it was taken.
+    assert arrived - 1 <= sum(sink.acked.values()) <= arrived
+    assert 4 * POLL_RECORDS <= arrived < 5 * POLL_RECORDS
 
 
 @pytest.mark.kafka
