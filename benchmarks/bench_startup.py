@@ -1,0 +1,173 @@
+"""Seconds until caststream answers: `caststream --help`, and a worker that is ready beside a running broker.
+
+    python benchmarks/bench_startup.py [--json]
+
+Each is the median of five runs. The time by the clock grows with whatever else the machine does; the processor time
+beside it hardly does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from harness import bench_broker
+from machine import machine, versions
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import CaststreamError, RunError, StartupError
+from stream_app.broker import free_port
+from stream_app.settings import PREFIX, Settings
+from stream_app.topics import create_topics
+
+RUNS = 5
+READY_S = 120.0
+STOP_S = 30.0
+POLL_S = 0.01
+COMMAND = (sys.executable, "-m", "stream_app.cli")
+HELPS = {"help": ("--help",), "worker_help": ("worker", "--help"), "replay_help": ("replay", "--help")}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start: seconds by the clock, and of processor time."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def run(runs: int, console: Console) -> dict[str, Any]:
+    """Measure; the report is ready for JSON.
+
+    Raises:
+        StartupError: the broker cannot be started.
+        RunError: a command failed, or the worker did not become ready.
+    """
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    found = machine()  # first: the load before ours
+    starts = {name: _repeat(runs, lambda words=words: _command(*words)) for name, words in HELPS.items()}
+    with bench_broker(say) as settings:
+        create_topics(settings)
+        say(f"starting {runs} workers, one after the other ...")
+        starts["worker_ready"] = _repeat(runs, lambda: _worker(settings))
+    return {
+        "medians_s": {name: statistics.median(each.wall_s for each in all_) for name, all_ in starts.items()},
+        "runs": {name: [vars(each) for each in all_] for name, all_ in starts.items()},
+        "machine": found,
+        "versions": versions(),
+    }
+
+
+def _repeat(runs: int, measure: Callable[[], Start]) -> list[Start]:
+    """One start more than is counted: the first reads everything from the disk."""
+    measure()
+    return [measure() for _ in range(runs)]
+
+
+def _command(*words: str) -> Start:
+    before, begun = _children_cpu_s(), time.perf_counter()
+    done = subprocess.run([*COMMAND, *words], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    took = Start(time.perf_counter() - begun, _children_cpu_s() - before)
+    if done.returncode:
+        raise RunError(f"caststream {' '.join(words)} ended with status {done.returncode}")
+    return took
+
+
+def _children_cpu_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _worker(settings: Settings) -> Start:
+    """From the command to the first `/readyz` that says yes."""
+    port = free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    own = settings.replace(metrics_port=port).environment()
+    begun = time.perf_counter()
+    process = subprocess.Popen([*COMMAND, "worker"], cwd=ROOT, env=inherited | own, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(process, f"http://{settings.metrics_host}:{port}/readyz")
+        took = Start(time.perf_counter() - begun, _tree_cpu_s(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
+    return took
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RunError(f"the worker ended with status {process.returncode}")
+        try:
+            with urllib.request.urlopen(address, timeout=1.0):
+                return  # another status than 200 is an error
+        except OSError:
+            time.sleep(POLL_S)
+    raise RunError(f"the worker was not ready within {READY_S:g} s")
+
+
+def _tree_cpu_s(pid: int) -> float:
+    """Processor time of a process and its children so far."""
+    supervisor = psutil.Process(pid)
+    times = [process.cpu_times() for process in (supervisor, *supervisor.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """The report as a person reads it."""
+    table = Table("start", title="seconds", title_justify="left")
+    for column in ("median", "min", "max", "processor, median"):
+        table.add_column(column, justify="right")
+    for name, runs in report["runs"].items():
+        walls = [each["wall_s"] for each in runs]
+        cpu_s = statistics.median(each["cpu_s"] for each in runs)
+        table.add_row(name, *(f"{each:.2f}" for each in (statistics.median(walls), min(walls), max(walls), cpu_s)))
+    console.print(table)
+    found = report["machine"]
+    console.print(f"{found['cpu']}, {found['cores']} cores, load before {found['load_1m_before']:g}", highlight=False)
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"starts of each; default {RUNS}")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
+    try:
+        if options.runs < 1:
+            raise StartupError("--runs must be 1 or more")
+        report = run(options.runs, Console(stderr=True))
+    except CaststreamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, StartupError) else 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(report))
+    else:
+        show(report, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
