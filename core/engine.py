@@ -305,7 +305,7 @@ class Engine(Generic[S]):
     # Commits.
 
     def cut(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Fix what a commit writes: every stream that changed since the cut before, as it is now; how many, by partition.
+        """Fix what a commit writes: all streams that changed since the cut before, as they are; how many, by partition.
 
         Nothing is packed here, so that no number of streams stops the flow of chunks: `take_packed` does it bit by bit,
         and a stream that changes meanwhile is packed before it does. Cut again only when all of it has been taken.

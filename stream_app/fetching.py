@@ -99,7 +99,7 @@ class FetchedPartition:
                 check_crc(self._fetched, header)
             if records is None:
                 records = Records(self._tp.partition, header.timestamp_type)
-            if self._holds_records(header):
+            if self._holds_records(header) and header.records:
                 read_records(self._uncompressed(header), header, records, self.next_fetch_offset)
             self._end = max(self._end, header.next_offset)
         return Records(self._tp.partition) if records is None else records
@@ -110,7 +110,10 @@ class FetchedPartition:
             return body
         if header.codec not in _DECODERS:
             raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset} has codec {header.codec}")
-        return bytes(_DECODERS[header.codec](bytes(body)))
+        try:
+            return bytes(_DECODERS[header.codec](bytes(body)))
+        except Exception as error:  # each codec has errors of its own
+            raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset}: {error!r}") from error
 
     def _holds_records(self, header: BatchHeader) -> bool:
         """Not markers, and not what an aborted transaction has written. As Kafka's own consumer does it."""

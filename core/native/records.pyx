@@ -74,13 +74,18 @@ cdef class Records:
 
     @property
     def first_offset(self):
-        """Of the first record."""
-        return self.span(0).offset
+        """Of the first record; IndexError where there is none."""
+        return self._offset_at(0)
 
     @property
     def last_offset(self):
-        """Of the last record."""
-        return self.span(len(self) - 1).offset
+        """Of the last record; IndexError where there is none."""
+        return self._offset_at(len(self) - 1)
+
+    def _offset_at(self, Py_ssize_t index):
+        if len(self) == 0:
+            raise IndexError("there are no records")
+        return self.span(index).offset
 
     def since(self, int64_t offset):
         """The records at ``offset`` and later, of records in offset order."""
@@ -105,7 +110,7 @@ cdef class Records:
 
     def timestamps(self, Py_ssize_t start=0, stop=None):
         """int64 (n,), a copy."""
-        cdef Py_ssize_t i, end = len(self) if stop is None else stop
+        cdef Py_ssize_t i, end = len(self) if stop is None else min(stop, len(self))
         found = np.empty(max(0, end - start), np.int64)
         cdef int64_t[::1] times = found
         for i in range(start, end):
@@ -114,21 +119,22 @@ cdef class Records:
 
     cpdef append(self, key, value, int64_t offset, int64_t timestamp, bint tied=False):
         """Add a record at the end. ``tied``: the next one must go in the same batch."""
-        cdef Py_ssize_t key_bytes = -1 if key is None else len(key)
-        cdef Py_ssize_t value_bytes = -1 if value is None else len(value)
+        cdef bytes key_text = key, value_text = value  # TypeError for anything else: its memory is copied
+        cdef Py_ssize_t key_bytes = -1 if key is None else len(key_text)
+        cdef Py_ssize_t value_bytes = -1 if value is None else len(value_text)
         cdef char* at = self.put(offset, timestamp, key_bytes, value_bytes, 0, 0, tied)
         if key_bytes > 0:
-            memcpy(at, PyBytes_AS_STRING(key), key_bytes)
+            memcpy(at, PyBytes_AS_STRING(key_text), key_bytes)
             at += key_bytes
         if value_bytes > 0:
-            memcpy(at, PyBytes_AS_STRING(value), value_bytes)
+            memcpy(at, PyBytes_AS_STRING(value_text), value_bytes)
 
     def add(self, record):
         """Add a `Record`, or anything with its fields. A timestamp of None is -1."""
         headers = tuple(record.headers or ())
         raw = b"".join(_raw_header(name.encode(), value) for name, value in headers)
         timestamp = -1 if record.timestamp is None else record.timestamp
-        key, value = record.key, record.value
+        cdef bytes key = record.key, value = record.value, part
         cdef Py_ssize_t key_bytes = -1 if key is None else len(key)
         cdef Py_ssize_t value_bytes = -1 if value is None else len(value)
         cdef char* at = self.put(record.offset, timestamp, key_bytes, value_bytes, len(raw), len(headers))
