@@ -1,6 +1,6 @@
 """Samples per second through the whole pipeline: caststream's worker beside peers, in one run on one broker.
 
-    python benchmarks/bench_pipeline.py [--quick] [--json]
+    .venv/bin/python benchmarks/bench_pipeline.py [--quick] [--json] [--workload NAME]
 
 README.md beside this file says what is measured and what the figures do not say.
 """
@@ -11,16 +11,16 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from harness import Result, bench_broker, measure_rounds
+from harness import Job, bench_broker, measure_rounds
 from machine import machine, versions
 from outputs import WARM_UP
-from peers import PEERS
+from peers import PEERS, installed
+from pipeline_report import OURS, STANDARD, Source, of_workload, show
 from rich.console import Console
-from rich.table import Table
 from workload import Workload, preload
 
 from core.errors import CaststreamError, StartupError
@@ -28,29 +28,61 @@ from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.jars import Progress
+from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
-OURS = "caststream_1"
-STREAMS = 1000
+TWO = "caststream_2"
+WORKLOADS: Mapping[str, Workload] = {
+    STANDARD: Workload(),
+    "uneven": Workload(order="random"),
+    "wide": Workload(streams=100_000),
+    "msgpack": Workload(output_format="msgpack"),
+}
+"""By the name of the option. ``samples`` and ``seed`` are put in by the run."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. ``outputs`` by peer: each is timed for some ten seconds, however fast it is."""
+    """How much is measured.
 
+    Args:
+        workloads: names; the peers that are not caststream take the standard one only.
+        rounds: of the standard workload.
+        other_rounds: of each of the others.
+        samples: in every source topic: more than the fastest peer takes, so that no partition runs dry in its time.
+        outputs: by peer: each is timed for 3 to 10 seconds, however fast it is. Bytewax publishes some 4,000 at once,
+            so that 40,000 begin and end with a burst, as does the warm-up.
+    """
+
+    workloads: Sequence[str]
     rounds: int
+    other_rounds: int
+    samples: int
     outputs: Mapping[str, int]
 
 
-FULL = Plan(5, {"caststream_1": 3_000_000, "faust": 40_000})
-QUICK = Plan(3, {"caststream_1": 1_000_000, "faust": 14_000})
+FULL = Plan(
+    workloads=list(WORKLOADS),
+    rounds=5,
+    other_rounds=3,
+    samples=4_000_000,
+    outputs={OURS: 2_000_000, TWO: 3_000_000, "faust": 25_000, "quix": 40_000, "bytewax": 40_000, "loop": 2_000_000},
+)
+QUICK = Plan(
+    workloads=[STANDARD],
+    rounds=3,
+    other_rounds=3,
+    samples=2_000_000,
+    outputs={OURS: 1_000_000, TWO: 1_600_000, "faust": 12_000, "quix": 16_000, "bytewax": 40_000, "loop": 1_000_000},
+)
 
 
 def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
-    """Measure; the report is ready for JSON.
+    """Measure; the report is ready for JSON. What the standard workload gave stands at its top too.
 
     Raises:
-        StartupError: the broker cannot be started.
+        StartupError: the broker cannot be started, or a peer is not installed.
         RunError: a peer failed, or its outputs are not right.
     """
 
@@ -58,84 +90,75 @@ def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
         console.print(line, style="dim", highlight=False)
 
     found = machine()  # first: the load before ours
-    workload = Workload(STREAMS, -(-max(plan.outputs.values()) // STREAMS), seed=seed)
     model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
     with bench_broker(say) as settings:
-        create_topics(settings)
-        say(f"sending {workload.samples:,} samples of {STREAMS:,} streams ...")
-        record_bytes = preload(workload, settings)
-        say("running the offline reference ...")
-        expected = workload.predictions(model)
-        peers = {name: (PEERS[name], needed) for name, needed in plan.outputs.items()}
-        results = measure_rounds(peers, plan.rounds, settings, workload, expected, say)
-    medians = {name: result.median for name, result in results.items()}
+        sources = {name: _prepare(name, plan.samples, seed, settings, model, say) for name in plan.workloads}
+        results = measure_rounds(_jobs(plan, sources), say)
+    reports = {
+        name: of_workload(source, {peer: results[key] for key, peer in _keys(name, plan).items()})
+        for name, source in sources.items()
+    }
     return {
-        "rates": medians,
-        "ratios": {name: medians[OURS] / rate for name, rate in medians.items() if name != OURS},
-        "peers": {name: _of_peer(result) for name, result in results.items()},
+        **reports[plan.workloads[0]],
+        "workloads": reports,
         "rounds": plan.rounds,
         "warm_up": WARM_UP,
-        "workload": {
-            "streams": STREAMS,
-            "partitions": settings.partitions,
-            "samples": workload.samples,
-            "record_bytes": round(record_bytes, 1),
-            "seed": seed,
-        },
+        "seed": seed,
         "model": fingerprint(model),
         "machine": found,
-        "versions": versions(),
+        "versions": versions() | _peer_versions(),
     }
 
 
-def _of_peer(result: Result) -> dict[str, Any]:
-    return {
-        "version": result.runs[0].peer.version,
-        "median": result.median,
-        "min": min(result.rates),
-        "max": max(result.rates),
-        "runs": [
-            {
-                "rate": run.timing.rate,
-                "samples": run.timing.samples,
-                "seconds": run.timing.seconds,
-                "repeated": run.repeated,
-                "max_abs_diff": run.max_abs_diff,
-                "state_records": run.state_records,
-            }
-            for run in result.runs
-        ],
-    }
-
-
-def show(report: Mapping[str, Any], console: Console) -> None:
-    """The report as a person reads it."""
-    workload, found = report["workload"], report["machine"]
-    size = f"{workload['streams']:,} streams, {workload['record_bytes']:g}-byte records"
-    title = f"samples/s: {size}, {report['rounds']} rounds"
-    table = Table("peer", title=title, title_justify="left")
-    for column in ("median", "min", "max", "timed, s", "ratio"):
-        table.add_column(column, justify="right")
-    for name, peer in report["peers"].items():
-        seconds = max(run["seconds"] for run in peer["runs"])
-        ratio = report["ratios"].get(name)
-        rates = [f"{peer[key]:,.0f}" for key in ("median", "min", "max")]
-        table.add_row(name, *rates, f"{seconds:.1f}", f"{ratio:.1f}" if ratio else "")
-    console.print(table)
-    console.print(f"ratio: how many times faster {OURS} is, medians")
-    difference = max(run["max_abs_diff"] for peer in report["peers"].values() for run in peer["runs"])
-    console.print(f"Every output was checked against the offline run; largest difference {difference:.1e}.")
-    console.print(
-        f"{found['cpu']}, {found['cores']} cores, {found['memory_gib']:g} GiB, {found['system']}; "
-        f"load before {found['load_1m_before']:g}; seed {workload['seed']}"
+def _prepare(
+    name: str, samples: int, seed: int, settings: Settings, model: SignalExtractionLSTM, say: Progress
+) -> Source:
+    """A workload in topics of its own, and what the model makes of it offline."""
+    workload = replace(WORKLOADS[name], samples=samples, seed=seed, partitions=settings.partitions)
+    own = settings.replace(
+        app_id=f"{settings.app_id}-{name}", topic_prefix=f"{name}-", output_format=workload.output_format
     )
-    console.print(", ".join(f"{name} {version}" for name, version in report["versions"].items()), highlight=False)
+    create_topics(own)
+    say(f"{name}: sending {samples:,} samples of {workload.streams:,} streams ...")
+    record_bytes = preload(workload, own)
+    say(f"{name}: running the offline reference ...")
+    return Source(own, workload, workload.predictions(model), record_bytes)
+
+
+def _jobs(plan: Plan, sources: Mapping[str, Source]) -> dict[str, Job]:
+    return {
+        key: Job(
+            PEERS[peer],
+            plan.outputs[peer],
+            plan.rounds if name == STANDARD else plan.other_rounds,
+            source.settings,
+            source.workload,
+            source.expected,
+        )
+        for name, source in sources.items()
+        for key, peer in _keys(name, plan).items()
+    }
+
+
+def _keys(workload: str, plan: Plan) -> dict[str, str]:
+    """The jobs of a workload by their names in the progress lines, and the peer of each."""
+    peers = plan.outputs if workload == STANDARD else (OURS, TWO)
+    return {peer if workload == STANDARD else f"{peer}, {workload}": peer for peer in peers}
+
+
+def _peer_versions() -> dict[str, str]:
+    """Of the packages that other peers run on, where those differ from ours."""
+    there = installed()
+    names = {"quixstreams": "quixstreams", "bytewax": "bytewax", "confluent-kafka": "confluent-kafka of both"}
+    return {label: there[name] for name, label in names.items() if name in there}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer samples and rounds: under five minutes")
+    parser.add_argument("--quick", action="store_true", help="the standard workload only, fewer samples and rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+    parser.add_argument("--workload", choices=list(WORKLOADS), help="this one only; only `even` has all peers")
+    parser.add_argument("--peers", help="these only, separated by commas, caststream_1 with them")
     parser.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
     parser.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
     parser.add_argument("--scale", type=float, default=1.0, help="times the samples of every peer: 0.05 for a trial")
@@ -143,11 +166,25 @@ def _arguments() -> argparse.Namespace:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    """Raises StartupError where an option is out of its range."""
     plan = QUICK if options.quick else FULL
-    rounds = plan.rounds if options.rounds is None else options.rounds
-    if rounds < 1 or not 0 < options.scale <= 100:
+    if (options.rounds is not None and options.rounds < 1) or not 0 < options.scale <= 100:
         raise StartupError("--rounds must be 1 or more, --scale above 0 and at most 100")
-    return Plan(rounds, {name: max(1000, round(options.scale * count)) for name, count in plan.outputs.items()})
+    chosen = set(options.peers.split(",")) if options.peers else set(plan.outputs)
+    if unknown := chosen - plan.outputs.keys():
+        raise StartupError(f"--peers {', '.join(sorted(unknown))}: no such peer, there are {', '.join(plan.outputs)}")
+    outputs = {
+        name: max(1000, round(options.scale * count))
+        for name, count in plan.outputs.items()
+        if name in chosen | {OURS, TWO}
+    }
+    return Plan(
+        workloads=[options.workload] if options.workload else plan.workloads,
+        rounds=options.rounds or plan.rounds,
+        other_rounds=options.rounds or plan.other_rounds,
+        samples=max(1000, round(options.scale * plan.samples)),
+        outputs=outputs,
+    )
 
 
 def main() -> int:

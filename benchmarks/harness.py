@@ -7,10 +7,11 @@ reading the outputs would take the processor time that is being measured.
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,25 @@ from stream_app.settings import PREFIX, Settings, load_settings
 
 POLL_S = 0.25
 QUIET_S = 90.0  # without one new output, from the start of the process on: it hangs
-STOP_S = 20.0
+STOP_S = 60.0  # a commit of 100,000 states on a busy machine takes a while
 LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Job:
+    """One peer on one workload, once in each of the first ``rounds`` rounds.
+
+    Args:
+        needed: outputs that it is measured over.
+        expected: (S, T), the predictions of the offline run, NaN where there is no sample.
+    """
+
+    make: MakePeer
+    needed: int
+    rounds: int
+    settings: Settings
+    workload: Workload
+    expected: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """One peer over all rounds."""
+    """One job over all its rounds."""
 
     runs: list[Run]
 
@@ -87,28 +105,20 @@ def bench_broker(on_progress: Progress) -> Iterator[Settings]:
         yield load_settings(**defaults | own)
 
 
-def measure_rounds(
-    peers: Mapping[str, tuple[MakePeer, int]],
-    rounds: int,
-    settings: Settings,
-    workload: Workload,
-    expected: NDArray[np.float32],
-    on_progress: Progress,
-) -> dict[str, Result]:
-    """Measure every peer once per round. Every second round goes backwards, so that no peer always comes first.
-
-    Args:
-        peers: by name, how to make each and how many outputs it is measured over.
-        expected: (S, T), the predictions of the offline run.
+def measure_rounds(jobs: Mapping[str, Job], on_progress: Progress) -> dict[str, Result]:
+    """Measure every job in turn, round by round. Every second round goes backwards, so that no peer always comes first.
 
     Raises:
         RunError: a peer failed, or its outputs are not right.
     """
-    results: dict[str, Result] = {name: Result([]) for name in peers}
+    results: dict[str, Result] = {name: Result([]) for name in jobs}
+    rounds = max(job.rounds for job in jobs.values())
     for number in range(rounds):
-        for name in list(peers)[:: -1 if number % 2 else 1]:
-            make, needed = peers[name]
-            run = measure(make(settings, str(number + 1)), needed, settings, workload, expected)
+        for name in list(jobs)[:: -1 if number % 2 else 1]:
+            job = jobs[name]
+            if number >= job.rounds:
+                continue
+            run = measure(job.make(job.settings, str(number + 1)), job.needed, job.settings, job.workload, job.expected)
             results[name].runs.append(run)
             took = run.timing
             on_progress(f"round {number + 1} of {rounds}: {name} {took.rate:,.0f}/s, timed for {took.seconds:.1f} s")
@@ -116,48 +126,80 @@ def measure_rounds(
 
 
 def measure(peer: Peer, needed: int, settings: Settings, workload: Workload, expected: NDArray[np.float32]) -> Run:
-    """Run a peer until ``needed`` outputs are at the broker, check them, and delete its topics.
+    """Run a peer until ``needed`` outputs are at the broker and it has written states; check them, delete its topics.
 
     Raises:
         RunError: the peer failed, or its outputs are not right.
     """
     cluster = Cluster(settings)
-    _run_until(peer, needed, cluster, settings)
+    state_records = run_until(peer, needed, cluster, settings)
     try:
         verdict = check(read_outputs(settings, peer.output, workload.names), expected, needed)
     except RunError as error:
         raise RunError(f"{peer.name}: {error}") from error
-    state_records = cluster.offsets({peer.changelog: settings.partitions})[peer.changelog]
-    if not state_records:
-        raise RunError(f"{peer.name} has written no state to {peer.changelog}")
-    cluster.delete([peer.output, peer.changelog])  # the disk need not hold all rounds
+    cluster.delete(peer.topics)  # the disk need not hold all rounds
     return Run(peer, verdict.appended_ms[:needed], verdict.repeated, verdict.max_abs_diff, state_records)
 
 
-def _run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> None:
-    """Start the peer's processes, wait for their outputs, stop them."""
+def run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> int:
+    """Start the peer's processes, wait for their outputs and states, stop them; returns how many states it wrote.
+
+    Raises:
+        RunError: a process ended, hangs, or does not stop.
+    """
+
+    def outputs() -> int:
+        return cluster.offsets({peer.output: settings.partitions})[peer.output]
+
+    def states() -> int:
+        return peer.states(cluster, directory)
+
     with ExitStack() as stack:
         directory = Path(stack.enter_context(_directory("peer")))
-        children = {}
+        environment = _inherited() | dict(peer.environment)
+        for command in peer.prepare:
+            _run(peer, command, directory, environment)
+        children: dict[Path, Child] = {}
         for number, command in enumerate(peer.commands):
             log = directory / f"{number}.log"
-            child = Child(command, output=log, directory=directory, environment=_inherited() | dict(peer.environment))
-            stack.callback(child.stop, STOP_S)
-            children[log] = child
-        there, since = 0, time.monotonic()
-        while there < needed:
-            time.sleep(POLL_S)
-            before, there = there, cluster.offsets({peer.output: settings.partitions})[peer.output]
-            if there > before:
-                since = time.monotonic()
-            for log, child in children.items():
-                if not child.running:
-                    raise RunError(f"{peer.name} ended with status {child.exit_status}:\n{_last_lines(log)}")
-                if time.monotonic() - since > QUIET_S:
-                    raise RunError(
-                        f"{peer.name}: nothing new for {QUIET_S:g} s, {there:,} of {needed:,} outputs are there:\n"
-                        f"{_last_lines(log)}"
-                    )
+            children[log] = Child(command, output=log, directory=directory, environment=environment)
+            stack.callback(children[log].stop, STOP_S)
+        _wait(peer, children, outputs, needed, "outputs")
+        _wait(peer, children, states, 1, "states")
+        for child in children.values():  # all at once: none takes over the others' work
+            child.send_signal(signal.SIGTERM)
+        for log, child in children.items():
+            child.stop(STOP_S)
+            if child.exit_status == -signal.SIGKILL:  # its last outputs may have holes, which only a successor fills
+                raise RunError(f"{peer.name} did not stop within {STOP_S:g} s:\n{_last_lines(log)}")
+        return states()
+
+
+def _run(peer: Peer, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+    """Run a command to its end."""
+    log = directory / "prepare.log"
+    child = Child(command, output=log, directory=directory, environment=environment)
+    if not child.wait(QUIET_S) or child.exit_status:
+        child.kill()
+        raise RunError(f"{peer.name} could not be prepared, status {child.exit_status}:\n{_last_lines(log)}")
+
+
+def _wait(peer: Peer, children: Mapping[Path, Child], count: Callable[[], int], needed: int, what: str) -> None:
+    """Until ``count`` has reached ``needed``."""
+    there, since = 0, time.monotonic()
+    while there < needed:
+        time.sleep(POLL_S)
+        before, there = there, count()
+        if there > before:
+            since = time.monotonic()
+        for log, child in children.items():
+            if not child.running:
+                raise RunError(f"{peer.name} ended with status {child.exit_status}:\n{_last_lines(log)}")
+            if time.monotonic() - since > QUIET_S:
+                raise RunError(
+                    f"{peer.name}: nothing new for {QUIET_S:g} s, {there:,} of {needed:,} {what} are there:\n"
+                    f"{_last_lines(log)}"
+                )
 
 
 def _directory(purpose: str) -> tempfile.TemporaryDirectory[str]:

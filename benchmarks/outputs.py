@@ -43,7 +43,7 @@ class Outputs:
     broker.
     """
 
-    streams: Integers
+    streams: NDArray[np.int32]
     steps: Integers
     predictions: NDArray[np.float64]
     appended_ms: Integers
@@ -75,21 +75,27 @@ class Timing:
 
 
 def read_outputs(settings: Settings, topic: str, names: Sequence[str]) -> Outputs:
-    """Read a topic to its end.
+    """Read a topic to its end, values in the settings' ``output_format``.
 
     Raises:
         RunError: the broker does not give it within a minute per batch.
     """
-    streams, steps, predictions, appended_ms = array("q"), array("q"), array("d"), array("q")
+    streams, steps, predictions, appended_ms = array("i"), array("q"), array("d"), array("q")
     index = {name: i for i, name in enumerate(names)}
-    decode = msgspec.json.Decoder(_Prediction).decode
+    decode = (msgspec.json if settings.output_format == "json" else msgspec.msgpack).Decoder(_Prediction).decode
     for message in _read(settings, topic):
         found = decode(message.value() or b"")
         streams.append(index.get(found.stream, UNKNOWN))
         steps.append(found.step)
         predictions.append(found.prediction)
         appended_ms.append(message.timestamp()[1])
-    return Outputs(*(np.array(column) for column in (streams, steps, predictions, appended_ms)))
+    # Views, no copies: ten million outputs take 280 MB.
+    return Outputs(
+        np.frombuffer(streams, np.int32),
+        np.frombuffer(steps, np.int64),
+        np.frombuffer(predictions, np.float64),
+        np.frombuffer(appended_ms, np.int64),
+    )
 
 
 def _read(settings: Settings, topic: str) -> Iterator[Message]:
@@ -135,7 +141,7 @@ def check(outputs: Outputs, expected: NDArray[np.float32], needed: int) -> Verdi
     the topic has left nothing out either.
 
     Args:
-        expected: (S, T).
+        expected: (S, T), NaN where there is no sample.
         needed: different outputs that must be there.
 
     Raises:
@@ -143,9 +149,11 @@ def check(outputs: Outputs, expected: NDArray[np.float32], needed: int) -> Verdi
     """
     streams, steps = outputs.streams, outputs.steps
     strange = (streams == UNKNOWN) | (steps < 0) | (steps >= expected.shape[1])
+    if not strange.any():
+        strange = np.isnan(expected[streams, steps])
     if strange.any():
         raise RunError(f"{int(strange.sum()):,} outputs belong to no sample")
-    cells, first = np.unique(streams * expected.shape[1] + steps, return_index=True)
+    cells, first = np.unique(streams.astype(np.int64) * expected.shape[1] + steps, return_index=True)
     seen = np.zeros(expected.shape, bool)
     seen.flat[cells] = True
     missing = max(_holes(seen), needed - len(cells))

@@ -1,6 +1,6 @@
 """What every peer has to do: many streams, one sample per record, all in the source topic before a clock runs.
 
-Shapes: S streams, T steps.
+Shapes: S streams, T steps, N samples.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 
 from core.data.signals import draw_signals
 from core.errors import RunError
+from core.infer import prepare
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.records import CONTENT_TYPES
 from stream_app.settings import Settings
 from stream_app.topics import SIGNAL_SAMPLES
 
 START_MS = 1_700_000_000_000
-STREAMS_AT_ONCE = 100  # of the offline run: 3,000 steps of 100 streams are 77 MB of layer output
+VALUES_AT_ONCE = 300_000  # of the generator and the offline run: 77 MB of layer output
+RECORDS_AT_ONCE = 10_000
 FLUSH_S = 120.0
+
+Integers = NDArray[np.int64]
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -37,8 +42,7 @@ class Sample(msgspec.Struct, frozen=True):
     condition_vector: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record to send."""
 
     partition: int
@@ -48,20 +52,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Workload:
-    """S streams of T samples each, step 0 of all streams first, then step 1, ...; the seed decides the values.
+    """N samples of S streams; the seed decides the values. Stream i is in partition i modulo ``partitions``.
 
-    Stream i is in partition i modulo ``partitions``, so that every partition has the same work.
+    Args:
+        samples: N.
+        order: "turns": step 0 of all streams first, then step 1, ..., so that all streams are equally far, and every
+            partition has the same work. "random": each sample is of a stream drawn at random.
+        output_format: of samples and predictions, a key of `CONTENT_TYPES`.
     """
 
     streams: int = 1000
-    steps: int = 3000
+    samples: int = 3_000_000
     partitions: int = 4
     seed: int = 1
-
-    @property
-    def samples(self) -> int:
-        """Records of all streams together."""
-        return self.streams * self.steps
+    order: Literal["turns", "random"] = "turns"
+    output_format: Literal["json", "msgpack"] = "json"
 
     @cached_property
     def names(self) -> list[str]:
@@ -69,11 +74,34 @@ class Workload:
         return [f"signal-{i:04d}" for i in range(self.streams)]
 
     @cached_property
+    def _drawn(self) -> NDArray[np.int32]:
+        """(N,): the stream of each sample, in the order "random"."""
+        return np.random.default_rng([self.seed, 3]).integers(0, self.streams, self.samples, np.int32)
+
+    @cached_property
+    def lengths(self) -> Integers:
+        """(S,): the samples of each stream."""
+        if self.order == "random":
+            return np.bincount(self._drawn, minlength=self.streams)
+        return np.full(self.streams, self.samples // self.streams) + (
+            np.arange(self.streams) < self.samples % self.streams
+        )
+
+    @property
+    def steps(self) -> int:
+        """T, of the longest stream."""
+        return int(self.lengths.max())
+
+    @property
+    def _streams_at_once(self) -> int:
+        return max(1, VALUES_AT_ONCE // self.steps)
+
+    @cached_property
     def signals(self) -> NDArray[np.float64]:
         """(S, T), to six decimals, as a sensor gives them."""
         blocks = [
-            draw_signals(self.seed, first, min(STREAMS_AT_ONCE, self.streams - first), self.steps).mixed
-            for first in range(0, self.streams, STREAMS_AT_ONCE)
+            draw_signals(self.seed, first, min(self._streams_at_once, self.streams - first), self.steps).mixed
+            for first in range(0, self.streams, self._streams_at_once)
         ]
         return np.concatenate(blocks).astype(np.float64).round(6)
 
@@ -84,30 +112,54 @@ class Workload:
 
     def records(self) -> Iterator[Record]:
         """Every record, in the order in which they are sent."""
-        encode = msgspec.json.Encoder().encode
+        encode = (msgspec.json if self.output_format == "json" else msgspec.msgpack).Encoder().encode
         conditions = [tuple(row) for row in self.conditions.tolist()]
-        streams = [
+        about = [
             (i % self.partitions, name.encode(), f"bench-{i:04d}", conditions[i]) for i, name in enumerate(self.names)
         ]
-        for step in range(self.steps):
-            values = self.signals[:, step].tolist()
-            for value, (partition, key, sequence, condition) in zip(values, streams, strict=True):
+        for streams, steps in self._cells():
+            values = self.signals[streams, steps].tolist()
+            for stream, step, value in zip(streams.tolist(), steps.tolist(), values, strict=True):
+                partition, key, sequence, condition = about[stream]
                 yield Record(partition, key, encode(Sample(sequence, step, START_MS + step, value, condition)))
 
+    def _cells(self) -> Iterator[tuple[Integers, Integers]]:
+        """Stream and step of every sample, some thousands at a time."""
+        seen = np.zeros(self.streams, np.int64)
+        for first in range(0, self.samples, RECORDS_AT_ONCE):
+            places = np.arange(first, min(first + RECORDS_AT_ONCE, self.samples))
+            if self.order == "turns":
+                yield places % self.streams, places // self.streams
+            else:
+                streams = self._drawn[places].astype(np.int64)
+                yield streams, seen[streams] + _earlier(streams)
+                seen += np.bincount(streams, minlength=self.streams)
+
     def predictions(self, model: SignalExtractionLSTM) -> NDArray[np.float32]:
-        """(S, T): what the model gives offline, each stream as one whole sequence."""
-        inputs = np.empty((self.streams, self.steps, 5), np.float32)
-        inputs[..., 0] = self.signals
-        inputs[..., 1:] = self.conditions[:, None]
+        """(S, T): what the model gives offline, each stream as one whole sequence; NaN past its end."""
+        prepare(model)
+        mean, std = np.zeros(5, np.float32), np.ones(5, np.float32)
         if (statistics := model.input_statistics) is not None:
             mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
-            inputs = (inputs - mean) / std
-        with torch.inference_mode():
-            blocks = [
-                model(torch.from_numpy(inputs[first : first + STREAMS_AT_ONCE]))[0][..., 0]
-                for first in range(0, self.streams, STREAMS_AT_ONCE)
-            ]
-        return cast(NDArray[np.float32], torch.cat(blocks).numpy())
+        expected = np.empty((self.streams, self.steps), np.float32)
+        for first in range(0, self.streams, self._streams_at_once):
+            rows = slice(first, first + self._streams_at_once)
+            inputs = np.empty((*self.signals[rows].shape, 5), np.float32)
+            inputs[..., 0] = self.signals[rows]
+            inputs[..., 1:] = self.conditions[rows, None]
+            with torch.inference_mode():
+                expected[rows] = model(torch.from_numpy((inputs - mean) / std))[0][..., 0].numpy()
+        expected[np.arange(self.steps) >= self.lengths[:, None]] = np.nan
+        return expected
+
+
+def _earlier(streams: Integers) -> Integers:
+    """How often each element stands earlier in the same array."""
+    order = np.argsort(streams, kind="stable")
+    _, first, counts = np.unique(streams[order], return_index=True, return_counts=True)
+    earlier = np.empty_like(streams)
+    earlier[order] = np.arange(len(streams)) - np.repeat(first, counts)
+    return earlier
 
 
 def preload(workload: Workload, settings: Settings) -> float:
@@ -125,20 +177,23 @@ def preload(workload: Workload, settings: Settings) -> float:
         "enable.idempotence": True,
         "linger.ms": 20,
         "queue.buffering.max.messages": 500_000,
+        "delivery.report.only.error": True,  # a call for each record would take half of the time
         "log_level": 3,
     }
+    # As a producer of JSON does it: without a header.
+    headers = None if workload.output_format == "json" else [("content-type", CONTENT_TYPES["msgpack"])]
 
-    def delivered(error: KafkaError | None, _: Message) -> None:
+    def failed(error: KafkaError | None, _: Message) -> None:
         if error is not None:
             failures.append(error)
 
-    producer = Producer({**settings.client_config(), **config, "on_delivery": delivered})
+    producer = Producer({**settings.client_config(), **config, "on_delivery": failed})
     size = 0
-    for record in workload.records():
-        size += len(record.value)
+    for partition, key, value in workload.records():
+        size += len(value)
         while True:
             try:
-                producer.produce(topic, record.value, record.key, record.partition)
+                producer.produce(topic, value, key, partition, headers=cast(Any, headers))
                 break
             except BufferError:  # the queue is full: the broker is slower than we are
                 producer.poll(0.1)

@@ -1,4 +1,4 @@
-"""The peers of the pipeline benchmark: how each is started, and which topics it writes.
+"""The peers of the pipeline benchmark: how each is started, which topics it writes, where its states are.
 
 Each runs in processes of its own, on the broker and the source topic that all share. A peer that is no caststream has
 its program in a file beside this one, written as its own documentation recommends.
@@ -6,17 +6,34 @@ its program in a file beside this one, written as its own documentation recommen
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib.metadata import distributions, version
 from pathlib import Path
 
+from core.errors import StartupError
 from stream_app.admin import Cluster
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES, SIGNAL_STATES, STREAM_CONFIG, create_topics
+from stream_app.topics import (
+    CHANGELOG_CONFIG,
+    SIGNAL_PREDICTIONS,
+    SIGNAL_SAMPLES,
+    SIGNAL_STATES,
+    STREAM_CONFIG,
+    create_topics,
+)
 
 HERE = Path(__file__).resolve().parent
+PACKAGES_DIR = Path(sys.prefix) / "peers"
+"""Packages of peers that do not go with ours; before ours on the path of such a peer. `make bench` installs them."""
+
+BYTEWAX_SNAPSHOT_S = "1"  # of its command line, which asks for whole seconds; the nearest to our 0.5 s
+
+CountStates = Callable[[Cluster, Path], int]
 
 
 @dataclass(frozen=True)
@@ -25,54 +42,177 @@ class Peer:
 
     Args:
         output: full name of the topic that takes its predictions.
-        changelog: full name of the topic that takes its states; the peer may create it itself.
+        states: counts the states that it has written, given the directory in which it runs.
         commands: one for each of its processes.
         environment: of all its processes, beside what they inherit.
+        changelog: full name of the topic that takes its states, if any; the peer may create it itself.
+        prepare: commands that run before, one after the other, in the same directory.
     """
 
     name: str
     version: str
     output: str
-    changelog: str
+    states: CountStates
     commands: Sequence[Sequence[str]]
     environment: Mapping[str, str]
+    changelog: str | None = None
+    prepare: Sequence[Sequence[str]] = field(default_factory=list)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that are its own."""
+        return [self.output, *([self.changelog] if self.changelog else [])]
 
 
-def caststream(settings: Settings, run: str) -> Peer:
+def caststream_1(settings: Settings, run: str) -> Peer:
     """caststream's worker in one process, with default settings; creates its topics."""
-    own = settings.replace(app_id=f"{settings.app_id}-caststream-{run}", metrics_port=0)
+    return _caststream("caststream_1", settings, run, processes=1)
+
+
+def caststream_2(settings: Settings, run: str) -> Peer:
+    """caststream's worker in two processes of one group; creates its topics."""
+    return _caststream("caststream_2", settings, run, processes=2)
+
+
+def _caststream(name: str, settings: Settings, run: str, processes: int) -> Peer:
+    own = settings.replace(app_id=f"{settings.app_id}-{name}-{run}", metrics_port=0)
     create_topics(own)
     return Peer(
-        name="caststream_1",
+        name=name,
         version=f"caststream {version('caststream')}",
         output=own.topic(SIGNAL_PREDICTIONS),
-        changelog=own.changelog(SIGNAL_STATES),
-        commands=[[sys.executable, "-m", "stream_app.process"]],
+        states=_in_topic(own.changelog(SIGNAL_STATES), settings),
+        commands=[[sys.executable, "-m", "stream_app.process", "--index", str(i)] for i in range(processes)],
         environment=own.environment(),
+        changelog=own.changelog(SIGNAL_STATES),
     )
 
 
-def faust_plain(settings: Settings, run: str) -> Peer:
+def faust(settings: Settings, run: str) -> Peer:
     """A Faust agent that takes one message after the other; creates its output topic."""
-    app_id, output = f"{settings.app_id}-faust-{run}", settings.topic("faust-predictions")
-    Cluster(settings).create({output: settings.partitions}, settings.replication_factor, {output: STREAM_CONFIG})
+    environment = _names("faust", settings, run)
+    changelog = f"{environment['BENCH_APP_ID']}-states-changelog"
     return Peer(
         name="faust",
         version=f"faust-streaming {version('faust-streaming')}",
-        output=output,
-        changelog=f"{app_id}-states-changelog",
+        output=environment["BENCH_OUTPUT"],
+        states=_in_topic(changelog, settings),
         commands=[[sys.executable, str(HERE / "faust_plain.py"), "worker", "--loglevel", "info", "--without-web"]],
-        environment={
-            "BENCH_BROKER": settings.broker,
-            "BENCH_APP_ID": app_id,
-            "BENCH_SOURCE": settings.topic(SIGNAL_SAMPLES),
-            "BENCH_OUTPUT": output,
-            "BENCH_PARTITIONS": str(settings.partitions),
-        },
+        environment=environment,
+        changelog=changelog,
     )
+
+
+def quix(settings: Settings, run: str) -> Peer:
+    """Quix Streams, one message after the other; creates its output topic.
+
+    Raises:
+        StartupError: it is not installed.
+    """
+    environment = _names("quix", settings, run) | _own_packages()
+    changelog = f"changelog__{environment['BENCH_APP_ID']}--{environment['BENCH_SOURCE']}--default"
+    return Peer(
+        name="quix",
+        version=f"quixstreams {installed()['quixstreams']}",
+        output=environment["BENCH_OUTPUT"],
+        states=_in_topic(changelog, settings),
+        commands=[[sys.executable, str(HERE / "quix_plain.py")]],
+        environment=environment,
+        changelog=changelog,
+    )
+
+
+def bytewax(settings: Settings, run: str) -> Peer:
+    """Bytewax, one message after the other, its states in a recovery store; creates its output topic.
+
+    Raises:
+        StartupError: it is not installed.
+    """
+    environment = _names("bytewax", settings, run) | _own_packages()
+    start = ["-m", "bytewax.run", "bytewax_plain", "-r", ".", "-s", BYTEWAX_SNAPSHOT_S, "-b", "0"]
+    return Peer(
+        name="bytewax",
+        version=f"bytewax {installed()['bytewax']}",
+        output=environment["BENCH_OUTPUT"],
+        states=_in_recovery_store,
+        commands=[[sys.executable, *start]],
+        environment=environment,
+        prepare=[[sys.executable, "-m", "bytewax.recovery", ".", "1"]],
+    )
+
+
+def loop(settings: Settings, run: str) -> Peer:
+    """A loop written by hand around confluent-kafka, with the model in batches; creates its topics."""
+    environment = _names("loop", settings, run)
+    changelog = f"{environment['BENCH_APP_ID']}-changelog"
+    _create(settings, changelog, CHANGELOG_CONFIG)
+    return Peer(
+        name="loop",
+        version=f"confluent-kafka {version('confluent-kafka')}",
+        output=environment["BENCH_OUTPUT"],
+        states=_in_topic(changelog, settings),
+        commands=[[sys.executable, str(HERE / "confluent_loop.py")]],
+        environment=environment | {"BENCH_CHANGELOG": changelog},
+        changelog=changelog,
+    )
+
+
+def installed() -> dict[str, str]:
+    """Versions by name of the packages that are for peers alone."""
+    return {each.metadata["Name"]: each.version for each in distributions(path=[str(PACKAGES_DIR)])}
+
+
+def _own_packages() -> dict[str, str]:
+    """Their packages come first, then ours: torch and the model are the same for all."""
+    if not {"quixstreams", "bytewax"} <= installed().keys():
+        raise StartupError(
+            f"{PACKAGES_DIR}: Quix Streams and Bytewax are not installed; `make bench` does it, or: "
+            f"{sys.executable} -m pip install --target {PACKAGES_DIR} -r {HERE / 'requirements.txt'}"
+        )
+    return {"PYTHONPATH": os.pathsep.join((str(PACKAGES_DIR), str(HERE)))}
+
+
+def _names(name: str, settings: Settings, run: str) -> dict[str, str]:
+    """What a peer's program reads from the environment; the output topic is created."""
+    output = settings.topic(f"{name}-predictions")
+    _create(settings, output, STREAM_CONFIG)
+    return {
+        "BENCH_BROKER": settings.broker,
+        "BENCH_APP_ID": f"{settings.app_id}-{name}-{run}",
+        "BENCH_SOURCE": settings.topic(SIGNAL_SAMPLES),
+        "BENCH_OUTPUT": output,
+        "BENCH_PARTITIONS": str(settings.partitions),
+    }
+
+
+def _create(settings: Settings, topic: str, config: Mapping[str, str]) -> None:
+    Cluster(settings).create({topic: settings.partitions}, settings.replication_factor, {topic: config})
+
+
+def _in_topic(changelog: str, settings: Settings) -> CountStates:
+    def count(cluster: Cluster, _: Path) -> int:
+        if changelog not in cluster.partitions():  # the peer makes it, when it gets so far
+            return 0
+        return cluster.offsets({changelog: settings.partitions})[changelog]
+
+    return count
+
+
+def _in_recovery_store(_: Cluster, directory: Path) -> int:
+    """States that the last snapshots hold: Bytewax deletes older ones, as its backup interval is 0."""
+    with closing(sqlite3.connect(directory / "part-0.sqlite3", timeout=30)) as store:
+        count: int = store.execute("SELECT COUNT(*) FROM snaps WHERE step_id LIKE '%stateful%'").fetchone()[0]
+    return count
 
 
 MakePeer = Callable[[Settings, str], Peer]
 
-PEERS: Mapping[str, MakePeer] = {"caststream_1": caststream, "faust": faust_plain}
+PEERS: Mapping[str, MakePeer] = {
+    "caststream_1": caststream_1,
+    "caststream_2": caststream_2,
+    "faust": faust,
+    "quix": quix,
+    "bytewax": bytewax,
+    "loop": loop,
+}
 """By the key in the results. The functions take the settings of the benchmark and a name for the run."""
