@@ -150,15 +150,15 @@ class Download:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there, before anything is loaded onto it.
+    """Refuse a CUDA device that is not there, before anything is loaded onto it.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``, as the setting is.
+        device: as the setting is; only ``cuda`` and ``cuda:N`` can be refused.
 
     Raises:
         StartupError: naming the setting, what is missing on this machine, and what to do.
     """
-    if device == "cpu":
+    if not device.startswith("cuda"):
         return
     remedy = "or set device to cpu"
     if torch.version.cuda is None and torch.version.hip is None:
