@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from core.device import check_device
 from core.errors import StartupError
 from core.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
@@ -32,6 +33,7 @@ def load_model(path: Path | str, kind: Kind, device: str | torch.device = "cpu")
         StartupError: one line naming the file: missing, not a checkpoint, another kind of model, another input.
     """
     wanted = _CLASSES[kind]
+    check_device(str(device))
     try:
         model = ModelFactory.create_from_checkpoint(path, device)
     except FileNotFoundError:

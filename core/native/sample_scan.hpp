@@ -82,6 +82,13 @@ struct JsonCursor {
         return true;
     }
 
+    bool word(const char* wanted) {
+        size_t size = std::strlen(wanted);
+        if (static_cast<size_t>(end - at) < size || std::memcmp(at, wanted, size) != 0) return false;
+        at += size;
+        return true;
+    }
+
     bool digits() {
         const char* first = at;
         while (at < end && *at >= '0' && *at <= '9') ++at;
@@ -113,6 +120,29 @@ struct JsonCursor {
     }
 };
 
+inline bool is_ascii(const char* text, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+        if (static_cast<unsigned char>(text[i]) >= 0x80) return false;
+    }
+    return true;
+}
+
+// Fields of the producer's own change nothing. Only numbers, words and plain text: what is nested is left to the full
+// decoder, as is text whose encoding would have to be checked.
+inline bool skip_json(JsonCursor& cursor) {
+    cursor.skip_space();
+    const char* text;
+    size_t size;
+    double number;
+    switch (cursor.peek()) {
+        case '"': return cursor.string(text, size) && is_ascii(text, size);
+        case 't': return cursor.word("true");
+        case 'f': return cursor.word("false");
+        case 'n': return cursor.word("null");
+        default: return cursor.number(number);
+    }
+}
+
 inline bool json_value(JsonCursor& cursor, Field field, Sample& sample) {
     switch (field) {
         case SIGNAL: return cursor.number(sample.values[0]);
@@ -130,7 +160,7 @@ inline bool json_value(JsonCursor& cursor, Field field, Sample& sample) {
         }
         case STEP: return cursor.integer(sample.step) && sample.step >= 0;
         case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
-        default: return false;
+        default: return skip_json(cursor);
     }
 }
 
@@ -143,7 +173,8 @@ inline bool scan_json(const char* text, size_t size, Sample& sample) {
         size_t name_size;
         if (!cursor.string(name, name_size) || !cursor.take(':')) return false;
         Field field = field_of(name, name_size);
-        if (field == UNKNOWN || (seen & field) || !json_value(cursor, field, sample)) return false;
+        if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
+        if ((seen & field) || !json_value(cursor, field, sample)) return false;
         seen |= field;
     } while (cursor.take(','));
     if (!cursor.take('}')) return false;
@@ -238,6 +269,20 @@ struct MsgpackCursor {
     }
 };
 
+inline bool skip_msgpack(MsgpackCursor& cursor) {
+    if (!cursor.has(1)) return false;
+    const char* text;
+    size_t size;
+    double number;
+    unsigned char tag = *cursor.at;
+    if (tag == 0xC0 || tag == 0xC2 || tag == 0xC3) {  // nil, false, true
+        ++cursor.at;
+        return true;
+    }
+    if ((tag & 0xE0) == 0xA0 || tag == 0xD9) return cursor.string(text, size) && is_ascii(text, size);
+    return cursor.number(number);
+}
+
 inline bool msgpack_value(MsgpackCursor& cursor, Field field, Sample& sample) {
     switch (field) {
         case SIGNAL: return cursor.number(sample.values[0]);
@@ -255,7 +300,7 @@ inline bool msgpack_value(MsgpackCursor& cursor, Field field, Sample& sample) {
         }
         case STEP: return cursor.integer(sample.step) && sample.step >= 0;
         case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
-        default: return false;
+        default: return skip_msgpack(cursor);
     }
 }
 
@@ -269,7 +314,8 @@ inline bool scan_msgpack(const char* bytes, size_t size, Sample& sample) {
         size_t name_size;
         if (!cursor.string(name, name_size)) return false;
         Field field = field_of(name, name_size);
-        if (field == UNKNOWN || (seen & field) || !msgpack_value(cursor, field, sample)) return false;
+        if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
+        if ((seen & field) || !msgpack_value(cursor, field, sample)) return false;
         seen |= field;
     }
     return cursor.at == cursor.end && (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
