@@ -1,0 +1,220 @@
+"""Records per second of `caststream replay`, its memory, and how well it keeps a pace.
+
+    python benchmarks/bench_replay.py [--quick] [--json]
+
+Each replay runs in a process of its own. Beside it runs a plain loop: msgspec and one `produce` per record, as the
+documentation of both shows it. How late a record of a paced replay is tells the broker's append time: against the
+record's event time, less the smallest such difference, which is the constant start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from harness import bench_broker
+from machine import machine, versions
+from numpy.typing import NDArray
+from replays import Run
+from rich.console import Console
+from rich.table import Table
+
+from core.data.castings import generate_castings
+from core.data.signals import generate_signals
+from core.errors import CaststreamError, RunError, StartupError
+from core.records import SignalSample
+from stream_app.admin import Cluster
+from stream_app.settings import Settings
+from stream_app.topics import SIGNAL_SAMPLES, create_topics
+
+CHILD = Path(__file__).with_name("replays.py")
+PACED_STREAMS = 20
+READ_TIMEOUT_S = 30.0
+WARM_UP_MS = 1000  # of a paced replay: the broker's first records of a topic take longer
+"""The first records of a paced replay, which no figure of its pace counts."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: ``samples`` of each replay at full speed, ``paced_s`` seconds at speed 1."""
+
+    rounds: int
+    samples: int
+    paced_s: float
+
+
+FULL = Plan(5, 4_000_000, 30.0)
+QUICK = Plan(3, 1_000_000, 12.0)
+
+
+def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
+    """Measure; the report is ready for JSON.
+
+    Raises:
+        StartupError: the broker cannot be started.
+        RunError: a replay failed, or lost something.
+    """
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    found = machine()  # first: the load before ours
+    with bench_broker(say) as settings:
+        say("writing the files ...")
+        cases = _cases(plan, seed, settings.data_dir)
+        runs: dict[str, list[Run]] = {name: [] for name in cases}
+        for number in range(plan.rounds):
+            for name in list(cases)[:: -1 if number % 2 else 1]:
+                runs[name].append(_measure(settings, *cases[name]))
+                say(f"round {number + 1} of {plan.rounds}: {name} {runs[name][-1].rate:,.0f}/s")
+        say(f"replaying {plan.paced_s:g} s at speed 1 ...")
+        pace = _pace(settings, plan.paced_s, seed)
+    rates = {name: statistics.median(each.rate for each in all_) for name, all_ in runs.items()}
+    return {
+        "rates": rates,
+        "ratio_to_loop": rates["signals_20"] / rates["loop_20"],
+        "peak_mib": {name: max(each.peak_mib for each in all_) for name, all_ in runs.items()},
+        "pace": pace,
+        "runs": {name: [asdict(each) | {"rate": each.rate} for each in all_] for name, all_ in runs.items()},
+        "seed": seed,
+        "machine": found,
+        "versions": versions(),
+    }
+
+
+Case = tuple[str, Path, int]
+
+
+def _cases(plan: Plan, seed: int, directory: Path) -> dict[str, Case]:
+    """By name: what runs, the file, the streams."""
+    few, many, casts = directory / "few.h5", directory / "many.h5", directory / "casts.h5"
+    generate_signals(few, max(1, plan.samples // 200_000) * 20, seed, 10_000)
+    generate_signals(many, 1000, seed, max(1, plan.samples // 1000))
+    generate_castings(casts, max(8, plan.samples // 1200), seed)  # a quarter of the samples
+    return {
+        "signals_20": ("replay", few, 20),
+        "loop_20": ("loop", few, 20),
+        "signals_1000": ("replay", many, 1000),
+        "casts_8": ("replay", casts, 8),
+        "casts_200": ("replay", casts, 200),
+    }
+
+
+def _measure(settings: Settings, what: str, path: Path, streams: int, speed: float = math.inf) -> Run:
+    """Run one in a process of its own, into new topics; whatever it says it sent must be at the broker."""
+    cluster = Cluster(settings)
+    create_topics(settings)
+    topic = settings.topic(SIGNAL_SAMPLES)
+    words = [what, str(path), str(streams), json.dumps(settings.client_config()), topic, str(speed)]
+    done = subprocess.run([sys.executable, str(CHILD), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunError(f"{what} {path.name} failed: {done.stderr.strip()[-500:]}")
+    result = Run(**json.loads(done.stdout))
+    there = cluster.offsets({topic: settings.partitions})[topic]
+    if there != result.records:
+        raise RunError(f"{what} {path.name} sent {result.records:,} records, {there:,} are at the broker")
+    if math.isinf(speed):
+        cluster.delete([topic])
+    return result
+
+
+def _pace(settings: Settings, seconds: float, seed: int) -> dict[str, float]:
+    """How late the records of a paced replay are at the broker, in milliseconds."""
+    path = settings.data_dir / "paced.h5"
+    generate_signals(path, PACED_STREAMS * max(1, math.ceil(seconds / 10)), seed, 10_000)
+    done = _measure(settings, "replay", path, PACED_STREAMS, speed=1.0)
+    times = _read_times(settings, settings.topic(SIGNAL_SAMPLES), done.records)
+    counted = times[times[:, 0] >= times[:, 0].min() + WARM_UP_MS]
+    late_ms = counted[:, 1] - counted[:, 0]
+    late_ms = late_ms - late_ms.min()
+    return {
+        "records": len(late_ms),
+        "records_per_s": done.records / done.seconds,
+        "p50_ms": float(np.percentile(late_ms, 50)),
+        "p99_ms": float(np.percentile(late_ms, 99)),
+        "max_ms": float(late_ms.max()),
+        "within_5_ms": float((late_ms <= 5).mean()),
+        "cpu_share": done.cpu_s / done.seconds,
+    }
+
+
+def _read_times(settings: Settings, topic: str, records: int) -> NDArray[np.int64]:
+    """(records, 2): event time and append time of every record, in ms."""
+    consumer = Consumer(settings.client_config() | {"group.id": "bench", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(settings.partitions)])
+    decode = msgspec.json.Decoder(SignalSample).decode
+    times: list[tuple[int | None, int]] = []
+    while len(times) < records:
+        messages = consumer.consume(10_000, READ_TIMEOUT_S)
+        if not messages or any(message.error() for message in messages):
+            raise RunError(f"{topic}: the broker gave {len(times):,} of {records:,} records")
+        times += [(decode(message.value() or b"").timestamp_ms, message.timestamp()[1]) for message in messages]
+    consumer.close()
+    return np.array(times)
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """The report as a person reads it."""
+    table = Table("replay", title="records/s at full speed", title_justify="left")
+    for column in ("median", "min", "max", "µs of processor per record", "peak, MiB"):
+        table.add_column(column, justify="right")
+    for name, runs in report["runs"].items():
+        rates = [each["rate"] for each in runs]
+        cpu_us = statistics.median(each["cpu_s"] / each["records"] * 1e6 for each in runs)
+        shown = [f"{each:,.0f}" for each in (statistics.median(rates), min(rates), max(rates))]
+        table.add_row(name, *shown, f"{cpu_us:.2f}", f"{report['peak_mib'][name]:.0f}")
+    console.print(table)
+    pace, found = report["pace"], report["machine"]
+    console.print(f"signals_20 is {report['ratio_to_loop']:.1f} times the plain loop, medians")
+    console.print(
+        f"at speed 1, {pace['records_per_s']:,.0f}/s: late p50 {pace['p50_ms']:g}, p99 {pace['p99_ms']:g}, "
+        f"max {pace['max_ms']:g} ms; {pace['within_5_ms']:.2%} within 5 ms; {pace['cpu_share']:.0%} of a core"
+    )
+    console.print(f"{found['cpu']}, {found['cores']} cores, load before {found['load_1m_before']:g}", highlight=False)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer samples and rounds: about a minute")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+    parser.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
+    parser.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Entry point."""
+    options = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
+    plan = QUICK if options.quick else FULL
+    try:
+        rounds = plan.rounds if options.rounds is None else options.rounds
+        if rounds < 1:
+            raise StartupError("--rounds must be 1 or more")
+        report = run(Plan(rounds, plan.samples, plan.paced_s), options.seed, Console(stderr=True))
+    except CaststreamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, StartupError) else 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(report))
+    else:
+        show(report, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
