@@ -18,7 +18,7 @@
 namespace caststream {
 
 constexpr int UNITS = 16;            // hidden units whose weights stand together: what the widest vector holds
-constexpr float LIMIT = 87.0f;       // exp up to here, and its inverse, is a normal number
+constexpr float LIMIT = 87.0f;       // exp down to minus this is a normal number
 constexpr float TANH_LIMIT = 20.0f;  // of 2|x|: tanh is 1 in float32 from 18.1 on
 
 struct Release {
@@ -124,14 +124,12 @@ struct InstructionSet {
 #define MAX_ROWS 6
 #define FMA(a, b, c) (Vector) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
 #define MIN(a, b) (Vector) _mm512_maskz_min_ps(0xffff, (__m512)(a), (__m512)(b))
-#define MAX(a, b) (Vector) _mm512_maskz_max_ps(0xffff, (__m512)(a), (__m512)(b))
 #include "lstm_tile.hpp"
 #undef INSTRUCTIONS
 #undef LANES
 #undef MAX_ROWS
 #undef FMA
 #undef MIN
-#undef MAX
 #pragma GCC pop_options
 
 #pragma GCC push_options
@@ -141,14 +139,12 @@ struct InstructionSet {
 #define MAX_ROWS 3
 #define FMA(a, b, c) (Vector) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
 #define MIN(a, b) (Vector) _mm256_min_ps((__m256)(a), (__m256)(b))
-#define MAX(a, b) (Vector) _mm256_max_ps((__m256)(a), (__m256)(b))
 #include "lstm_tile.hpp"
 #undef INSTRUCTIONS
 #undef LANES
 #undef MAX_ROWS
 #undef FMA
 #undef MIN
-#undef MAX
 #pragma GCC pop_options
 #endif
 
@@ -157,14 +153,12 @@ struct InstructionSet {
 #define MAX_ROWS 2
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 #include "lstm_tile.hpp"
 #undef INSTRUCTIONS
 #undef LANES
 #undef MAX_ROWS
 #undef FMA
 #undef MIN
-#undef MAX
 
 namespace caststream {
 

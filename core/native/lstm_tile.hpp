@@ -1,5 +1,5 @@
 // One step of up to MAX_ROWS rows through all layers, for one instruction set: lstm_kernel.hpp includes this file once
-// for each, with LANES (floats in a vector), MAX_ROWS (rows whose gates fit the registers), FMA(a, b, c), MIN, MAX and
+// for each, with LANES (floats in a vector), MAX_ROWS (rows whose gates fit the registers), FMA(a, b, c), MIN(a, b) and
 // the namespace INSTRUCTIONS defined. Nothing here depends on the number of rows but how often it is done: every number is
 // made of the same operations in the same order in any batch. That needs -ffp-contract=off, or else the compiler fuses
 // products and sums as it likes, in each instance of a template differently.
@@ -14,42 +14,58 @@ INLINE Vector load(const float* from) { return *reinterpret_cast<const Vector*>(
 INLINE void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 INLINE Vector fma(Vector a, Vector b, Vector c) { return FMA(a, b, c); }
 
-// exp(x) = scale * (1 + rest), |x| <= LIMIT: scale is a power of two, and rest = exp(r) - 1, |r| <= ln(2) / 2, keeps
-// its relative accuracy near 0. The polynomial is the minimax one, to 0.15 ulp.
-struct Exponential {
-    Vector scale, rest;
+// exp(x) = scale * exp(r): scale is a power of two, |r| <= ln(2) / 2, -LIMIT <= x <= 0.
+struct Reduced {
+    Vector scale, r;
 };
 
-INLINE Exponential exponential(Vector x) {
+INLINE Reduced reduce(Vector x) {
     const Vector round = splat(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to a whole number
     Vector shifted = fma(x, splat(0x1.715476p+0f), round);
-    Vector n = shifted - round;
-    Vector r = fma(n, splat(-0x1.62e4p-1f), x);  // ln(2) in two parts, the first exact in its products
-    r = fma(n, splat(-0x1.7f7d1cp-20f), r);
-    Vector q = fma(splat(0x1.6bec74p-10f), r, splat(0x1.1227a8p-7f));
-    q = fma(q, r, splat(0x1.555674p-5f));
-    q = fma(q, r, splat(0x1.5554b0p-3f));
-    q = fma(q, r, splat(0x1.fffffep-2f));
     Bits scale = (reinterpret_cast<Bits>(shifted) << 23) + (127 << 23);
-    return {reinterpret_cast<Vector>(scale), fma(r * r, q, r)};
+    return {reinterpret_cast<Vector>(scale), fma(shifted - round, splat(-0x1.62e43p-1f), x)};
 }
 
-INLINE Vector power(Exponential e) { return fma(e.scale, e.rest, e.scale); }
+INLINE Vector size_of(Vector x) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) & INT32_MAX); }
 
-// 1 / sigmoid(x). MIN and MAX give their second argument where it is NaN.
-INLINE Vector inverse_sigmoid(Vector x) {
-    return splat(1.0f) + power(exponential(-MAX(splat(-LIMIT), MIN(splat(LIMIT), x))));
+// With y = e / (1 + e) and e = exp(-|x|): y, or 1 - y. A forget gate that hardly moves rounds the same way at every
+// step, and in ten thousand steps of a model with a long memory that adds up to 1e-4; so formula and polynomial are
+// those that nn.LSTM uses on this kind of machine, and both round alike. MIN gives its second argument where it is NaN.
+INLINE Vector sigmoid(Vector x) {
+    Reduced e = reduce(-MIN(splat(LIMIT), size_of(x)));
+    Vector p = fma(splat(0x1.0f9f9cp-7f), e.r, splat(0x1.573a1ap-5f));
+    p = fma(p, e.r, splat(0x1.555a8p-3f));
+    p = fma(p, e.r, splat(0x1.fffdc6p-2f));
+    p = fma(p, e.r, splat(0x1.fffff6p-1f));
+    p = fma(p, e.r, splat(1.0f)) * e.scale;
+    Vector y = p / (splat(1.0f) + p);
+    return x > Vector{} ? splat(1.0f) - y : y;
 }
 
-// sigmoid(gate) * tanh(x) with one division. tanh is m / (m + 2) with m = exp(2|x|) - 1, and the sign of x: odd to the
-// last bit, so that it draws to neither side in ten thousand steps.
-INLINE Vector gated_tanh(Vector gate, Vector x) {
-    Bits sign = reinterpret_cast<Bits>(x) & INT32_MIN;
-    Vector size = reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) ^ sign);
-    Exponential e = exponential(MIN(splat(TANH_LIMIT), size + size));
-    Vector m = fma(e.scale, e.rest, e.scale - splat(1.0f));
-    Vector gated = m / (inverse_sigmoid(gate) * (m + splat(2.0f)));
-    return reinterpret_cast<Vector>(reinterpret_cast<Bits>(gated) | sign);
+// tanh(x) = x + x^3 * q(x^2), |x| <= 0.5625: minimax, to 0.03 ulp.
+INLINE Vector small_tanh(Vector x) {
+    Vector z = x * x;
+    Vector q = fma(splat(-0x1.951d1p-8f), z, splat(0x1.5835b6p-6f));
+    q = fma(q, z, splat(-0x1.b90a28p-5f));
+    q = fma(q, z, splat(0x1.110c7ap-3f));
+    q = fma(q, z, splat(-0x1.555548p-2f));
+    return fma(x * z, q, x);
+}
+
+// 1 - 2e / (1 + e) with e = exp(-2x), x > 0.5625. exp(r) = 1 + r + r^2 * q(r): minimax, to 0.15 ulp.
+INLINE Vector large_tanh(Vector x) {
+    Reduced e = reduce(-MIN(splat(TANH_LIMIT), x + x));
+    Vector q = fma(splat(0x1.6bec74p-10f), e.r, splat(0x1.1227a8p-7f));
+    q = fma(q, e.r, splat(0x1.555674p-5f));
+    q = fma(q, e.r, splat(0x1.5554b0p-3f));
+    q = fma(q, e.r, splat(0x1.fffffep-2f));
+    Vector p = fma(e.scale, fma(e.r * e.r, q, e.r), e.scale);
+    return splat(1.0f) - (p + p) / (splat(1.0f) + p);
+}
+
+INLINE Vector tanh(Vector x) {
+    Vector size = size_of(x), found = size > splat(0.5625f) ? large_tanh(size) : small_tanh(size);
+    return reinterpret_cast<Vector>(reinterpret_cast<Bits>(found) | (reinterpret_cast<Bits>(x) & INT32_MIN));
 }
 
 // Gates += inputs * weights: `inputs` of rows `stride` apart, `weights` (count, 4, UNITS).
@@ -66,10 +82,10 @@ INLINE void accumulate(Vector (&gates)[ROWS][4], const float* inputs, ptrdiff_t 
     }
 }
 
-INLINE void cell(Vector input, Vector forget, Vector candidate, Vector output, float* c, float* h) {
-    Vector after = load(c) / inverse_sigmoid(forget) + gated_tanh(input, candidate);
+INLINE void cell(const Vector (&gates)[4], float* c, float* h) {
+    Vector after = fma(sigmoid(gates[0]), tanh(gates[2]), load(c) * sigmoid(gates[1]));
     store(c, after);
-    store(h, gated_tanh(output, after));
+    store(h, sigmoid(gates[3]) * tanh(after));
 }
 
 // LANES units of one layer: their gates stay in registers from the bias to h and c.
@@ -85,7 +101,7 @@ INLINE void step_units(const Model& model, const Layer& layer, const float* weig
     accumulate<ROWS>(gates, tile + layer.h, stride, weights + layer.input_size * 4 * UNITS, model.hidden_size);
     UNROLL for (int r = 0; r < ROWS; ++r) {
         float* row = tile + r * stride + unit;
-        cell(gates[r][0], gates[r][1], gates[r][2], gates[r][3], row + layer.c, row + model.fresh);
+        cell(gates[r], row + layer.c, row + model.fresh);
     }
 }
 
@@ -136,7 +152,7 @@ void step(const Model& model, float* tile, int rows) {
 
 // For tests: sigmoid(gates) * tanh(values), in place of the values; `size` is a multiple of LANES.
 void activate(const float* gates, float* values, int64_t size) {
-    for (int64_t i = 0; i < size; i += LANES) store(values + i, gated_tanh(load(gates + i), load(values + i)));
+    for (int64_t i = 0; i < size; i += LANES) store(values + i, sigmoid(load(gates + i)) * tanh(load(values + i)));
 }
 
 constexpr InstructionSet SET{MAX_ROWS, step, predict, activate};
