@@ -102,8 +102,9 @@ struct JsonCursor {
         if (peek() == '-') ++at;
         const char* whole = at;
         if (!digits() || (*whole == '0' && at - whole > 1)) return false;
-        if (at - first == 1 && peek() != '.' && peek() != 'e' && peek() != 'E') {
-            value = *first - '0';  // conditions are 0 and 1, mostly
+        bool is_whole = peek() != '.' && peek() != 'e' && peek() != 'E';
+        if (is_whole && at - whole == 1 && (whole == first || *whole == '0')) {
+            value = *whole - '0';  // conditions are 0 and 1, mostly; "-0" is an integer, which has no sign at zero
             return true;
         }
         if (peek() == '.') {
