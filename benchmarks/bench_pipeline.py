@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from harness import Job, bench_broker, measure_rounds
 from machine import machine, versions
-from outputs import WARM_UP
 from peers import PEERS, installed
 from pipeline_report import OURS, STANDARD, Source, of_workload, show
 from rich.console import Console
@@ -102,7 +101,6 @@ def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
         **reports[plan.workloads[0]],
         "workloads": reports,
         "rounds": plan.rounds,
-        "warm_up": WARM_UP,
         "seed": seed,
         "model": fingerprint(model),
         "machine": found,

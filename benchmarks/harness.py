@@ -65,7 +65,7 @@ class Run:
     @property
     def timing(self) -> Timing:
         """Raises RunError where there is too little to be timed."""
-        return timing(self.appended_ms)
+        return timing(self.appended_ms, self.peer.warm_up)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from stream_app.settings import Settings
 
 TOLERANCE = 1e-5
 WARM_UP = 0.1
-"""Share of the outputs, the first ones, that no rate counts."""
+"""Share of the outputs, the first ones, that a rate does not count, where the peer says nothing else."""
 
 READ_AT_ONCE = 10_000
 READ_TIMEOUT_S = 60.0

@@ -68,6 +68,7 @@ def targets(ratios: Mapping[str, float]) -> dict[str, dict[str, Any]]:
 def _of_peer(result: Result, streams: int) -> dict[str, Any]:
     return {
         "version": result.runs[0].peer.version,
+        "warm_up": result.runs[0].peer.warm_up,
         "median": result.median,
         "min": min(result.rates),
         "max": max(result.rates),

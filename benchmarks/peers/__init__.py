@@ -11,9 +11,11 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import distributions, version
 from pathlib import Path
+
+from outputs import WARM_UP
 
 from core.errors import StartupError
 from stream_app.admin import Cluster
@@ -32,6 +34,7 @@ PACKAGES_DIR = Path(sys.prefix) / "peers"
 """Packages of peers that do not go with ours; before ours on the path of such a peer. `make bench` installs them."""
 
 BYTEWAX_SNAPSHOT_S = "1"  # of its command line, which asks for whole seconds; the nearest to our 0.5 s
+TWO_WARM_UP = 0.3
 
 CountStates = Callable[[Cluster, Path], int]
 
@@ -47,6 +50,7 @@ class Peer:
         environment: of all its processes, beside what they inherit.
         changelog: full name of the topic that takes its states, if any; the peer may create it itself.
         prepare: commands that run before, one after the other, in the same directory.
+        warm_up: share of its outputs, the first ones, that its rate does not count.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Peer:
     environment: Mapping[str, str]
     changelog: str | None = None
     prepare: Sequence[Sequence[str]] = field(default_factory=list)
+    warm_up: float = WARM_UP
 
     @property
     def topics(self) -> list[str]:
@@ -70,8 +75,11 @@ def caststream_1(settings: Settings, run: str) -> Peer:
 
 
 def caststream_2(settings: Settings, run: str) -> Peer:
-    """caststream's worker in two processes of one group; creates its topics."""
-    return _caststream("caststream_2", settings, run, processes=2)
+    """caststream's worker in two processes of one group; creates its topics.
+
+    The first one begins alone, and gives half of its partitions away when the second has joined.
+    """
+    return replace(_caststream("caststream_2", settings, run, processes=2), warm_up=TWO_WARM_UP)
 
 
 def _caststream(name: str, settings: Settings, run: str, processes: int) -> Peer:
