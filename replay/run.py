@@ -15,7 +15,7 @@ from replay.clock import Clock
 from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, open_source
 from replay.player import OnProgress, Player, ReplayError, ReplaySummary, Status, prompt
 from replay.progress import Progress, progress_place
-from replay.sink import LINGER_MS, PACED_LINGER_MS, KafkaSink, Sink
+from replay.sink import FULL_SPEED, PACED, KafkaSink, Sink
 
 __all__ = ["OnProgress", "ReplayError", "ReplaySummary", "Status", "replay"]
 
@@ -78,7 +78,7 @@ def replay(
     try:
         start_ms = clock.epoch_ms() if start_ms is None else start_ms
         progress = before or _fresh(Path(path), topic, run or run_name(start_ms), start_ms, source.streams, loop)
-        sink = sink or KafkaSink(client_config, topic, linger_ms=PACED_LINGER_MS if paced else LINGER_MS)
+        sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED)
         progress.save(place)
         player = Player(source, sink, progress, place, speed, clock, tell, stop or (lambda: False))
         with prompt() if paced else contextlib.nullcontext():

@@ -118,7 +118,7 @@ def test_a_record_that_the_broker_refuses_ends_it_although_later_ones_would_be_t
     admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "2000"})])[topic].result()
     while topic not in admin.list_topics().topics:
         time.sleep(0.01)
-    sink = KafkaSink(settings.client_config(), topic, linger_ms=0)
+    sink = KafkaSink(settings.client_config(), topic)
 
     def send_all():
         for number in range(100):
