@@ -400,12 +400,13 @@ class Engine(Generic[S]):
         if self._oldest_stored.get(partition, float("-inf")) >= limit_ms:
             return
         oldest = float("inf")
-        rows = iter(list(self._store.items(partition)))
-        while looked_at := list(islice(rows, LOOKED_AT_AT_ONCE)):
+        table_keys = iter(self._store.keys(partition))
+        while looked_at := list(islice(table_keys, LOOKED_AT_AT_ONCE)):
             keys = []
-            for table_key, blob in looked_at:
+            for table_key in looked_at:
                 key = self._stream_key(table_key)
-                head = None if key is None or key in self._streams.get(partition, {}) else peek(blob)
+                blob = None if key is None else self._store.get(partition, table_key)
+                head = None if blob is None else peek(blob)  # None: met by a chunk since, or no state of this version
                 if key is None or head is None:
                     continue
                 offset, append_ms = head

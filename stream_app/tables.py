@@ -42,6 +42,10 @@ class PartitionedStore:
         row = self._rows.get(partition, {}).pop(key, None)
         return row[0] if row else None
 
+    def keys(self, partition: int) -> list[bytes]:
+        """All keys of a partition, as they are now."""
+        return list(self._rows.get(partition, {}))
+
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a partition."""
         return ((key, value) for key, (value, _) in self._rows.get(partition, {}).items())
