@@ -349,9 +349,9 @@ def test_the_table_is_not_read_while_nothing_in_it_can_be_due() -> None:
     class CountingStore(PartitionedStore):
         reads = 0
 
-        def items(self, partition: int) -> Any:
+        def keys(self, partition: int) -> Any:
             self.reads += 1
-            return super().items(partition)
+            return super().keys(partition)
 
     table, store = MemoryTable(), CountingStore()
     before = make()
