@@ -70,7 +70,7 @@ PARTS = (
     Part("scale", "bench_scale.py", 360),
     Part("sweep", "bench_sweep.py", 360),
     Part("replay", "bench_replay.py", 180),
-    Part("startup", "bench_startup.py", 180),
+    Part("startup", "bench_startup.py", 180, ("--runs", "3")),
     Part("defect_model", "bench_defect_model.py", 120),
 )
 FULL_FACTOR = 6.0

@@ -34,7 +34,7 @@ STREAMS = 1000
 A_BILLION_A_DAY = 11_574  # samples per second
 LOADS = (20, 1000, 5000, A_BILLION_A_DAY, 20_000)
 FLOOR_LOADS = (20, 1000, 5000, 20_000)
-QUICK_FLOOR_LOADS = (5000,)
+QUICK_FLOOR_LOADS, QUICK_FLOOR_S = (1000, 5000, 20_000), 5
 ECHOES = ("confluent", "aiokafka")
 STAGES = ("decode", "infer", "publish")
 
@@ -52,6 +52,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             for load in options.loads or LOADS:
                 report[str(load)] = bench.paced(worker, load)
             report["half"] = bench.paced(worker, half)
+        bench.seconds = min(seconds, QUICK_FLOOR_S) if options.quick else seconds
         report["floor"] = {
             kind: {str(load): bench.echoed(kind, load) for load in _floor_loads(options)} for kind in ECHOES
         }
@@ -123,7 +124,7 @@ class _Bench:
         load = self._load(rate)
         with self._echo(kind, output) as child:
             (sender,), cores = send_measured([load], loop=child.pid, broker=broker_pid())
-            watch.wait(load.samples)
+            watch.wait(load.samples, lambda: self._require_running(child, output))
         found = watch.latencies()
         result = {"rate": rate, **summary(found.latency_ms), "sender": sender}
         result |= {f"{name}_cores": used for name, used in cores.items()}
@@ -144,6 +145,11 @@ class _Bench:
             yield child
         finally:
             child.kill()
+
+    def _require_running(self, child: Child, output: str) -> None:
+        if not child.running:
+            said = (self.directory / f"{output}.log").read_text(errors="replace").strip()
+            raise RunError(f"{output} has ended: {said[-500:]}")
 
     def _load(self, rate: float, samples: int = 0) -> Any:
         """Each load is a sequence of its own, so that its steps start at 0 again."""

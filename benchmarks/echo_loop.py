@@ -9,6 +9,7 @@ to the partition of its source, as caststream's do.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import Any
 
@@ -18,17 +19,27 @@ def confluent(broker: str, source: str, output: str, starts: list[int]) -> None:
     from confluent_kafka import Consumer, Producer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "echo", "enable.auto.commit": False})
-    producer = Producer({"bootstrap.servers": broker, "linger.ms": 0, "enable.idempotence": True})
+    sending = {"linger.ms": 0, "enable.idempotence": True, "delivery.report.only.error": True, "on_delivery": _failed}
+    producer = Producer({"bootstrap.servers": broker, **sending})
+    producer.list_topics(output, timeout=30)  # connected before the first record comes
     consumer.assign([TopicPartition(source, partition, start) for partition, start in enumerate(starts)])
     while True:
         first = consumer.poll(1.0)
         if first is None:
             continue
         for message in (first, *consumer.consume(4000, 0)):  # what has arrived, without waiting for more
-            if message.error() is None:
+            if message.error() is not None:
+                _failed(message.error(), message)
+            else:
                 header: Any = [("source-offset", b"%d" % (message.offset() or 0))]
                 producer.produce(output, message.value(), message.key(), message.partition() or 0, headers=header)
         producer.poll(0)
+
+
+def _failed(error: object, _: object) -> None:
+    if error is not None:
+        print(f"echo: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 async def with_aiokafka(broker: str, source: str, output: str, starts: list[int]) -> None:

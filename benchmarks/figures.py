@@ -90,8 +90,9 @@ def _scale(report: Reports) -> Iterator[Found]:
             "MB/s",
             f"at {figure(at(report, 'rate'))} samples/s",
         )
-        remark = f"{figure(at(found, 'changelog_records'))} records read in {figure(at(found, 'changelog_read_s'))} s"
-        yield f"recovery after kill -9, {of}", at(found, "recovery_s"), "s", remark
+        records, later = figure(at(found, "changelog_records")), figure(at(found, "recovery_s"))
+        remark = f"{records} changelog records read; ready {later} s later than without states"
+        yield f"recovery after kill -9, {of}", at(found, "changelog_read_s"), "s", remark
         yield f"eviction, {of}", at(found, "tombstones_s"), "s", "from the start to the last tombstone"
 
 
@@ -108,22 +109,38 @@ def _defect_model(report: Reports) -> Iterator[Found]:
         yield f"one cast of 300 steps, {name}", at(one, "median_ms"), "ms", spread
 
 
-def _plain(report: Reports, path: str = "") -> Iterator[Found]:
-    """Every number of a report whose shape is its own business; the unit stands in its name."""
-    for key, value in report.items():
-        if key in ("machine", "versions", "seconds", "seed", "runs"):
-            continue
-        name = f"{path} {key}".strip().replace("_", " ")
-        if isinstance(value, Mapping) and isinstance(value.get("median"), int | float):
-            yield name, value["median"], "", f"{figure(value.get('min'))} to {figure(value.get('max'))}"
-        elif isinstance(value, Mapping):
-            yield from _plain(value, name)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield name, value, "", ""
+REPLAYS = {
+    "signals_20": "replay at full speed, 20 signal streams",
+    "loop_20": "the same by a plain loop",
+    "signals_1000": "replay at full speed, 1,000 signal streams",
+    "casts_8": "replay at full speed, 8 strands",
+    "casts_200": "replay at full speed, 200 strands",
+}
+STARTS = {
+    "help": "caststream --help",
+    "worker_help": "caststream worker --help",
+    "replay_help": "caststream replay --help",
+    "worker_ready": "worker ready, the broker running",
+}
 
 
-def _named(name: str) -> Callable[[Reports], Iterator[Found]]:
-    return lambda report: _plain({key: value for key, value in report.items() if key != "error"}, name)
+def _replay(report: Reports) -> Iterator[Found]:
+    for name, rate in (at(report, "rates") or {}).items():
+        peak = f"; {figure(at(report, 'peak_mib', name))} MiB at most"
+        yield REPLAYS.get(name, name), rate, "samples/s", _spread(at(report, "runs", name), "rate") + peak
+    within = at(report, "pace", "within_5_ms")
+    remark = within and f"p50 {figure(at(report, 'pace', 'p50_ms'))}; {100 * within:.1f} % within 5 ms"
+    yield "lateness p99 of a replay at its own pace", at(report, "pace", "p99_ms"), "ms", remark
+
+
+def _startup(report: Reports) -> Iterator[Found]:
+    for name, median_s in (at(report, "medians_s") or {}).items():
+        yield STARTS.get(name, name), median_s, "s", _spread(at(report, "runs", name), "wall_s")
+
+
+def _spread(runs: Any, key: str) -> str:
+    values = [run[key] for run in runs or () if key in run]
+    return f"{figure(min(values))} to {figure(max(values))}" if values else ""
 
 
 ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
@@ -133,8 +150,8 @@ ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
     "castings": _castings,
     "scale": _scale,
     "sweep": _sweep,
-    "replay": _named("replay"),
-    "startup": _named("start-up"),
+    "replay": _replay,
+    "startup": _startup,
     "defect_model": _defect_model,
 }
 

@@ -50,9 +50,11 @@ class Latencies:
     unanswered: int  # samples without output
     repeated: int  # outputs that came again
 
-    def since(self, appended_ms: int) -> Latencies:
-        """Those of the samples from this time on."""
-        kept = self.appended_ms >= appended_ms
+    def after(self, warm_up_s: float) -> Latencies:
+        """Without those of the samples that came in the first ``warm_up_s``."""
+        if not len(self.appended_ms):
+            return self
+        kept = self.appended_ms >= self.appended_ms.min() + 1000 * warm_up_s
         return Latencies(self.appended_ms[kept], self.latency_ms[kept], self.unanswered, self.repeated)
 
 
@@ -148,8 +150,8 @@ def _consumer(settings: Settings) -> Consumer:
 
 def match(samples: Times, outputs: Times) -> Latencies:
     """Each sample with its output, by partition and source offset; of repeated outputs the first counts."""
-    base = int(samples.offsets.min(initial=0))
-    width = int(samples.offsets.max(initial=0)) - base + 1
+    base = int(samples.offsets.min()) if len(samples.offsets) else 0
+    width = int(samples.offsets.max(initial=base)) - base + 1
     appended = np.full((int(samples.partitions.max(initial=0)) + 1) * width, -1, np.int64)
     appended[samples.partitions * width + samples.offsets - base] = samples.times_ms
     ours = (outputs.sources >= base) & (outputs.sources < base + width)

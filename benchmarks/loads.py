@@ -100,8 +100,7 @@ class Watch:
     def latencies(self) -> Latencies:
         """Of all samples since, those of the warm-up left out."""
         samples = read_times(self.settings, self.source, self.source_ends)
-        found = match(samples, read_times(self.settings, self.output, self.output_ends))
-        return found.since(int(samples.times_ms.min(initial=0) + 1000 * WARM_UP_S))
+        return match(samples, read_times(self.settings, self.output, self.output_ends)).after(WARM_UP_S)
 
     def commits(self) -> Any:
         """Of the commits since that wrote states, see `latencies.commit_spans`."""

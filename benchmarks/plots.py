@@ -19,9 +19,8 @@ Reports = Mapping[str, Any]
 Axes = Any
 Figure = Any
 
-SKY, ORANGE = "#56B4E9", "#E69F00"
+SKY = "#56B4E9"
 STAGES = (("decode", "decode and judge", BLUE), ("infer", "LSTM", VERMILION), ("publish", "encode and publish", GREEN))
-STAGES_AND_COMMIT = (*STAGES, ("commit", "commit (waits included)", ORANGE))
 
 
 def write_plots(parts: Reports, folder: Path) -> list[Path]:
@@ -116,14 +115,14 @@ def _plain_numbers() -> Any:
 
 
 def stages(parts: Reports) -> Figure | None:
-    """µs per sample by stage, over the number of streams."""
+    """µs per sample by stage, over the number of streams. Commits, which mostly wait beside them, are not stacked."""
     points = at(parts, "sweep", "streams")
     if not points:
         return None
     figure, (axes,) = _figure(7.0, 3.2)
     places = range(len(points))
     bottom = [0.0] * len(points)
-    for key, name, colour in STAGES_AND_COMMIT:
+    for key, name, colour in STAGES:
         heights = [point[f"{key}_us"] for point in points]
         axes.bar(places, heights, 0.6, bottom, color=colour, label=name)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]

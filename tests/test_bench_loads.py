@@ -130,9 +130,11 @@ def test_outputs_of_other_loads_or_without_a_source_are_no_answers() -> None:
 
 
 def test_a_sample_of_the_warm_up_has_no_latency() -> None:
-    found = match(times((0, 0, 100, -1), (0, 1, 200, -1)), times((0, 0, 190, 0), (0, 1, 203, 1)))
+    samples = times((0, 0, 10_000, -1), (1, 0, 12_999, -1), (0, 1, 13_000, -1))
+    found = match(samples, times((0, 0, 10_900, 0), (1, 0, 13_900, 0), (0, 1, 13_003, 1)))
 
-    assert found.since(150).latency_ms.tolist() == [3]
+    assert found.after(3.0).latency_ms.tolist() == [3]
+    assert match(times(), times()).after(3.0).latency_ms.tolist() == []
 
 
 def test_quantiles_are_those_of_all_latencies() -> None:
@@ -188,6 +190,10 @@ def test_a_worker_answers_while_it_is_asked(worker: WorkerProcess) -> None:
     assert found["longest_ms"] == found["longest_else_ms"]
 
 
+def require_running(child: Child) -> None:
+    assert child.running
+
+
 @pytest.mark.kafka
 def test_a_load_comes_back_from_an_echo_with_all_its_latencies(settings: Settings, tmp_path: Path) -> None:
     source, output = settings.topic(SIGNAL_SAMPLES), settings.topic("echo")
@@ -199,7 +205,7 @@ def test_a_load_comes_back_from_an_echo_with_all_its_latencies(settings: Setting
 
     try:
         report = send(load_of(settings, "signal", streams=10, rate=1000, samples=300, sequence="s"))
-        wait_for(settings, output, 300)
+        wait_for(settings, output, 300, check=lambda: require_running(child))
     finally:
         child.kill()
 

@@ -93,12 +93,22 @@ def test_every_workload_of_the_pipeline_has_rows_and_its_ratios() -> None:
     assert "| throughput, caststream_1, uneven | 200 |" in shown
 
 
-def test_a_part_with_a_shape_of_its_own_shows_its_numbers_by_name() -> None:
-    shown = summary_table({"startup": {"ready_s": {"median": 3.5, "min": 3.0, "max": 4.0}, "help_s": 0.2, "seed": 1}})
+def test_replay_and_start_up_have_their_medians_with_the_spread_of_their_runs() -> None:
+    runs = [{"rate": 3e5, "wall_s": 2.0}, {"rate": 4e5, "wall_s": 4.0}]
+    replay = {"rates": {"signals_20": 3.5e5}, "runs": {"signals_20": runs}, "peak_mib": {"signals_20": 120.0}}
+    pace = {"p50_ms": 0.5, "p99_ms": 2.0, "within_5_ms": 0.999}
 
-    assert "| start-up ready s | 3.50 |  | 3.00 to 4.00 |" in shown
-    assert "| start-up help s | 0.2 |" in shown
-    assert "seed" not in shown
+    shown = summary_table(
+        {
+            "replay": replay | {"pace": pace},
+            "startup": {"medians_s": {"worker_ready": 3.0}, "runs": {"worker_ready": runs}},
+        }
+    )
+
+    remark = "300,000 to 400,000; 120 MiB at most"
+    assert f"| replay at full speed, 20 signal streams | 350,000 | samples/s | {remark} |" in shown
+    assert "| lateness p99 of a replay at its own pace | 2.00 | ms | p50 0.5; 99.9 % within 5 ms |" in shown
+    assert "| worker ready, the broker running | 3.00 | s | 2.00 to 4.00 |" in shown
 
 
 def test_a_billion_a_day_is_the_steady_load_or_the_price_of_full_batches() -> None:
@@ -149,7 +159,7 @@ def test_every_part_s_script_takes_its_brief_options() -> None:
 def test_a_failed_part_makes_the_status_one_and_loses_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "good.py").write_text("import sys; print('half way', file=sys.stderr); print('{\"ready_s\": 2.5}')")
+    (tmp_path / "good.py").write_text("import sys; print('half way', file=sys.stderr); print('{\"medians_s\": {}}')")
     (tmp_path / "bad.py").write_text("import sys; sys.exit('error: no such thing')")
     monkeypatch.setattr(bench_all, "HERE", tmp_path)
     monkeypatch.setattr(bench_all, "PARTS", (Part("replay", "bad.py", 60), Part("startup", "good.py", 60)))
@@ -161,7 +171,7 @@ def test_a_failed_part_makes_the_status_one_and_loses_no_other(
     printed, progress = capsys.readouterr()
     assert status == 1
     assert stored["failed"] == {"replay": "error: no such thing"}
-    assert stored["parts"]["startup"]["ready_s"] == 2.5
+    assert stored["parts"]["startup"]["medians_s"] == {}
     assert {"machine", "versions", "limits", "started"} <= stored.keys()
     assert "**replay failed:** error: no such thing" in printed
     assert printed == (tmp_path / "results" / "latest.md").read_text() + "\n"
