@@ -184,12 +184,13 @@ class CaststreamApp(faust.App):
         # Partitions may have been added since the start: states and records of a stream would part ways.
         await asyncio.to_thread(broker_topics.check_topics, self.settings)
         ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
-        return Found(
-            await self.chunk_consumer().committed(partitions),
-            await self.chunk_consumer().beginning_offsets(partitions),
-            await self.chunk_consumer().end_offsets(partitions),
-            ids,
+        # Together: each would wait behind the fetch that is under way on its connection.
+        committed, beginnings, ends = await asyncio.gather(
+            self.chunk_consumer().committed(partitions),
+            self.chunk_consumer().beginning_offsets(partitions),
+            self.chunk_consumer().end_offsets(partitions),
         )
+        return Found(committed, beginnings, ends, ids)
 
     def _assigned_sources(self) -> list[TopicPartition]:
         sources = {pipeline.topics.source for pipeline in self.pipelines}
