@@ -166,14 +166,18 @@ def table(report: Report) -> str:
     loads = [report[key] for key in report if key.isdigit()] + [report["half"]]
     rows: list[Row] = [("caststream", *_cells(load)) for load in loads]
     rows += [(f"{kind} echo", *_cells(load)) for kind, found in report["floor"].items() for load in found.values()]
-    header = ("", "samples/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "cores", "near a commit p99 ms", "else p99 ms")
+    quantiles = ("p50 ms", "p90 ms", "p99 ms", "max ms")
+    header = ("", "samples/s", *quantiles, "cores", "near a commit p99 ms", "else p99 ms", "sender late p99 ms")
     return markdown(header, rows)
 
 
 def _cells(load: dict[str, Any]) -> Row:
     shown = [float(load[key]) for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms")]
     cores = load.get("worker_cores", load.get("loop_cores"))
-    return load["rate"], *shown, cores, at(load, "commit", "p99_near_ms"), at(load, "commit", "p99_else_ms")
+    beside = [
+        at(load, *path) for path in (("commit", "p99_near_ms"), ("commit", "p99_else_ms"), ("sender", "late_p99_ms"))
+    ]
+    return load["rate"], *shown, cores, *beside
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from latencies import Latencies, commit_spans, ends, match, read_times, wait_for
 from live_worker import Meter
-from paced_sender import Load
+from paced_sender import STARTED, Load
 
 from core.errors import RunError
 from stream_app.child import Child
@@ -57,6 +57,11 @@ class Sending:
         self._output = Path(path)
         command = [sys.executable, SENDER, json.dumps(asdict(load))]
         self._child = Child(command, output=self._output, environment=dict(os.environ))
+
+    def wait_until_started(self) -> None:
+        """Until its clock runs; what it encodes ahead takes a while."""
+        while self._child.running and STARTED not in self._output.read_text():
+            time.sleep(0.01)
 
     def finish(self) -> dict[str, Any]:
         """Wait for its end; its report.
@@ -110,6 +115,8 @@ class Watch:
 def send_measured(loads: list[Load], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Send loads side by side; the senders' reports, and the cores that processes used, without the warm-up."""
     sending = [Sending(load) for load in loads]
+    for each in sending:
+        each.wait_until_started()
     time.sleep(WARM_UP_S)
     meter = Meter(**pids)
     reports = [each.finish() for each in sending]

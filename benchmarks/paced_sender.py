@@ -23,6 +23,8 @@ TICK_S = 0.002
 START_MS = 1_700_000_000_000
 VALUES = 2**16  # the models' speed does not depend on what the numbers are: a few are enough
 FLUSH_S = 120.0
+ENCODED_AHEAD = 2_000_000  # samples, some 400 MB; more are encoded as they go, which takes a core at 200,000/s
+STARTED = "started"
 
 Record = tuple[int, bytes, bytes]  # partition, key, value
 
@@ -133,8 +135,9 @@ def send(load: Load) -> dict[str, Any]:
     producer = Producer({**load.config, **config, "on_delivery": failed})
     producer.list_topics(load.topic, timeout=FLUSH_S)  # connected before the clock starts
     source = records(load)
-    ahead = list(source) if load.rate and load.samples <= 200_000 else None  # encoded before the clock starts
+    ahead = list(source) if load.rate and load.samples <= ENCODED_AHEAD else None  # encoded before the clock starts
     _spare_garbage_collection()
+    print(STARTED, flush=True)
     late_s = _paced(producer, load, iter(ahead) if ahead is not None else source)
     left = producer.flush(FLUSH_S)
     if failures or left:
