@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
+
+from core.errors import RecordError
+from core.records import decode_signal
 
 JSON_TYPE, MSGPACK_TYPE = b"application/json", b"application/msgpack"
 
@@ -101,7 +105,7 @@ def json_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     if draw(st.booleans()):
         fields["timestamp_ms"] = str(draw(st.integers(0, 2**41)))
     pairs = draw(st.permutations([[name, text] for name, text in fields.items()]))
-    odd = draw(st.lists(st.sampled_from(list(_JSON_ODDITIES)), max_size=3))
+    odd = draw(st.just([]) | st.lists(st.sampled_from(_JSON_ODDITIES), max_size=3))
     for oddity in odd:
         if oddity in _ON_FIELDS:
             _ON_FIELDS[oddity](draw, pairs)
@@ -243,12 +247,8 @@ _ODD_TEXTS = st.sampled_from(["", "B", "ä" * 127, "ä" * 128, "x" * 255, "x" * 
 @st.composite
 def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     """A sample that fits a stream, with up to three oddities."""
-    odd = draw(
-        st.lists(
-            st.sampled_from(("number", "whole", "text", "object", "surplus", "missing", "repeat", "broken", "map")),
-            max_size=3,
-        )
-    )
+    oddities = ("number", "whole", "text", "object", "surplus", "missing", "repeat", "broken", "map")
+    odd = draw(st.just([]) | st.lists(st.sampled_from(oddities), max_size=3))
     numbers = [draw(st.floats(-100, 100)) for _ in range(5)]
     if "number" in odd:
         numbers[draw(st.integers(0, 4))] = draw(_ODD_NUMBERS)
@@ -287,8 +287,8 @@ def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
 
 JSON_HEADERS: Any = st.sampled_from(
     [
-        *[()] * 4,
-        *[(("content-type", JSON_TYPE),)] * 4,
+        *[()] * 25,
+        *[(("content-type", JSON_TYPE),)] * 15,
         (("trace", b"1"),),
         (("trace", None),),
         (("", b""),),
@@ -307,7 +307,7 @@ JSON_HEADERS: Any = st.sampled_from(
 )
 MSGPACK_HEADERS: Any = st.sampled_from(
     [
-        *[(("content-type", MSGPACK_TYPE),)] * 8,
+        *[(("content-type", MSGPACK_TYPE),)] * 25,
         (("content-type", MSGPACK_TYPE), ("trace", b"1")),
         (("content-type", JSON_TYPE), ("content-type", MSGPACK_TYPE)),
         (("content-type", b"application/msgpacl"),),
@@ -323,12 +323,16 @@ def odd_records(draw: st.DrawFn) -> list[tuple[bytes | None, bytes | None, Any]]
     steps = {b"a": 0, b"b": 0}
     sequences = {b"a": "", b"b": draw(st.sampled_from(["A", "ä😀", 'say "A"', "x" * 200]))}
     found = []
-    for _ in range(draw(st.integers(1, 12))):
+    for _ in range(draw(st.integers(1, 25))):
         key = draw(st.sampled_from((b"a", b"b")))
         if draw(st.booleans()):
             value, headers = draw(json_values(sequences[key], steps[key])), draw(JSON_HEADERS)
         else:
             value, headers = draw(msgpack_values(sequences[key], steps[key])), draw(MSGPACK_HEADERS)
-        steps[key] += 1
         found.append((key, value, headers))
+        with suppress(RecordError):
+            sample = decode_signal(value, headers)
+            if sample.sequence != sequences[key]:
+                sequences[key], steps[key] = sample.sequence or "", 0
+            steps[key] = (steps[key] if sample.step is None else min(sample.step, 2**40)) + 1
     return found

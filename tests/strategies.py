@@ -156,7 +156,11 @@ class _Feed:
     def _good(self, partition: int, key: bytes, sequence: str, step: int | None, end: bool) -> Event:
         head = self.draw(st.integers(-20, 20)) / 8
         sample = (head, *self.draw(st.sampled_from(((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)))))
-        fields: dict[str, Any] = {"sequence": sequence, "step": step, "surplus": [1]}
+        fields: dict[str, Any] = {"sequence": sequence}
+        if step is not None or self.draw(st.booleans()):
+            fields["step"] = step
+        if self.draw(st.sampled_from((False, False, False, True))):
+            fields["surplus"] = [1]  # nested: not for the compiled way of plain records
         timestamp_ms = self.now_ms
         if self.draw(st.booleans()):
             fields["timestamp_ms"] = timestamp_ms = 10 * self.now_ms

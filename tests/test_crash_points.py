@@ -21,6 +21,7 @@ from strategies import FakeRecord, defect_model, signal_model
 
 from core.chunk import StreamRules, WindowRules
 from core.infer import advance_sequences
+from core.native.records import Records
 from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
 from core.scorer import CastScorer
 from core.state import StreamState, unpack_state
@@ -85,11 +86,11 @@ class World:
 
     def table(self, partition: int) -> dict[bytes, tuple[int, bytes]]:
         """The states as recovery finds them."""
-        winners = Winners()
+        winners, fetched = Winners(), Records(partition)
         for offset, written in enumerate(self.broker.written(CHANGELOG, partition)):
-            fetched: Any = FakeRecord(partition, offset, 0, written.key, written.value)
-            winners.add(fetched, written.source_offset)
-        return {key: (at, value) for key, (at, value, _) in winners.rows.items() if value is not None}
+            fetched.add(FakeRecord(partition, offset, 0, written.key, written.value, tuple(written.headers)))
+        winners.add(TopicPartition(CHANGELOG, partition), fetched)
+        return {key: (at, value) for key, (value, at) in winners.rows.items() if value is not None}
 
     async def live(self, actions: int | None) -> None:
         """One worker's life: chunks, commits and the broker's steps in an order drawn by chance.
