@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -37,6 +38,9 @@ LATENCY_BUCKETS = (
     10,
 )
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+# Latencies are observed for this many batches of outputs together: one by one they were 9 % of a worker's time at 5,000
+# samples/s, when batches are small.
+BATCHES_TOGETHER = 500
 PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
 
 
@@ -48,9 +52,9 @@ def observe_many(histogram: Histogram, values: Sequence[float] | np.ndarray) -> 
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         return
-    where = np.searchsorted(np.asarray(histogram._upper_bounds), array, side="left")
-    for index, count in zip(*np.unique(where, return_counts=True), strict=True):
-        histogram._buckets[index].inc(float(count))
+    counts = np.bincount(np.searchsorted(histogram._upper_bounds, array, side="left"))
+    for index in np.flatnonzero(counts).tolist():
+        histogram._buckets[index].inc(float(counts[index]))
     histogram._sum.inc(float(array.sum()))
 
 
@@ -84,12 +88,14 @@ class Metrics:
             "latency_seconds", "Append time of a record to the ack of its output", LATENCY_BUCKETS, ["topic"]
         )
         self.stages = histogram("stage_seconds", "Time per chunk or commit, by stage", LATENCY_BUCKETS, ["stage"])
+        self._decode, self._infer, self._publish = map(self.stages.labels, ("decode", "infer", "publish"))
         self.batch_streams = histogram("batch_streams", "Streams per model call", SIZE_BUCKETS)
         self.batch_steps = histogram("batch_steps", "Steps per model call", SIZE_BUCKETS)
         self.active_streams = gauge("active_streams", "Streams with live state", ["table"])
         self.lag = gauge("consumer_lag_records", "Log end offset minus committed offset", ["topic", "partition"])
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
         self.model_info = gauge("model_info", "The models in use", ["model", "fingerprint"])
+        self._latencies: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
         self.last_commit = time.monotonic()
         self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)
 
@@ -104,9 +110,9 @@ class Metrics:
 
     def observe_stages(self, result: ChunkResult, total_s: float) -> None:
         """The stages of a chunk: decoding, the models, and all that remains of ``total_s``, which is publishing."""
-        self.stages.labels("decode").observe(result.decode_s)
-        self.stages.labels("infer").observe(result.infer_s)
-        self.stages.labels("publish").observe(total_s - result.decode_s - result.infer_s)
+        self._decode.observe(result.decode_s)
+        self._infer.observe(result.infer_s)
+        self._publish.observe(total_s - result.decode_s - result.infer_s)
 
     def count(self, topic: str, result: ChunkResult) -> None:
         """Count everything that a chunk's result tells."""
@@ -148,8 +154,15 @@ class Metrics:
         now_ms = time.time_ns() / 1e6
         # Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must not go
         # below zero.
-        seconds = np.maximum((now_ms - appended_ms) / 1000, 0.0)
-        observe_many(self.latency.labels(topic), seconds)
+        waiting = self._latencies[topic]
+        waiting.append(np.maximum((now_ms - appended_ms) / 1000, 0.0))
+        if len(waiting) >= BATCHES_TOGETHER:
+            self._observe_latencies()
+
+    def _observe_latencies(self) -> None:
+        for topic, waiting in self._latencies.items():
+            observe_many(self.latency.labels(topic), np.concatenate(waiting))
+        self._latencies.clear()
 
     def committed(self) -> None:
         """A commit has succeeded."""
@@ -157,4 +170,5 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
+        self._observe_latencies()
         return generate_latest(self.registry)

@@ -224,13 +224,15 @@ class Pipeline:
 
     def cut(self) -> Cut:
         """Fix states, acks and offsets as they stand now, in one step."""
-        extra, self._extra = self._extra, {}
-        changed = self.engine.cut(list(self.next_offset))
-        return Cut(changed, extra, self.writer.pending(), dict(self.next_offset))
+        with self.metrics.stage("pack"):
+            extra, self._extra = self._extra, {}
+            changed = self.engine.cut(list(self.next_offset))
+            return Cut(changed, extra, self.writer.pending(), dict(self.next_offset))
 
     def take_states(self, cut: Cut, partition: int, streams: int) -> Records | None:
         """The next table records of a cut, of about ``streams`` streams; None when all have been taken."""
-        return cut.extra.pop(partition, None) or self.engine.take_packed(partition, streams)
+        with self.metrics.stage("pack"):
+            return cut.extra.pop(partition, None) or self.engine.take_packed(partition, streams)
 
     def _add_extra(self, records: Records) -> None:
         if not len(records):

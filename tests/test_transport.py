@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka.structs import TopicPartition
 
-from stream_app.transport import ConsumerThread
+from stream_app.transport import ConsumerService
 
 KEPT, REVOKED = TopicPartition("source", 0), TopicPartition("source", 1)
 
@@ -36,6 +36,6 @@ class RevokedMeanwhile:
 
 async def test_a_partition_that_is_revoked_while_the_ends_are_asked_for_is_left_out() -> None:
     consumer = RevokedMeanwhile()
-    thread: Any = SimpleNamespace(_ensure_consumer=lambda: consumer, handed={KEPT: 6, REVOKED: 6})
+    service: Any = SimpleNamespace(_ensure_consumer=lambda: consumer, handed={KEPT: 6, REVOKED: 6})
 
-    assert await ConsumerThread.read_to_end(thread, [REVOKED, KEPT]) == {KEPT: 6}
+    assert await ConsumerService.read_to_end(service, [REVOKED, KEPT]) == {KEPT: 6}
