@@ -198,9 +198,9 @@ def _text(draw: Any, value: str) -> bytes:
     raw = value.encode()
     forms = [b"\xda" + struct.pack(">H", len(raw)) + raw, b"\xdb" + struct.pack(">I", len(raw)) + raw]
     if len(raw) < 256:
-        forms += [b"\xd9" + bytes([len(raw)]) + raw] * 2
+        forms += [b"\xd9" + bytes([len(raw)]) + raw] * 20
     if len(raw) < 32:
-        forms += [bytes([0xA0 | len(raw)]) + raw] * 4
+        forms += [bytes([0xA0 | len(raw)]) + raw] * 60
     return draw(st.sampled_from(forms))
 
 

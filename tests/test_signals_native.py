@@ -162,6 +162,21 @@ PLAIN_CASES: dict[str, list[tuple[bytes, bytes, Any]]] = {
         (b"a", value.encode(), ()) for value in ['{"sequence":"ä","signal":1,"condition_vector":[1,0,0,0]}'] * 20
     ],
     "fields of the producer's own": plain_values(20, unit="V", good=True, bad=False, none=None, number=-1.5e3),
+    "long numbers of the producer's own": plain_values(
+        20, sent_ns=1_700_000_000_000_000_000, tiny=1e-300, large=-1e300
+    ),
+    "numbers of the producer's own in MessagePack": [
+        (
+            key,
+            msgspec.msgpack.encode(msgspec.json.decode(value) | {"n": number, "x": None, "y": True, "z": "V"}),
+            MSGPACK,
+        )
+        for (key, value, _), number in zip(
+            plain_values(20),
+            [0, 127, 128, 2**16, 2**32, 2**64 - 1, -1, -32, -33, -200, -(2**20), -(2**40), 0.5, float("nan")] + [1] * 6,
+            strict=True,
+        )
+    ],
     "spaces": [(key, with_spaces(value), ()) for key, value, _ in plain_values(20, sequence="A")],
     "another order": [
         (b"a", b'{"step":%d,"condition_vector":[1,0,0,0],"signal":2.5}' % step, ()) for step in range(20)

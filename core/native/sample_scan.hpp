@@ -95,18 +95,11 @@ struct JsonCursor {
         return at > first;
     }
 
-    // JSON's grammar is checked here, as `from_chars` takes "inf", "01" and "1." too; it rounds correctly.
-    bool number(double& value) {
-        skip_space();
-        const char* first = at;
+    // JSON's grammar of a number.
+    bool literal() {
         if (peek() == '-') ++at;
         const char* whole = at;
         if (!digits() || (*whole == '0' && at - whole > 1)) return false;
-        bool is_whole = peek() != '.' && peek() != 'e' && peek() != 'E';
-        if (is_whole && at - whole == 1 && (whole == first || *whole == '0')) {
-            value = *whole - '0';  // conditions are 0 and 1, mostly; "-0" is an integer, which has no sign at zero
-            return true;
-        }
         if (peek() == '.') {
             ++at;
             if (!digits()) return false;
@@ -115,6 +108,19 @@ struct JsonCursor {
             ++at;
             if (peek() == '-' || peek() == '+') ++at;
             if (!digits()) return false;
+        }
+        return true;
+    }
+
+    // The grammar is checked before, as `from_chars` takes "inf", "01" and "1." too; it rounds correctly.
+    bool number(double& value) {
+        skip_space();
+        const char* first = at;
+        if (!literal()) return false;
+        char digit = at[-1];
+        if (at - first == 1 || (at - first == 2 && *first == '-' && digit == '0')) {
+            value = digit - '0';  // conditions are 0 and 1, mostly; "-0" is an integer, which has no sign at zero
+            return true;
         }
         auto [last, error] = std::from_chars(first, at, value);
         return error == std::errc() && last == at && value >= -MAX_VALUE && value <= MAX_VALUE;
@@ -134,13 +140,12 @@ inline bool skip_json(JsonCursor& cursor) {
     cursor.skip_space();
     const char* text;
     size_t size;
-    double number;
     switch (cursor.peek()) {
         case '"': return cursor.string(text, size) && is_ascii(text, size);
         case 't': return cursor.word("true");
         case 'f': return cursor.word("false");
         case 'n': return cursor.word("null");
-        default: return cursor.number(number);
+        default: return cursor.literal();
     }
 }
 
@@ -274,14 +279,18 @@ inline bool skip_msgpack(MsgpackCursor& cursor) {
     if (!cursor.has(1)) return false;
     const char* text;
     size_t size;
-    double number;
     unsigned char tag = *cursor.at;
     if (tag == 0xC0 || tag == 0xC2 || tag == 0xC3) {  // nil, false, true
         ++cursor.at;
         return true;
     }
     if ((tag & 0xE0) == 0xA0 || tag == 0xD9) return cursor.string(text, size) && is_ascii(text, size);
-    return cursor.number(number);
+    size_t bytes = 0;  // of a number after its tag, whose lowest bits say how many
+    if (tag >= 0xCA && tag <= 0xD3) bytes = tag < 0xCC ? 4 << (tag & 1) : 1 << (tag & 3);
+    bool is_number = bytes > 0 || tag <= 0x7F || tag >= 0xE0;
+    if (!is_number || !cursor.has(1 + bytes)) return false;
+    cursor.at += 1 + bytes;
+    return true;
 }
 
 inline bool msgpack_value(MsgpackCursor& cursor, Field field, Sample& sample) {
