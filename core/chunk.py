@@ -99,6 +99,20 @@ class Counts:
         self.resets[reason] = self.resets.get(reason, 0) + 1
 
 
+class Deferred(Protocol):
+    """Outputs for which a model has still to run, at a price that the flow of chunks must not wait for."""
+
+    @property
+    def windows(self) -> int:
+        """How many windows it is to run on."""
+
+    def compute(self) -> None:
+        """Run the model, once. In any thread: nothing that a later chunk changes is read."""
+
+    def finish(self, result: ChunkResult) -> None:
+        """Add the outputs and their counts, after `compute`."""
+
+
 @dataclass(slots=True)
 class ChunkResult:
     """What one chunk gave. All lists are in publication order; nothing of it depends on a clock."""
@@ -108,6 +122,7 @@ class ChunkResult:
     ends: dict[int, int] = field(default_factory=dict)  # by partition: last offset in the chunk + 1
     counts: Counts = field(default_factory=Counts)
     moved: list[tuple[bytes, int, int]] = field(default_factory=list)  # key, first partition, second partition
+    deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0
     encode_s: float = 0.0
@@ -115,7 +130,7 @@ class ChunkResult:
 
 @dataclass(slots=True)
 class Evicted:
-    """States taken out of memory and table. Publish the outputs, then write the tombstones.
+    """States taken out of memory and table. Publish the outputs, deferred ones too, then write the tombstones.
 
     The tombstones go to the changelog before anything that a later cut gives.
     """
@@ -123,3 +138,4 @@ class Evicted:
     outputs: dict[int, Outputs]
     tombstones: Records
     counts: Counts
+    deferred: Deferred | None = None

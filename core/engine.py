@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
-from core.native.records import Outputs, Record, Records, parts_of
+from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NOT_LISTED, LiveStream
-from core.records import Headers, encoder, stream_id
+from core.records import Headers, stream_id
 from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, peek
 
 EVICTION_GRACE_MS = 5_000  # a record on its way meets its stream before the eviction
@@ -39,17 +39,13 @@ class Engine(Generic[S]):
         model: fingerprint of the model behind it.
         rules: how records are judged.
         store: the recovered table; read when a stream is met, never written here.
-        output_format: of the outputs, ``json`` or ``msgpack``.
         clock: seconds, for the shell's stage times; without one they stay 0.
     """
 
-    def __init__(
-        self, model: str, rules: StreamRules, store: StateStore, output_format: str, clock: Callable[[], float] | None
-    ) -> None:
+    def __init__(self, model: str, rules: StreamRules, store: StateStore, clock: Callable[[], float] | None) -> None:
         self.rules = rules
         self._model = model
         self._store = store
-        self._encode = encoder(output_format)
         self._clock = clock or _no_clock
         self._streams: defaultdict[int, dict[bytes, S]] = defaultdict(dict)
         self._listing = 1  # the commit that will write what changes now; the one before it may still be writing
@@ -216,12 +212,6 @@ class Engine(Generic[S]):
         result.infer_s = inferred - decoded
         result.encode_s = self._clock() - inferred
 
-    def _publish(self, stream: S, output: Any, offset: int, append_ms: int) -> None:
-        outputs = self._result.outputs
-        if stream.partition not in outputs:
-            outputs[stream.partition] = Outputs(stream.partition)
-        outputs[stream.partition].append(stream.key, self._encode(output), offset, append_ms)
-
     # Streams.
 
     def _open(self, partition: int, key: bytes | None) -> S:
@@ -378,7 +368,7 @@ class Engine(Generic[S]):
             stream.offset = NO_STATE  # a list of changed streams may still hold it
         self._result = before
         result.counts.resets.clear()  # what was only loaded to be let go was not reset
-        return Evicted(result.outputs, tombstones, result.counts)
+        return Evicted(result.outputs, tombstones, result.counts, result.deferred)
 
     def _live_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
         """The idle streams in memory, some at a time. Not a look at them while none of them can be idle."""

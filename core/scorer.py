@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from core.chunk import StateStore, StreamRules, WindowRules
+from core.chunk import ChunkResult, StateStore, StreamRules, WindowRules
 from core.engine import Engine
 from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
-from core.native.records import Records
+from core.native.records import Outputs, Records
 from core.native.streams import LiveStream
-from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting
+from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting, encoder
 from core.state import Decision, pack_state, unpack_state
 from core.windows import CastWindow, Window, pack_body, pack_segment, unpack_body
 
@@ -52,6 +53,57 @@ class Pending(NamedTuple):
     too_short: bool
 
 
+@dataclass
+class Scoring:
+    """The scores of one chunk: a `core.chunk.Deferred`."""
+
+    model: SteelDefectLSTM
+    fingerprint: str
+    encode: Callable[[Score], bytes]
+    pending: list[Pending]
+    scored: tuple[list[float], list[int]] = ([], [])
+
+    @property
+    def windows(self) -> int:
+        """How many windows the model is to run on."""
+        return sum(not score.too_short for score in self.pending)
+
+    def compute(self) -> None:
+        """Run the model."""
+        self.scored = score_windows(self.model, [p.window.samples for p in self.pending if not p.too_short])
+
+    def finish(self, result: ChunkResult) -> None:
+        """Add outputs and counts."""
+        probabilities, peaks = self.scored
+        counts = result.counts
+        counts.probabilities = probabilities
+        counts.batch_streams = self.windows
+        counts.batch_steps = sum(len(score.window.steps) for score in self.pending if not score.too_short)
+        scored = iter(zip(probabilities, peaks, strict=True))
+        for score in self.pending:
+            probability, peak = (None, None) if score.too_short else next(scored)
+            self._add(result, score, probability, peak)
+
+    def _add(self, result: ChunkResult, pending: Pending, probability: float | None, peak: int | None) -> None:
+        stream, steps = pending.stream, pending.window.steps
+        score = Score(
+            stream=stream.name,
+            sequence=pending.sequence,
+            step=pending.step,
+            start=int(steps[0]),
+            length=len(steps),
+            timestamp_ms=pending.timestamp_ms,
+            probability=probability,
+            attention_peak=None if peak is None else int(steps[peak]),
+            final=pending.final,
+            model=self.fingerprint,
+            reason=TOO_SHORT if pending.too_short else None,
+        )
+        outputs = result.outputs.setdefault(stream.partition, Outputs(stream.partition))
+        outputs.append(stream.key, self.encode(score), pending.offset, pending.append_ms)
+        result.counts.scores[pending.final] += 1
+
+
 class CastScorer(Engine[CastStream]):
     """casting-samples in, casting-scores out.
 
@@ -62,6 +114,7 @@ class CastScorer(Engine[CastStream]):
         store: the recovered ``casting-windows`` table: heads and segments.
         output_format: ``json`` or ``msgpack``.
         clock: seconds, for ``ChunkResult``'s stage times.
+        deferred: scores are not computed by `run` and `evict`, but left to the caller as ``ChunkResult.deferred``.
     """
 
     def __init__(
@@ -72,9 +125,12 @@ class CastScorer(Engine[CastStream]):
         store: StateStore,
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
+        deferred: bool = False,
     ) -> None:
-        super().__init__(fingerprint(model), rules, store, output_format, clock)
+        super().__init__(fingerprint(model), rules, store, clock)
         self.model = model.eval()
+        self._encode = encoder(output_format)
+        self._deferred = deferred
         self.window_rules = window_rules
         self._pending: list[Pending] = []
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
@@ -135,34 +191,15 @@ class CastScorer(Engine[CastStream]):
         )
 
     def _infer(self) -> Callable[[], None]:
-        pending, self._pending = self._pending, []
-        windows = [score.window.samples for score in pending if not score.too_short]
-        counts = self._result.counts
-        counts.batch_streams, counts.batch_steps = len(windows), sum(map(len, windows))
-        probabilities, peaks = score_windows(self.model, windows)
-        counts.probabilities = probabilities
-        return partial(self._emit, pending, probabilities, peaks)
-
-    def _emit(self, pending: list[Pending], probabilities: list[float], peaks: list[int]) -> None:
-        scored = iter(zip(probabilities, peaks, strict=True))
-        for score in pending:
-            probability, peak = (None, None) if score.too_short else next(scored)
-            steps = score.window.steps
-            output = Score(
-                stream=score.stream.name,
-                sequence=score.sequence,
-                step=score.step,
-                start=int(steps[0]),
-                length=len(steps),
-                timestamp_ms=score.timestamp_ms,
-                probability=probability,
-                attention_peak=None if peak is None else int(steps[peak]),
-                final=score.final,
-                model=self._model,
-                reason=TOO_SHORT if score.too_short else None,
-            )
-            self._publish(score.stream, output, score.offset, score.append_ms)
-            self._result.counts.scores[score.final] += 1
+        scoring = Scoring(self.model, self._model, self._encode, self._pending)
+        self._pending = []
+        if not scoring.pending:
+            return lambda: None
+        if self._deferred:
+            self._result.deferred = scoring
+            return lambda: None
+        scoring.compute()
+        return partial(scoring.finish, self._result)
 
     # The table.
 

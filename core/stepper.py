@@ -42,7 +42,7 @@ class SignalStepper(Engine[SignalStream]):
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(fingerprint(model), rules, store, output_format, clock)
+        super().__init__(fingerprint(model), rules, store, clock)
         self.model = model.eval()
         self._format = output_format
         self._hidden = make_hidden(model)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from stream_app.app import CaststreamApp
 from stream_app.build import chunk_topic
+from stream_app.chunks import pieces
 from stream_app.topics import CASTING_SAMPLES, SIGNAL_SAMPLES
+
+# Casting samples are taken one by one, some 15 µs each: signals get a turn after so many.
+CASTING_RECORDS = 200
 
 
 def add_agents(app: CaststreamApp) -> None:
@@ -24,5 +29,8 @@ def add_agents(app: CaststreamApp) -> None:
     async def score_castings(chunks: Any) -> None:
         """casting-samples -> casting-scores. Windows scored when due; their samples in ``casting-windows``."""
         async for chunk in chunks.noack().events():
-            await app.turn()
-            app.apply(castings, chunk.value)
+            for piece in pieces(chunk.value, CASTING_RECORDS):
+                await castings.scores.room()
+                await app.turn()
+                app.apply(castings, piece)
+                await asyncio.sleep(0)

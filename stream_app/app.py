@@ -92,6 +92,12 @@ class CaststreamApp(faust.App):
         await self.writer.room()
         await self.committer.turn()
 
+    def has_room(self, topic: str) -> bool:
+        """Whether records of a source may be fetched: not while many of its windows wait for the model. Otherwise its
+        chunks would fill the agent's queue, and behind them the other topic's would wait too.
+        """
+        return all(pipeline.scores.has_room for pipeline in self.pipelines if pipeline.topics.source == topic)
+
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
         chunk.

@@ -65,7 +65,9 @@ def build_app(settings: Settings) -> CaststreamApp:
     stepper = SignalStepper(signal_model, rules, table.states, settings.output_format, time.perf_counter)
     _add(app, SIGNAL_SAMPLES, table, stepper)
     table = _table(app, CASTING_WINDOWS)
-    scorer = CastScorer(defect_model, rules, windows, table.states, settings.output_format, time.perf_counter)
+    scorer = CastScorer(
+        defect_model, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
+    )
     _add(app, CASTING_SAMPLES, table, scorer)
     return app
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,14 @@ class Chunk:
     fetched_ms: int
     records: dict[int, Records]
     """Partition -> its records, never empty."""
+
+
+def pieces(chunk: Chunk, most: int) -> Iterator[Chunk]:
+    """The chunk in parts of ``most`` records at most, each a chunk of its own."""
+    for partition, records in chunk.records.items():
+        for first in range(0, len(records), most):
+            part = {partition: records[first : first + most]}
+            yield Chunk(chunk.topic, chunk.generation, chunk.fetched_ms, part)
 
 
 class ChunkSchema(faust.Schema[None, Any]):

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import (
@@ -28,7 +28,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream_app.guarantees import Guarantee
 from stream_app.metrics import Metrics
-from stream_app.outputs import Batch, OutputWriter
+from stream_app.outputs import Batch, OutputWriter, all_acked
 from stream_app.pipeline import Cut, Pipeline
 
 log = logging.getLogger(__name__)
@@ -208,18 +208,6 @@ class Committer:
         )
         foreign = await self.read_keys(TopicPartition(topic, partition), expected, base)
         pipeline.write_again(partition, foreign, self.committed[source] - 1)
-
-
-async def all_acked(acks: Collection[asyncio.Future[int]]) -> None:
-    """Wait for acks that others wait for too: `asyncio.gather` would cancel them all when one waiter is cancelled.
-
-    Raises:
-        RunError: the broker has refused a batch.
-    """
-    if acks:
-        done, _ = await asyncio.wait(acks, return_when=asyncio.FIRST_EXCEPTION)
-        for ack in done:
-            ack.result()
 
 
 class CommitLoop:

@@ -126,10 +126,7 @@ class Metrics:
             self.resets.labels(reason).inc(count)
         self.gaps.inc(counts.gaps)
         self.moved_streams.inc(counts.moved)
-        if counts.batch_streams:
-            self.batch_streams.observe(counts.batch_streams)
-            self.batch_steps.observe(counts.batch_steps)
-        self.count_scores(counts)
+        self.count_outputs(counts)
 
     def _outcomes(self, topic: str, result: ChunkResult) -> None:
         counts = result.counts
@@ -143,8 +140,11 @@ class Metrics:
             if count:
                 self.records.labels(topic, outcome).inc(count)
 
-    def count_scores(self, counts: Counts) -> None:
-        """Count published scores."""
+    def count_outputs(self, counts: Counts) -> None:
+        """Count a run of a model, and the scores that it gave."""
+        if counts.batch_streams:
+            self.batch_streams.observe(counts.batch_streams)
+            self.batch_steps.observe(counts.batch_steps)
         for final, count in counts.scores.items():
             self.scores.labels("true" if final else "false").inc(count)
         observe_many(self.score_probability, counts.probabilities)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,6 +246,18 @@ class OutputWriter:
             self._has_room.set()
         if batch.appended_ms:
             self.on_acked(topic, np.concatenate(batch.appended_ms))
+
+
+async def all_acked(acks: Collection[asyncio.Future[Any]]) -> None:
+    """Wait for acks that others wait for too: `asyncio.gather` would cancel them all when one waiter is cancelled.
+
+    Raises:
+        RunError: the broker has refused a batch.
+    """
+    if acks:
+        done, _ = await asyncio.wait(acks, return_when=asyncio.FIRST_EXCEPTION)
+        for ack in done:
+            ack.result()
 
 
 def header_bytes(headers: Headers) -> tuple[bytes, int]:

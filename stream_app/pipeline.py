@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from core.chunk import ChunkResult, DeadLetter, Evicted
 from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
+from stream_app.deferred import DeferredOutputs
 from stream_app.metrics import Metrics
 from stream_app.outputs import NO_HEADERS, OutputWriter
 from stream_app.tables import PartitionedStore
@@ -53,7 +54,7 @@ class Cut:
     """Partition -> streams whose states are to be written."""
     extra: dict[int, Records]
     """By partition, table records that no stream in memory stands for."""
-    acks: list[asyncio.Future[int]]
+    acks: list[asyncio.Future[Any]]
     offsets: dict[int, int]
     """Partition -> offset of the next record to read."""
 
@@ -95,6 +96,10 @@ class Pipeline:
     _extra: dict[int, Records] = field(default_factory=dict)
     """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
 
+    def __post_init__(self) -> None:
+        self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics)
+        """Outputs for which a model is running."""
+
     # In the life of an assignment.
 
     def start(self, generation: int, positions: dict[int, int]) -> None:
@@ -112,6 +117,7 @@ class Pipeline:
     def drop(self) -> None:
         """Forget all live state: what counts now is the changelog and the committed offsets."""
         self.suspend()
+        self.scores.drop()
         self.engine.drop(list(self.next_offset))
         self.next_offset = {}
         self.jumps.clear()
@@ -127,6 +133,8 @@ class Pipeline:
         fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
         result = self.engine.run(fresh)
         self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
+        if result.deferred is not None:
+            self.scores.add(result.deferred, _arrivals(chunk))
         self.metrics.observe_stages(result, time.perf_counter() - started_s)
         self.next_offset.update(result.ends)
         self.metrics.count(self.topics.source, result)
@@ -162,9 +170,17 @@ class Pipeline:
             if evicted is None:
                 return
             self._publish(evicted.outputs, [], {})
+            if evicted.deferred is not None:
+                self.scores.add(evicted.deferred, {})
             self._add_extra(evicted.tombstones)
-            self.metrics.count_scores(evicted.counts)
+            self.metrics.count_outputs(evicted.counts)
             yield
+
+    def publish_outputs(self, outputs: Mapping[int, Outputs], arrivals: Mapping[int, int]) -> None:
+        """Queue outputs, by partition. ``arrivals``: since when their latency counts, where not since the append."""
+        for partition, records in outputs.items():
+            source = (self.topics.source, partition)
+            self.writer.publish(source, self.topics.output, records, self.output_headers, arrivals.get(partition))
 
     def _publish(
         self,
@@ -172,9 +188,7 @@ class Pipeline:
         dead_letters: Sequence[DeadLetter],
         arrivals: Mapping[int, int],
     ) -> None:
-        for partition, records in outputs.items():
-            source = (self.topics.source, partition)
-            self.writer.publish(source, self.topics.output, records, self.output_headers, arrivals.get(partition))
+        self.publish_outputs(outputs, arrivals)
         for letter in dead_letters:
             source = (self.topics.source, letter.partition)
             self.writer.publish_one(source, self.topics.dead_letters, letter.partition, *self._dead_letter(letter))
@@ -227,7 +241,8 @@ class Pipeline:
         with self.metrics.stage("pack"):
             extra, self._extra = self._extra, {}
             changed = self.engine.cut(list(self.next_offset))
-            return Cut(changed, extra, self.writer.pending(), dict(self.next_offset))
+            acks: list[asyncio.Future[Any]] = [*self.writer.pending(), *self.scores.pending()]
+            return Cut(changed, extra, acks, dict(self.next_offset))
 
     def take_states(self, cut: Cut, partition: int, streams: int) -> Records | None:
         """The next table records of a cut, of about ``streams`` streams; None when all have been taken."""

@@ -104,7 +104,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             **aiokafka_config(settings),
         )
 
-    async def fetch(self, active: set[TP]) -> Fetched:
+    async def fetch(self, active: set[TP], timeout_s: float) -> Fetched:
         """(generation, our clock in ms, records by partition), as soon as there are any.
 
         The generation is read in the same step in which the records leave the fetcher. Read before the call, it would
@@ -118,7 +118,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            records = await wait_for_fetched(fetcher, active, self.app.conf.broker_max_poll_records, FETCH_TIMEOUT)
+            records = await wait_for_fetched(fetcher, active, self.app.conf.broker_max_poll_records, timeout_s)
         self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
         return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
 
@@ -170,11 +170,13 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _deliver_one_fetch(self) -> None:
-        active = self._get_active_partitions()
+        assigned = self._get_active_partitions()
+        active = {partition for partition in assigned if self.app.has_room(partition.topic)}
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE)
             return
-        generation, fetched_ms, fetched = await self._thread.fetch(active)
+        timeout_s = FETCH_TIMEOUT if len(active) == len(assigned) else IDLE_PAUSE
+        generation, fetched_ms, fetched = await self._thread.fetch(active, timeout_s)
         for chunk in _by_topic(generation, fetched_ms, fetched):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
             if self.flow_active and generation == self.app.consumer_generation_id:
