@@ -93,9 +93,7 @@ class CaststreamApp(faust.App):
         await self.committer.turn()
 
     def has_room(self, topic: str) -> bool:
-        """Whether records of a source may be fetched: not while many of its windows wait for the model. Otherwise its
-        chunks would fill the agent's queue, and behind them the other topic's would wait too.
-        """
+        """Whether records of a source are wanted: not while many of its windows wait for the model."""
         return all(pipeline.scores.has_room for pipeline in self.pipelines if pipeline.topics.source == topic)
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:

@@ -140,8 +140,6 @@ def read_raw(fetcher: Any) -> None:
     ours = {**vars(aiokafka_fetcher), "MemoryRecords": RawBatches, "PartitionRecords": FetchedPartition}
     stock = type(fetcher)._proc_fetch_request
     fetcher._proc_fetch_request = MethodType(FunctionType(stock.__code__, ours, stock.__name__), fetcher)
-    # Partitions whose records are not taken for a while (their topic has no room) must not keep others from a fetch.
-    fetcher._prefetch_backoff = 0.0
 
 
 async def wait_for_fetched(

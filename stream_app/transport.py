@@ -75,6 +75,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.handed: dict[TopicPartition, int] = {}
         """Partition -> offset after the last record that has left the fetcher."""
+        self._held = False
 
     async def _gather_remaining_tasks(self) -> None:
         """Nothing: Faust cancels every task of the thread's loop, and here that is everybody's."""
@@ -94,7 +95,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
-            fetch_max_wait_ms=500,
+            # Also how long a question about offsets waits, which goes over the same connection.
+            fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 3),
             rebalance_timeout_ms=60_000,
@@ -104,7 +106,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             **aiokafka_config(settings),
         )
 
-    async def fetch(self, active: set[TP], timeout_s: float) -> Fetched:
+    async def fetch(self, active: set[TP]) -> Fetched:
         """(generation, our clock in ms, records by partition), as soon as there are any.
 
         The generation is read in the same step in which the records leave the fetcher. Read before the call, it would
@@ -117,10 +119,24 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
+        timeout_s = IDLE_PAUSE if self._hold_back(consumer, active) else FETCH_TIMEOUT
         with fetcher._subscriptions.fetch_context():
             records = await wait_for_fetched(fetcher, active, self.app.conf.broker_max_poll_records, timeout_s)
         self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
         return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
+
+    def _hold_back(self, consumer: aiokafka.AIOKafkaConsumer, active: set[TP]) -> bool:
+        """Pause the partitions of topics that have no room, and resume those that have; whether any are paused.
+
+        Fetched all the same, their chunks would fill the agent's queue, and the other topic's would wait behind them.
+        What was fetched of a paused partition is let go and fetched again.
+        """
+        held = {partition for partition in active if not self.app.has_room(partition.topic)}
+        if held or self._held:
+            for partition in active & consumer.assignment():
+                (consumer.pause if partition in held else consumer.resume)(TopicPartition(*partition))
+            self._held = bool(held)
+        return self._held
 
     async def read_to_end(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The partitions that hold nothing unread, with the offset after their last handed record.
@@ -170,13 +186,11 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _deliver_one_fetch(self) -> None:
-        assigned = self._get_active_partitions()
-        active = {partition for partition in assigned if self.app.has_room(partition.topic)}
+        active = self._get_active_partitions()
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE)
             return
-        timeout_s = FETCH_TIMEOUT if len(active) == len(assigned) else IDLE_PAUSE
-        generation, fetched_ms, fetched = await self._thread.fetch(active, timeout_s)
+        generation, fetched_ms, fetched = await self._thread.fetch(active)
         for chunk in _by_topic(generation, fetched_ms, fetched):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
             if self.flow_active and generation == self.app.consumer_generation_id:
