@@ -43,10 +43,11 @@ MEMBERSHIP_LOST = (
     ProducerFenced,
 )
 ReadKeys = Callable[[TopicPartition, int, int], Awaitable[set[bytes]]]
-# States are packed and handed over this many at a time, some 2 ms of work: chunks are applied in between.
-STREAMS_AT_ONCE = 500
-# Batches of states, of up to 900 kB, that wait for the broker at once; chunks need its time too.
-BATCHES_IN_FLIGHT = 4
+# States are packed and handed over this many at a time, and one such batch waits for the broker while the next one is
+# packed: outputs go out in between. A small commit goes in steps of some 50 kB, so that no output has to wait for long.
+FEWEST_AT_ONCE, MOST_AT_ONCE = 50, 500
+STEPS = 20
+BATCHES_IN_FLIGHT = 2
 # Above this many changed streams a commit is worth waiting longer for: settings.max_commit_interval.
 MANY_CHANGES = 20_000
 
@@ -146,7 +147,8 @@ class Committer:
         if any(cut.changed or cut.extra for cut in cuts):
             await self.guarantee.confirm(self._with_metadata(self.committed))
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
-                await asyncio.gather(*(self._write_states(pipeline, cut, at) for at in sorted(cut.offsets)))  # (2)
+                for partition in sorted(cut.offsets):
+                    await self._write_states(pipeline, cut, partition)  # (2)
         await self.commit_offsets(offsets)  # (3)
         self.metrics.committed()
 
@@ -179,12 +181,13 @@ class Committer:
         source, topic = (pipeline.topics.source, partition), pipeline.topics.changelog
         batches: list[Batch] = []
         waiting: deque[Batch] = deque()
-        while (records := pipeline.take_states(cut, partition, STREAMS_AT_ONCE)) is not None:
+        at_once = min(max(FEWEST_AT_ONCE, sum(cut.changed.values()) // STEPS), MOST_AT_ONCE)
+        while (records := pipeline.take_states(cut, partition, at_once)) is not None:
             if len(records):
                 written = self.writer.publish_states(source, topic, records)
                 batches += written
                 waiting += written
-            while len(waiting) > BATCHES_IN_FLIGHT:
+            while len(waiting) >= BATCHES_IN_FLIGHT:
                 await all_acked([waiting.popleft().acked])
             await asyncio.sleep(0)
         await all_acked([batch.acked for batch in batches])

@@ -174,8 +174,9 @@ def test_no_death_of_a_worker_is_seen_in_outputs_or_states(
     kind: str, seed: int, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if seed % 2:  # states go out one by one, and chunks are applied in between
-        monkeypatch.setattr("stream_app.commits.STREAMS_AT_ONCE", 1)
-        monkeypatch.setattr("stream_app.commits.BATCHES_IN_FLIGHT", 0)
+        monkeypatch.setattr("stream_app.commits.FEWEST_AT_ONCE", 1)
+        monkeypatch.setattr("stream_app.commits.MOST_AT_ONCE", 1)
+        monkeypatch.setattr("stream_app.commits.BATCHES_IN_FLIGHT", 1)
     expected, tables = undisturbed[kind]
     world = World(kind, seed)
 
