@@ -39,7 +39,6 @@ WARM_SAMPLES = 20_000
 EVICTION_S = 300.0
 IDLE_S, GRACE_S = 1.0, 5.0
 RECOVERED = re.compile(r"recovered (\d+) changelog records of \d+ partitions in ([0-9.]+) s")
-COMMIT = {"stage": "commit"}
 
 
 def measure(options: argparse.Namespace, say: Say) -> Report:
@@ -127,6 +126,7 @@ class _Scale:
         self.say(f"commits of {commits['mean_ms']:.0f} ms, longest stall {stall['longest_ms']:.0f} ms")
         return {
             "commits": commits,
+            "packing": commits_between(before, after, "pack"),
             "stall": stall,
             "latency": summary(found.latency_ms),
             "around_commits": around_commits(found, spans),
@@ -183,15 +183,18 @@ class _Scale:
         self._say(f"{self.streams:,} streams: {line}")
 
 
-def commits_between(before: Scrape, after: Scrape) -> dict[str, Any]:
-    """How many commits ran, their mean, and the limit of the longest one's bucket (None: above all)."""
+def commits_between(before: Scrape, after: Scrape, stage: str = "commit") -> dict[str, Any]:
+    """How many commits ran, their mean, and the limit of the longest one's bucket (None: above all).
+
+    The same of stage ``pack``: the steps of commits in which no chunk can be applied.
+    """
     name = "caststream_stage_seconds"
-    count = after.get(f"{name}_count", **COMMIT) - before.get(f"{name}_count", **COMMIT)
-    seconds = after.get(f"{name}_sum", **COMMIT) - before.get(f"{name}_sum", **COMMIT)
+    count = after.get(f"{name}_count", stage=stage) - before.get(f"{name}_count", stage=stage)
+    seconds = after.get(f"{name}_sum", stage=stage) - before.get(f"{name}_sum", stage=stage)
     below = {
         float(dict(labels)["le"]): value - before.samples.get((found, labels), 0.0)
         for (found, labels), value in after.samples.items()
-        if found == f"{name}_bucket" and dict(labels).get("stage") == "commit"
+        if found == f"{name}_bucket" and dict(labels).get("stage") == stage
     }
     longest = next((limit for limit in sorted(below) if below[limit] >= count), float("inf"))
     return {
@@ -230,6 +233,7 @@ def table(report: Report) -> str:
         ("bytes per stream beyond h and c", ("beyond_state_bytes",), 1),
         ("commit, mean, ms", ("commits", "mean_ms"), 1),
         ("longest commit, below ms", ("commits", "longest_below_ms"), 1),
+        ("longest step of a commit, below ms", ("packing", "longest_below_ms"), 1),
         ("longest stall around commits, ms", ("stall", "longest_near_commits_ms"), 1),
         ("longest stall else, ms", ("stall", "longest_else_ms"), 1),
         ("latency p50, ms", ("latency", "p50_ms"), 1),
