@@ -83,7 +83,7 @@ def make_hidden(model: SignalExtractionLSTM) -> StateBank:
     return HiddenStates(model)
 
 
-class HiddenStates:
+class HiddenStates(StateRows):
     """A `StateBank` in host memory. Rows never move, so growing costs nothing.
 
     Args:
@@ -91,38 +91,11 @@ class HiddenStates:
     """
 
     def __init__(self, model: SignalExtractionLSTM) -> None:
+        super().__init__(make_kernel(model))
         self._model = model
-        self._rows = StateRows(make_kernel(model))
-
-    @property
-    def capacity(self) -> int:
-        return self._rows.capacity
-
-    def grow(self) -> None:
-        self._rows.grow()
-
-    def step(
-        self,
-        samples: Floats,
-        runs: Integers,
-        times: Integers,
-        lengths: Integers,
-        starts: Integers,
-        targets: Integers,
-        last: Integers,
-    ) -> Floats:
-        return self._rows.step(samples, runs, times, lengths, starts, targets, last)
-
-    def read(self, rows: Integers) -> Floats:
-        return self._rows.read(rows)
-
-    def write(self, row: int, state: Floats) -> None:
-        self._rows.write(row, state)
-
-    def clear(self, row: int) -> None:
-        self._rows.clear(row)
 
     def warm_up(self) -> None:
+        """Run the shape of a live chunk. Changes no row."""
         prepare(self._model)
         runs, none = np.arange(WARM_RUNS), np.empty(0, np.int64)
         samples, zeros = np.zeros((WARM_RUNS, self._model.input_size), np.float32), np.zeros_like(runs)

@@ -6,14 +6,12 @@ Shapes as in `core.hidden`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from core.device import CudaDevice, Device, Download, Upload
 from core.hidden import ZEROS, Floats, Integers
-from core.infer import prepare, state_size
+from core.infer import Plan, prepare, state_size
 from core.lstm_step import LstmStep
 from core.models.signal_lstm import SignalExtractionLSTM
 
@@ -21,25 +19,6 @@ FIRST_ROWS = 4096
 BLOCK_ROWS = 16_384  # of states that cross at once: 16 MiB of pinned memory, however many streams a commit reads
 WAITING_ROWS = 4096  # states written one by one that wait for a copy together
 WARM_SHAPES = ((1, 8), (1, 1024), (8, 8), (8, 256), (64, 8), (64, 32))  # steps, runs: a chunk has 4,000 records
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the samples of ragged runs stand on the device: first all runs' first samples; the longest run leads."""
-
-    order: Integers  # (B,): the runs, longest first
-    rank: Integers  # (B,): each run's place among them
-    running: Integers  # (T,): runs that have a sample at each time
-    places: Integers  # (N,): each sample's place
-
-    @classmethod
-    def of(cls, runs: Integers, times: Integers, lengths: Integers) -> Plan:
-        """The plan of a chunk; arguments as `StateBank.step` has them."""
-        order = np.argsort(-lengths, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        running = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")
-        return cls(order, rank, running, (np.cumsum(running) - running)[times] + rank[runs])
 
 
 class CudaHiddenStates:

@@ -7,6 +7,7 @@ Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -81,19 +82,35 @@ def advance(
     return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after), after
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the samples of ragged rows stand in a packed sequence: first all rows' first samples, then all second ones,
+    and so on; the longest row leads.
+    """
+
+    order: Integers  # (B,): the rows, longest first
+    rank: Integers  # (B,): each row's place among them
+    running: Integers  # (T,): rows that have a sample at each time
+    places: Integers  # (N,): each sample's place
+
+    @classmethod
+    def of(cls, rows: Integers, times: Integers, lengths: Integers) -> Plan:
+        """The plan of a batch; arguments as `advance` has them."""
+        order = np.argsort(-lengths, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        running = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")
+        return cls(order, rank, running, (np.cumsum(running) - running)[times] + rank[rows])
+
+
 def _advance_by_torch(
     model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
 ) -> tuple[Floats, Floats]:
-    order = np.argsort(-lengths, kind="stable")  # rows as a packed sequence has them: longest first
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    # Rows still running at each time. The data is time-major: all rows' first samples, then all second ones, ...
-    running = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")  # (T,)
-    places = (np.cumsum(running) - running)[times] + rank[rows]  # (N,)
+    plan = Plan.of(rows, times, lengths)
     ordered = np.empty_like(samples)
-    ordered[places] = samples
-    predictions, after = _step_packed(model, ordered, running, states[order])
-    return predictions[places], after[rank]
+    ordered[plan.places] = samples
+    predictions, after = _step_packed(model, ordered, plan.running, states[plan.order])
+    return predictions[plan.places], after[plan.rank]
 
 
 def _step_packed(

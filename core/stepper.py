@@ -9,7 +9,7 @@ import numpy as np
 from core.chunk import StateStore, StreamRules
 from core.engine import Engine
 from core.errors import StateError
-from core.hidden import make_hidden
+from core.hidden import ZEROS, make_hidden
 from core.infer import prepare, state_size
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
@@ -19,8 +19,6 @@ from core.native.states import StatePacker
 from core.native.streams import SignalStream
 from core.records import Headers, OutputFormat, SignalSample, decode_signal
 from core.state import Decision, unpack_state
-
-ZEROS = 0  # row of the hidden states that stays zero: where a sequence begins
 
 
 class SignalStepper(Engine[SignalStream]):
