@@ -5,7 +5,7 @@ Plain values between ``core`` and the shell around it. Nothing here reads a cloc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,10 +21,14 @@ class StateStore(Protocol):
     It holds what no stream in memory stands for: an engine takes out what it loads.
     """
 
-    def take(self, partition: int, key: bytes) -> bytes | None: ...
-    def get(self, partition: int, key: bytes) -> bytes | None: ...
-    def keys(self, partition: int) -> list[bytes]: ...
-    def items(self, partition: int) -> Iterable[tuple[bytes, bytes]]: ...
+    def take(self, partition: int, key: bytes) -> bytes | None:
+        """A value, which is its taker's from now on; None where the key has none."""
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """A value that stays; None where the key has none."""
+
+    def keys(self, partition: int) -> list[bytes]:
+        """All keys of a partition, as they are now."""
 
 
 @dataclass(frozen=True, slots=True)

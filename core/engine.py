@@ -8,23 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
+from core.eviction import IdleStreams
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NOT_LISTED, LiveStream
 from core.records import Headers, stream_id
-from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, peek
+from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide
 
 EVICTION_GRACE_MS = 5_000  # a record on its way meets its stream before the eviction
-NO_TIME = -1  # Kafka's word for a record without timestamp
-EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
-LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle
 
 S = TypeVar("S", bound=LiveStream)
-T = TypeVar("T")
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
 
@@ -38,7 +34,7 @@ class Engine(Generic[S]):
     Args:
         model: fingerprint of the model behind it.
         rules: how records are judged.
-        store: the recovered table; read when a stream is met, never written here.
+        store: the recovered table. A stream that is met takes its state out; nothing is put in here.
         clock: seconds, for the shell's stage times; without one they stay 0.
     """
 
@@ -52,10 +48,7 @@ class Engine(Generic[S]):
         self._listed: defaultdict[int, list[S]] = defaultdict(list)  # by partition, what it will write
         self._cut: dict[int, list[S]] = {}  # the same of the commit that is being written
         self._packed: dict[int, Records] = {}  # what of it is packed already, by partition
-        # Append times below which no stream is, in memory and in the store alone: nobody can be idle before they are.
-        self._oldest: dict[int, float] = {}
-        self._oldest_opened: dict[int, float] = {}  # of the streams that came into memory since the last look
-        self._oldest_stored: dict[int, float] = {}
+        self._idle: IdleStreams[S] = IdleStreams(self._streams, store, self._stream_key)
         self._moved: set[bytes] = set()
         self._opened: list[S] = []
         self._result = ChunkResult()
@@ -242,8 +235,7 @@ class Engine(Generic[S]):
             if stream.offset == NO_STATE:
                 self._remove(stream)
                 continue
-            partition = stream.partition
-            self._oldest_opened[partition] = min(self._oldest_opened.get(partition, stream.append_ms), stream.append_ms)
+            self._idle.opened(stream)
             self._notice_move(stream, later)
         self._opened.clear()
 
@@ -283,14 +275,13 @@ class Engine(Generic[S]):
         return len(self._streams.get(partition, ()))
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""
+        """Forget all live state of partitions that are owned no longer; recovery fills the store for the next use."""
         for partition in partitions:
             for stream in self._streams.pop(partition, {}).values():
                 self._forget(stream)
             for kept in (self._listed, self._cut, self._packed):
                 kept.pop(partition, None)
-            for oldest in (self._oldest, self._oldest_opened, self._oldest_stored):
-                oldest.pop(partition, None)
+            self._idle.drop(partition)
 
     # Commits.
 
@@ -343,12 +334,11 @@ class Engine(Generic[S]):
             committed_offset: the next offset to read after a crash; only states before it may go.
         """
         limit_ms = now_ms - self.rules.idle_timeout_ms - EVICTION_GRACE_MS
-        for found in self._live_idle(partition, limit_ms, committed_offset):
+        for found in self._idle.live(partition, limit_ms, committed_offset):
             # A step ago they were idle, and a chunk may have come since.
-            live = self._streams.get(partition, {})
-            due = [s for s in found if live.get(s.key) is s and _idle(s, limit_ms, committed_offset)]
+            due = [stream for stream in found if self._idle.is_idle(stream, limit_ms, committed_offset)]
             yield self._let_go(partition, due, now_ms)
-        for keys in self._stored_idle(partition, limit_ms, committed_offset):
+        for keys in self._idle.stored(partition, limit_ms, committed_offset):
             yield self._let_go(partition, self._restored(partition, keys), now_ms)
 
     def _let_go(self, partition: int, due: list[S], now_ms: int) -> Evicted:
@@ -370,43 +360,6 @@ class Engine(Generic[S]):
         result.counts.resets.clear()  # what was only loaded to be let go was not reset
         return Evicted(result.outputs, tombstones, result.counts, result.deferred)
 
-    def _live_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
-        """The idle streams in memory, some at a time. Not a look at them while none of them can be idle."""
-        opened = self._oldest_opened.get(partition, float("inf"))
-        if min(opened, self._oldest.get(partition, float("-inf"))) >= limit_ms:
-            return
-        self._oldest.pop(partition, None)  # known again when all have been looked at
-        self._oldest_opened.pop(partition, None)
-        oldest = float("inf")
-        streams = iter(list(self._streams.get(partition, {}).values()))
-        while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):
-            idle = [stream for stream in looked_at if _idle(stream, limit_ms, committed_offset)]
-            yield from _some_at_a_time(idle)
-            oldest = min(oldest, min((s.append_ms for s in looked_at if s.offset != NO_STATE), default=oldest))
-        self._oldest[partition] = oldest
-
-    def _stored_idle(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[bytes]]:
-        """The idle streams that only the store knows. Not a look at the store while none of them can be idle."""
-        if self._oldest_stored.get(partition, float("-inf")) >= limit_ms:
-            return
-        oldest = float("inf")
-        table_keys = iter(self._store.keys(partition))
-        while looked_at := list(islice(table_keys, LOOKED_AT_AT_ONCE)):
-            keys = []
-            for table_key in looked_at:
-                key = self._stream_key(table_key)
-                blob = None if key is None else self._store.get(partition, table_key)
-                head = None if blob is None else peek(blob)  # None: met by a chunk since, or no state of this version
-                if key is None or head is None:
-                    continue
-                offset, append_ms = head
-                if append_ms < limit_ms and offset < committed_offset:
-                    keys.append(key)
-                else:
-                    oldest = min(oldest, append_ms)
-            yield from _some_at_a_time(keys)
-        self._oldest_stored[partition] = oldest
-
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:
         """Streams for eviction; a corrupt state has no offset that would let it go."""
         streams = []
@@ -419,13 +372,3 @@ class Engine(Generic[S]):
             else:
                 streams.append(stream)
         return streams
-
-
-def _some_at_a_time(found: list[T]) -> Iterator[list[T]]:
-    """At least one list, of `EVICTED_AT_ONCE` at most: the caller takes a breath after each."""
-    for first in range(0, max(1, len(found)), EVICTED_AT_ONCE):
-        yield found[first : first + EVICTED_AT_ONCE]
-
-
-def _idle(stream: LiveStream, limit_ms: int, committed_offset: int) -> bool:
-    return stream.append_ms < limit_ms and stream.offset < committed_offset

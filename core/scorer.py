@@ -223,7 +223,7 @@ class CastScorer(Engine[CastStream]):
         shelf = self._shelves.get(partition)
         if shelf is None:
             shelf = self._shelves[partition] = {}
-            for table_key, _ in self._store.items(partition):
+            for table_key in self._store.keys(partition):
                 if table_key[:1] == SEGMENT and len(table_key) > _SEGMENT_PREFIX:
                     (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
                     shelf.setdefault(table_key[_SEGMENT_PREFIX:], []).append(number)
@@ -268,7 +268,7 @@ class CastScorer(Engine[CastStream]):
         return stream is not None and table_key in self._table_keys(stream)
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Forget all live state of partitions that are owned no longer; the store serves it on the next use."""
+        """Forget all live state of partitions that are owned no longer; recovery fills the store for the next use."""
         partitions = list(partitions)
         super().drop(partitions)
         for partition in partitions:

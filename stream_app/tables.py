@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import faust
@@ -38,17 +38,13 @@ class PartitionedStore:
         return row[0] if row else None
 
     def take(self, partition: int, key: bytes) -> bytes | None:
-        """A changelog value, which is from now on its owner's."""
+        """A changelog value, which is its taker's from now on; None where the key has none."""
         row = self._rows.get(partition, {}).pop(key, None)
         return row[0] if row else None
 
     def keys(self, partition: int) -> list[bytes]:
         """All keys of a partition, as they are now."""
         return list(self._rows.get(partition, {}))
-
-    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values of a partition."""
-        return ((key, value) for key, (value, _) in self._rows.get(partition, {}).items())
 
     def rows(self, partition: int) -> Iterable[tuple[bytes, Row]]:
         """All keys of a partition with values and source offsets."""

@@ -248,7 +248,7 @@ def test_an_evicted_stream_s_state_is_in_no_later_cut() -> None:
 
 def test_chunks_between_two_steps_of_an_eviction_keep_their_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are let go at a time; a stream that gets a record before its turn is idle no more."""
-    monkeypatch.setattr("core.engine.EVICTED_AT_ONCE", 1)
+    monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
     engine, now_ms = many_streams(3), IDLE_TIMEOUT_MS + 6_000
     steps = engine.evict(0, now_ms, 10**9)
     first = changes_of(next(steps).tombstones)
@@ -261,7 +261,7 @@ def test_chunks_between_two_steps_of_an_eviction_keep_their_streams(monkeypatch:
 
 
 def test_a_stored_stream_that_is_met_between_two_steps_of_an_eviction_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.engine.EVICTED_AT_ONCE", 1)
+    monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
     table, now_ms = MemoryTable(), IDLE_TIMEOUT_MS + 6_000
     table.apply(take_changed(many_streams(3), [0]))
     engine = test_stepper.make(table)

@@ -1,0 +1,105 @@
+"""Which streams of an engine have been idle for long enough, found some at a time, with few looks at them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Generic, TypeVar
+
+from core.chunk import StateStore
+from core.native.streams import NO_STATE, LiveStream
+from core.state import peek
+
+EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
+LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle
+UNKNOWN, NEVER = float("-inf"), float("inf")
+
+S = TypeVar("S", bound=LiveStream)
+T = TypeVar("T")
+
+
+class IdleStreams(Generic[S]):
+    """Looks for idle streams, in memory and in the store alone.
+
+    For each partition it keeps append times below which no stream is: nobody can be idle before these are, so until
+    then there is no need to look.
+
+    Args:
+        streams: those in memory, by partition and key; read only.
+        store: the table behind them; read only.
+        stream_key: the stream whose state stands at a table key; None for other records.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[int, Mapping[bytes, S]],
+        store: StateStore,
+        stream_key: Callable[[bytes], bytes | None],
+    ) -> None:
+        self._streams = streams
+        self._store = store
+        self._stream_key = stream_key
+        self._oldest: dict[int, float] = {}
+        self._oldest_opened: dict[int, float] = {}  # of the streams that came into memory since the last look
+        self._oldest_stored: dict[int, float] = {}
+
+    def opened(self, stream: S) -> None:
+        """A stream has come into memory."""
+        oldest = self._oldest_opened.get(stream.partition, stream.append_ms)
+        self._oldest_opened[stream.partition] = min(oldest, stream.append_ms)
+
+    def drop(self, partition: int) -> None:
+        """Know nothing of a partition any more."""
+        for oldest in (self._oldest, self._oldest_opened, self._oldest_stored):
+            oldest.pop(partition, None)
+
+    def live(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
+        """The idle streams in memory; chunks may be applied between two lists, so ask `is_idle` again."""
+        opened = self._oldest_opened.get(partition, NEVER)
+        if min(opened, self._oldest.get(partition, UNKNOWN)) >= limit_ms:
+            return
+        self._oldest.pop(partition, None)  # known again when all have been looked at
+        self._oldest_opened.pop(partition, None)
+        oldest = NEVER
+        streams = iter(list(self._streams.get(partition, {}).values()))
+        while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):
+            yield from _some_at_a_time([s for s in looked_at if self.is_idle(s, limit_ms, committed_offset)])
+            oldest = min(oldest, min((s.append_ms for s in looked_at if s.offset != NO_STATE), default=oldest))
+        self._oldest[partition] = oldest
+
+    def is_idle(self, stream: S, limit_ms: int, committed_offset: int) -> bool:
+        """Whether a stream is in memory, its last append before the limit, and its state committed."""
+        if stream.append_ms >= limit_ms or stream.offset >= committed_offset:  # first, as it is true of nearly all
+            return False
+        return self._streams.get(stream.partition, {}).get(stream.key) is stream
+
+    def stored(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[bytes]]:
+        """The keys of the idle streams that only the store knows; chunks may meet them between two lists."""
+        if self._oldest_stored.get(partition, UNKNOWN) >= limit_ms:
+            return
+        oldest = NEVER
+        table_keys = iter(self._store.keys(partition))
+        while looked_at := list(islice(table_keys, LOOKED_AT_AT_ONCE)):
+            keys = []
+            for key, offset, append_ms in self._heads(partition, looked_at):
+                if append_ms < limit_ms and offset < committed_offset:
+                    keys.append(key)
+                else:
+                    oldest = min(oldest, append_ms)
+            yield from _some_at_a_time(keys)
+        self._oldest_stored[partition] = oldest
+
+    def _heads(self, partition: int, table_keys: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
+        """Key, offset and append time of the streams among some table keys that the store still holds."""
+        for table_key in table_keys:
+            key = self._stream_key(table_key)
+            blob = None if key is None else self._store.get(partition, table_key)
+            head = None if blob is None else peek(blob)  # None: met by a chunk since, or no state of this version
+            if key is not None and head is not None:
+                yield key, *head
+
+
+def _some_at_a_time(found: list[T]) -> Iterator[list[T]]:
+    """At least one list, of `EVICTED_AT_ONCE` at most: the caller takes a breath after each."""
+    for first in range(0, max(1, len(found)), EVICTED_AT_ONCE):
+        yield found[first : first + EVICTED_AT_ONCE]
