@@ -11,8 +11,12 @@ help:            ## this list
 setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
 
 .venv/.ready: pyproject.toml constraints.txt
+	@command -v g++ >/dev/null || command -v c++ >/dev/null || { \
+		echo "No C++ compiler found (g++, c++), and caststream has compiled parts. On Debian: apt install g++ python3-dev"; exit 1; }
 	@echo "Setting up: packages, 6 GB on disk; no output for a few minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import pathlib, sysconfig, sys; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || { \
+		echo "Python.h not found: caststream's compiled parts need Python's headers. On Debian: apt install python3-dev"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,train,test,check]'
 	@$(BIN)/python -m stream_app.jars
 	@mkdir -p data
