@@ -187,7 +187,7 @@ def test_the_dockerfile_copies_what_there_is_and_what_the_context_holds() -> Non
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored, source
-    assert {"core", "replay", "stream_app", "constraints.txt", "README.md", "LICENSE"} <= set(sources)
+    assert {"core", "replay", "stream_app", "setup.py", "constraints.txt", "README.md", "LICENSE"} <= set(sources)
 
 
 def test_the_image_runs_a_command_that_exists_as_an_ordinary_user() -> None:
@@ -198,13 +198,25 @@ def test_the_image_runs_a_command_that_exists_as_an_ordinary_user() -> None:
 
 
 def test_the_image_has_a_python_that_the_package_accepts_and_pinned_packages() -> None:
-    [(version,)] = [re.findall(r"^python:(3\.\d+)\.\d+-slim", rest) for rest in of("FROM")]
+    bases = {rest.split(" AS ")[0] for rest in of("FROM")}  # compiled for the Python that runs it
+    [version] = re.findall(r"^python:(3\.\d+)\.\d+-slim", bases.pop())
     accepted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     installs = [rest for rest in of("RUN") if "pip install" in rest]
 
+    assert not bases
     assert accepted == f">={version}"
     assert len(installs) == 2
     assert all("-c constraints.txt" in rest for rest in installs)
+
+
+def test_the_compiler_stays_in_the_first_stage() -> None:
+    names = [name for name, _ in instructions()]
+    last = len(names) - names[::-1].index("FROM")
+    final = [rest for name, rest in instructions()[last:] if name in {"RUN", "COPY"}]
+
+    assert any("g++" in rest for rest in of("RUN"))
+    assert final
+    assert not any("g++" in rest or "pip wheel" in rest for rest in final)
 
 
 def test_torch_alone_comes_from_an_address_of_its_own() -> None:
