@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
 .PHONY: help setup demo test check bench bench-check train train-quick clean
 
@@ -10,7 +11,7 @@ help:            ## this list
 
 setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt setup.py $(COMPILED)
 	@command -v g++ >/dev/null || command -v c++ >/dev/null || { \
 		echo "No C++ compiler found (g++, c++), and caststream has compiled parts. On Debian: apt install g++ python3-dev"; exit 1; }
 	@echo "Setting up: packages, 6 GB on disk; no output for a few minutes ..."
