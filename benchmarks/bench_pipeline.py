@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,11 @@ from harness import Job, bench_broker, measure_rounds
 from machine import machine, versions
 from peers import PEERS, installed
 from pipeline_report import OURS, STANDARD, Source, of_workload, show
+from reporting import status_of
 from rich.console import Console
 from workload import Workload, preload
 
-from core.errors import CaststreamError, StartupError
+from core.errors import StartupError
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
@@ -188,20 +188,15 @@ def _plan(options: argparse.Namespace) -> Plan:
 def main() -> int:
     """Entry point."""
     options = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
-    try:
+
+    def work() -> None:
         report = run(_plan(options), options.seed, Console(stderr=True))
-    except CaststreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, StartupError) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0
+        if options.json:
+            print(json.dumps(report))
+        else:
+            show(report, Console())
+
+    return status_of(work)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,12 +26,13 @@ from harness import bench_broker
 from machine import machine, versions
 from numpy.typing import NDArray
 from replays import Run
+from reporting import status_of
 from rich.console import Console
 from rich.table import Table
 
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
-from core.errors import CaststreamError, RunError, StartupError
+from core.errors import RunError, StartupError
 from core.records import SignalSample
 from stream_app.admin import Cluster
 from stream_app.settings import Settings
@@ -196,24 +196,19 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Entry point."""
     options = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
     plan = QUICK if options.quick else FULL
-    try:
+
+    def work() -> None:
         rounds = plan.rounds if options.rounds is None else options.rounds
         if rounds < 1:
             raise StartupError("--rounds must be 1 or more")
         report = run(Plan(rounds, plan.samples, plan.paced_s), options.seed, Console(stderr=True))
-    except CaststreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, StartupError) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0
+        if options.json:
+            print(json.dumps(report))
+        else:
+            show(report, Console())
+
+    return status_of(work)
 
 
 if __name__ == "__main__":

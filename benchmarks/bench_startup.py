@@ -25,10 +25,11 @@ from typing import Any
 import psutil
 from harness import bench_broker
 from machine import machine, versions
+from reporting import status_of
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import CaststreamError, RunError, StartupError
+from core.errors import RunError, StartupError
 from stream_app.broker import free_port
 from stream_app.settings import PREFIX, Settings
 from stream_app.topics import create_topics
@@ -151,22 +152,17 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"starts of each; default {RUNS}")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
-    try:
+
+    def work() -> None:
         if options.runs < 1:
             raise StartupError("--runs must be 1 or more")
         report = run(options.runs, Console(stderr=True))
-    except CaststreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, StartupError) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0
+        if options.json:
+            print(json.dumps(report))
+        else:
+            show(report, Console())
+
+    return status_of(work)
 
 
 if __name__ == "__main__":

@@ -33,18 +33,26 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 def run_script(options: argparse.Namespace, measure: Callable[[argparse.Namespace, Say], Report], doc: Doc) -> int:
     """Measure and print; the exit status. Machine, versions and ``quick`` are added to the report."""
+
+    def work() -> None:
+        found = machine()  # first: the load before ours
+        report = measure(options, say) | {"quick": options.quick, "machine": found, "versions": versions()}
+        print(json.dumps(report) if options.json else doc(report))
+
+    return status_of(work)
+
+
+def status_of(work: Callable[[], None]) -> int:
+    """Do a script's work; its exit status. A failure is told in one line on stderr."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends in order
-    found = machine()  # first: the load before ours
     try:
-        report = measure(options, say)
+        work()
     except CaststreamError as error:
         say(f"error: {error}")
         return 2 if isinstance(error, StartupError) else 1
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    report |= {"quick": options.quick, "machine": found, "versions": versions()}
-    print(json.dumps(report) if options.json else doc(report))
     return 0
 
 
