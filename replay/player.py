@@ -126,6 +126,11 @@ class Player:
         self._first = 0
 
     def play(self, resumed: bool) -> ReplaySummary:
+        """Send everything that is not acknowledged yet, and say what was; ``resumed`` goes into the summary.
+
+        Raises:
+            ReplayError: the broker, the file or the progress file failed; the summary says how far it got.
+        """
         interrupted = False
         try:
             self._play()
@@ -195,7 +200,7 @@ class Player:
         return sequence_name(self._progress.run, row, loop_pass if self._progress.loop else None)
 
     def _send(self, records: list[Pair], ends: list[int], position: int) -> None:
-        """Send each step when it is due; ``position`` is that of the first, counted over all passes.
+        """Send each step when it is due.
 
         Args:
             records: of all steps.

@@ -45,6 +45,7 @@ class Batch:
 
     @property
     def records(self) -> int:
+        """How many it holds so far."""
         return self.builder.record_count()
 
 

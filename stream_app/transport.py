@@ -1,10 +1,12 @@
 """The chunked Faust driver: one event per topic and fetch instead of one per record.
 
 Stock Faust makes two asyncio tasks per message, about 10,000 messages a second at best; a chunk makes two per fetch.
-It is a subclass of Faust's aiokafka driver, registered under the entry point ``faust.transports``, and changes four
+It is a subclass of Faust's aiokafka driver, registered under the entry point ``faust.transports``, and changes six
 things:
 
-- a fetch's records of one topic, over all its partitions, travel as one `Chunk`;
+- a fetch's records of one topic, over all its partitions, travel as one `Chunk`, read by `stream_app.fetching`;
+- the consumer runs on the application's event loop, not in a thread (see `NoThread`);
+- a topic for whose records there is no room is paused, so that the other is fetched as before;
 - the sources are read with isolation level read_committed (Faust would do so only under exactly_once);
 - offsets are committed by `stream_app.commits` alone: with chunks, Faust's own bookkeeping by acked messages would
   commit past a message in flight (faust-streaming/faust#606);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from core.chunk import ChunkResult
@@ -99,9 +99,3 @@ def by_partition(records: Iterable[Any], timestamp_type: int = -1) -> dict[int, 
     for record in records:
         parts.setdefault(record.partition, Records(record.partition, timestamp_type)).add(record)
     return parts
-
-
-def each(packed: Iterable[Records]) -> Iterator[Change]:
-    """The changes of several `Records`."""
-    for records in packed:
-        yield from changes_of(records)
