@@ -83,6 +83,7 @@ class Committer:
         self.last_changes = 0
         self._next_base: dict[tuple[str, int], int] = {}
         self._lost = False
+        self._assignment = 0
         self._lock = asyncio.Lock()
         self._may_process = asyncio.Event()
         self._may_process.set()
@@ -102,8 +103,9 @@ class Committer:
         self._lost = True
 
     def stop(self) -> None:
-        """The assignment is over: nothing of it is committed any more."""
+        """The assignment is over: nothing of it is committed any more, nor by a commit that runs."""
         self.refuse()
+        self._assignment += 1
         self.committed = {}
 
     async def turn(self) -> None:
@@ -138,6 +140,7 @@ class Committer:
             return True
 
     async def _commit(self) -> None:
+        assignment = self._assignment
         cuts = [pipeline.cut() for pipeline in self.pipelines]  # no await in between: one cut through both
         offsets = self._to_commit(cuts)
         self.last_changes = sum(sum(cut.changed.values()) for cut in cuts)
@@ -149,6 +152,10 @@ class Committer:
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
                 for partition in sorted(cut.offsets):
                     await self._write_states(pipeline, cut, partition)  # (2)
+        if assignment != self._assignment:
+            # A worker that has failed lets go without waiting for this commit. What was not packed yet is gone from the
+            # engines by now, so the offsets would be past states that were never written.
+            raise IllegalStateError("the assignment ended before all states were written")
         await self.commit_offsets(offsets)  # (3)
         self.metrics.committed()
 

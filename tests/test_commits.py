@@ -8,9 +8,11 @@ import json
 import pytest
 from aiokafka.structs import TopicPartition
 from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
+from strategies import FakeRecord, signal_value
 
 from core.errors import RunError
 from stream_app.commits import MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
+from tests import test_stepper
 from tests.changes import tombstone
 
 WRITE_OUTPUT, WRITE_STATES = f"write {OUTPUT}", f"write {CHANGELOG}"
@@ -182,6 +184,28 @@ async def test_a_commit_that_was_cut_off_is_not_followed_by_another() -> None:
 
     assert not await worker.committer.commit()
     assert "commit" not in broker.journal
+
+
+async def test_offsets_are_not_committed_when_the_partitions_were_let_go_before_their_states_were_written() -> None:
+    """A worker that has failed lets go at once, while a commit may run: what it has not packed yet is gone."""
+    broker = FakeBroker(prompt=False)
+    worker = FakeWorker(broker, test_stepper.make(), partitions=(0, 1))
+    worker.run(*(FakeRecord(at, 0, 1_000, b"key", signal_value((0.5, 1.0, 0.0, 0.0, 0.0))) for at in (0, 1)))
+    commit = asyncio.create_task(worker.committer.commit())
+    while not (states := [request for request in broker.waiting if request.what == WRITE_STATES]):
+        await settle()
+        for request in broker.next_ones():
+            if request.what != WRITE_STATES:
+                broker.take(request)
+    worker.committer.stop()
+    worker.pipeline.drop()
+    broker.prompt = True
+    for request in states:
+        broker.take(request)
+
+    assert not await commit
+    assert broker.written(CHANGELOG, 1) == []
+    assert broker.committed == {}
 
 
 async def test_tombstones_are_written_though_no_offset_has_moved() -> None:
