@@ -153,7 +153,7 @@ class CaststreamApp(faust.App):
 
         Raises:
             StartupError: states and offsets do not belong to the topics as they are.
-            RebalanceAgain: the assignment was revoked meanwhile; nothing was started.
+            RebalanceAgain: the assignment was revoked meanwhile, or the worker has failed; nothing was started.
         """
         found = await self._ask_broker(self._assigned_sources())
         self._check_still_assigned(generation)
@@ -178,8 +178,10 @@ class CaststreamApp(faust.App):
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
 
     def _check_still_assigned(self, generation: int) -> None:
-        """A start after the hand-over would apply chunks of partitions that may have another owner."""
-        if self._revoked or generation != self.consumer_generation_id:
+        """A start after the hand-over would apply chunks of partitions that may have another owner. A worker that has
+        failed may still get an assignment before it ends: half a chunk may be left in its engines, it starts nothing.
+        """
+        if self.failure is not None or self._revoked or generation != self.consumer_generation_id:
             raise RebalanceAgain
 
     async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:

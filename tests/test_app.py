@@ -103,6 +103,23 @@ async def test_a_recovery_whose_partitions_are_gone_starts_nothing(
     assert worker.pipeline.next_offset == {}
 
 
+async def test_a_worker_that_has_failed_takes_up_no_other_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may get one before it ends; what is left in its engine of the chunk that failed would be applied with it."""
+    broker = FakeBroker()
+    worker = FakeWorker(broker)
+    app = app_of(worker, monkeypatch)
+    app.fail(MemoryError())
+    await settle()
+
+    with pytest.raises(RebalanceAgain):
+        await app.on_restored(GENERATION)
+
+    app.apply(worker.pipeline, chunk(record(0)))
+    assert not app.ready
+    assert not await worker.committer.commit()
+    assert (broker.written(OUTPUT), broker.committed_offset()) == ([], None)
+
+
 def test_nothing_is_evicted_once_the_last_commit_may_have_taken_its_cut() -> None:
     """Under exactly_once that commit would make the final score final, and the tombstone would be missing."""
     worker = FakeWorker(FakeBroker())
