@@ -108,13 +108,13 @@ cdef class Records:
                 yield group
                 group = []
 
-    def timestamps(self, Py_ssize_t start=0, stop=None):
-        """int64 (n,), a copy."""
-        cdef Py_ssize_t i, end = len(self) if stop is None else min(stop, len(self))
-        found = np.empty(max(0, end - start), np.int64)
+    def timestamps(self):
+        """Of all records: int64 (n,), a copy."""
+        cdef Py_ssize_t i, count = len(self)
+        found = np.empty(count, np.int64)
         cdef int64_t[::1] times = found
-        for i in range(start, end):
-            times[i - start] = self.span(i).timestamp
+        for i in range(count):
+            times[i] = self.span(i).timestamp
         return found
 
     cpdef append(self, key, value, int64_t offset, int64_t timestamp, bint tied=False):
