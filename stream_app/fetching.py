@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -143,9 +143,20 @@ def read_raw(fetcher: Any) -> None:
 
 
 async def wait_for_fetched(
-    fetcher: Any, partitions: Collection[TopicPartition], most: int, timeout_s: float
+    fetcher: Any,
+    partitions: Collection[TopicPartition],
+    most: int,
+    timeout_s: float,
+    may_take: Callable[[], bool] = lambda: True,
 ) -> dict[TopicPartition, Records]:
     """What has been fetched of these partitions, as soon as anything has; nothing after ``timeout_s``.
+
+    Args:
+        fetcher: of an aiokafka consumer, after `read_raw`.
+        partitions: those that are wanted.
+        most: records to take.
+        timeout_s: how long to wait.
+        may_take: asked in the step in which records would be taken; if not, there are none, and no position moves.
 
     Raises:
         KafkaError: what the broker answered instead.
@@ -154,6 +165,8 @@ async def wait_for_fetched(
     while True:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
+        if not may_take():
+            return {}
         taken = take_fetched(fetcher, partitions, most)
         left = deadline - time.monotonic()
         if taken or left <= 0:

@@ -113,7 +113,9 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
 
         The generation is read in the same step in which the records leave the fetcher. Read before the call, it would
         be that of the assignment in which the call began to wait, and records of the next assignment would be dropped
-        as old.
+        as old. And nothing is taken while the flow is stopped, though the wait may have begun before a rebalance: Faust
+        seeks partition by partition before it lets the flow go on, and not at all to offset 0, so records that are
+        taken and dropped in between would not be read again.
         """
         if not self.consumer.flow_active or not active:
             return 0, 0, {}
@@ -123,7 +125,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         timeout_s = IDLE_PAUSE if self._hold_back(consumer, active) else FETCH_TIMEOUT
         with fetcher._subscriptions.fetch_context():
-            records = await wait_for_fetched(fetcher, active, self.app.conf.broker_max_poll_records, timeout_s)
+            most = self.app.conf.broker_max_poll_records
+            records = await wait_for_fetched(fetcher, active, most, timeout_s, lambda: self.consumer.flow_active)
         self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
         return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
 
