@@ -141,7 +141,9 @@ def send(load: Load) -> dict[str, Any]:
         "log_level": 3,
     }
     producer = Producer({**load.config, **config, "on_delivery": failed})
-    producer.list_topics(load.topic, timeout=FLUSH_S)  # connected before the clock starts
+    found = producer.list_topics(load.topic, timeout=FLUSH_S).topics[load.topic]  # connected before the clock starts
+    if found.error is not None:
+        raise SystemExit(f"{load.topic}: {found.error.str()}")
     source = records(load)
     ahead = list(source) if load.rate and load.samples <= ENCODED_AHEAD else None  # encoded before the clock starts
     _spare_garbage_collection()
