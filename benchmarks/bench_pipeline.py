@@ -73,7 +73,7 @@ QUICK = Plan(
     rounds=3,
     other_rounds=3,
     samples=2_000_000,
-    outputs={OURS: 1_000_000, TWO: 1_600_000, "faust": 12_000, "quix": 16_000, "bytewax": 40_000, "loop": 1_000_000},
+    outputs={OURS: 1_000_000, TWO: 1_600_000, "faust": 8_000, "quix": 12_000, "bytewax": 40_000, "loop": 700_000},
 )
 
 
