@@ -20,6 +20,7 @@ class Health:
     def __init__(self, app: CaststreamApp) -> None:
         self.app = app
         self._ready_since: float | None = None
+        self._behind_since: float | None = None
 
     def ready(self) -> bool:
         """Partitions assigned, tables recovered, models warm."""
@@ -30,12 +31,19 @@ class Health:
         return self.app.ready
 
     def stuck(self) -> str | None:
-        """Why the worker is not healthy, None where it is: lag, and no commit since readiness or the last one."""
-        if not self.ready() or self._ready_since is None:
-            return None
+        """Why the worker is not healthy, None where it is: lag all the time, and no commit, since readiness, the last
+        commit, or the first look that found the lag. Without that look, records that have just come would make a worker
+        stuck that had nothing to commit before.
+        """
         behind = [at for at, records in self.app.lag.items() if records]
-        quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since)
-        if behind and quiet_s > STUCK_SECONDS:
+        if not behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = time.monotonic()
+        if not self.ready() or self._ready_since is None or self._behind_since is None:
+            return None
+        quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since, self._behind_since)
+        if quiet_s > STUCK_SECONDS:
             names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
             return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
         return None

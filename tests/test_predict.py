@@ -56,8 +56,8 @@ class EmptyStore:
     def take(self, partition, key):
         return None
 
-    def items(self, partition):
-        return ()
+    def keys(self, partition):
+        return []
 
 
 def replayed(path, tmp_path, **options):
