@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
 from core.errors import RunError
-from core.native.records import Records
-from stream_app.native.batches import BatchBuilder, raw_headers
+from core.native.records import Records, raw_headers
+from stream_app.native.batches import BatchBuilder
 from stream_app.transport import MAX_BATCH_BYTES
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from core.native.varint cimport put_varint, read_varint
+
 
 cdef class Store:
     """The memory behind `Records` and all slices of it."""
@@ -132,7 +134,7 @@ cdef class Records:
     def add(self, record):
         """Add a `Record`, or anything with its fields. A timestamp of None is -1."""
         headers = tuple(record.headers or ())
-        raw = b"".join(_raw_header(name.encode(), value) for name, value in headers)
+        raw = raw_headers(headers)
         timestamp = -1 if record.timestamp is None else record.timestamp
         cdef bytes key = record.key, value = record.value, part
         cdef Py_ssize_t key_bytes = -1 if key is None else len(key)
@@ -212,7 +214,7 @@ cdef class Records:
         at += max(span.key_bytes, 0)
         record.value = None if span.value_bytes < 0 else PyBytes_FromStringAndSize(at, span.value_bytes)
         at += max(span.value_bytes, 0)
-        record.headers = () if not span.headers else _headers(at[:span.header_bytes], span.headers)
+        record.headers = _headers(at, at + span.header_bytes, span.headers)
         return record
 
 
@@ -246,36 +248,31 @@ def parts_of(records):
 # Headers as they stand in Kafka's record format 2: for each the length of its name and of its value as zigzag varints.
 
 
-def _raw_header(bytes name, value):
-    body = b"" if value is None else value
-    return _varint(len(name)) + name + _varint(-1 if value is None else len(value)) + body
+def raw_headers(headers):
+    """Record headers as they stand in a record, without their number."""
+    cdef char number[10]
+    cdef bytes part  # nothing else is taken: a TypeError says so
+    raw = bytearray()
+    for text, value in headers:
+        for part in (text.encode(), value):
+            raw += number[: put_varint(number, -1 if part is None else len(part)) - number]
+            raw += part or b""
+    return bytes(raw)
 
 
-def _varint(number):
-    zigzag, encoded = (number << 1) ^ (number >> 63), bytearray()
-    while zigzag > 0x7F:
-        encoded.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    encoded.append(zigzag)
-    return bytes(encoded)
+cdef object _next_part(const char** at, const char* end):
+    """A length and so many bytes; None for null, and where there is no more."""
+    cdef int64_t size
+    if not read_varint(at, end, &size) or size < 0 or size > end - at[0]:
+        return None
+    part = at[0][:size]
+    at[0] += size
+    return part
 
 
-def _read_varint(bytes raw, at):
-    number = shift = 0
-    while True:
-        byte = raw[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at
-
-
-def _headers(bytes raw, count):
-    found, at = [], 0
+cdef tuple _headers(const char* at, const char* end, int count):
+    found = []
     for _ in range(count):
-        size, at = _read_varint(raw, at)
-        name, at = raw[at : at + size].decode("utf-8", "replace"), at + size
-        size, at = _read_varint(raw, at)
-        value, at = (None, at) if size < 0 else (raw[at : at + size], at + size)
-        found.append((name, value))
+        name = _next_part(&at, end) or b""
+        found.append((name.decode("utf-8", "replace"), _next_part(&at, end)))
     return tuple(found)

@@ -136,7 +136,7 @@ inline bool is_ascii(const char* text, size_t size) {
 
 // Fields of the producer's own change nothing. Only numbers, words and plain text: what is nested is left to the full
 // decoder, as is text whose encoding would have to be checked.
-inline bool skip_json(JsonCursor& cursor) {
+inline bool skip(JsonCursor& cursor) {
     cursor.skip_space();
     const char* text;
     size_t size;
@@ -149,15 +149,19 @@ inline bool skip_json(JsonCursor& cursor) {
     }
 }
 
-inline bool json_value(JsonCursor& cursor, Field field, Sample& sample) {
+inline bool conditions(JsonCursor& cursor, double* values) {
+    if (!cursor.take('[')) return false;
+    for (int i = 0; i < 4; ++i) {
+        if (!cursor.number(values[i]) || !cursor.take(i < 3 ? ',' : ']')) return false;
+    }
+    return true;
+}
+
+template <typename Cursor>
+bool read_value(Cursor& cursor, Field field, Sample& sample) {
     switch (field) {
         case SIGNAL: return cursor.number(sample.values[0]);
-        case CONDITION:
-            if (!cursor.take('[')) return false;
-            for (int i = 1; i <= 4; ++i) {
-                if (!cursor.number(sample.values[i]) || !cursor.take(i < 4 ? ',' : ']')) return false;
-            }
-            return true;
+        case CONDITION: return conditions(cursor, sample.values + 1);
         case SEQUENCE: {
             size_t size;
             if (!cursor.string(sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
@@ -166,9 +170,21 @@ inline bool json_value(JsonCursor& cursor, Field field, Sample& sample) {
         }
         case STEP: return cursor.integer(sample.step) && sample.step >= 0;
         case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
-        default: return skip_json(cursor);
+        default: return skip(cursor);
     }
 }
+
+// The value of a field whose name has been read. A field that comes twice is left to the full decoder.
+template <typename Cursor>
+bool read_field(Cursor& cursor, const char* name, size_t name_size, unsigned& seen, Sample& sample) {
+    Field field = field_of(name, name_size);
+    if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
+    if ((seen & field) || !read_value(cursor, field, sample)) return false;
+    seen |= field;
+    return true;
+}
+
+inline bool has_all(unsigned seen) { return (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION); }
 
 inline bool scan_json(const char* text, size_t size, Sample& sample) {
     JsonCursor cursor{text, text + size};
@@ -178,14 +194,11 @@ inline bool scan_json(const char* text, size_t size, Sample& sample) {
         const char* name;
         size_t name_size;
         if (!cursor.string(name, name_size) || !cursor.take(':')) return false;
-        Field field = field_of(name, name_size);
-        if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
-        if ((seen & field) || !json_value(cursor, field, sample)) return false;
-        seen |= field;
+        if (!read_field(cursor, name, name_size, seen, sample)) return false;
     } while (cursor.take(','));
     if (!cursor.take('}')) return false;
     cursor.skip_space();
-    return cursor.at == cursor.end && (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
+    return cursor.at == cursor.end && has_all(seen);
 }
 
 struct MsgpackCursor {
@@ -275,7 +288,7 @@ struct MsgpackCursor {
     }
 };
 
-inline bool skip_msgpack(MsgpackCursor& cursor) {
+inline bool skip(MsgpackCursor& cursor) {
     if (!cursor.has(1)) return false;
     const char* text;
     size_t size;
@@ -293,25 +306,12 @@ inline bool skip_msgpack(MsgpackCursor& cursor) {
     return true;
 }
 
-inline bool msgpack_value(MsgpackCursor& cursor, Field field, Sample& sample) {
-    switch (field) {
-        case SIGNAL: return cursor.number(sample.values[0]);
-        case CONDITION:
-            if (!cursor.has(1) || *cursor.at++ != 0x94) return false;  // an array of four
-            for (int i = 1; i <= 4; ++i) {
-                if (!cursor.number(sample.values[i])) return false;
-            }
-            return true;
-        case SEQUENCE: {
-            size_t size;
-            if (!cursor.string(sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
-            sample.sequence_bytes = static_cast<int32_t>(size);
-            return true;
-        }
-        case STEP: return cursor.integer(sample.step) && sample.step >= 0;
-        case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
-        default: return skip_msgpack(cursor);
+inline bool conditions(MsgpackCursor& cursor, double* values) {
+    if (!cursor.has(1) || *cursor.at++ != 0x94) return false;  // an array of four
+    for (int i = 0; i < 4; ++i) {
+        if (!cursor.number(values[i])) return false;
     }
+    return true;
 }
 
 inline bool scan_msgpack(const char* bytes, size_t size, Sample& sample) {
@@ -323,12 +323,9 @@ inline bool scan_msgpack(const char* bytes, size_t size, Sample& sample) {
         const char* name;
         size_t name_size;
         if (!cursor.string(name, name_size)) return false;
-        Field field = field_of(name, name_size);
-        if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
-        if ((seen & field) || !msgpack_value(cursor, field, sample)) return false;
-        seen |= field;
+        if (!read_field(cursor, name, name_size, seen, sample)) return false;
     }
-    return cursor.at == cursor.end && (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
+    return cursor.at == cursor.end && has_all(seen);
 }
 
 }  // namespace caststream

@@ -7,12 +7,14 @@ format: https://kafka.apache.org/documentation/#recordbatch
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from libcpp.vector cimport vector
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
+from core.native.records import raw_headers
+
 from core.native.records cimport Records, Span
+from core.native.varint cimport put_varint, read_varint
 
 
 cdef extern from "byte_order.hpp" namespace "caststream" nogil:
@@ -53,19 +55,11 @@ cdef struct Cursor:
     bint failed
 
 
-cdef inline int64_t read_varint(Cursor* cursor) noexcept nogil:
-    cdef uint64_t number = 0
-    cdef int shift = 0
-    cdef unsigned char byte
-    while cursor.at < cursor.end and shift < 64:
-        byte = <unsigned char>cursor.at[0]
-        cursor.at += 1
-        number |= <uint64_t>(byte & 0x7F) << shift
-        if byte < 0x80:
-            return <int64_t>(number >> 1) ^ -<int64_t>(number & 1)
-        shift += 7
-    cursor.failed = True
-    return 0
+cdef inline int64_t next_number(Cursor* cursor) noexcept nogil:
+    cdef int64_t number = 0
+    if not read_varint(&cursor.at, cursor.end, &number):
+        cursor.failed = True
+    return number
 
 
 cdef inline const char* skip(Cursor* cursor, int64_t size) noexcept nogil:
@@ -184,7 +178,7 @@ def read_records(const unsigned char[::1] body, BatchHeader header, Records into
 cdef int read_record(
     Cursor* cursor, BatchHeader header, Records into, int64_t from_offset, bint append_time
 ) except -1 nogil:
-    cdef int64_t size = read_varint(cursor)
+    cdef int64_t size = next_number(cursor)
     if cursor.failed or size < 0 or size > cursor.end - cursor.at:
         cursor.failed = True
         return 0
@@ -192,13 +186,13 @@ cdef int read_record(
     record.at, record.end, record.failed = cursor.at, cursor.at + size, False
     cursor.at += size
     skip(&record, 1)  # attributes: none are defined
-    cdef int64_t timestamp = header.first_timestamp + read_varint(&record)
-    cdef int64_t offset = header.base_offset + read_varint(&record)
-    cdef int64_t key_bytes = read_varint(&record)
+    cdef int64_t timestamp = header.first_timestamp + next_number(&record)
+    cdef int64_t offset = header.base_offset + next_number(&record)
+    cdef int64_t key_bytes = next_number(&record)
     cdef const char* key = skip(&record, key_bytes)
-    cdef int64_t value_bytes = read_varint(&record)
+    cdef int64_t value_bytes = next_number(&record)
     cdef const char* value = skip(&record, value_bytes)
-    cdef int64_t headers = read_varint(&record)
+    cdef int64_t headers = next_number(&record)
     cdef const char* first_header = record.at
     cdef int64_t header_bytes = record.end - record.at
     skip_headers(&record, headers)
@@ -227,22 +221,12 @@ cdef inline void skip_headers(Cursor* cursor, int64_t count) noexcept nogil:
     if count < 0:
         cursor.failed = True
     while count > 0 and not cursor.failed:
-        size = read_varint(cursor)
+        size = next_number(cursor)
         if size < 0:  # a name is never null
             cursor.failed = True
         skip(cursor, size)
-        skip(cursor, read_varint(cursor))
+        skip(cursor, next_number(cursor))
         count -= 1
-
-
-cdef inline char* put_varint(char* at, int64_t number) noexcept nogil:
-    cdef uint64_t zigzag = (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
-    while zigzag > 0x7F:
-        at[0] = <char>(zigzag & 0x7F | 0x80)
-        at += 1
-        zigzag >>= 7
-    at[0] = <char>zigzag
-    return at + 1
 
 
 cdef inline int varint_bytes(int64_t number) noexcept nogil:
@@ -261,21 +245,6 @@ cdef inline char* put_bytes(char* at, const char* source, int64_t size) noexcept
         memcpy(at, source, size)
         at += size
     return at
-
-
-def raw_headers(headers):
-    """Record headers as they stand in a record, without their number."""
-    cdef vector[char] raw
-    cdef bytes name, value
-    cdef char* at
-    for text, given in headers:
-        name, value = text.encode(), given or b""
-        start = raw.size()
-        raw.resize(start + len(name) + len(value) + 20)
-        at = put_bytes(raw.data() + <Py_ssize_t>start, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-        at = put_bytes(at, PyBytes_AS_STRING(value), -1 if given is None else PyBytes_GET_SIZE(value))
-        raw.resize(at - raw.data())
-    return raw.data()[:raw.size()]
 
 
 cdef class BatchBuilder:

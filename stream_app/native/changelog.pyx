@@ -1,10 +1,11 @@
 """Changelog records, read many at a time: of each key the one to keep."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
 from core.native.records cimport Records, Span
+from core.native.varint cimport read_varint
 
 cdef enum:
     NOT_OURS = -1
@@ -70,18 +71,9 @@ cdef int64_t source_offset_of(Records records, Span* span) noexcept:
 
 
 cdef int64_t length(const char** at, const char* end) noexcept:
-    """A zigzag varint; -1 for null and for what cannot be read."""
-    cdef uint64_t number = 0
-    cdef int shift = 0
-    cdef unsigned char byte
-    while at[0] < end and shift < 64:
-        byte = <unsigned char>at[0][0]
-        at[0] += 1
-        number |= <uint64_t>(byte & 0x7F) << shift
-        if byte < 0x80:
-            return <int64_t>(number >> 1) ^ -<int64_t>(number & 1)
-        shift += 7
-    return -1
+    """A length; -1 for null and for what cannot be read."""
+    cdef int64_t number
+    return number if read_varint(at, end, &number) else -1
 
 
 cdef int64_t decimal(const char* digits, int64_t count) noexcept:
