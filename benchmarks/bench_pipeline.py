@@ -8,7 +8,6 @@ README.md beside this file says what is measured and what the figures do not say
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from harness import Job, bench_broker, measure_rounds
 from machine import machine, versions
 from peers import PEERS, installed
 from pipeline_report import OURS, STANDARD, Source, of_workload, show
-from reporting import status_of
+from reporting import output, status_of
 from rich.console import Console
 from workload import Workload, preload
 
@@ -191,10 +190,7 @@ def main() -> int:
 
     def work() -> None:
         report = run(_plan(options), options.seed, Console(stderr=True))
-        if options.json:
-            print(json.dumps(report))
-        else:
-            show(report, Console())
+        output(report, options.json, show)
 
     return status_of(work)
 

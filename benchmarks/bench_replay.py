@@ -26,7 +26,7 @@ from harness import bench_broker
 from machine import machine, versions
 from numpy.typing import NDArray
 from replays import Run
-from reporting import status_of
+from reporting import output, status_of
 from rich.console import Console
 from rich.table import Table
 
@@ -203,10 +203,7 @@ def main() -> int:
         if rounds < 1:
             raise StartupError("--rounds must be 1 or more")
         report = run(Plan(rounds, plan.samples, plan.paced_s), options.seed, Console(stderr=True))
-        if options.json:
-            print(json.dumps(report))
-        else:
-            show(report, Console())
+        output(report, options.json, show)
 
     return status_of(work)
 

@@ -9,7 +9,6 @@ beside it hardly does.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -25,7 +24,7 @@ from typing import Any
 import psutil
 from harness import bench_broker
 from machine import machine, versions
-from reporting import status_of
+from reporting import output, status_of
 from rich.console import Console
 from rich.table import Table
 
@@ -157,10 +156,7 @@ def main() -> int:
         if options.runs < 1:
             raise StartupError("--runs must be 1 or more")
         report = run(options.runs, Console(stderr=True))
-        if options.json:
-            print(json.dumps(report))
-        else:
-            show(report, Console())
+        output(report, options.json, show)
 
     return status_of(work)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from machine import machine, versions
+from rich.console import Console
 
 from core.errors import CaststreamError, StartupError
 
@@ -40,6 +41,14 @@ def run_script(options: argparse.Namespace, measure: Callable[[argparse.Namespac
         print(json.dumps(report) if options.json else doc(report))
 
     return status_of(work)
+
+
+def output(report: Report, as_json: bool, show: Callable[[Report, Console], None]) -> None:
+    """Print a report, as one JSON object or as a person reads it."""
+    if as_json:
+        print(json.dumps(report))
+    else:
+        show(report, Console())
 
 
 def status_of(work: Callable[[], None]) -> int:
