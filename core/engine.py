@@ -6,6 +6,7 @@ table between two commits; whatever is lost of it is made again from the records
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
@@ -14,9 +15,9 @@ from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
 from core.eviction import IdleStreams
 from core.native.records import Record, Records, parts_of
-from core.native.streams import NO_STATE, NOT_LISTED, LiveStream
+from core.native.streams import NO_STATE, NOT_LISTED, LiveStream, StreamState
 from core.records import Headers, stream_id
-from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide
+from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, unpack_state
 
 EVICTION_GRACE_MS = 5_000  # a record on its way meets its stream before the eviction
 
@@ -319,6 +320,18 @@ class Engine(Generic[S]):
     def holds(self, partition: int, table_key: bytes) -> bool:
         """Whether a stream in memory stands for a table key."""
         return self._stream_key(table_key) in self._streams.get(partition, {})
+
+    def may_conclude(self, partition: int, key: bytes, offset: int) -> bool:
+        """Whether the sequence whose last sample came at ``offset`` is still the stream's and open, so that its end is
+        yet to be told.
+        """
+        state: StreamState | None = self._streams.get(partition, {}).get(key)
+        if state is None:
+            state = StreamState()
+            blob = self._store.get(partition, self._table_key(key))
+            with contextlib.suppress(StateError):
+                unpack_state(blob or b"", state)
+        return state.offset == offset and not state.closed
 
     # Eviction.
 

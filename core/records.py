@@ -118,6 +118,13 @@ class Score(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     reason: str | None = None  # why there is no probability
 
 
+class OutputStep(msgspec.Struct, frozen=True, gc=False):
+    """What tells the outputs of one source record apart, of a prediction or a score."""
+
+    step: int
+    final: bool = False
+
+
 SENSORS = CastingSample.__struct_fields__[:FEATURES]
 TOO_SHORT = "too_short"
 
@@ -161,6 +168,7 @@ _SIGNAL = _Codec(SignalSample)
 _CASTING = _Codec(CastingSample)
 _PREDICTION = _Codec(Prediction)
 _SCORE = _Codec(Score)
+_OUTPUT_STEP = _Codec(OutputStep)
 
 
 def decode_signal(value: bytes | None, headers: Headers = None) -> SignalSample:
@@ -222,6 +230,11 @@ def decode_prediction(value: bytes | None, headers: Headers = None) -> Predictio
 def decode_score(value: bytes | None, headers: Headers = None) -> Score:
     """Read one score as the worker published it; raises RecordError."""
     return _SCORE.decode(value, headers)
+
+
+def decode_output_step(value: bytes | None, headers: Headers = None) -> OutputStep:
+    """Read of a prediction or a score what tells it apart; raises RecordError."""
+    return _OUTPUT_STEP.decode(value, headers)
 
 
 def _check_sequence(sequence: str) -> None:

@@ -17,14 +17,17 @@ from faust.types import TP
 from core.errors import CaststreamError
 from stream_app import recovery
 from stream_app import topics as broker_topics
-from stream_app.assignment import Found, check_end, report_lost, start_of
+from stream_app.assignment import Found, check_end, report_lost, start_of, stored_ends
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
+from stream_app.lease import Lease
 from stream_app.logs import FAUST
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline
+from stream_app.published import Found as FoundOutputs
+from stream_app.published import Wanted, find_published
 from stream_app.settings import Settings
 from stream_app.transport import Consumer, Producer
 
@@ -32,6 +35,9 @@ log = logging.getLogger(__name__)
 
 
 EVICTION_SECONDS = 1.0
+# The group waits for a member to hand its partitions over for 60 s (`rebalance_timeout_ms`), then goes on without it.
+HAND_OVER_SECONDS = 45.0
+LOOK_AT_LEASE = 0.1
 
 
 class CaststreamApp(faust.App):
@@ -42,6 +48,7 @@ class CaststreamApp(faust.App):
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.lease = Lease(settings.session_timeout)
         self.guarantee = self._guarantee(settings)
         self.writer = OutputWriter(self.guarantee.producer_of, self.metrics.acked, self.fail)
         self.pipelines: list[Pipeline] = []
@@ -135,14 +142,30 @@ class CaststreamApp(faust.App):
             pipeline.suspend()
         if self.failure is None:
             try:
-                await self.committer.commit()
+                await self._commit_while_member()
             except Exception as error:
                 self.fail(error)
         self.committer.stop()
         for pipeline in self.pipelines:
             pipeline.drop()
-        self.writer.forget_lanes()
+        self._abandon_outputs()
         await self.guarantee.close()
+
+    async def _commit_while_member(self) -> None:
+        """The last commit of an assignment, as long as nobody else has the partitions."""
+        deadline = self.lease.now() + HAND_OVER_SECONDS
+        committing = asyncio.create_task(self.committer.commit())
+        while not committing.done() and self.lease.held and self.lease.now() < deadline:
+            await asyncio.wait([committing], timeout=LOOK_AT_LEASE)
+        if not committing.done():
+            # What it waits for may never come: nothing is sent without the lease.
+            self._abandon_outputs()
+        await committing
+
+    def _abandon_outputs(self) -> None:
+        if self.writer.abandon():
+            log.warning("outputs that the broker has not acknowledged are left to the next owner")
+            self.guarantee.abandon()
 
     async def before_restore(self) -> None:
         """Nobody else may write for our partitions from here on, as far as the guarantee can see to it."""
@@ -157,25 +180,51 @@ class CaststreamApp(faust.App):
         """
         found = await self._ask_broker(self._assigned_sources())
         self._check_still_assigned(generation)
-        committed: dict[TopicPartition, int] = {}
+        committed = self._starts(found)
+        published = await self._find_published(found)
+        self._check_still_assigned(generation)
+        self.committer.topic_ids = dict(found.topic_ids)
+        self.committer.start({})
+        # Before any state is written: states without a committed offset would be of no use to a successor. And before
+        # any output is: the successor must know from where to look for it.
+        if committed:
+            await self.committer.commit_offsets(committed, {at: one.since for at, one in published.items()})
+        self._check_still_assigned(generation)
+        for pipeline in self.pipelines:
+            topic = pipeline.topics.source
+            pipeline.start(
+                generation,
+                {at.partition: offset for at, offset in committed.items() if at.topic == topic},
+                {at.partition: one for at, one in published.items() if at.topic == topic},
+            )
+        self.ready = True
+        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
+
+    def _starts(self, found: Found) -> dict[TopicPartition, int]:
+        """Where each partition is taken up."""
+        starts: dict[TopicPartition, int] = {}
         for pipeline in self.pipelines:
             for at in found.beginnings:
                 if at.topic == pipeline.topics.source:
                     start = start_of(pipeline, at.partition, found)
                     if start.lost:
                         report_lost(pipeline, at.partition, start.position - start.lost, start.position)
-                    committed[at] = start.position
-        self.committer.topic_ids = dict(found.topic_ids)
-        self.committer.start({})
-        # Before any state is written: states without a committed offset would be of no use to a successor.
-        if committed:
-            await self.committer.commit_offsets(committed)
-        self._check_still_assigned(generation)
+                    starts[at] = start.position
+        return starts
+
+    async def _find_published(self, found: Found) -> dict[TopicPartition, FoundOutputs]:
+        """What an owner before has published of records that will be processed again."""
+        if not self.guarantee.reads_published:
+            return {}
+        wanted = []
         for pipeline in self.pipelines:
-            topic = pipeline.topics.source
-            pipeline.start(generation, {at.partition: offset for at, offset in committed.items() if at.topic == topic})
-        self.ready = True
-        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
+            topics = pipeline.topics
+            for at in found.beginnings:
+                if at.topic == topics.source:
+                    outputs, letters = (TopicPartition(to, at.partition) for to in (topics.output, topics.dead_letters))
+                    committed = found.committed.get(at)
+                    wanted.append(Wanted(at, outputs, letters, stored_ends(committed.metadata if committed else None)))
+        return await find_published(self.settings, wanted)
 
     def _check_still_assigned(self, generation: int) -> None:
         """A start after the hand-over would apply chunks of partitions that may have another owner. A worker that has
@@ -253,15 +302,17 @@ class CaststreamApp(faust.App):
         """
         for pipeline in self.pipelines:
             self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
-        committed = dict(self.committer.committed)
+        committed, quiet = dict(self.committer.committed), self.writer.quiet()
+        partitions = {*committed, *(TopicPartition(lane.topic, lane.partition) for lane in quiet)}
         try:
-            ends = await self.chunk_consumer().end_offsets(list(committed)) if committed else {}
+            ends = await self.chunk_consumer().end_offsets(list(partitions)) if partitions else {}
         except KafkaError as error:
             log.warning("the broker did not answer: %r; asked again later", error)
             return
-        for at, end in ends.items():
-            check_end(at, end, committed[at])
-        self.lag = {at: end - committed[at] for at, end in ends.items()}
+        self.writer.reached(quiet, ends)
+        for at, offset in committed.items():
+            check_end(at, ends[at], offset)
+        self.lag = {at: ends[at] - offset for at, offset in committed.items()}
         self.metrics.lag.clear()
         for at, records in self.lag.items():
             self.metrics.lag.labels(at.topic, str(at.partition)).set(records)

@@ -9,11 +9,13 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.errors import StartupError
 from stream_app.pipeline import Pipeline
+from stream_app.published import LogEnds
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +80,22 @@ def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAn
 
 def stored_id(metadata: str | None, field: str) -> str:
     """A topic's id kept with an offset commit, "" where there is none."""
+    return str(_content(metadata).get(field, ""))
+
+
+def _content(metadata: str | None) -> dict[str, Any]:
     try:
         content = json.loads(metadata or "{}")
     except ValueError:
-        return ""
-    return str(content.get(field, "")) if isinstance(content, dict) else ""
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def stored_ends(metadata: str | None) -> LogEnds | None:
+    """Where the outputs of an offset commit end in the log; None where it does not say."""
+    content = _content(metadata)
+    found = [end for name in LogEnds._fields if type(end := content.get(name)) is int and end >= 0]
+    return LogEnds(*found) if len(found) == len(LogEnds._fields) else None
 
 
 def check_end(at: TopicPartition, end: int, stored: int) -> None:

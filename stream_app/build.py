@@ -15,7 +15,6 @@ from core.scorer import CastScorer
 from core.stepper import SignalStepper
 from stream_app.app import CaststreamApp
 from stream_app.chunks import ChunkSchema
-from stream_app.outputs import header_bytes
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
 from stream_app.recovery import TableManager
 from stream_app.settings import Settings
@@ -104,9 +103,9 @@ def _add(app: CaststreamApp, source: str, table: StateTable, engine: StreamEngin
         settings.topic(DEAD_LETTERS),
         settings.changelog(table.name),
     )
-    headers = header_bytes([("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else [])
+    headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
     app.pipelines.append(
-        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, output_headers=headers)
+        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, headers)
     )
 
 

@@ -30,6 +30,7 @@ from stream_app.guarantees import Guarantee
 from stream_app.metrics import Metrics
 from stream_app.outputs import Batch, OutputWriter, all_acked
 from stream_app.pipeline import Cut, Pipeline
+from stream_app.published import LogEnds
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ ReadKeys = Callable[[TopicPartition, int, int], Awaitable[set[bytes]]]
 FEWEST_AT_ONCE, MOST_AT_ONCE = 50, 500
 STEPS = 20
 BATCHES_IN_FLIGHT = 2
+# Records that other applications may add to an output topic before a commit says, just for that, where it ends now: the
+# next owner reads them.
+FAR_BEHIND = 50_000
 # Above this many changed streams a commit is worth waiting longer for: settings.max_commit_interval.
 MANY_CHANGES = 20_000
 
@@ -81,6 +85,8 @@ class Committer:
         self.topic_ids: dict[str, str] = {}
         """Topic -> its id. Those of source and changelog are kept with every commit: a topic made anew has another."""
         self.last_changes = 0
+        self._ends: dict[TopicPartition, LogEnds] = {}
+        """Where the outputs that ``committed`` covers end in the log, where that is known."""
         self._next_base: dict[tuple[str, int], int] = {}
         self._lost = False
         self._assignment = 0
@@ -91,6 +97,7 @@ class Committer:
     def start(self, committed: dict[TopicPartition, int]) -> None:
         """A new assignment begins at these offsets, which are committed."""
         self.committed = dict(committed)
+        self._ends = {}
         self._next_base = {
             (pipeline.topics.changelog, partition): end
             for pipeline in self.pipelines
@@ -148,7 +155,7 @@ class Committer:
             return
         await all_acked({ack for cut in cuts for ack in cut.acks})  # (1)
         if any(cut.changed or cut.extra for cut in cuts):
-            await self.guarantee.confirm(self._with_metadata(self.committed))
+            await self.guarantee.confirm(self._with_metadata(self.committed, self._ends))
             for pipeline, cut in zip(self.pipelines, cuts, strict=True):
                 for partition in sorted(cut.offsets):
                     await self._write_states(pipeline, cut, partition)  # (2)
@@ -156,7 +163,9 @@ class Committer:
             # A worker that has failed lets go without waiting for this commit. What was not packed yet is gone from the
             # engines by now, so the offsets would be past states that were never written.
             raise IllegalStateError("the assignment ended before all states were written")
-        await self.commit_offsets(offsets)  # (3)
+        await self.commit_offsets(offsets, self._ends_of(cuts))  # (3)
+        for pipeline, cut in zip(self.pipelines, cuts, strict=True):
+            pipeline.committed(cut)
         self.metrics.committed()
 
     def _to_commit(self, cuts: Sequence[Cut]) -> dict[TopicPartition, int]:
@@ -165,24 +174,44 @@ class Committer:
         for pipeline, cut in zip(self.pipelines, cuts, strict=True):
             for partition, offset in cut.offsets.items():
                 at = TopicPartition(pipeline.topics.source, partition)
-                if partition in cut.extra or partition in cut.changed or offset != self.committed.get(at):
+                changed = partition in cut.extra or partition in cut.changed or offset != self.committed.get(at)
+                if changed or self._is_far_behind(at, cut.ends[partition]):
                     offsets[at] = offset
         return offsets
 
-    async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Make offsets final, with the ids of source topic and changelog as metadata."""
-        await self.guarantee.commit(self._with_metadata(offsets))
-        self.committed.update(offsets)
+    def _is_far_behind(self, at: TopicPartition, ends: LogEnds) -> bool:
+        known = self._ends.get(at)
+        return known is not None and any(now - then > FAR_BEHIND for then, now in zip(known, ends, strict=True))
 
-    def _with_metadata(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-        ids = self.topic_ids
-        metadata = {
-            topics.source: json.dumps(
-                {"topic_id": ids.get(topics.source, ""), "changelog_id": ids.get(topics.changelog, "")}
-            )
-            for topics in (pipeline.topics for pipeline in self.pipelines)
+    def _ends_of(self, cuts: Sequence[Cut]) -> dict[TopicPartition, LogEnds]:
+        return {
+            TopicPartition(pipeline.topics.source, partition): ends
+            for pipeline, cut in zip(self.pipelines, cuts, strict=True)
+            for partition, ends in cut.ends.items()
         }
-        return {at: OffsetAndMetadata(offset, metadata[at.topic]) for at, offset in offsets.items()}
+
+    async def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]
+    ) -> None:
+        """Make offsets final. Their metadata: the ids of source topic and changelog, and where the outputs end."""
+        await self.guarantee.commit(self._with_metadata(offsets, ends))
+        self.committed.update(offsets)
+        self._ends.update({at: ends[at] for at in offsets if at in ends})
+
+    def _with_metadata(
+        self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        changelogs = {pipeline.topics.source: pipeline.topics.changelog for pipeline in self.pipelines}
+        found = {}
+        for at, offset in offsets.items():
+            content: dict[str, Any] = {
+                "topic_id": self.topic_ids.get(at.topic, ""),
+                "changelog_id": self.topic_ids.get(changelogs[at.topic], ""),
+            }
+            if at in ends and min(ends[at]) >= 0:
+                content |= ends[at]._asdict()
+            found[at] = OffsetAndMetadata(offset, json.dumps(content))
+        return found
 
     async def _write_states(self, pipeline: Pipeline, cut: Cut, partition: int) -> None:
         source, topic = (pipeline.topics.source, partition), pipeline.topics.changelog

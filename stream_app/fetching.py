@@ -132,12 +132,12 @@ class FetchedPartition:
         return len(markers) > 0 and ControlRecord.parse(markers[0].key) == ABORT_MARKER
 
 
-def read_raw(fetcher: Any) -> None:
-    """Have a consumer's fetcher keep what it fetches as `FetchedPartition`.
+def read_raw(fetcher: Any, batches: type[FetchedPartition] = FetchedPartition) -> None:
+    """Have a consumer's fetcher keep what it fetches as ``batches``.
 
     Its method is given our classes in place of aiokafka's; other consumers of the process keep theirs.
     """
-    ours = {**vars(aiokafka_fetcher), "MemoryRecords": RawBatches, "PartitionRecords": FetchedPartition}
+    ours = {**vars(aiokafka_fetcher), "MemoryRecords": RawBatches, "PartitionRecords": batches}
     stock = type(fetcher)._proc_fetch_request
     fetcher._proc_fetch_request = MethodType(FunctionType(stock.__code__, ours, stock.__name__), fetcher)
 

@@ -1,7 +1,7 @@
 """The two processing guarantees: who produces, and how a commit's three steps become final.
 
 at_least_once: one idempotent producer; outputs are acknowledged, then states, then the group's offsets. What a crash
-leaves in between is done again, and its outputs repeat.
+leaves in between is done again; what of its outputs stands in the log is left out (`stream_app.published`).
 
 exactly_once: a transactional producer per source partition. Outputs, states and offsets of a commit become visible
 together or not at all. A new owner's producer has the same transactional id and fences the old one.
@@ -35,12 +35,17 @@ class Guarantee(Protocol):
     """Offsets of a changelog have holes of their own (transaction markers), so holes say nothing about other
     writers.
     """
+    reads_published: bool
+    """Outputs of records that will be processed again may stand in the log: they are looked for and left out."""
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
         """A new assignment, before its tables are read: whoever owned the partitions can write no more."""
 
     async def close(self) -> None:
         """The assignment is over."""
+
+    def abandon(self) -> None:
+        """Never send what the producers have not sent yet."""
 
     def producer_of(self, source: Source) -> AIOKafkaProducer:
         """The producer for everything that comes from a source partition."""
@@ -57,16 +62,25 @@ class AtLeastOnce:
 
     exclusive = False
     changelog_gaps = False
+    reads_published = True
 
     def __init__(self, producer: Callable[[], Producer], consumer: Callable[[], Consumer]) -> None:
         self._producer = producer
         self._consumer = consumer
+        self._abandoned = False
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
-        """Nothing: membership is confirmed before each state write instead."""
+        """A new producer after `abandon`; else nothing: the lease is asked before each request instead."""
+        if self._abandoned:
+            await self._producer().renew()
+            self._abandoned = False
 
     async def close(self) -> None:
         """Nothing."""
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        self._producer().discard()
 
     def producer_of(self, source: Source) -> AIOKafkaProducer:
         return self._producer()._ensure_producer()
@@ -88,6 +102,7 @@ class ExactlyOnce:
 
     exclusive = True
     changelog_gaps = True
+    reads_published = False
 
     def __init__(self, producer: Callable[[], Producer], app_id: str) -> None:
         self._producer = producer
@@ -111,6 +126,9 @@ class ExactlyOnce:
         for stopped in await asyncio.gather(*(p.stop() for p in producers.values()), return_exceptions=True):
             if isinstance(stopped, BaseException):
                 log.warning("a transactional producer did not stop in order: %r", stopped)
+
+    def abandon(self) -> None:
+        """Nothing: what is sent after the transaction was left open never becomes visible."""
 
     def producer_of(self, source: Source) -> AIOKafkaProducer:
         return self._producers[source]

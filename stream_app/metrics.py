@@ -81,6 +81,7 @@ class Metrics:
         self.resets = counter("resets", "Hidden states set to zero", ["reason"])
         self.gaps = counter("gaps", "Jumps over missing steps")
         self.records_lost = counter("records_lost", "Records that retention deleted before they were read")
+        self.left_out = counter("outputs_left_out", "Outputs not published again: they stood in the log", ["topic"])
         self.moved_streams = counter("moved_streams", "Streams met in a second partition")
         self.scores = counter("scores", "Casting scores published", ["final"])
         self.score_probability = histogram("score_probability", "Published defect probabilities", PROBABILITY_BUCKETS)

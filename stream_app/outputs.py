@@ -8,12 +8,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalStateError
+from aiokafka.structs import TopicPartition
 from numpy.typing import NDArray
 
 from core.errors import RunError
@@ -28,6 +30,7 @@ ROOM_BYTES = 64 * 1024 * 1024
 
 Headers = Sequence[tuple[str, bytes]]
 Times = NDArray[np.int64]
+Source = tuple[str, int]
 NO_HEADERS = (b"", 0)
 
 
@@ -63,7 +66,12 @@ class Lane:
         self.topic = topic
         self.partition = partition
         self.waiting: deque[Batch] = deque()
+        self.sent: set[Batch] = set()
         self.task: asyncio.Task[None] | None = None
+        self.begun = 0
+        """Batches so far."""
+        self.acked_end = -1
+        """Offset after the last batch that was acknowledged. What is not acknowledged yet will not stand before it."""
 
     def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Add one record to the last waiting batch, or to a new one when that is full."""
@@ -101,6 +109,7 @@ class Lane:
         """Queue an empty batch behind the waiting ones."""
         batch = Batch(self.writer.new_builder(self.producer), asyncio.get_running_loop().create_future())
         self.waiting.append(batch)
+        self.begun += 1
         self.writer.took(batch)
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._send())
@@ -109,6 +118,7 @@ class Lane:
     async def _send(self) -> None:
         while self.waiting:
             batch = self.waiting.popleft()
+            self.sent.add(batch)
             try:
                 sent = await self.producer.send_batch(batch.builder, self.topic, partition=self.partition)
             except Exception as error:
@@ -116,22 +126,42 @@ class Lane:
                 return
             sent.add_done_callback(lambda done, batch=batch: self._done(batch, done))
 
+    def abandon(self) -> None:
+        """Nothing that is not acknowledged by now is sent or waited for any more."""
+        if self.task is not None:
+            self.task.cancel()
+        self._give_up((*self.sent, *self.waiting), IllegalStateError(f"{self.topic}: not a member any more"))
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is acknowledged."""
+        return not self.sent and not self.waiting
+
     def _done(self, batch: Batch, done: asyncio.Future[Any]) -> None:
+        if batch not in self.sent:
+            return  # abandoned
+        self.sent.remove(batch)
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
             self._failed(batch, error or RunError("cancelled"))
         elif not batch.acked.done():
-            batch.acked.set_result(done.result().offset)
+            base = done.result().offset
+            batch.acked.set_result(base)
+            self.acked_end = max(self.acked_end, base + batch.records)
             self.writer.finished(self.topic, batch)
 
     def _failed(self, batch: Batch, error: BaseException) -> None:
         failure = RunError(f"{self.topic}[{self.partition}]: {batch.records} records were not accepted: {error!r}")
-        for lost in (batch, *self.waiting):
+        self._give_up((batch, *self.waiting), failure)
+        self.writer.on_failed(failure)
+
+    def _give_up(self, batches: Collection[Batch], error: BaseException) -> None:
+        for lost in batches:
+            self.sent.discard(lost)
             if not lost.acked.done():
-                lost.acked.set_exception(failure)
+                lost.acked.set_exception(error)
                 lost.acked.exception()  # retrieved here: whoever waits gets it too, nobody is warned in vain
         self.waiting.clear()
-        self.writer.on_failed(failure)
 
 
 class OutputWriter:
@@ -147,14 +177,14 @@ class OutputWriter:
 
     def __init__(
         self,
-        producer_of: Callable[[tuple[str, int]], AIOKafkaProducer],
+        producer_of: Callable[[Source], AIOKafkaProducer],
         on_acked: Callable[[str, Times], None],
         on_failed: Callable[[RunError], None],
     ) -> None:
         self.producer_of = producer_of
         self.on_acked = on_acked
         self.on_failed = on_failed
-        self._lanes: dict[tuple[str, int, tuple[str, int]], Lane] = {}
+        self._lanes: dict[tuple[str, int, Source], Lane] = {}
         self._in_flight: set[Batch] = set()
         self._bytes = 0
         self._has_room = asyncio.Event()
@@ -162,7 +192,7 @@ class OutputWriter:
 
     def publish(
         self,
-        source: tuple[str, int],
+        source: Source,
         topic: str,
         records: Records,
         headers: tuple[bytes, int] = NO_HEADERS,
@@ -184,7 +214,7 @@ class OutputWriter:
 
     def publish_one(
         self,
-        source: tuple[str, int],
+        source: Source,
         topic: str,
         partition: int,
         key: bytes | None,
@@ -194,7 +224,7 @@ class OutputWriter:
         """Queue one record with headers of its own."""
         self._lane(source, topic, partition).append(key, value, headers)
 
-    def publish_states(self, source: tuple[str, int], topic: str, records: Records) -> list[Batch]:
+    def publish_states(self, source: Source, topic: str, records: Records) -> list[Batch]:
         """Queue table records, tied ones in one batch; returns the batches, in order.
 
         The first batch is a new one, so that the returned batches hold these records and no others.
@@ -210,11 +240,41 @@ class OutputWriter:
         """Wait while more bytes are out than the broker keeps up with."""
         await self._has_room.wait()
 
-    def forget_lanes(self) -> None:
-        """After a rebalance: producers may have changed."""
-        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting}
+    def acked_end(self, source: Source, topic: str, partition: int) -> int:
+        """Before this offset of a partition stands what a source's records have caused and the broker acknowledged, and
+        behind it all that it will acknowledge; -1 where nothing is known.
+        """
+        lane = self._lanes.get((topic, partition, source))
+        return -1 if lane is None else lane.acked_end
 
-    def _lane(self, source: tuple[str, int], topic: str, partition: int) -> Lane:
+    def quiet(self) -> dict[Lane, int]:
+        """The lanes that have nothing under way, as they stand now: for `reached`."""
+        return {lane: lane.begun for lane in self._lanes.values() if lane.idle}
+
+    def reached(self, quiet: Mapping[Lane, int], ends: Mapping[TopicPartition, int]) -> None:
+        """Take up where partitions end, asked for after ``quiet``: other writers' records are passed over with that."""
+        for lane, begun in quiet.items():
+            if lane.begun == begun:  # whatever it sends next will stand behind
+                lane.acked_end = max(lane.acked_end, ends.get(TopicPartition(lane.topic, lane.partition), -1))
+
+    def open(self, source: Source, topic: str, partition: int, end: int) -> None:
+        """A new assignment begins: what a source's records will cause stands at ``end`` or behind."""
+        self._lane(source, topic, partition).acked_end = end
+
+    def abandon(self) -> bool:
+        """The assignment is over: whatever is not acknowledged by now must not be sent any more, the next owner does
+        that. Returns whether there was anything.
+        """
+        lanes, self._lanes = self._lanes, {}
+        busy = [lane for lane in lanes.values() if not lane.idle]
+        for lane in busy:
+            lane.abandon()
+        self._in_flight.clear()
+        self._bytes = 0
+        self._has_room.set()
+        return bool(busy)
+
+    def _lane(self, source: Source, topic: str, partition: int) -> Lane:
         key = (topic, partition, source)
         lane = self._lanes.get(key)
         if lane is None:

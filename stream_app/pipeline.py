@@ -18,7 +18,8 @@ from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.deferred import DeferredOutputs
 from stream_app.metrics import Metrics
-from stream_app.outputs import NO_HEADERS, OutputWriter
+from stream_app.outputs import OutputWriter, header_bytes
+from stream_app.published import APP_ID, Found, LogEnds, Published
 from stream_app.tables import PartitionedStore
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class StreamEngine(Protocol):
     def take_packed(self, partition: int, streams: int) -> Records | None: ...
     def rewrite(self, partition: int) -> None: ...
     def holds(self, partition: int, table_key: bytes) -> bool: ...
+    def may_conclude(self, partition: int, key: bytes, offset: int) -> bool: ...
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]: ...
     def drop(self, partitions: Collection[int]) -> None: ...
     def active(self, partition: int | None = None) -> int: ...
@@ -57,6 +59,10 @@ class Cut:
     acks: list[asyncio.Future[Any]]
     offsets: dict[int, int]
     """Partition -> offset of the next record to read."""
+    ends: dict[int, LogEnds]
+    """Partition -> where the outputs that are covered end in the log."""
+    settled: list[int]
+    """Partitions of which no output that an owner before has published can come again after this commit."""
 
 
 @dataclass
@@ -87,7 +93,9 @@ class Pipeline:
     states: PartitionedStore
     writer: OutputWriter
     metrics: Metrics
-    output_headers: tuple[bytes, int] = NO_HEADERS
+    app_id: str
+    output_headers: list[tuple[str, bytes]] = field(default_factory=list)
+    """Of every output, beside ``source-offset`` and ``app-id``."""
     generation: int = NO_GENERATION
     next_offset: dict[int, int] = field(default_factory=dict)
     """Partition -> offset of the next record to apply; the partitions at hand."""
@@ -95,18 +103,36 @@ class Pipeline:
     """Where offsets did not follow on each other, to be looked into after the next commit."""
     _extra: dict[int, Records] = field(default_factory=dict)
     """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
+    _published: dict[int, Published] = field(default_factory=dict)
+    """By partition, what an owner before has published of records that may give outputs once more."""
+    _ends: dict[int, LogEnds] = field(default_factory=dict)
+    """By partition, where the outputs of the last commit end in the log."""
 
     def __post_init__(self) -> None:
+        self._app_header = (APP_ID, self.app_id.encode())
+        self._raw_headers = header_bytes([self._app_header, *self.output_headers])
         self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics)
         """Outputs for which a model is running."""
 
     # In the life of an assignment.
 
-    def start(self, generation: int, positions: dict[int, int]) -> None:
-        """Take up the partitions of a new assignment at the given offsets; nothing of an older one is left."""
+    def start(self, generation: int, positions: dict[int, int], found: Mapping[int, Found] = {}) -> None:
+        """Take up the partitions of a new assignment at the given offsets; nothing of an older one is left.
+
+        Args:
+            generation: the consumer group's.
+            positions: partition -> offset of the first record to read.
+            found: partition -> what stands in the log already, where it was looked for.
+        """
         self.drop()
         self.next_offset = dict(positions)
         self.generation = generation
+        self._published = {partition: one.published for partition, one in found.items()}
+        for partition, one in found.items():
+            self._ends[partition] = one.since
+            source = (self.topics.source, partition)
+            self.writer.open(source, self.topics.output, partition, one.now.outputs)
+            self.writer.open(source, self.topics.dead_letters, partition, one.now.dead_letters)
         self._extra.update(self.states.overtaken)
         self.states.overtaken = {}
 
@@ -122,6 +148,8 @@ class Pipeline:
         self.next_offset = {}
         self.jumps.clear()
         self._extra.clear()
+        self._published = {}
+        self._ends = {}
 
     # Records.
 
@@ -179,8 +207,15 @@ class Pipeline:
     def publish_outputs(self, outputs: Mapping[int, Outputs], arrivals: Mapping[int, int]) -> None:
         """Queue outputs, by partition. ``arrivals``: since when their latency counts, where not since the append."""
         for partition, records in outputs.items():
+            if partition in self._published:
+                records = self._not_yet_published(partition, records)
             source = (self.topics.source, partition)
-            self.writer.publish(source, self.topics.output, records, self.output_headers, arrivals.get(partition))
+            self.writer.publish(source, self.topics.output, records, self._raw_headers, arrivals.get(partition))
+
+    def _not_yet_published(self, partition: int, outputs: Outputs) -> Outputs:
+        kept = self._published[partition].leave_out(outputs, self.output_headers)
+        self.metrics.left_out.labels(self.topics.source).inc(len(outputs) - len(kept))
+        return kept
 
     def _publish(
         self,
@@ -190,6 +225,10 @@ class Pipeline:
     ) -> None:
         self.publish_outputs(outputs, arrivals)
         for letter in dead_letters:
+            published = self._published.get(letter.partition)
+            if published is not None and published.leaves_out_letter(letter.offset):
+                self.metrics.left_out.labels(self.topics.source).inc()
+                continue
             source = (self.topics.source, letter.partition)
             self.writer.publish_one(source, self.topics.dead_letters, letter.partition, *self._dead_letter(letter))
 
@@ -213,7 +252,7 @@ class Pipeline:
         # Headers are ASCII on the wire; a message may quote what the record held.
         encoded = [(name, str(said).encode("ascii", "backslashreplace")) for name, said in headers.items()]
         # The record's own headers stay: they say how the value is encoded.
-        return key, value, [*own, *encoded]
+        return key, value, [*own, *encoded, self._app_header]
 
     # Commits.
 
@@ -240,9 +279,29 @@ class Pipeline:
         """Fix states, acks and offsets as they stand now, in one step."""
         with self.metrics.stage("pack"):
             extra, self._extra = self._extra, {}
+            settled = [
+                partition
+                for partition, found in self._published.items()
+                if found.is_settled(self.next_offset[partition], self.engine.may_conclude)
+            ]
             changed = self.engine.cut(list(self.next_offset))
             acks: list[asyncio.Future[Any]] = [*self.writer.pending(), *self.scores.pending()]
-            return Cut(changed, extra, acks, dict(self.next_offset))
+            ends = {partition: self._covered(partition, settled) for partition in self.next_offset}
+            return Cut(changed, extra, acks, dict(self.next_offset), ends, settled)
+
+    def _covered(self, partition: int, settled: Collection[int]) -> LogEnds:
+        """Where the outputs of all that was applied until now end in the log, as far as they are acknowledged."""
+        if partition in self._published and partition not in settled:
+            return self._ends[partition]  # of what stands behind it, some is still to be left out
+        source, topics = (self.topics.source, partition), self.topics
+        now = LogEnds(*(self.writer.acked_end(source, to, partition) for to in (topics.output, topics.dead_letters)))
+        return now if partition not in self._ends else LogEnds(*map(max, now, self._ends[partition]))
+
+    def committed(self, cut: Cut) -> None:
+        """The cut's offsets are final."""
+        self._ends.update(cut.ends)
+        for partition in cut.settled:
+            self._published.pop(partition, None)
 
     def take_states(self, cut: Cut, partition: int, streams: int) -> Records | None:
         """The next table records of a cut, of about ``streams`` streams; None when all have been taken."""

@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiokafka
 from aiokafka.structs import TopicPartition
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
@@ -24,18 +23,13 @@ from mode import Service
 from core.errors import StartupError
 from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
-from stream_app.fetching import read_raw, wait_for_fetched
 from stream_app.logs import FAUST
 from stream_app.native.changelog import keep_winners
-from stream_app.security import aiokafka_config
+from stream_app.reading import Reading
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
 
 log = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 2.0
-FETCH_TIMEOUT = 0.2
-RECORDS_AT_ONCE = 5_000  # of 1 KiB: some 5 ms of work between two looks at the loop
 
 
 @dataclass
@@ -75,28 +69,11 @@ async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int
     """The keys of the records that stand in ``[start, end)`` of a changelog partition."""
     if end <= start:  # the changelog was made anew and begins at 0 again
         return set()
-    consumer = changelog_consumer(settings)
-    await consumer.start()
-    try:
-        consumer.assign([at])
-        consumer.seek(at, start)
-        keys: set[bytes] = set()
-        while await consumer.position(at) < end:
-            for records in (await consumer.getmany(at, timeout_ms=200)).values():
-                keys |= {record.key for record in records if record.offset < end}
-        return keys
-    finally:
-        await consumer.stop()
-
-
-def changelog_consumer(settings: Settings) -> aiokafka.AIOKafkaConsumer:
-    """A consumer without a group, not started."""
-    return aiokafka.AIOKafkaConsumer(
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        **aiokafka_config(settings),
-    )
+    keys: set[bytes] = set()
+    async with Reading(settings, "changelog records") as reading:
+        async for _, records in reading.read({at: start}, {at: end}):
+            keys |= {record.key for record in records if record.offset < end and record.key is not None}
+    return keys
 
 
 class ChangelogRecovery(Recovery):
@@ -152,34 +129,12 @@ class ChangelogRecovery(Recovery):
         )
 
     async def _read(self, partitions: set[TopicPartition]) -> int:
-        consumer = changelog_consumer(self.app.settings)
-        await consumer.start()
-        read_raw(consumer._fetcher)
-        try:
-            # Asked before the first fetch: behind one that waits for records, on the same connection, it takes 0.5 s.
-            ends = await consumer.end_offsets(list(partitions))
-            consumer.assign(list(partitions))
-            await consumer.seek_to_beginning(*partitions)
-            return await self._read_to(consumer, ends)
-        finally:
-            await consumer.stop()
-
-    async def _read_to(self, consumer: aiokafka.AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> int:
-        winners = {partition: Winners() for partition in ends}
-        count, total, reported = 0, sum(ends.values()), time.monotonic()
-        left = set(ends)
-        while left:
-            # By position, not by record: the last offsets may be transaction markers or compacted away.
-            left = {partition for partition in left if await consumer.position(partition) < ends[partition]}
-            if not left:
-                break
-            fetched = await wait_for_fetched(consumer._fetcher, left, RECORDS_AT_ONCE, FETCH_TIMEOUT)
-            for partition, records in fetched.items():
+        count, winners = 0, {partition: Winners() for partition in partitions}
+        async with Reading(self.app.settings, "changelog records") as reading:
+            ends = await reading.ends(partitions)
+            async for partition, records in reading.read(dict.fromkeys(partitions, 0), ends):
                 winners[partition].add(partition, records)
                 count += len(records)
-            if time.monotonic() - reported > PROGRESS_SECONDS:
-                reported = time.monotonic()
-                log.info("recovering: %d changelog records read, offsets up to %d", count, total)
         for partition, found in winners.items():
             self._take_over(partition, found, ends[partition])
         return count

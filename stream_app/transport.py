@@ -10,7 +10,8 @@ things:
 - the sources are read with isolation level read_committed (Faust would do so only under exactly_once);
 - offsets are committed by `stream_app.commits` alone: with chunks, Faust's own bookkeeping by acked messages would
   commit past a message in flight (faust-streaming/faust#606);
-- the producer is idempotent, so that a retry neither repeats nor reorders a batch.
+- the producer is idempotent, so that a retry neither repeats nor reorders a batch, and sends only while this worker
+  surely is a member of its group (`stream_app.fencing`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
 from core.native.records import Records
+from stream_app import lease
 from stream_app.chunks import Chunk
+from stream_app.fencing import FencedProducer
 from stream_app.fetching import read_raw, wait_for_fetched
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
@@ -85,6 +88,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         read_raw(self._ensure_consumer()._fetcher)
+        lease.keep(self.app.lease, self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings: Settings = self.app.settings
@@ -256,19 +260,33 @@ class Producer(driver.Producer):
 
     logger = FAUST
     app: Any
+    _producer: FencedProducer | None
 
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
-        return aiokafka.AIOKafkaProducer(
-            client_id=self.app.settings.app_id,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=0,
-            max_batch_size=MAX_BATCH_BYTES,
-            max_request_size=MAX_REQUEST_BYTES,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, int(2000 * self.app.settings.max_commit_interval)),
+        config: dict[str, Any] = {
+            "client_id": self.app.settings.app_id,
+            "acks": "all",
+            "enable_idempotence": True,
+            "linger_ms": 0,
+            "max_batch_size": MAX_BATCH_BYTES,
+            "max_request_size": MAX_REQUEST_BYTES,
             **aiokafka_config(self.app.settings),
-        )
+        }
+        if transactional_id is None:
+            return FencedProducer(self.app.lease, **config)
+        timeout_ms = max(TRANSACTION_TIMEOUT_MS, int(2000 * self.app.settings.max_commit_interval))
+        # Fenced by its transactional id.
+        return aiokafka.AIOKafkaProducer(transactional_id=transactional_id, transaction_timeout_ms=timeout_ms, **config)
+
+    def discard(self) -> None:
+        """Never send what the producer has not sent yet; no use of it until `renew`."""
+        if self._producer is not None:
+            self._producer.discard()
+
+    async def renew(self) -> None:
+        """Start another producer in place of one that was discarded."""
+        self._producer = self._new_producer()
+        await self._producer.start()
 
 
 class Transport(driver.Transport):

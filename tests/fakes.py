@@ -14,17 +14,20 @@ from strategies import FakeRecord
 
 from core.chunk import ChunkResult, Counts, Evicted
 from core.native.records import Outputs, Records
+from stream_app.assignment import stored_ends
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.metrics import Metrics
 from stream_app.native.batches import BatchBuilder
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
+from stream_app.published import Found, LogEnds, Published
 from stream_app.tables import PartitionedStore
 from tests.changes import by_partition
 
 SOURCE, OUTPUT, DEAD, CHANGELOG = "source", "output", "dead", "changelog"
 GENERATION = 1
+APP = "app"
 
 
 class Written(NamedTuple):
@@ -74,6 +77,7 @@ class FakeBroker:
 
     exclusive = False
     changelog_gaps = False
+    reads_published = True
     _txn_manager = None
 
     def __init__(self, prompt: bool = True) -> None:
@@ -100,6 +104,8 @@ class FakeBroker:
     async def open(self, sources: Sequence[TopicPartition]) -> None: ...
 
     async def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
     async def confirm(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         await self._ask("confirm").done
@@ -187,6 +193,9 @@ class FakeEngine:
     def holds(self, partition: int, table_key: bytes) -> bool:
         return (partition, table_key) in self.live
 
+    def may_conclude(self, partition: int, key: bytes, offset: int) -> bool:
+        return False
+
     def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]:
         for tombstones in self.to_evict:
             for record in tombstones:
@@ -213,17 +222,29 @@ class FakeWorker:
         self.metrics = Metrics()
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
         topics = Topics(SOURCE, OUTPUT, DEAD, CHANGELOG)
-        self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics)
+        self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics, APP)
         self.committer = Committer([self.pipeline], self.writer, broker, self.metrics, broker.read_keys)
         self.start(dict.fromkeys(partitions, 0))
 
     def start(self, positions: dict[int, int], states: Mapping[int, Mapping[bytes, tuple[int, bytes]]] = {}) -> None:
-        """A new assignment, whose states have been recovered."""
+        """A new assignment, whose states have been recovered, and what its owner before has published."""
         for partition, rows in states.items():
             self.states.fill(partition, {key: (value, source_offset) for key, (source_offset, value) in rows.items()})
         self.committer.topic_ids = {SOURCE: "topic-id", CHANGELOG: "changelog-id"}
         self.committer.start({TopicPartition(SOURCE, at): offset for at, offset in positions.items()})
-        self.pipeline.start(GENERATION, positions)
+        self.pipeline.start(GENERATION, positions, {partition: self._found(partition) for partition in positions})
+
+    def _found(self, partition: int) -> Found:
+        """What the broker's log holds of outputs since the last commit."""
+        committed = self.broker.committed.get(TopicPartition(SOURCE, partition))
+        outputs, letters = self.broker.written(OUTPUT, partition), self.broker.written(DEAD, partition)
+        now = LogEnds(len(outputs), len(letters))
+        since = stored_ends(committed.metadata) if committed else LogEnds(0, 0)
+        assert since is not None
+        published = Published((SOURCE, partition), APP.encode())
+        published.add_outputs(_records(partition, outputs[since.outputs :]))
+        published.add_letters(_records(partition, letters[since.dead_letters :]))
+        return Found(published, since, now)
 
     def run(self, *records: FakeRecord, generation: int = GENERATION) -> None:
         """Apply records as one chunk."""
@@ -235,6 +256,13 @@ class FakeWorker:
             self.engine.to_evict = list(tombstones)
         for _ in self.pipeline.evict(partition, 0, committed_offset):
             pass
+
+
+def _records(partition: int, written: Sequence[Written]) -> Records:
+    records = Records(partition)
+    for at, one in enumerate(written):
+        records.add(FakeRecord(partition, at, 0, one.key, one.value, tuple(one.headers)))
+    return records
 
 
 def record(offset: int, value: bytes = b"value", key: bytes = b"key", partition: int = 0) -> FakeRecord:

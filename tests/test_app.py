@@ -32,7 +32,12 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
         return Found({AT: OffsetAndMetadata(0, "")}, {AT: 0}, {AT: 10}, {SOURCE: "topic-id"})
 
     monkeypatch.setattr(app, "_assigned_sources", lambda: [AT])
+
+    async def published(_: Any) -> dict[TopicPartition, Any]:
+        return {}
+
     monkeypatch.setattr(app, "_ask_broker", found)
+    monkeypatch.setattr(app, "_find_published", published)
     return app
 
 
@@ -86,8 +91,8 @@ async def test_a_recovery_whose_partitions_are_gone_starts_nothing(
     worker.pipeline.drop()
     confirmed = worker.committer.commit_offsets
 
-    async def commit_and_revoke(offsets: Any) -> None:
-        await confirmed(offsets)
+    async def commit_and_revoke(offsets: Any, ends: Any) -> None:
+        await confirmed(offsets, ends)
         app._revoked = True
 
     if moment == "before":

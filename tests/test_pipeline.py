@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from fakes import DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from fakes import APP, DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from strategies import FakeRecord, signal_model, signal_value
 
 from core.chunk import StreamRules
@@ -113,6 +113,7 @@ async def test_a_dead_letter_holds_the_record_and_ascii_headers(worker: FakeWork
         "error.partition": b"1",
         "error.offset": b"7",
         "error.timestamp_ms": b"1234",
+        "app-id": APP.encode(),
     }
     assert (second.key, second.value) == (b"key", None)
     assert dict(second.headers)["error.timestamp_ms"] == b"-1"

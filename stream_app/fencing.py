@@ -1,0 +1,109 @@
+"""A producer that sends only while the lease is held, and that can be thrown away without sending what it still has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from typing import Any
+
+import aiokafka
+from aiokafka.errors import NodeNotReadyError
+from aiokafka.protocol.produce import ProduceRequest
+
+from stream_app.lease import Lease
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.05
+DISCARD_PATIENCE = 10.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: what the kernel still holds is not sent
+
+
+class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    """An aiokafka producer whose produce requests leave only while the lease is held.
+
+    Without it they wait, in order. At the lease's end connections are cut, so that bytes that are stuck on their way
+    do not arrive later.
+
+    Args:
+        lease: asked right before each request, after a connection was waited for.
+        config: aiokafka's own arguments.
+    """
+
+    def __init__(self, lease: Lease, **config: Any) -> None:
+        super().__init__(**config)
+        self._lease = lease
+        self._discarded = False
+        self._watching: asyncio.Task[None] | None = None
+        self._stock_drain, self._stock_send = self._message_accumulator.drain_by_nodes, self.client.send
+        self._message_accumulator.drain_by_nodes = self._drain
+        self.client.send = self._send_request
+
+    @property
+    def _may_send(self) -> bool:
+        return self._lease.held and not self._discarded
+
+    async def start(self) -> None:
+        await super().start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Send what is left, as far as the lease allows, and close."""
+        if self._watching is not None:
+            self._watching.cancel()
+        await super().stop()
+
+    def discard(self) -> None:
+        """Send nothing more, from now on; connections are cut. Returns at once."""
+        if self._discarded:
+            return
+        self._discarded = self._closed = True
+        self._cut_connections()
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = asyncio.create_task(self._close())
+
+    async def _close(self) -> None:
+        with contextlib.suppress(Exception):  # nobody waits for it, and what it has is not wanted
+            await asyncio.wait_for(self._sender.close(), DISCARD_PATIENCE)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.client.close(), DISCARD_PATIENCE)
+
+    async def _watch(self) -> None:
+        held = self._lease.held
+        while True:
+            await asyncio.sleep(max(self._lease.left, LOOK_AGAIN))
+            if held and not self._lease.held:
+                log.warning("no answer from the group's coordinator: nothing is published until there is one")
+                self._cut_connections()
+            held = self._lease.held
+
+    # What aiokafka's sender calls.
+
+    def _drain(self, ignore_nodes: Any, muted_partitions: Any = frozenset()) -> Any:
+        """The batches that may be sent now, by node; batches get their sequence numbers here."""
+        if self._may_send:
+            return self._stock_drain(ignore_nodes, muted_partitions)
+        accumulator, loop = self._message_accumulator, asyncio.get_running_loop()
+        accumulator._waiter_future = loop.create_future()
+        loop.call_later(LOOK_AGAIN, accumulator._wakeup, accumulator._waiter_future)
+        return {}, False
+
+    async def _send_request(self, node_id: int, request: Any, **options: Any) -> Any:
+        # A connection may take its time. From the question to the bytes' way out nothing is waited for.
+        if isinstance(request, ProduceRequest) and not (await self.client.ready(node_id) and self._may_send):
+            raise NodeNotReadyError("no connection, or no member of the group at this moment")
+        return await self._stock_send(node_id, request, **options)
+
+    def _cut_connections(self) -> None:
+        for connection in list(self.client._conns.values()):
+            writer = connection._writer
+            if writer is not None:
+                raw = writer.get_extra_info("socket")
+                with contextlib.suppress(OSError, AttributeError):
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                writer.transport.abort()
+                connection.close()
