@@ -18,6 +18,7 @@ from stream_app.lease import Lease
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.05
+LOOK_AT_LEAST = 0.5  # the lease's clock counts while a machine sleeps, the loop's does not
 DISCARD_PATIENCE = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: what the kernel still holds is not sent
 
@@ -75,7 +76,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
     async def _watch(self) -> None:
         held = self._lease.held
         while True:
-            await asyncio.sleep(max(self._lease.left, LOOK_AGAIN))
+            await asyncio.sleep(min(max(self._lease.left, LOOK_AGAIN), LOOK_AT_LEAST))
             if held and not self._lease.held:
                 log.warning("no answer from the group's coordinator: nothing is published until there is one")
                 self._cut_connections()
