@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from core.errors import StartupError
+from stream_app.audit_commands import add_audit_commands
 from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
 from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
 from stream_app.training_commands import add_training_commands
@@ -246,7 +247,9 @@ def replay(
     import replay.display
     import replay.pacing
     import replay.run
+    from stream_app.access import check_access
 
+    check_access(settings.client_config())
     with replay.display.display(sys.stderr) as told:
         done = replay.run.replay(
             file,
@@ -332,6 +335,9 @@ def send_casting(settings: "Settings", stream: Stream = None, rate: Rate = None)
 
 def _send(kind: str, settings: "Settings", stream: str | None, rate: float | None) -> None:
     from replay.send import send
+    from stream_app.access import check_access
+
+    check_access(settings.client_config())
 
     def bad(number: int, why: str) -> None:
         say(f"line {number}: {why}")
@@ -380,6 +386,7 @@ _add_tail("scores", "the defect probabilities of the casts")
 _add_tail("dead-letters", "the records that could not be used, with the reason,")
 
 add_training_commands(app)
+add_audit_commands(app)
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:

@@ -1,0 +1,191 @@
+"""What must come out of a partition of casting-samples: the windows that were due, and their scores."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.audit.partition import NOTHING, PartitionAudit, Scope, Stream
+from core.audit.rules import Verdict
+from core.chunk import StreamRules, WindowRules
+from core.infer import attention_of, prepare, score_windows
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.fingerprint import fingerprint
+from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, Score, decode_casting
+
+Floats = NDArray[np.float32]
+
+BATCH_WINDOWS = 256
+PEAK_TOLERANCE = 1e-5  # of attention, relative: two machines may find another peak where it is as flat as that
+
+
+class Cast:
+    """The samples that a window is cut out of, since it was empty."""
+
+    __slots__ = ("samples", "steps")
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.samples = array("f")  # FEATURES per step, held ones too
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def window(self, end: int, length: int) -> tuple[NDArray[np.int64], Floats]:
+        """The last samples up to ``end``: steps (T,) and samples (T, F), T at most ``length``. Copies."""
+        start = max(0, end - length)
+        samples = np.array(self.samples[start * FEATURES : end * FEATURES], np.float32)
+        return np.array(self.steps[start:end], np.int64), samples.reshape(-1, FEATURES)
+
+
+class Due(NamedTuple):
+    """A score that may be there, and whether it must."""
+
+    stream: Stream
+    cast: Cast
+    end: int  # samples of the cast so far
+    sequence: str
+    step: int
+    timestamp_ms: int
+    offset: int
+    final: bool
+    required: bool
+
+
+class CastAudit(PartitionAudit):
+    """casting-samples in, what must stand in casting-scores out."""
+
+    def __init__(self, model: SteelDefectLSTM, rules: StreamRules, windows: WindowRules, scope: Scope) -> None:
+        super().__init__(rules, scope)
+        self.model = model.eval()
+        self.fingerprint = fingerprint(model)
+        self.windows = windows
+        self.due: list[Due] = []
+        self._finals: dict[int, int] = {}  # offset of a cast's last sample -> row
+        self._scores: list[tuple[float, int] | None] = []  # by row, once finished: probability and peak's place
+
+    def _decode(self, value: bytes | None, headers: Headers) -> CastingSample:
+        return decode_casting(value, headers)
+
+    def _step(self, stream: Stream, sample: CastingSample, verdict: Verdict) -> int:
+        memory = stream.memory
+        assert memory is not None
+        if verdict.zeros:
+            stream.run = Cast()
+        cast = stream.run
+        for step in range(memory.step - verdict.held, memory.step):
+            cast.steps.append(step)
+            cast.samples.extend(memory.sample)
+        cast.steps.append(memory.step)
+        cast.samples.extend(sample.values)
+        if sample.end:
+            memory.closed = True
+            self._finals[memory.offset] = self._add(stream, memory.offset, final=True)
+            return NOTHING
+        past = len(cast) - self.windows.window_min
+        if past >= 0 and past % self.windows.hop == 0:
+            return self._add(stream, memory.offset, final=False)
+        return NOTHING
+
+    def _add(self, stream: Stream, cause: int | None, final: bool) -> int:
+        memory = stream.memory
+        assert memory is not None
+        required = cause is not None and self.is_required(memory.offset, memory.append_ms, cause)
+        self.due.append(
+            Due(
+                stream,
+                stream.run,
+                len(stream.run),
+                memory.sequence,
+                memory.step,
+                memory.timestamp_ms,
+                memory.offset,
+                final,
+                required,
+            )
+        )
+        self.required.append(required)
+        return len(self.due) - 1
+
+    def _conclude(self, stream: Stream, cause: int | None) -> None:
+        memory = stream.memory
+        assert memory is not None
+        if memory.closed:
+            return
+        if stream.state_offset < 0 and memory.offset < self.scope.committed:
+            cause = memory.offset  # it was let go of before the next record came: not before its final score was there
+        self._finals[memory.offset] = self._add(stream, cause, final=True)
+
+    def _snapshot(self, stream: Stream) -> Any:
+        memory = stream.memory
+        assert memory is not None
+        return (stream.run, 0) if memory.closed else (stream.run, len(stream.run))
+
+    def finish(self, now_ms: int) -> None:
+        prepare(self.model)
+        for stream in self.streams.values():
+            if stream.memory is not None and self._may_have_ended(stream, now_ms):
+                self._conclude(stream, None)
+        for first in range(0, len(self.due), BATCH_WINDOWS):
+            self._scores += self._scored(self.due[first : first + BATCH_WINDOWS])
+
+    def _may_have_ended(self, stream: Stream, now_ms: int) -> bool:
+        """The final score of an idle cast comes when its worker finds the time, or with the stream's next record."""
+        assert stream.memory is not None
+        return self.scope.cut_off or now_ms - stream.memory.append_ms > self.rules.idle_timeout_ms
+
+    def _scored(self, due: Sequence[Due]) -> Iterator[tuple[float, int] | None]:
+        windows = [self._window(score)[1] for score in due if not self._too_short(score)]
+        results = zip(*score_windows(self.model, windows), strict=True) if windows else iter(())
+        for score in due:
+            yield None if self._too_short(score) else next(results)
+
+    def _too_short(self, due: Due) -> bool:
+        return due.end < self.windows.window_min
+
+    def _window(self, due: Due) -> tuple[NDArray[np.int64], Floats]:
+        return due.cast.window(due.end, self.windows.window_length)
+
+    def expected(self, row: int) -> Score:
+        """The output of a row, after `finish`."""
+        due, result = self.due[row], self._scores[row]
+        steps, _ = self._window(due)
+        return Score(
+            stream=due.stream.name,
+            sequence=due.sequence,
+            step=due.step,
+            start=int(steps[0]),
+            length=len(steps),
+            timestamp_ms=due.timestamp_ms,
+            probability=None if result is None else result[0],
+            attention_peak=None if result is None else int(steps[result[1]]),
+            final=due.final,
+            model=self.fingerprint,
+            reason=TOO_SHORT if result is None else None,
+        )
+
+    def is_peak(self, row: int, step: int | None) -> bool:
+        """Whether a step has as much attention as the peak, as far as two machines agree."""
+        steps, samples = self._window(self.due[row])
+        attention = attention_of(self.model, samples)
+        (places,) = np.nonzero(steps == step)
+        return bool(len(places)) and bool(attention[places[0]] >= attention.max() * (1 - PEAK_TOLERANCE))
+
+    def key(self, row: int) -> bytes:
+        """The stream of a row."""
+        return self.due[row].stream.key
+
+    def offset(self, row: int) -> int:
+        """The source offset of a row."""
+        return self.due[row].offset
+
+    def row(self, offset: int, final: bool) -> int:
+        """The expected output of a record, or NOTHING, or NOT_JUDGED."""
+        if final and offset in self._finals:
+            return self._finals[offset]
+        code = self._code(offset)
+        return code if not final else min(code, NOTHING)

@@ -1,0 +1,67 @@
+"""Streams whose beginning cannot be read: what is possible of them, and from where on they are certain.
+
+Retention, or a time range, cuts a log somewhere. A stream met behind the cut has a state that nobody here knows, so its
+records cannot be judged until one of them certainly starts anew, whatever the state was: after a pause, or by a name
+that is in no possible state the stream's sequence (a step, then, or a duplicate) or its previous one (late, then).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from core.chunk import StreamRules
+
+
+class _Unseen(Enum):
+    """A name that none of the records seen so far had."""
+
+    NAME = "unseen"
+
+
+UNSEEN = _Unseen.NAME
+Name = str | _Unseen | None  # None: there is none
+Names = tuple[Name, Name]
+"""A stream's sequence and the one before it. They are never equal."""
+
+
+class Doubt:
+    """The possible states of a stream, as far as names go.
+
+    Args:
+        last_ms: no good record of the stream can have been appended later; infinite if that is not known.
+        names: what they are possible to be.
+    """
+
+    __slots__ = ("_last_ms", "_names")
+
+    def __init__(self, last_ms: float, names: Iterable[Names] = ((UNSEEN, UNSEEN),)) -> None:
+        self._last_ms = last_ms
+        self._names = set(names)
+
+    def settled_by(self, sequence: str, append_ms: int, rules: StreamRules) -> frozenset[Name] | None:
+        """What may be the previous sequence if this record starts anew in any case; if not, None, and the record is
+        taken into account.
+        """
+        if append_ms - self._last_ms > rules.idle_timeout_ms:
+            return frozenset((None,))
+        outcomes = [_after(names, sequence) for names in self._names]
+        if all(starts for _, starts in outcomes):
+            return frozenset(previous for found, _ in outcomes for _, previous in found) | {None}
+        # Or, in any state, the pause before this record was long enough: who knows which record was the last good one.
+        self._names = {names for found, _ in outcomes for names in found} | {(sequence, None)}
+        self._last_ms = max(self._last_ms, append_ms)
+        return None
+
+
+def _after(names: Names, sequence: str) -> tuple[set[Names], bool]:
+    """What the names may be after a record of a sequence, and whether it begins that sequence for certain."""
+    current, previous = names
+    if sequence in names:
+        return {names}, False
+    found: set[Names] = {(sequence, current)}
+    if current is UNSEEN:
+        found.add((sequence, previous))  # the stream was in it already
+    if previous is UNSEEN:
+        found.add((current, sequence))  # it was the previous one
+    return found, UNSEEN not in names

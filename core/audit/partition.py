@@ -1,0 +1,291 @@
+"""What must come out of a source partition: the part that signals and casts have in common."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Collection, Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from core.audit.doubt import Doubt, Name
+from core.audit.rules import Began, Memory, Verdict, entered, judge
+from core.chunk import StreamRules
+from core.errors import RecordError
+from core.records import Headers, Prediction, Score, stream_id
+
+NOTHING = -1
+"""Nothing may come out of this record."""
+NOT_JUDGED = -2
+"""Nobody can say what must come out: an unknown state, a stream that was not asked for, beyond the range."""
+
+NOBODY: frozenset[Name] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is audited of a source partition, and what is known of it beforehand.
+
+    Args:
+        start: offset of the first record to come; 0 is the beginning of everything.
+        committed: the group's committed offset: what lies below must be complete.
+        states: stream key -> source offset of its stored state, of those that have one.
+        chosen: keys of the streams to judge; None: all.
+        cut_off: more records may follow than will be fed.
+        outputs_from_ms: outputs written earlier than this are gone.
+        letters_from_ms: the same of dead letters.
+        ordered: append times never go back, as the broker's do not; a producer's may.
+    """
+
+    start: int = 0
+    committed: int = 0
+    states: Mapping[bytes, int] = field(default_factory=dict)
+    chosen: Collection[bytes] | None = None
+    cut_off: bool = False
+    outputs_from_ms: float = float("-inf")
+    letters_from_ms: float = float("-inf")
+    ordered: bool = True
+
+
+class Letter(NamedTuple):
+    """A dead letter that must be there."""
+
+    reason: str
+    required: bool
+    key: bytes | None
+    checksum: int
+
+    def holds(self, value: bytes | None) -> bool:
+        """Whether a value is the record's."""
+        return checksum(value) == self.checksum
+
+
+def checksum(value: bytes | None) -> int:
+    """Tells values apart; -1 is none."""
+    return -1 if value is None else zlib.crc32(value)
+
+
+class Stream:
+    """One stream: what it remembers, and what is to be known of it at the end."""
+
+    __slots__ = (
+        "committed_memory",
+        "doubt",
+        "judged",
+        "key",
+        "maybe_previous",
+        "memory",
+        "name",
+        "run",
+        "snapshot",
+        "state_offset",
+    )
+
+    def __init__(self, key: bytes, doubt: Doubt | None, state_offset: int) -> None:
+        self.key = key
+        self.name = key.decode()
+        self.doubt = doubt
+        self.judged = doubt is None
+        self.memory: Memory | None = None
+        self.maybe_previous = NOBODY  # not empty: memory.previous is one of these, and nobody knows which
+        self.run: Any = None  # what the model has seen since the state was zeros
+        self.state_offset = state_offset  # of the stored state
+        self.snapshot: Any = None  # how the stream was after the record at that offset
+        self.committed_memory: tuple[int, int] | None = None  # offset and append time of the last below the committed
+
+
+class PartitionAudit:
+    """Takes all records of a source partition, then says what must stand in the other topics.
+
+    Args:
+        rules: the worker's.
+        scope: what to judge.
+    """
+
+    def __init__(self, rules: StreamRules, scope: Scope) -> None:
+        self.rules = rules
+        self.scope = scope
+        self.streams: dict[bytes, Stream] = {}
+        self.letters: dict[int, Letter] = {}
+        self.records = 0
+        self.required = bytearray()  # by row: whether it must be there
+        self.max_abs_diff = 0.0  # of the numbers in stored states
+        self._index = array("q")  # by offset from the start: the row of a record's output, or one of the codes above
+        self._first_ms: float | None = None  # of the partition
+
+    # What the two kinds add.
+
+    def _decode(self, value: bytes | None, headers: Headers) -> Any:
+        raise NotImplementedError
+
+    def _step(self, stream: Stream, sample: Any, verdict: Verdict) -> int:
+        """Take a sample in; the row of its output, or NOTHING."""
+        raise NotImplementedError
+
+    def _conclude(self, stream: Stream, cause: int | None) -> None:
+        """The stream's sequence has ended, by the record at ``cause``; None: perhaps."""
+
+    def _snapshot(self, stream: Stream) -> Any:
+        """What a state at this point must hold."""
+        raise NotImplementedError
+
+    def finish(self, now_ms: int) -> None:
+        """No more records come. Runs the models.
+
+        Args:
+            now_ms: the clock, after everything has been read.
+        """
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        """Rows: outputs that may be there."""
+        return len(self.required)
+
+    def row(self, offset: int, final: bool) -> int:
+        """The expected output of a record, or NOTHING, or NOT_JUDGED."""
+        raise NotImplementedError
+
+    def key(self, row: int) -> bytes:
+        """The stream of a row."""
+        raise NotImplementedError
+
+    def offset(self, row: int) -> int:
+        """The source offset of a row."""
+        raise NotImplementedError
+
+    def expected(self, row: int) -> Prediction | Score:
+        """The output of a row, after `finish`."""
+        raise NotImplementedError
+
+    def is_peak(self, row: int, step: int | None) -> bool:
+        """Whether a step has as much attention as the peak that is expected, as far as two machines agree."""
+        return False
+
+    # Records.
+
+    def feed(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """The next record, in offset order."""
+        if self._first_ms is None:
+            self._first_ms = append_ms
+        self._index.extend([NOTHING] * (offset - self.scope.start - len(self._index)))  # holes
+        self._index.append(self._take(offset, append_ms, key, value, headers))
+
+    def _take(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> int:
+        chosen = self.scope.chosen
+        if chosen is not None and key not in chosen:
+            return NOT_JUDGED
+        self.records += 1
+        try:
+            stream_id(key)
+            sample = self._decode(value, headers)
+        except RecordError as error:
+            self._refused(error.reason, offset, append_ms, key, value)
+            return NOTHING
+        assert key is not None
+        stream = self.streams.get(key) or self._meet(key)
+        sequence = sample.sequence or ""
+        if not self._is_certain(stream, sequence, append_ms):
+            return NOT_JUDGED
+        verdict = judge(stream.memory, sequence, sample.step, append_ms, self.rules)
+        if verdict.fate == "step":
+            return self._advance(stream, sample, verdict, offset, append_ms)
+        if verdict.fate != "duplicate":
+            self._refused(verdict.fate, offset, append_ms, key, value)
+        return NOTHING
+
+    def _refused(self, reason: str, offset: int, append_ms: int, key: bytes | None, value: bytes | None) -> None:
+        required = offset < self.scope.committed and append_ms >= self.scope.letters_from_ms
+        self.letters[offset] = Letter(reason, required, key, checksum(value))
+
+    def _advance(self, stream: Stream, sample: Any, verdict: Verdict, offset: int, append_ms: int) -> int:
+        memory = stream.memory
+        if verdict.began is not None or memory is None:
+            memory = self._enter(stream, sample.sequence or "", verdict.began or "first", offset)
+        memory.step = verdict.step
+        memory.offset = offset
+        memory.append_ms = append_ms
+        memory.timestamp_ms = append_ms if sample.timestamp_ms is None else sample.timestamp_ms
+        row = self._step(stream, sample, verdict)
+        memory.sample = sample.values
+        if offset < self.scope.committed:
+            stream.committed_memory = offset, append_ms
+        if offset == stream.state_offset:
+            stream.snapshot = (copy(memory), stream.maybe_previous, self._snapshot(stream))
+        return row
+
+    def _enter(self, stream: Stream, sequence: str, began: Began, offset: int) -> Memory:
+        if stream.memory is not None:
+            self._conclude(stream, offset)
+            if began != "restart":
+                stream.maybe_previous = NOBODY
+        stream.memory = entered(stream.memory, sequence, began)
+        return stream.memory
+
+    # Streams whose beginning is not there.
+
+    def _meet(self, key: bytes) -> Stream:
+        assert self._first_ms is not None
+        doubt = None
+        if self.scope.start > 0:
+            doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
+        stream = self.streams[key] = Stream(key, doubt, self.scope.states.get(key, -1))
+        return stream
+
+    def _is_certain(self, stream: Stream, sequence: str, append_ms: int) -> bool:
+        """Whether the stream's state before a record is known, or does not matter."""
+        if stream.maybe_previous:
+            self._doubt_again(stream, sequence, append_ms)
+        if stream.doubt is None:
+            return True
+        settled = stream.doubt.settled_by(sequence, append_ms, self.rules)
+        if settled is None:
+            return False
+        stream.doubt, stream.memory, stream.judged = None, None, True
+        stream.maybe_previous = settled if settled != {None} else NOBODY
+        return True
+
+    def _doubt_again(self, stream: Stream, sequence: str, append_ms: int) -> None:
+        """The record is late, or begins a sequence, if it has one of the names that may be the previous one's."""
+        memory = stream.memory
+        assert memory is not None
+        idle = append_ms - memory.append_ms > self.rules.idle_timeout_ms
+        if sequence in stream.maybe_previous and sequence != memory.sequence and not idle:
+            self._conclude(stream, None)
+            last_ms = memory.append_ms if self.scope.ordered else float("inf")
+            names: list[tuple[Name, Name]] = [(memory.sequence, sequence), (sequence, memory.sequence)]
+            stream.doubt, stream.memory, stream.maybe_previous = Doubt(last_ms, names), None, NOBODY
+
+    # What must stand elsewhere.
+
+    def _code(self, offset: int) -> int:
+        at = offset - self.scope.start
+        if at < 0 or (at >= len(self._index) and self.scope.cut_off):
+            return NOT_JUDGED
+        return self._index[at] if at < len(self._index) else NOTHING
+
+    def letter(self, offset: int) -> Letter | None:
+        """The dead letter of a record; None: there must be none. Ask `is_judged` first."""
+        return self.letters.get(offset)
+
+    def is_judged(self, offset: int) -> bool:
+        """Whether it is known what becomes of a record."""
+        return offset in self.letters or self._code(offset) != NOT_JUDGED
+
+    def is_required(self, offset: int, append_ms: int, cause: int) -> bool:
+        """Whether the output of a record must be there, once the record at ``cause`` has been committed."""
+        return cause < self.scope.committed and append_ms >= self.scope.outputs_from_ms
+
+    def missing_states(self, now_ms: int) -> Iterator[Stream]:
+        """The streams that must have a state and have none. Those idle for long enough have been let go of."""
+        for stream in self.streams.values():
+            if stream.committed_memory is None or stream.state_offset >= 0:
+                continue
+            _, append_ms = stream.committed_memory
+            if now_ms - append_ms <= self.rules.idle_timeout_ms:
+                yield stream
+
+    @property
+    def not_judged(self) -> int:
+        """Streams that could not be judged at all."""
+        return sum(not stream.judged for stream in self.streams.values())

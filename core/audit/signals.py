@@ -1,0 +1,168 @@
+"""What must come out of a partition of signal-samples. Columns, not objects: there is a row for each sample."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.audit.partition import NOTHING, PartitionAudit, Scope, Stream
+from core.audit.rules import Verdict
+from core.chunk import StreamRules
+from core.infer import advance_sequences, prepare
+from core.models.fingerprint import fingerprint
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.records import FEATURES, Headers, Prediction, SignalSample, decode_signal
+
+Floats = NDArray[np.float32]
+
+# Samples in one forward pass: what it needs is bounded, however long sequences are.
+BATCH_SAMPLES = 320_000
+
+
+class Run:
+    """What the model sees of a stream from a state of zeros on."""
+
+    __slots__ = ("first", "samples", "sequence", "stop", "stream")
+
+    def __init__(self, stream: Stream, sequence: str) -> None:
+        self.stream = stream
+        self.sequence = sequence
+        self.samples = array("f")  # FEATURES per step, held ones too
+        self.stop: int | None = None  # the hidden state after so many samples is asked for
+        self.first = 0  # where its predictions stand among those of all runs
+
+    def __len__(self) -> int:
+        return len(self.samples) // FEATURES
+
+    def inputs(self) -> Floats:
+        """(T, F)."""
+        return np.frombuffer(self.samples, np.float32).reshape(-1, FEATURES)
+
+
+class SignalAudit(PartitionAudit):
+    """signal-samples in, what must stand in signal-predictions out."""
+
+    def __init__(self, model: SignalExtractionLSTM, rules: StreamRules, scope: Scope) -> None:
+        super().__init__(rules, scope)
+        self.model = model.eval()
+        self.fingerprint = fingerprint(model)
+        self.runs: list[Run] = []
+        self.offsets, self.steps, self.times_ms, self.gaps = (array("q") for _ in range(4))
+        self.run_of, self.place_of = array("i"), array("q")  # of each row: its run, and its place there
+        self.predictions: Floats = np.empty(0, np.float32)  # by row, once finished
+        self.hidden: dict[bytes, Floats] = {}  # stream key -> h and c where its stored state was taken
+
+    def _decode(self, value: bytes | None, headers: Headers) -> SignalSample:
+        return decode_signal(value, headers)
+
+    def _step(self, stream: Stream, sample: SignalSample, verdict: Verdict) -> int:
+        memory = stream.memory
+        assert memory is not None
+        if verdict.zeros:
+            stream.run = len(self.runs)
+            self.runs.append(Run(stream, memory.sequence))
+        run = self.runs[stream.run]
+        for _ in range(verdict.held):
+            run.samples.extend(memory.sample)
+        self.place_of.append(len(run))
+        run.samples.extend(sample.values)
+        self.run_of.append(stream.run)
+        self.offsets.append(memory.offset)
+        self.steps.append(memory.step)
+        self.times_ms.append(memory.timestamp_ms)
+        self.gaps.append(verdict.gap)
+        self.required.append(self.is_required(memory.offset, memory.append_ms, memory.offset))
+        return len(self.offsets) - 1
+
+    def _snapshot(self, stream: Stream) -> Any:
+        run = self.runs[stream.run]
+        run.stop = len(run)
+        return None
+
+    def finish(self, now_ms: int) -> None:
+        prepare(self.model)
+        parts: list[Floats] = []
+        first = 0
+        for batch in batches(self.runs):
+            found = self._run(batch)
+            for run, predictions in zip(batch, found, strict=True):
+                run.first, run.samples = first, array("f")
+                first += len(predictions)
+            parts += found
+        everything = np.concatenate(parts) if parts else self.predictions
+        firsts = np.array([run.first for run in self.runs], np.int64)
+        if first:
+            places = firsts[np.frombuffer(self.run_of, np.int32)] + np.frombuffer(self.place_of, np.int64)
+            self.predictions = everything[places]
+
+    def _run(self, runs: Sequence[Run]) -> list[Floats]:
+        """The predictions of whole runs, (T,) each; hidden states are taken on the way."""
+        found: list[list[Floats]] = [[] for _ in runs]
+        states: list[Floats | None] = [None] * len(runs)
+        pieces = [list(_pieces(run)) for run in runs]
+        for turn in range(max(map(len, pieces))):
+            rows = [row for row, parts in enumerate(pieces) if turn < len(parts)]
+            inputs = [runs[row].inputs()[pieces[row][turn]] for row in rows]
+            before = None if turn == 0 else np.stack([_known(states[row]) for row in rows])
+            predictions, after = advance_sequences(self.model, inputs, before)
+            for row, values, state in zip(rows, predictions, after, strict=True):
+                found[row].append(values)
+                states[row] = state
+                if pieces[row][turn].stop == runs[row].stop:
+                    self.hidden[runs[row].stream.key] = state.copy()
+        return [np.concatenate(parts) for parts in found]
+
+    def expected(self, row: int) -> Prediction:
+        """The output of a row, after `finish`."""
+        run = self.runs[self.run_of[row]]
+        return Prediction(
+            run.stream.name,
+            run.sequence,
+            self.steps[row],
+            self.times_ms[row],
+            float(self.predictions[row]),
+            self.fingerprint,
+            self.gaps[row],
+        )
+
+    def key(self, row: int) -> bytes:
+        """The stream of a row."""
+        return self.runs[self.run_of[row]].stream.key
+
+    def offset(self, row: int) -> int:
+        """The source offset of a row."""
+        return self.offsets[row]
+
+    def row(self, offset: int, final: bool) -> int:
+        """The expected output of a record, or NOTHING, or NOT_JUDGED."""
+        return NOTHING if final else self._code(offset)
+
+
+def batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Runs for one pass each; a long one goes alone."""
+    batch: list[Run] = []
+    samples = 0
+    for run in runs:
+        if batch and samples + len(run) > BATCH_SAMPLES:
+            yield batch
+            batch, samples = [], 0
+        batch.append(run)
+        samples += len(run)
+    if batch:
+        yield batch
+
+
+def _pieces(run: Run) -> Iterator[slice]:
+    """A run in parts: cut where its hidden state is asked for, and where a pass would get too large."""
+    cuts = {*range(0, len(run), BATCH_SAMPLES), len(run)} | ({run.stop} if run.stop is not None else set())
+    ordered = sorted(cuts)
+    yield from map(slice, ordered, ordered[1:])
+
+
+def _known(state: Floats | None) -> Floats:
+    assert state is not None
+    return state

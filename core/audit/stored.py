@@ -1,0 +1,140 @@
+"""Stored states against what they should be: the state of a stream right after the record at the state's own offset."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.audit.casts import Cast, CastAudit
+from core.audit.partition import PartitionAudit, Stream
+from core.audit.rules import Memory
+from core.audit.signals import SignalAudit
+from core.errors import StateError
+from core.native.streams import StreamState
+from core.state import unpack_state
+from core.windows import unpack_segment
+
+TOLERANCE = 1e-5
+"""Of h and c; relative where they are above 1, as float32 is."""
+
+SegmentBlob = Callable[[int], bytes | None]
+
+_FIELDS = ("offset", "append_ms", "timestamp_ms", "sequence", "step", "closed")
+_BODY = struct.Struct("<qI")  # samples of the cast so far, segments; then their numbers
+
+
+def state_problems(
+    audit: PartitionAudit, key: bytes, source_offset: int, blob: bytes, segment: SegmentBlob
+) -> list[str] | None:
+    """What is wrong with a stored state; None where nobody can say.
+
+    Args:
+        audit: finished.
+        key: the stream's.
+        source_offset: of the record's header.
+        blob: the stored value.
+        segment: the stored value of a segment of the stream's window, by number.
+    """
+    stored = StreamState()
+    try:
+        model, body = unpack_state(blob, stored)
+    except StateError as error:
+        return [str(error)]
+    if stored.offset != source_offset:
+        return [f"its offset {stored.offset} is not that of its header, {source_offset}"]
+    if not audit.is_judged(source_offset):
+        return None
+    stream = audit.streams.get(key)
+    if stream is None or stream.snapshot is None:
+        return [f"no step of the stream is at source offset {source_offset}"]
+    memory, maybe_previous, place = stream.snapshot
+    problems = _head_problems(stored, memory)
+    if not maybe_previous and stored.previous != memory.previous:
+        problems.append(f"previous is {stored.previous!r}, expected {memory.previous!r}")
+    problems += _age_problems(stored, stream)
+    if isinstance(audit, SignalAudit):
+        return problems + _hidden_problems(audit, stream, model, body)
+    assert isinstance(audit, CastAudit)
+    cast, end = place
+    return problems + _window_problems(audit, cast, end, stored.step, body, segment)
+
+
+def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
+    problems = [
+        f"{name} is {getattr(stored, name)!r}, expected {getattr(memory, name)!r}"
+        for name in _FIELDS
+        if getattr(stored, name) != getattr(memory, name)
+    ]
+    if not np.array_equal(np.array(stored.sample, np.float32), np.array(memory.sample, np.float32)):
+        problems.append(f"sample is {stored.sample}, expected {memory.sample}")
+    return problems
+
+
+def _age_problems(stored: StreamState, stream: Stream) -> list[str]:
+    if stream.committed_memory is None or stored.offset >= stream.committed_memory[0]:
+        return []
+    return [f"it is older than the stream's last step below the committed offset, {stream.committed_memory[0]}"]
+
+
+def _hidden_problems(audit: SignalAudit, stream: Stream, model: str, body: bytes) -> list[str]:
+    if model != audit.fingerprint:
+        return [f"it was written by model {model}, expected {audit.fingerprint}"]
+    expected = audit.hidden[stream.key]
+    if len(body) != expected.nbytes:
+        return [f"h and c have {len(body)} bytes, expected {expected.nbytes}"]
+    found = np.frombuffer(body, "<f4")
+    differences = np.abs(found - expected)
+    audit.max_abs_diff = max(audit.max_abs_diff, float(differences.max(initial=0)))
+    wrong = ~(differences <= TOLERANCE * np.maximum(1, np.abs(expected)))  # NaN is wrong
+    if not wrong.any():
+        return []
+    at = int(wrong.argmax())
+    return [
+        f"{wrong.sum()} of {len(wrong)} numbers of h and c differ, at {at}: {found[at]!s}, expected {expected[at]!s}"
+    ]
+
+
+def _window_problems(
+    audit: CastAudit, cast: Cast, end: int, last_step: int, body: bytes, segment: SegmentBlob
+) -> list[str]:
+    """``end``: samples of the cast so far; 0 where it has ended, and needs no window."""
+    expected_steps, expected_samples = cast.window(end, audit.windows.window_length)
+    try:
+        count, steps, samples = _stored_window(body, last_step, segment)
+    except StateError as error:
+        return [str(error)]
+    problems = [f"it counts {count} samples of the cast, expected {end}"] if count != end else []
+    length = min(len(steps), audit.windows.window_length)  # the first segment may reach further back
+    steps, samples = steps[len(steps) - length :], samples[len(samples) - length :]
+    if not np.array_equal(steps, expected_steps):
+        return [*problems, f"its window has steps {_ends(steps)}, expected {_ends(expected_steps)}"]
+    if not np.array_equal(samples, expected_samples):
+        problems.append("its window has other samples than were sent")
+    return problems
+
+
+def _stored_window(
+    body: bytes, last_step: int, segment: SegmentBlob
+) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+    """Count, steps (T,) and samples (T, F). Raises StateError: what the head needs is damaged or missing."""
+    count, segments = _BODY.unpack_from(body) if len(body) >= _BODY.size else (0, -1)
+    if len(body) != _BODY.size + 8 * segments:
+        raise StateError("corrupt_state", f"its body of {len(body)} bytes does not list its segments")
+    steps: list[Any] = []
+    samples: list[Any] = []
+    for number in struct.unpack_from(f"<{segments}q", body, _BODY.size):
+        blob = segment(number)
+        if blob is None:
+            raise StateError("corrupt_state", f"segment {number} of its window is missing")
+        part = unpack_segment(number, blob, last_step)  # samples behind the head are not applied yet
+        steps += part.steps
+        samples += part.samples
+    return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(len(steps), -1)
+
+
+def _ends(steps: NDArray[np.int64]) -> str:
+    return f"{steps[0]} to {steps[-1]} ({len(steps)})" if len(steps) else "none"

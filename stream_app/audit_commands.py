@@ -1,0 +1,113 @@
+"""The command that audits a system: verify. It imports what it needs."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import StartupError
+from stream_app.failures import EXIT_FAILED
+from stream_app.options import KAFKA, command
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+    from stream_app.verify import Report
+
+# What decides which outputs are right: they must be those of the workers.
+RULES = ("window_length", "window_min", "hop", "gap_policy", "max_gap", "max_step_jump", "idle_timeout")
+MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
+
+
+def add_audit_commands(app: typer.Typer) -> None:
+    """Add ``verify`` to the command line."""
+    command(
+        app,
+        "verify",
+        settings=(*KAFKA, "app_id", "topic_prefix", *MODELS, *RULES),
+        example="caststream verify --since 600 --stream press-7",
+    )(verify_system)
+
+
+def verify_system(
+    settings: "Settings",
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Only this stream; repeatable.", metavar="NAME", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only records appended since: seconds ago, or a time as 2026-01-31T12:00 (local time, or with an "
+            "offset). A stream counts from where it certainly starts anew.",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only records appended before; as --since.", metavar="TIME", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")] = False,
+) -> None:
+    """Audit a system, running or stopped: outputs, dead letters and states against the models run offline.
+
+    Nothing is written and no worker is disturbed. The settings must be the workers' own. Exit status 1 if anything is
+    missing, there twice, or different.
+    """
+    from stream_app.progress import phases
+    from stream_app.verify import verify
+
+    now_ms = time.time_ns() // 1_000_000
+    with phases() as phase:
+        report = verify(
+            settings,
+            streams=stream or None,
+            since_ms=time_ms(since, now_ms, "since"),
+            until_ms=time_ms(until, now_ms, "until"),
+            on_progress=phase("verifying"),
+        )
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    for line in lines(report):
+        typer.echo(line, err=True)
+    if not report.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def time_ms(text: str | None, now_ms: int, option: str) -> int | None:
+    """A point in time, Unix epoch in ms: seconds before now, or ISO 8601, local time where it names no offset.
+
+    Raises:
+        StartupError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        return now_ms - round(float(text) * 1000)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return round(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise StartupError(
+            f"--{option} {text!r} is no time: give seconds ago, such as 600, or a time, such as 2026-01-31T12:00"
+        ) from error
+
+
+def lines(report: "Report") -> list[str]:
+    """What a person wants to know."""
+    looked_at = (
+        f"{report.records:,} records, {report.outputs:,} outputs, {report.dead_letters:,} dead letters and "
+        f"{report.states:,} states were compared with the offline run"
+    )
+    found = [looked_at, *(f"caststream: {problem}" for problem in report.problems)]
+    found += [f"  {example}" for example in report.examples]
+    if report.not_judged:
+        found.append(
+            f"{report.not_judged:,} streams could not be judged: they begin before what can be read, and do not "
+            "certainly start anew in it"
+        )
+    if report.ok:
+        found.append(f"everything agrees; the largest difference is {report.max_abs_diff:.1e}")
+    return found

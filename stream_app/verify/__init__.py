@@ -1,0 +1,10 @@
+"""``caststream verify``: an audit of any system, running or stopped, against the models run offline.
+
+Source topics, outputs, dead letters, changelogs and committed offsets are read by a plain client, which shares no code
+with the worker's way to Kafka; what must come of the records is worked out anew in `core.audit`.
+"""
+
+from stream_app.verify.report import Report
+from stream_app.verify.run import verify
+
+__all__ = ["Report", "verify"]

@@ -1,0 +1,128 @@
+"""What is read of a running system, so that it never looks wrong while it is right.
+
+A worker publishes an output after it has read its record, acknowledges outputs before it writes states, and states
+before it commits offsets. So ends are asked for against that order: first the committed offsets, then where changelogs
+end, then outputs and dead letters, then sources. Whatever is found is explained by something that is read, and whatever
+the committed offsets promise is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
+
+from core.errors import RunError
+from stream_app.settings import Settings
+from stream_app.topics import DEAD_LETTERS, ROUTES
+from stream_app.verify.read import LogReader
+
+CLOCKS_DIFFER_MS = 5_000
+"""By so much at most, as everywhere in caststream."""
+NEVER, ALWAYS = float("inf"), float("-inf")
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Route:
+    """The names on the broker of one kind of stream."""
+
+    kind: str
+    source: str
+    output: str
+    changelog: str
+    dead_letters: str
+
+
+def routes(settings: Settings) -> list[Route]:
+    """Both kinds."""
+    return [
+        Route(
+            source.split("-")[0],
+            settings.topic(source),
+            settings.topic(output),
+            settings.changelog(table),
+            settings.topic(DEAD_LETTERS),
+        )
+        for source, (output, table) in ROUTES.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What to read of a source partition, and of the partitions that belong to it."""
+
+    route: Route
+    partition: int
+    committed: int
+    changelog: Range
+    outputs: Range
+    letters: Range
+    source: Range
+    outputs_from_ms: float
+    letters_from_ms: float
+    cut_off: bool
+    ordered: bool
+
+    @property
+    def offsets(self) -> int:
+        """How many there are to read."""
+        return sum(end - start for start, end in (self.changelog, self.outputs, self.letters, self.source))
+
+
+def take_cut(
+    reader: LogReader, route: Route, partition: int, committed: int, since_ms: int | None, until_ms: int | None
+) -> Cut:
+    """Fix what is read of a source partition; ``committed`` was asked for before.
+
+    Raises:
+        RunError: the source ends below the committed offset.
+    """
+    changelog = reader.full_range(route.changelog, partition)
+    outputs = reader.full_range(route.output, partition)
+    letters = reader.full_range(route.dead_letters, partition)
+    start, end = reader.range(route.source, partition)
+    if end < committed:
+        raise RunError(
+            f"{route.source}[{partition}] ends at offset {end}, but the group has committed {committed}: the topic was "
+            "truncated or made anew"
+        )
+    outputs_from_ms = _kept_from(reader, route.output, partition, outputs)
+    letters_from_ms = _kept_from(reader, route.dead_letters, partition, letters)
+    until = end if until_ms is None else min(end, reader.offset_at(route.source, partition, until_ms, end))
+    if since_ms is not None:
+        start = max(start, reader.offset_at(route.source, partition, since_ms, end))
+        # What comes of a record is not written before it.
+        outputs, letters = (
+            (max(low, reader.offset_at(topic, partition, since_ms - CLOCKS_DIFFER_MS, high)), high)
+            for topic, (low, high) in ((route.output, outputs), (route.dead_letters, letters))
+        )
+    source = (start, max(start, until))
+    return Cut(
+        route,
+        partition,
+        min(committed, source[1]),
+        changelog,
+        outputs,
+        letters,
+        source,
+        outputs_from_ms,
+        letters_from_ms,
+        cut_off=until < end,
+        ordered=_is_ordered(reader, route.source, partition, source),
+    )
+
+
+def _kept_from(reader: LogReader, topic: str, partition: int, found: Range) -> float:
+    """What was written earlier may be gone by retention."""
+    if found[0] == 0:
+        return ALWAYS
+    first = reader.first(topic, partition, *found)
+    return NEVER if first is None else first.timestamp()[1]
+
+
+def _is_ordered(reader: LogReader, topic: str, partition: int, source: Range) -> bool:
+    """Whether the broker has set the append times."""
+    first = reader.first(topic, partition, *source) if source[0] > 0 else None
+    return first is None or first.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME

@@ -1,0 +1,185 @@
+"""Outputs and dead letters as they stand in the log, against what the records ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Message
+
+from core.audit.partition import NOT_JUDGED, NOTHING, Letter, PartitionAudit
+from core.errors import RecordError
+from core.records import Prediction, Score, decode_prediction, decode_score
+from stream_app.verify.cut import Cut
+from stream_app.verify.report import Report
+
+TOLERANCE = 1e-5
+APP_ID = "app-id"
+SOURCE_OFFSET = "source-offset"
+
+Output = Prediction | Score
+_NUMBERS = {"prediction", "probability"}
+
+
+class OutputCheck:
+    """Takes the records of an output partition, in order.
+
+    Args:
+        audit: of the source partition, finished.
+        app_id: outputs that say they are another application's are passed over.
+    """
+
+    def __init__(self, audit: PartitionAudit, cut: Cut, app_id: str, report: Report) -> None:
+        self._audit = audit
+        self._cut = cut
+        self._app_id = app_id.encode()
+        self._report = report
+        self._decode: Callable[..., Output] = decode_prediction if cut.route.kind == "signal" else decode_score
+        self._seen = bytearray(len(audit))
+        self._last: dict[bytes, int] = {}  # stream key -> the row of its latest output
+
+    def take(self, message: Message) -> None:
+        """Compare a record with what should stand there."""
+        headers = last_headers(message)
+        key, chosen = message.key(), self._audit.scope.chosen
+        if headers.get(APP_ID, self._app_id) != self._app_id or (chosen is not None and key not in chosen):
+            return
+        offset = number(headers.get(SOURCE_OFFSET))
+        if offset is None:
+            self._unexpected(message, "it has no header source-offset")
+            return
+        try:
+            output = self._decode(message.value(), message.headers())
+        except RecordError as error:
+            self._unexpected(message, f"it cannot be read: {error}")
+            return
+        row = self._audit.row(offset, getattr(output, "final", False))
+        if row == NOT_JUDGED:
+            return
+        self._report.outputs += 1
+        if row == NOTHING:
+            self._unexpected(message, f"{describe(output)}: nothing comes of source offset {offset}")
+        else:
+            self._compare(message, row, key, output)
+
+    def _unexpected(self, message: Message, why: str) -> None:
+        self._report.add("unexpected", f"{at(message)}: {why}")
+
+    def _compare(self, message: Message, row: int, key: Any, output: Output) -> None:
+        report, expected = self._report, self._audit.expected(row)
+        problems = self._differences(row, expected, output)
+        if key != self._audit.key(row):
+            problems.append(f"the key is {key!r}, expected {self._audit.key(row)!r}")
+        if problems:
+            report.add("differing", f"{at(message)}: {describe(expected)}: {'; '.join(problems)}")
+        if self._seen[row]:
+            report.add("repeated", f"{at(message)}: {describe(output)}")
+            return
+        self._seen[row] = 1
+        last = self._last.get(key, -1)
+        if row < last:
+            report.add("out_of_order", f"{at(message)}: {describe(output)}")
+        self._last[key] = max(last, row)
+
+    def _differences(self, row: int, expected: Output, found: Output) -> list[str]:
+        problems = []
+        for name in expected.__struct_fields__:
+            want, got = getattr(expected, name), getattr(found, name)
+            if want == got:
+                continue
+            if name in _NUMBERS and want is not None and got is not None:
+                difference = abs(want - got)
+                self._report.max_abs_diff = max(self._report.max_abs_diff, difference)
+                if difference <= TOLERANCE:
+                    continue
+            elif name == "attention_peak" and self._audit.is_peak(row, got):
+                continue
+            problems.append(f"{name} is {got!r}, expected {want!r}")
+        return problems
+
+    def finish(self) -> None:
+        """All has been read: what is missing?"""
+        required, seen = (np.frombuffer(flags, np.uint8) for flags in (self._audit.required, self._seen))
+        for row in np.flatnonzero((required > 0) & (seen == 0)).tolist():
+            place = f"{self._cut.route.source}[{self._cut.partition}] offset {self._audit.offset(row)}"
+            self._report.add("missing", f"{place}: {describe(self._audit.expected(row))}")
+
+
+class LetterCheck:
+    """Takes the records of a dead-letters partition."""
+
+    def __init__(self, audit: PartitionAudit, cut: Cut, app_id: str, report: Report) -> None:
+        self._audit = audit
+        self._cut = cut
+        self._app_id = app_id.encode()
+        self._report = report
+        self._seen: set[int] = set()
+
+    def take(self, message: Message) -> None:
+        """Compare a dead letter with its record; those of other sources and applications are passed over."""
+        headers, report = last_headers(message), self._report
+        source, chosen = self._cut.route.source.encode(), self._audit.scope.chosen
+        offset = number(headers.get("error.offset"))
+        if headers.get("error.topic") != source or headers.get(APP_ID, self._app_id) != self._app_id or offset is None:
+            return
+        if chosen is not None and message.key() not in chosen:
+            return
+        partition = number(headers.get("error.partition"))
+        if partition != self._cut.partition:
+            report.add("dead_letters_unexpected", f"{at(message)}: it is of partition {partition}")
+            return
+        if not self._audit.is_judged(offset):
+            return
+        report.dead_letters += 1
+        letter = self._audit.letter(offset)
+        if letter is None:
+            report.add("dead_letters_unexpected", f"{at(message)}: source offset {offset} can be used")
+        elif problems := _letter_problems(letter, message, headers):
+            report.add("dead_letters_differing", f"{at(message)}: source offset {offset}: {'; '.join(problems)}")
+        if letter is not None and offset in self._seen:
+            report.add("dead_letters_repeated", f"{at(message)}: source offset {offset}")
+        self._seen.add(offset)
+
+    def finish(self) -> None:
+        """All has been read: what is missing?"""
+        source = f"{self._cut.route.source}[{self._cut.partition}]"
+        for offset, letter in self._audit.letters.items():
+            if letter.required and offset not in self._seen:
+                words = f"{source} offset {offset}: {letter.reason}, key {letter.key!r}"
+                self._report.add("dead_letters_missing", words)
+
+
+def _letter_problems(letter: Letter, message: Message, headers: Mapping[str, bytes]) -> list[str]:
+    problems = []
+    reason = headers.get("error.reason", b"").decode("utf-8", "backslashreplace")
+    if reason != letter.reason:
+        problems.append(f"the reason is {reason}, expected {letter.reason}")
+    if "error.value_bytes" in headers:  # cut, because the record was too large
+        return problems
+    if message.key() != letter.key:
+        problems.append("its key is not the record's")
+    if not letter.holds(message.value()):
+        problems.append("its value is not the record's")
+    return problems
+
+
+def last_headers(message: Message) -> dict[str, bytes]:
+    """Of each name the last one counts."""
+    return dict(message.headers() or ())  # type: ignore[arg-type]
+
+
+def number(digits: bytes | None) -> int | None:
+    """A header's number, None where it is none."""
+    return int(digits) if digits is not None and digits.isdigit() and len(digits) < 20 else None
+
+
+def at(message: Message) -> str:
+    """Where a record stands."""
+    return f"{message.topic()}[{message.partition()}] offset {message.offset()}"
+
+
+def describe(output: Output) -> str:
+    """Which output it is."""
+    final = ", final" if getattr(output, "final", False) else ""
+    return f"stream {output.stream!r}, sequence {output.sequence!r}, step {output.step}{final}"

@@ -1,0 +1,81 @@
+"""What an audit has found: counts, the first examples of each kind of problem, and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EXAMPLES = 3
+"""Of each kind of problem, so many are told in full."""
+
+KINDS = {
+    "missing": "outputs are missing",
+    "repeated": "outputs are there again",
+    "differing": "outputs differ from the offline run",
+    "out_of_order": "outputs stand after a later one of their stream",
+    "unexpected": "outputs have no record that explains them",
+    "dead_letters_missing": "dead letters are missing",
+    "dead_letters_repeated": "dead letters are there again",
+    "dead_letters_differing": "dead letters differ from their record",
+    "dead_letters_unexpected": "dead letters have no record that explains them",
+    "states_differing": "states differ from the offline run",
+    "states_missing": "states are missing",
+}
+"""Field of the report -> what it means, one line in its text."""
+
+
+@dataclass
+class Report:
+    """The result of `stream_app.verify.verify`."""
+
+    records: int = 0
+    """Source records that were looked at."""
+    outputs: int = 0
+    """Predictions and scores that were compared."""
+    dead_letters: int = 0
+    """Dead letters that were compared."""
+    states: int = 0
+    """Stored states that were compared."""
+    missing: int = 0
+    repeated: int = 0
+    differing: int = 0
+    out_of_order: int = 0
+    unexpected: int = 0
+    dead_letters_missing: int = 0
+    dead_letters_repeated: int = 0
+    dead_letters_differing: int = 0
+    dead_letters_unexpected: int = 0
+    states_differing: int = 0
+    states_missing: int = 0
+    not_judged: int = 0
+    """Streams whose beginning is not readable, and that do not certainly start anew in what is."""
+    pending: int = 0
+    """Records that the worker had not committed yet: their outputs may be there or not."""
+    max_abs_diff: float = 0.0
+    """Largest difference of a prediction, a probability, or a number of a hidden state."""
+    examples: list[str] = field(default_factory=list)
+    """The first few problems of each kind: where, and what."""
+
+    def add(self, kind: str, example: str) -> None:
+        """Count a problem of a kind of KINDS."""
+        count = getattr(self, kind)
+        setattr(self, kind, count + 1)
+        if count < EXAMPLES:
+            self.examples.append(f"{kind}: {example}")
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that could be judged is as it should be."""
+        return not any(getattr(self, kind) for kind in KINDS)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each kind of problem that was found."""
+        return [f"{getattr(self, kind):,} {meaning}" for kind, meaning in KINDS.items() if getattr(self, kind)]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.problems, *self.examples]) or "everything agrees"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {"ok": self.ok, **asdict(self)}

@@ -1,0 +1,140 @@
+"""The audit: one source partition after the other, so that memory holds one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+
+from core.audit.casts import CastAudit
+from core.audit.partition import PartitionAudit, Scope
+from core.audit.signals import SignalAudit
+from core.chunk import StreamRules, WindowRules
+from core.errors import StartupError
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.factory import load_model
+from core.models.shipped import checkpoint_path
+from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.settings import Settings
+from stream_app.verify.cut import Cut, Route, routes, take_cut
+from stream_app.verify.outputs import LetterCheck, OutputCheck
+from stream_app.verify.read import LogReader, committed_offsets
+from stream_app.verify.report import Report
+from stream_app.verify.states import compare_states, read_states
+
+OnProgress = Callable[[int, int], None]
+MakeAudit = Callable[[Scope], PartitionAudit]
+
+
+def verify(
+    settings: Settings,
+    *,
+    streams: Collection[str] | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Compare everything that a system of these settings has put out with what it had to.
+
+    Args:
+        settings: those of the workers: where the broker is, names, models, and how records are judged.
+        streams: only these; None: all.
+        since_ms: only records appended from then on. A stream is judged from where it certainly starts anew.
+        until_ms: only records appended before.
+        on_progress: told the offsets read so far and their total, which may grow.
+
+    Raises:
+        StartupError: no broker answers, a topic or a checkpoint is missing.
+        RunError: the broker fails on the way; a source was truncated.
+    """
+    return _Verification(settings, streams, since_ms, until_ms, on_progress).run()
+
+
+class _Verification:
+    def __init__(
+        self,
+        settings: Settings,
+        streams: Collection[str] | None,
+        since_ms: int | None,
+        until_ms: int | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._settings = settings
+        self._chosen = None if streams is None else frozenset(name.encode() for name in streams)
+        self._since_ms = since_ms
+        self._until_ms = until_ms
+        self._tell = on_progress or (lambda done, total: None)
+        self._done = self._total = 0
+        self._report = Report()
+
+    def run(self) -> Report:
+        makers = audit_makers(self._settings)
+        with LogReader(self._settings, self._progress) as reader:
+            both = routes(self._settings)
+            _check_topics(reader, both)
+            committed = committed_offsets(self._settings)  # before everything else
+            for route in both:
+                for partition in range(reader.partitions[route.source]):
+                    offset = committed.get((route.source, partition), -1)
+                    cut = take_cut(reader, route, partition, offset, self._since_ms, self._until_ms)
+                    self._total += cut.offsets
+                    self._check(reader, cut, makers[route.kind])
+        return self._report
+
+    def _progress(self, offsets: int) -> None:
+        self._done += offsets
+        self._tell(min(self._done, self._total), self._total)
+
+    def _check(self, reader: LogReader, cut: Cut, make: MakeAudit) -> None:
+        report, app_id = self._report, self._settings.app_id
+        stored = read_states(reader, cut, self._chosen, report)
+        audit = make(self._scope(cut, {key: offset for key, offset, _ in stored.heads()}))
+        for message in reader.read(cut.route.source, cut.partition, *cut.source):
+            audit.feed(message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers())  # type: ignore[arg-type]
+        now_ms = time.time_ns() // 1_000_000  # after all ends: what is idle now may have been let go of by then
+        audit.finish(now_ms)
+        outputs, letters = (check(audit, cut, app_id, report) for check in (OutputCheck, LetterCheck))
+        for topic, bounds, check in (
+            (cut.route.output, cut.outputs, outputs),
+            (cut.route.dead_letters, cut.letters, letters),
+        ):
+            for message in reader.read(topic, cut.partition, *bounds):
+                check.take(message)
+            check.finish()
+        compare_states(audit, stored, cut, now_ms, report)
+        report.records += audit.records
+        report.not_judged += audit.not_judged
+
+    def _scope(self, cut: Cut, states: dict[bytes, int]) -> Scope:
+        return Scope(
+            start=cut.source[0],
+            committed=cut.committed,
+            states=states,
+            chosen=self._chosen,
+            cut_off=cut.cut_off,
+            outputs_from_ms=cut.outputs_from_ms,
+            letters_from_ms=cut.letters_from_ms,
+            ordered=cut.ordered,
+        )
+
+
+def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
+    """What audits a partition, by kind, with the models of the settings. Raises StartupError for a bad checkpoint."""
+    signal = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
+    defect = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
+    assert isinstance(signal, SignalExtractionLSTM)
+    assert isinstance(defect, SteelDefectLSTM)
+    rules = StreamRules(
+        settings.gap_policy, settings.max_gap, settings.max_step_jump, round(settings.idle_timeout * 1000)
+    )
+    windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
+    return {"signal": partial(SignalAudit, signal, rules), "casting": partial(CastAudit, defect, rules, windows)}
+
+
+def _check_topics(reader: LogReader, both: list[Route]) -> None:
+    names = {name for route in both for name in (route.source, route.output, route.changelog, route.dead_letters)}
+    missing = sorted(names - reader.partitions.keys())
+    if missing:
+        raise StartupError(
+            f"no topic {', '.join(missing)}: --topic-prefix and --app-id must be those of the system to be verified"
+        )

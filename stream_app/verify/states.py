@@ -1,0 +1,80 @@
+"""Stored states: what a recovery would keep of a changelog, against the states of the offline run."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from core.audit.partition import PartitionAudit
+from core.audit.stored import state_problems
+from stream_app.verify.cut import Cut
+from stream_app.verify.outputs import SOURCE_OFFSET, at, last_headers, number
+from stream_app.verify.read import LogReader
+from stream_app.verify.report import Report
+
+# The first byte of a key in the table of casts; a segment's goes on with its number, then both with the stream.
+_HEAD, _SEGMENT = b"h", b"s"
+_NUMBER = struct.Struct(">q")
+
+
+@dataclass
+class Stored:
+    """The states of one partition: by table key, the record with the highest source offset, of equal ones the later."""
+
+    kind: str
+    rows: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
+
+    def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Stream key, source offset and value of each state that is there."""
+        for table_key, (offset, value) in self.rows.items():
+            if value is not None and (self.kind == "signal" or table_key[:1] == _HEAD):
+                yield table_key if self.kind == "signal" else table_key[1:], offset, value
+
+    def segment(self, key: bytes, segment: int) -> bytes | None:
+        """The stored value of a segment of a stream's window."""
+        return self.rows.get(_SEGMENT + _NUMBER.pack(segment) + key, (0, None))[1]
+
+
+def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, report: Report) -> Stored:
+    """Read a changelog partition."""
+    stored = Stored(cut.route.kind)
+    for message in reader.read(cut.route.changelog, cut.partition, *cut.changelog):
+        offset, key = number(last_headers(message).get(SOURCE_OFFSET)), message.key()
+        if offset is None or not isinstance(key, bytes):
+            report.add("states_differing", f"{at(message)}: not a state record, no header source-offset")
+        elif (chosen is None or _stream(cut.route.kind, key) in chosen) and (
+            key not in stored.rows or offset >= stored.rows[key][0]
+        ):
+            value = message.value()
+            stored.rows[key] = offset, None if value is None else bytes(value)
+    return stored
+
+
+def _stream(kind: str, table_key: bytes) -> bytes:
+    if kind == "signal":
+        return table_key
+    return table_key[1 + _NUMBER.size :] if table_key[:1] == _SEGMENT else table_key[1:]
+
+
+def compare_states(audit: PartitionAudit, stored: Stored, cut: Cut, now_ms: int, report: Report) -> None:
+    """Compare a partition's states with those of the audit, which is finished."""
+    place = f"{cut.route.changelog}[{cut.partition}]"
+    for key, offset, value in stored.heads():
+        problems = state_problems(audit, key, offset, value, partial(stored.segment, key))
+        if problems is None:
+            continue
+        report.states += 1
+        if problems:
+            words = f"{place}: stream {_text(key)}, source offset {offset}: {'; '.join(problems)}"
+            report.add("states_differing", words)
+    for stream in audit.missing_states(now_ms):
+        last = stream.committed_memory[0] if stream.committed_memory else -1
+        words = f"{place}: stream {_text(stream.key)} has none, its last step is source offset {last}"
+        report.add("states_missing", words)
+    report.max_abs_diff = max(report.max_abs_diff, audit.max_abs_diff)
+
+
+def _text(key: bytes) -> str:
+    return repr(key.decode("utf-8", "backslashreplace"))

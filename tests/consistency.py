@@ -1,0 +1,49 @@
+"""The verdict of ``caststream verify`` on the system of a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker import DEADLINE_S, wait_until
+
+from stream_app.settings import Settings
+from stream_app.topics import ROUTES
+from stream_app.verify import Report, verify
+from stream_app.verify.read import LogReader, committed_offsets
+
+
+def assert_consistent(settings: Settings, **options: Any) -> Report:
+    """Everything that came out equals the offline run, nothing is missing and nothing is there again.
+
+    ``options`` are those of `verify`. What was found is in the report.
+    """
+    report = verify(settings, **options)
+    assert report.ok, str(report)
+    return report
+
+
+def drained(settings: Settings, deadline: float = DEADLINE_S) -> None:
+    """Wait until the workers have committed every record that the sources hold now."""
+    sources = [settings.topic(source) for source in ROUTES]
+    with LogReader(settings) as reader:
+        ends = {
+            (topic, partition): reader.range(topic, partition)[1]
+            for topic in sources
+            for partition in range(reader.partitions[topic])
+        }
+
+        def behind() -> list[str]:
+            committed = committed_offsets(settings)
+            return [
+                f"{topic}[{partition}]: {committed.get((topic, partition), -1)} of {end}"
+                for (topic, partition), end in ends.items()
+                if _left(reader, topic, partition, committed.get((topic, partition), 0), end)
+            ]
+
+        wait_until(lambda: not behind(), deadline, "all records committed")
+
+
+def _left(reader: LogReader, topic: str, partition: int, committed: int, end: int) -> bool:
+    """Whether a record is not committed; behind the last one there may be markers of transactions."""
+    first, _ = reader.range(topic, partition)
+    return reader.first(topic, partition, max(first, committed), end) is not None
