@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
@@ -57,6 +58,8 @@ class CaststreamApp(faust.App):
         self.failure: BaseException | None = None
         self.ready = False
         self._revoked = True
+        self._handed_over: int | None = None
+        """The generation of an assignment that is over and whose live state is still there, all of it committed."""
         self._next_eviction = 0.0
         self.lag: dict[TopicPartition, int] = {}
         """Records not yet committed, as the broker counts them."""
@@ -140,19 +143,65 @@ class CaststreamApp(faust.App):
         self.flow_control.suspend()
         for pipeline in self.pipelines:
             pipeline.suspend()
+        agreed = False
         if self.failure is None:
             try:
-                await self._commit_while_member()
+                agreed = await self._commit_while_member()
             except Exception as error:
                 self.fail(error)
         self.committer.stop()
-        for pipeline in self.pipelines:
-            pipeline.drop()
+        self._park(agreed and self.guarantee.keeps and self.lease.held)
         self._abandon_outputs()
         await self.guarantee.close()
 
-    async def _commit_while_member(self) -> None:
-        """The last commit of an assignment, as long as nobody else has the partitions."""
+    def _park(self, agreed: bool) -> None:
+        """Keep the live state until it is known which partitions stay, if it is all committed; else forget it."""
+        if not agreed or self._handed_over is not None:
+            self._handed_over = None
+            for pipeline in self.pipelines:
+                pipeline.drop()
+        else:
+            self._handed_over = self.consumer_generation_id
+
+    def keep(self, generation: int) -> set[TopicPartition]:
+        """A new assignment: go on with the partitions that stay with us, forget the others. Returns the former.
+
+        Only if the group's generation is the next one: in any between, others may have had them.
+        """
+        stays = self._handed_over is not None and generation == self._handed_over + 1
+        self._handed_over = None
+        assigned = set(self._assigned_sources()) if stays and not self._revoked else set()
+        kept = set()
+        for pipeline in self.pipelines:
+            topic = pipeline.topics.source
+            mine = {partition for partition in pipeline.next_offset if TopicPartition(topic, partition) in assigned}
+            pipeline.drop(mine)
+            pipeline.states.drop(mine)
+            kept |= {TopicPartition(topic, partition) for partition in mine}
+        self.committer.start(kept)
+        if kept:
+            for pipeline in self.pipelines:
+                pipeline.start(generation, {})
+            log.info("going on with %s", ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(kept)))
+        return kept
+
+    def kept_changelogs(self) -> set[TopicPartition]:
+        """The changelog partitions whose states are in memory."""
+        return {
+            TopicPartition(pipeline.topics.changelog, partition)
+            for pipeline in self.pipelines
+            for partition in pipeline.next_offset
+        }
+
+    def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
+        """Those of the source partitions whose records may be applied: their tables are here."""
+        at_hand = {
+            (pipeline.topics.source, partition) for pipeline in self.pipelines for partition in pipeline.next_offset
+        }
+        return {at for at in partitions if at in at_hand}
+
+    async def _commit_while_member(self) -> bool:
+        """The last commit of an assignment, as long as nobody else has the partitions; whether it is complete."""
         deadline = self.lease.now() + HAND_OVER_SECONDS
         committing = asyncio.create_task(self.committer.commit())
         while not committing.done() and self.lease.held and self.lease.now() < deadline:
@@ -160,7 +209,7 @@ class CaststreamApp(faust.App):
         if not committing.done():
             # What it waits for may never come: nothing is sent without the lease.
             self._abandon_outputs()
-        await committing
+        return await committing
 
     def _abandon_outputs(self) -> None:
         if self.writer.abandon():
@@ -181,14 +230,10 @@ class CaststreamApp(faust.App):
         found = await self._ask_broker(self._assigned_sources())
         self._check_still_assigned(generation)
         committed = self._starts(found)
-        published = await self._find_published(found)
+        published = await self._find_published({at: found.committed.get(at) for at in committed})
         self._check_still_assigned(generation)
-        self.committer.topic_ids = dict(found.topic_ids)
-        self.committer.start({})
-        # Before any state is written: states without a committed offset would be of no use to a successor. And before
-        # any output is: the successor must know from where to look for it.
-        if committed:
-            await self.committer.commit_offsets(committed, {at: one.since for at, one in published.items()})
+        self.committer.topic_ids |= found.topic_ids
+        await self.committer.take_up(committed, {at: one.since for at, one in published.items()})
         self._check_still_assigned(generation)
         for pipeline in self.pipelines:
             topic = pipeline.topics.source
@@ -201,29 +246,33 @@ class CaststreamApp(faust.App):
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
 
     def _starts(self, found: Found) -> dict[TopicPartition, int]:
-        """Where each partition is taken up."""
+        """Where each partition that was not kept is taken up; all are checked."""
         starts: dict[TopicPartition, int] = {}
         for pipeline in self.pipelines:
             for at in found.beginnings:
-                if at.topic == pipeline.topics.source:
-                    start = start_of(pipeline, at.partition, found)
-                    if start.lost:
-                        report_lost(pipeline, at.partition, start.position - start.lost, start.position)
-                    starts[at] = start.position
+                if at.topic != pipeline.topics.source:
+                    continue
+                start = start_of(pipeline, at.partition, found)
+                if at.partition in pipeline.next_offset:
+                    continue
+                if start.lost:
+                    report_lost(pipeline, at.partition, start.position - start.lost, start.position)
+                starts[at] = start.position
         return starts
 
-    async def _find_published(self, found: Found) -> dict[TopicPartition, FoundOutputs]:
+    async def _find_published(
+        self, commits: Mapping[TopicPartition, OffsetAndMetadata | None]
+    ) -> dict[TopicPartition, FoundOutputs]:
         """What an owner before has published of records that will be processed again."""
         if not self.guarantee.reads_published:
             return {}
         wanted = []
         for pipeline in self.pipelines:
             topics = pipeline.topics
-            for at in found.beginnings:
+            for at, commit in commits.items():
                 if at.topic == topics.source:
                     outputs, letters = (TopicPartition(to, at.partition) for to in (topics.output, topics.dead_letters))
-                    committed = found.committed.get(at)
-                    wanted.append(Wanted(at, outputs, letters, stored_ends(committed.metadata if committed else None)))
+                    wanted.append(Wanted(at, outputs, letters, stored_ends(commit.metadata if commit else None)))
         return await find_published(self.settings, wanted)
 
     def _check_still_assigned(self, generation: int) -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import (
@@ -82,6 +82,8 @@ class Committer:
         self.read_keys = read_keys
         self.committed: dict[TopicPartition, int] = {}
         """What the group has committed, of the partitions at hand."""
+        self._handed_over: dict[TopicPartition, int] = {}
+        """The same of the assignment before."""
         self.topic_ids: dict[str, str] = {}
         """Topic -> its id. Those of source and changelog are kept with every commit: a topic made anew has another."""
         self.last_changes = 0
@@ -94,16 +96,30 @@ class Committer:
         self._may_process = asyncio.Event()
         self._may_process.set()
 
-    def start(self, committed: dict[TopicPartition, int]) -> None:
-        """A new assignment begins at these offsets, which are committed."""
-        self.committed = dict(committed)
-        self._ends = {}
-        self._next_base = {
-            (pipeline.topics.changelog, partition): end
-            for pipeline in self.pipelines
-            for partition, end in pipeline.states.ends.items()
-        }
+    def start(self, kept: Collection[TopicPartition] = ()) -> None:
+        """A new assignment begins, of which the source partitions ``kept`` go on as they were."""
+        changelogs = {pipeline.topics.source: pipeline.topics.changelog for pipeline in self.pipelines}
+        written = {(changelogs[at.topic], at.partition) for at in kept}
+        self.committed = {at: offset for at, offset in self._handed_over.items() if at in kept}
+        self._ends = {at: ends for at, ends in self._ends.items() if at in kept}
+        self._next_base = {at: base for at, base in self._next_base.items() if at in written}
         self._lost = False
+
+    async def take_up(self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]) -> None:
+        """Begin with source partitions whose tables have been restored: commit where they start.
+
+        Before any state is written: states without a committed offset would be of no use to a successor. And before any
+        output is: the successor must know from where to look for it.
+        """
+        self._take_over_ends()
+        if offsets:
+            await self.commit_offsets(offsets, ends)
+
+    def _take_over_ends(self) -> None:
+        """The next batch of a changelog that was just read stands where recovery has ended."""
+        for pipeline in self.pipelines:
+            for partition, end in pipeline.states.ends.items():
+                self._next_base.setdefault((pipeline.topics.changelog, partition), end)
 
     def refuse(self) -> None:
         """No commit begins until the next `start`; one that runs goes on, its cut is older."""
@@ -113,7 +129,7 @@ class Committer:
         """The assignment is over: nothing of it is committed any more, nor by a commit that runs."""
         self.refuse()
         self._assignment += 1
-        self.committed = {}
+        self._handed_over, self.committed = self.committed, {}
 
     async def turn(self) -> None:
         """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""

@@ -35,6 +35,8 @@ class Guarantee(Protocol):
     """Offsets of a changelog have holes of their own (transaction markers), so holes say nothing about other
     writers.
     """
+    keeps: bool
+    """What a worker keeps over a rebalance can go on as it was."""
     reads_published: bool
     """Outputs of records that will be processed again may stand in the log: they are looked for and left out."""
 
@@ -62,6 +64,7 @@ class AtLeastOnce:
 
     exclusive = False
     changelog_gaps = False
+    keeps = True
     reads_published = True
 
     def __init__(self, producer: Callable[[], Producer], consumer: Callable[[], Consumer]) -> None:
@@ -102,6 +105,7 @@ class ExactlyOnce:
 
     exclusive = True
     changelog_gaps = True
+    keeps = False  # producers are opened for a whole assignment
     reads_published = False
 
     def __init__(self, producer: Callable[[], Producer], app_id: str) -> None:

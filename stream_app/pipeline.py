@@ -116,40 +116,45 @@ class Pipeline:
 
     # In the life of an assignment.
 
-    def start(self, generation: int, positions: dict[int, int], found: Mapping[int, Found] = {}) -> None:
-        """Take up the partitions of a new assignment at the given offsets; nothing of an older one is left.
+    def start(self, generation: int, positions: Mapping[int, int], found: Mapping[int, Found] = {}) -> None:
+        """Take up partitions whose tables have been restored, beside those that were kept, if any.
 
         Args:
             generation: the consumer group's.
             positions: partition -> offset of the first record to read.
             found: partition -> what stands in the log already, where it was looked for.
         """
-        self.drop()
-        self.next_offset = dict(positions)
         self.generation = generation
-        self._published = {partition: one.published for partition, one in found.items()}
-        for partition, one in found.items():
-            self._ends[partition] = one.since
-            source = (self.topics.source, partition)
-            self.writer.open(source, self.topics.output, partition, one.now.outputs)
-            self.writer.open(source, self.topics.dead_letters, partition, one.now.dead_letters)
-        self._extra.update(self.states.overtaken)
-        self.states.overtaken = {}
+        for partition, position in positions.items():
+            self.next_offset[partition] = position
+            if (overtaken := self.states.overtaken.pop(partition, None)) is not None:
+                self._extra[partition] = overtaken
+            if (one := found.get(partition)) is not None:
+                self._look_out_for(partition, one)
+
+    def _look_out_for(self, partition: int, found: Found) -> None:
+        self._published[partition] = found.published
+        self._ends[partition] = found.since
+        source = (self.topics.source, partition)
+        self.writer.open(source, self.topics.output, partition, found.now.outputs)
+        self.writer.open(source, self.topics.dead_letters, partition, found.now.dead_letters)
 
     def suspend(self) -> None:
         """Apply no chunk until the next `start`; what was applied stays to be committed."""
         self.generation = NO_GENERATION
 
-    def drop(self) -> None:
-        """Forget all live state: what counts now is the changelog and the committed offsets."""
+    def drop(self, kept: Collection[int] = ()) -> None:
+        """Forget all live state, but of ``kept`` partitions: what counts now is the changelog and the committed
+        offsets.
+        """
         self.suspend()
         self.scores.drop()
-        self.engine.drop(list(self.next_offset))
-        self.next_offset = {}
+        gone = [partition for partition in self.next_offset if partition not in kept]
+        self.engine.drop(gone)
+        for partition in gone:
+            for of_partition in (self.next_offset, self._extra, self._published, self._ends):
+                of_partition.pop(partition, None)
         self.jumps.clear()
-        self._extra.clear()
-        self._published = {}
-        self._ends = {}
 
     # Records.
 

@@ -90,10 +90,14 @@ class ChangelogRecovery(Recovery):
             self.signal_recovery_start.clear()
             generation = self._generation_id
             try:
+                kept = self.app.keep(generation)
+                if kept:  # their streams go on while the tables of the others are read
+                    await self._wait(self.on_recovery_completed(generation))
                 await self._wait(self.app.before_restore())
                 await self._wait(self._restore())
                 await self._wait(self.app.on_restored(generation))
-                await self._wait(self.on_recovery_completed(generation))
+                if not kept:
+                    await self._wait(self.on_recovery_completed(generation))
             except RebalanceAgain:
                 continue
             except MEMBERSHIP_LOST as error:
@@ -116,9 +120,7 @@ class ChangelogRecovery(Recovery):
     async def _restore(self) -> None:
         started = time.monotonic()
         self._set_recovery_started()
-        partitions = {TopicPartition(*tp) for tp in self.active_tps}
-        for table in self.tables.values():
-            table.states.clear()
+        partitions = {TopicPartition(*tp) for tp in self.active_tps} - self.app.kept_changelogs()
         count = await self._read(partitions) if partitions else 0
         self._set_recovery_ended()
         log.info(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import faust
@@ -56,11 +56,11 @@ class PartitionedStore:
             del rows[key]
         self._rows[partition] = rows  # type: ignore[assignment]  # no value is None any more
 
-    def clear(self) -> None:
-        """Drop everything: a new assignment is read anew."""
-        self._rows.clear()
-        self.ends.clear()
-        self.overtaken.clear()
+    def drop(self, kept: Collection[int] = ()) -> None:
+        """Drop everything but of ``kept`` partitions: what is taken up is read anew."""
+        for of_partition in (self._rows, self.ends, self.overtaken):
+            for partition in [partition for partition in of_partition if partition not in kept]:
+                del of_partition[partition]
 
     def size(self, partition: int) -> int:
         """Keys held for a partition."""

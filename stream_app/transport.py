@@ -195,7 +195,7 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _deliver_one_fetch(self) -> None:
-        active = self._get_active_partitions()
+        active = self.app.taken_up(self._get_active_partitions())
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE)
             return

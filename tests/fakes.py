@@ -77,6 +77,7 @@ class FakeBroker:
 
     exclusive = False
     changelog_gaps = False
+    keeps = True
     reads_published = True
     _txn_manager = None
 
@@ -231,7 +232,10 @@ class FakeWorker:
         for partition, rows in states.items():
             self.states.fill(partition, {key: (value, source_offset) for key, (source_offset, value) in rows.items()})
         self.committer.topic_ids = {SOURCE: "topic-id", CHANGELOG: "changelog-id"}
-        self.committer.start({TopicPartition(SOURCE, at): offset for at, offset in positions.items()})
+        self.committer.start()
+        self.committer.committed = {TopicPartition(SOURCE, at): offset for at, offset in positions.items()}
+        self.committer._take_over_ends()
+        self.pipeline.drop()
         self.pipeline.start(GENERATION, positions, {partition: self._found(partition) for partition in positions})
 
     def _found(self, partition: int) -> Found:

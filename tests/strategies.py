@@ -86,7 +86,7 @@ class MemoryTable:
 
     def fill(self, store: PartitionedStore) -> None:
         """A recovery into the store of a worker that had one before."""
-        store.clear()
+        store.drop()
         for partition, rows in self.rows.items():
             store.fill(partition, {key: (blob, source_offset) for key, (source_offset, blob) in rows.items()})
 

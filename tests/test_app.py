@@ -8,6 +8,7 @@ import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from faust.tables.recovery import RebalanceAgain
+from faust.types import TP
 from strategies import FakeRecord
 
 from stream_app.app import CaststreamApp
@@ -72,6 +73,7 @@ async def test_a_recovery_starts_what_it_has_found(monkeypatch: pytest.MonkeyPat
     broker = FakeBroker()
     worker = FakeWorker(broker)
     app = app_of(worker, monkeypatch)
+    worker.pipeline.drop()
 
     await app.on_restored(GENERATION)
 
@@ -151,7 +153,75 @@ def test_an_assignment_begins_with_nothing_of_the_one_before() -> None:
     worker = FakeWorker(FakeBroker(), partitions=(0, 1))
     worker.evict(tombstone(1, 0, b"key"), partition=1)
 
+    worker.pipeline.drop()
     worker.pipeline.start(GENERATION + 1, {0: 0})
 
     assert worker.engine.dropped == [0, 1]
     assert taken(worker.pipeline) == []
+
+
+async def handed_over(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp:
+    """An application that has handed over partitions 0 and 1, with record 0 of each applied and committed."""
+    app = app_of(worker, monkeypatch)
+    monkeypatch.setattr(app, "_assigned_sources", lambda: [AT])
+    worker.run(record(0), record(0, partition=1))
+    worker.committer._next_base.update({(CHANGELOG, 0): 0, (CHANGELOG, 1): 0})
+    app.lease.renew(app.lease.now())
+    worker.pipeline.suspend()
+    assert await app._commit_while_member()
+    app.committer.stop()
+    app._park(agreed=True)
+    return app
+
+
+async def test_what_stays_with_a_worker_over_a_rebalance_goes_on_without_a_recovery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = FakeBroker()
+    worker = FakeWorker(broker, partitions=(0, 1))
+    app = await handed_over(worker, monkeypatch)
+
+    assert app.keep(GENERATION + 1) == {AT}
+
+    assert worker.pipeline.next_offset == {0: 1}
+    assert worker.engine.dropped == [1]
+    assert app.kept_changelogs() == {TopicPartition(CHANGELOG, 0)}
+    assert app.taken_up([TP(SOURCE, 0), TP(SOURCE, 1)]) == {TP(SOURCE, 0)}
+    app.consumer_generation_id = GENERATION + 1
+    worker.run(record(1, b"next"), generation=GENERATION + 1)
+    assert await worker.committer.commit()
+    assert broker.committed_offset() == 2
+    assert worker.committer._next_base == {(CHANGELOG, 0): 2}  # it still notices other writers
+
+
+@pytest.mark.parametrize("generation", [GENERATION, GENERATION + 2])
+async def test_after_a_generation_of_others_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, generation: int) -> None:
+    """They may have had the partitions, and moved on from what this worker remembers."""
+    worker = FakeWorker(FakeBroker(), partitions=(0, 1))
+    app = await handed_over(worker, monkeypatch)
+
+    assert app.keep(generation) == set()
+
+    assert worker.pipeline.next_offset == {}
+    assert worker.engine.dropped == [0, 1]
+
+
+async def test_what_is_not_all_committed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = FakeWorker(FakeBroker(), partitions=(0, 1))
+    app = app_of(worker, monkeypatch)
+
+    app._park(agreed=False)
+
+    assert worker.engine.dropped == [0, 1]
+    assert app.keep(GENERATION + 1) == set()
+
+
+async def test_what_was_kept_for_an_assignment_that_never_began_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one may be the one after it; and whoever had the partitions in between moved on."""
+    worker = FakeWorker(FakeBroker(), partitions=(0, 1))
+    app = await handed_over(worker, monkeypatch)
+
+    app._park(agreed=True)
+
+    assert worker.engine.dropped == [0, 1]
+    assert app.keep(GENERATION + 1) == set()
