@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -18,10 +17,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from core.errors import StartupError, UnreachableError
+from stream_app.access import open_admin, refusal
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
+# A broker that is there answers in less; else it is asked what is wrong, and then again.
+FIRST_LOOK_S = 0.5
 
 # What a broker says of a topic or group in its first moments.
 NOT_YET = {
@@ -46,23 +48,31 @@ class Cluster:
 
     Raises:
         UnreachableError: none has come.
+        StartupError: the broker refuses us (`stream_app.access`), at once.
     """
 
     def __init__(self, settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
         heard: list[KafkaError] = []
-        config: dict[str, Any] = {**settings.client_config(), "log_level": 0, "error_cb": heard.append}
-        self._admin = AdminClient(config)
+        config = settings.client_config()
+        self._admin = open_admin(config, heard)
+        end_s = time.monotonic() + timeout
+        while not self._answers(min(FIRST_LOOK_S, timeout)):
+            if why := refusal(config, heard):
+                raise StartupError(why)
+            if time.monotonic() >= end_s:
+                raise UnreachableError(
+                    f"no Kafka broker answers on {settings.broker} within {timeout:g} s{_reason(heard)}; "
+                    "start one with: caststream broker, or name yours with --broker"
+                )
+
+    def _answers(self, timeout: float) -> bool:
         try:
             self._admin.list_topics(timeout=timeout)
-        except KafkaException as error:
+        except KafkaException:
             # Why (a refused connection, a wrong password) comes by the callback; the exception says "timed out".
             self._admin.poll(0)
-            reasons = [_words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
-            reason = reasons[-1] if reasons else _words(error.args[0])
-            raise UnreachableError(
-                f"no Kafka broker answers on {settings.broker} within {timeout:g} s: {reason}; "
-                "start one with: caststream broker, or name yours with --broker"
-            ) from error
+            return False
+        return True
 
     def partitions(self) -> dict[str, int]:
         """The number of partitions of every topic there is."""
@@ -148,6 +158,11 @@ class Cluster:
         future = self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
         with _broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
             future.result()
+
+
+def _reason(heard: list[KafkaError]) -> str:
+    reasons = [_words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+    return f": {reasons[-1]}" if reasons else ""
 
 
 def _patiently(doing: str, ask: Callable[[], T]) -> T:

@@ -247,7 +247,9 @@ def replay(
     import replay.display
     import replay.pacing
     import replay.run
+    from stream_app.access import check_access
 
+    check_access(settings.client_config())
     with replay.display.display(sys.stderr) as told:
         done = replay.run.replay(
             file,
@@ -333,6 +335,9 @@ def send_casting(settings: "Settings", stream: Stream = None, rate: Rate = None)
 
 def _send(kind: str, settings: "Settings", stream: str | None, rate: float | None) -> None:
     from replay.send import send
+    from stream_app.access import check_access
+
+    check_access(settings.client_config())
 
     def bad(number: int, why: str) -> None:
         say(f"line {number}: {why}")

@@ -41,12 +41,13 @@ MEANINGS = {
     "ssl_cafile": "Certificates of the authorities that the broker's certificate is checked against (PEM).",
     "ssl_certfile": "Our own certificate (PEM).",
     "ssl_keyfile": "Its private key (PEM).",
+    "ssl_password": "The key's password.",
     "sasl_mechanism": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
     "sasl_username": "User name.",
     "sasl_password": "Password.",
 }
 # Anybody on the machine can read a command line.
-NOT_ON_THE_COMMAND_LINE = {"sasl_password"}
+NOT_ON_THE_COMMAND_LINE = {"sasl_password", "ssl_password"}
 SECURITY = (*(name for name in MEANINGS if name.startswith(("security_", "ssl_", "sasl_"))),)
 KAFKA = ("broker", *SECURITY)
 ALL = tuple(MEANINGS)

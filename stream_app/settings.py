@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import ssl
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -68,7 +69,12 @@ class Settings(BaseSettings):
     """Every setting of caststream. Durations are seconds. Frozen: `replace` makes a changed copy."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix=PREFIX, toml_file=TOML_FILE, extra="forbid", validate_default=True
+        frozen=True,
+        env_prefix=PREFIX,
+        toml_file=TOML_FILE,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,  # pydantic's text would show every value, passwords too, in a traceback
     )
 
     broker: Broker = "127.0.0.1:9092"
@@ -105,6 +111,7 @@ class Settings(BaseSettings):
     ssl_cafile: OptionalPath = None
     ssl_certfile: OptionalPath = None
     ssl_keyfile: OptionalPath = None
+    ssl_password: Annotated[SecretStr, _accepts("a password")] = SecretStr("")
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: Annotated[str, _accepts("a user name")] = ""
     sasl_password: Annotated[SecretStr, _accepts("a password")] = SecretStr("")
@@ -153,6 +160,11 @@ class Settings(BaseSettings):
                 "ssl.key.location": self.ssl_keyfile,
             }
             config |= {name: str(path) for name, path in files.items() if path}
+            config["ssl.endpoint.identification.algorithm"] = "https"  # the host's name is checked, as aiokafka does
+            if not self.ssl_cafile and (authorities := _system_authorities()):
+                config["ssl.ca.location"] = authorities
+            if self.ssl_keyfile and (password := self.ssl_password.get_secret_value()):
+                config["ssl.key.password"] = password
         if self.security_protocol.startswith("SASL"):
             config |= {
                 "sasl.mechanism": self.sasl_mechanism,
@@ -221,8 +233,15 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
     source = _source(name, named)
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{source}{_nearest(name)}"
-    value = "the value" if name == "sasl_password" else repr(detail["input"])
+    secret = Settings.model_fields[name].annotation is SecretStr
+    value = "the value" if secret else repr(detail["input"])
     return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}"
+
+
+def _system_authorities() -> str | None:
+    """Where aiokafka's TLS, which is Python's, finds the authorities: librdkafka would look in other places."""
+    places = ssl.get_default_verify_paths()
+    return places.cafile or places.capath
 
 
 def _source(name: str, named: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from core.errors import RecordError, RunError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
+from stream_app.access import check_access
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
@@ -64,6 +65,7 @@ def tail(
     if count is not None and count < 1:
         raise StartupError(f"count is {count}: must be 1 or more")
     show = _AS_JSON[kind] if as_json else _AS_TEXT[kind]
+    check_access(client_config)
     consumer = _open(client_config)
     try:
         consumer.assign(_positions(consumer, topic, from_beginning, timeout_s))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from core.errors import StartupError
 from stream_app.settings import Settings, accepted, load_settings
@@ -188,7 +190,9 @@ def test_a_child_process_gets_the_same_settings_by_its_environment() -> None:
 
 def _as_code(settings: Settings) -> str:
     values = {name: str(value) if isinstance(value, Path) else value for name, value in settings}
-    return repr(values | {"sasl_password": settings.sasl_password.get_secret_value()})
+    return repr(
+        {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
+    )
 
 
 def test_topic_and_changelog_names() -> None:
@@ -211,6 +215,7 @@ def test_the_client_configuration_carries_tls_and_sasl() -> None:
         ssl_cafile="ca.pem",
         ssl_certfile="me.pem",
         ssl_keyfile="me.key",
+        ssl_password="of the key",
         sasl_mechanism="SCRAM-SHA-512",
         sasl_username="me",
         sasl_password="secret",
@@ -222,21 +227,47 @@ def test_the_client_configuration_carries_tls_and_sasl() -> None:
         "ssl.ca.location": "ca.pem",
         "ssl.certificate.location": "me.pem",
         "ssl.key.location": "me.key",
+        "ssl.key.password": "of the key",
+        "ssl.endpoint.identification.algorithm": "https",
         "sasl.mechanism": "SCRAM-SHA-512",
         "sasl.username": "me",
         "sasl.password": "secret",
     }
 
 
-def test_the_password_shows_up_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CASTSTREAM_SASL_PASSWORD", "hunter2")
-    monkeypatch.setenv("CASTSTREAM_HOP", "0")
+def test_without_ssl_cafile_both_kafka_clients_trust_the_same_authorities() -> None:
+    places = ssl.get_default_verify_paths()
+
+    found = load_settings(security_protocol="SSL").client_config().get("ssl.ca.location")
+
+    assert found == (places.cafile or places.capath)
+
+
+@pytest.mark.parametrize("setting", ["sasl_password", "ssl_password"])
+@pytest.mark.parametrize("wrong", [{"hop": "0"}, {"window_length": "100", "window_min": "200"}, {"sasl_pasword": "x"}])
+def test_passwords_show_up_in_no_message_and_in_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, setting: str, wrong: dict[str, str]
+) -> None:
+    monkeypatch.setenv(f"CASTSTREAM_{setting.upper()}", "hunter2")
+    settings = load_settings()
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"CASTSTREAM_{name.upper()}", value)
 
     with pytest.raises(StartupError) as caught:
         load_settings()
 
-    assert "hunter2" not in str(caught.value)
-    assert "hunter2" not in repr(load_settings(hop=1))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("setting", ["sasl_password", "ssl_password"])
+def test_a_password_that_is_not_accepted_is_not_quoted(setting: str) -> None:
+    Path("caststream.toml").write_text(f'{setting} = ["hunter2"]\n')
+
+    with pytest.raises(StartupError, match=f"setting {setting}: the value is not accepted") as caught:
+        load_settings()
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_every_setting_says_what_it_accepts() -> None:

@@ -1,0 +1,163 @@
+"""Why a broker that is there does not let us in: said at once and in words, where librdkafka would try for ever.
+
+A refusal is only what the broker has shown: a certificate that does not fit, an answer in another protocol than ours, a
+refused password. Whatever may be an outage (nobody listens, a connection that breaks) is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from core.errors import StartupError
+from stream_app import knock
+from stream_app.security import tls_context
+
+Config = Mapping[str, Any]
+"""librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
+
+
+def check_access(config: Config, timeout_s: float = 1.0) -> None:
+    """Ask the broker for its topics. Returns when it answers, and also when nobody does: that may be an outage.
+
+    Raises:
+        StartupError: the broker refuses us, or a file or setting cannot be used.
+    """
+    heard: list[KafkaError] = []
+    client = open_admin(config, heard)
+    try:
+        client.list_topics(timeout=timeout_s)
+    except KafkaException:
+        client.poll(0)
+        if why := refusal(config, heard):
+            raise StartupError(why) from None
+
+
+def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:
+    """An admin client that puts what it learns about its connections into ``heard`` when it is polled.
+
+    Raises:
+        StartupError: a file or setting cannot be used.
+    """
+    if _speaks_tls(config):
+        _context(config)  # its errors name the setting; librdkafka's name OpenSSL's routines
+    full: dict[str, Any] = {**config, "log_level": 0, "error_cb": heard.append}
+    try:
+        return AdminClient(full)
+    except KafkaException as error:
+        raise StartupError(f"Kafka settings are not accepted: {error.args[0].str()}") from error
+
+
+def refusal(config: Config, heard: list[KafkaError]) -> str | None:
+    """Why the broker refuses us, None where it may just not be there.
+
+    Args:
+        heard: what librdkafka has said about its connections.
+    """
+    for address in config["bootstrap.servers"].split(","):
+        with contextlib.suppress(OSError):  # nobody there, or gone in the middle: an outage
+            if why := _by_tls(config, address) if _speaks_tls(config) else _in_clear(config, address):
+                return why
+    if any(error.code() == KafkaError._AUTHENTICATION for error in heard):
+        return (
+            f"the Kafka broker at {config['bootstrap.servers']} refuses the user {config.get('sasl.username')!r} with "
+            f"{config.get('sasl.mechanism')}: sasl_username or sasl_password is wrong, or the broker has no such user"
+        )
+    return None
+
+
+def _by_tls(config: Config, address: str) -> str | None:
+    broker, protocol = f"the Kafka broker at {address}", _protocol(config)
+    try:
+        with knock.connect(address, _context(config)) as connection:
+            return _sasl_problem(connection, config, broker)
+    except ssl.SSLCertVerificationError as error:
+        return _certificate_problem(error, broker, config)
+    except ssl.SSLError as error:
+        if knock.wants_certificate(error):
+            said = (error.reason or "").rpartition("ALERT_")[2].replace("_", " ").lower()
+            return f"{broker} refuses our certificate ({said}): set ssl_certfile and ssl_keyfile to one that it trusts"
+    except OSError:
+        pass
+    if not knock.answers_in_clear(address):
+        return None
+    return f"{broker} speaks no TLS on this port, and security_protocol is {protocol}: name its port for {protocol}"
+
+
+def _in_clear(config: Config, address: str) -> str | None:
+    broker, protocol = f"the Kafka broker at {address}", _protocol(config)
+    try:
+        with knock.connect(address, None) as connection:
+            return _sasl_problem(connection, config, broker)
+    except OSError:
+        if not knock.answers_by_tls(address):
+            raise
+    secure = "SASL_SSL" if protocol.startswith("SASL") else "SSL, or to SASL_SSL where it asks for a password"
+    return f"{broker} speaks TLS on this port, and security_protocol is {protocol}: set it to {secure}"
+
+
+def _certificate_problem(error: ssl.SSLCertVerificationError, broker: str, config: Config) -> str:
+    said = error.verify_message.rstrip(".")
+    if "mismatch" in said.lower():
+        return f"the certificate of {broker} is for another host ({said}): name the broker as its certificate does"
+    if "expired" in said or "not yet valid" in said:
+        return f"the certificate of {broker} cannot be used ({said}): have it renewed, or set this machine's clock"
+    return (
+        f"the certificate of {broker} is not trusted ({said}): set ssl_cafile to the certificate of the authority that "
+        f"signed it; what is trusted now: {config.get('ssl.ca.location', 'nothing')}"
+    )
+
+
+def _sasl_problem(connection: socket.socket, config: Config, broker: str) -> str | None:
+    """On a connection that stands: whether the broker wants a password as we do.
+
+    Raises:
+        OSError: the broker does not answer.
+    """
+    protocol = _protocol(config)
+    ours = str(config["sasl.mechanism"]) if protocol.startswith("SASL") else ""
+    knock.ask_versions(connection)
+    code, offered = knock.ask_mechanism(connection, ours or "PLAIN")
+    wanted = code != knock.ILLEGAL_SASL_STATE
+    if ours and not wanted:
+        return (
+            f"{broker} asks for no password on this port, and security_protocol is {protocol}: name its port for "
+            f"{protocol}, or set security_protocol to {protocol.removeprefix('SASL_')}"
+        )
+    if ours and code == knock.UNSUPPORTED_SASL_MECHANISM:
+        return f"{broker} does not accept sasl_mechanism {ours}: set it to {' or '.join(offered)}"
+    if wanted and not ours:
+        secure = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
+        return (
+            f"{broker} asks for a password ({' or '.join(offered)}), and security_protocol is {protocol}: set it to "
+            f"{secure}, and sasl_mechanism, sasl_username and sasl_password"
+        )
+    return None
+
+
+def _protocol(config: Config) -> str:
+    return str(config.get("security.protocol", "PLAINTEXT"))
+
+
+def _speaks_tls(config: Config) -> bool:
+    return _protocol(config).endswith("SSL")
+
+
+def _context(config: Config) -> ssl.SSLContext:
+    def path(name: str) -> Path | None:
+        return Path(config[name]) if name in config else None
+
+    cafile = path("ssl.ca.location")
+    return tls_context(
+        None if cafile and cafile.is_dir() else cafile,  # a directory is the system's
+        path("ssl.certificate.location"),
+        path("ssl.key.location"),
+        str(config.get("ssl.key.password", "")),
+    )
