@@ -44,6 +44,9 @@ FETCH_TIMEOUT = 1.0
 # Kafka's default. The broker aborts a transaction that stays open for longer, so it must outlast the longest commit
 # interval; twice that keeps within the broker's limit of 15 minutes.
 TRANSACTION_TIMEOUT_MS = 60_000
+# A member learns with its next heartbeat that the group rebalances, and all wait for the last: at a third of the session,
+# as is usual, the first one's streams would stand still for up to 2 s.
+HEARTBEAT = 0.3
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
 IDLE_PAUSE = 0.02
 
@@ -104,7 +107,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             # Also how long a question about offsets waits, which goes over the same connection.
             fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 3),
+            heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT) * 1000),
             rebalance_timeout_ms=60_000,
             # The fetch loop polls without rest, but a long commit may hold it: never leave the group for that.
             max_poll_interval_ms=600_000,
