@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
 from core.errors import CaststreamError
 from stream_app import recovery
 from stream_app import topics as broker_topics
-from stream_app.assignment import Found, check_end, report_lost, start_of, stored_ends
+from stream_app.assignment import Found, check_end, report_lost, starts_of, wanted_of
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
@@ -27,8 +27,7 @@ from stream_app.logs import FAUST
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline
-from stream_app.published import Found as FoundOutputs
-from stream_app.published import Wanted, find_published
+from stream_app.published import find_published
 from stream_app.settings import Settings
 from stream_app.transport import Consumer, Producer
 
@@ -138,7 +137,7 @@ class CaststreamApp(faust.App):
         await super()._stop_consumer()
 
     async def _hand_over(self) -> None:
-        """Stop the flow, commit what was applied, forget all live state: the next owner's writes count from here on."""
+        """Stop the flow and commit what was applied: the next owner's writes count from here on."""
         self.consumer.stop_flow()
         self.flow_control.suspend()
         for pipeline in self.pipelines:
@@ -150,8 +149,8 @@ class CaststreamApp(faust.App):
             except Exception as error:
                 self.fail(error)
         self.committer.stop()
-        self._park(agreed and self.guarantee.keeps and self.lease.held)
-        self._abandon_outputs()
+        abandoned = self._abandon_outputs()
+        self._park(agreed and not abandoned and self.guarantee.keeps and self.lease.held)
         await self.guarantee.close()
 
     def _park(self, agreed: bool) -> None:
@@ -211,10 +210,13 @@ class CaststreamApp(faust.App):
             self._abandon_outputs()
         return await committing
 
-    def _abandon_outputs(self) -> None:
-        if self.writer.abandon():
+    def _abandon_outputs(self) -> bool:
+        """Whatever is not acknowledged by now is not sent any more; whether there was anything."""
+        abandoned = self.writer.abandon()
+        if abandoned:
             log.warning("outputs that the broker has not acknowledged are left to the next owner")
             self.guarantee.abandon()
+        return abandoned
 
     async def before_restore(self) -> None:
         """Nobody else may write for our partitions from here on, as far as the guarantee can see to it."""
@@ -229,8 +231,9 @@ class CaststreamApp(faust.App):
         """
         found = await self._ask_broker(self._assigned_sources())
         self._check_still_assigned(generation)
-        committed = self._starts(found)
-        published = await self._find_published({at: found.committed.get(at) for at in committed})
+        committed = starts_of(self.pipelines, found)
+        wanted = wanted_of(self.pipelines, {at: found.committed.get(at) for at in committed})
+        published = await find_published(self.settings, wanted) if self.guarantee.reads_published else {}
         self._check_still_assigned(generation)
         self.committer.topic_ids |= found.topic_ids
         await self.committer.take_up(committed, {at: one.since for at, one in published.items()})
@@ -243,37 +246,8 @@ class CaststreamApp(faust.App):
                 {at.partition: one for at, one in published.items() if at.topic == topic},
             )
         self.ready = True
-        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{committed[at]}" for at in sorted(committed)))
-
-    def _starts(self, found: Found) -> dict[TopicPartition, int]:
-        """Where each partition that was not kept is taken up; all are checked."""
-        starts: dict[TopicPartition, int] = {}
-        for pipeline in self.pipelines:
-            for at in found.beginnings:
-                if at.topic != pipeline.topics.source:
-                    continue
-                start = start_of(pipeline, at.partition, found)
-                if at.partition in pipeline.next_offset:
-                    continue
-                if start.lost:
-                    report_lost(pipeline, at.partition, start.position - start.lost, start.position)
-                starts[at] = start.position
-        return starts
-
-    async def _find_published(
-        self, commits: Mapping[TopicPartition, OffsetAndMetadata | None]
-    ) -> dict[TopicPartition, FoundOutputs]:
-        """What an owner before has published of records that will be processed again."""
-        if not self.guarantee.reads_published:
-            return {}
-        wanted = []
-        for pipeline in self.pipelines:
-            topics = pipeline.topics
-            for at, commit in commits.items():
-                if at.topic == topics.source:
-                    outputs, letters = (TopicPartition(to, at.partition) for to in (topics.output, topics.dead_letters))
-                    wanted.append(Wanted(at, outputs, letters, stored_ends(commit.metadata if commit else None)))
-        return await find_published(self.settings, wanted)
+        at_hand = sorted(self.committer.committed.items())
+        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand))
 
     def _check_still_assigned(self, generation: int) -> None:
         """A start after the hand-over would apply chunks of partitions that may have another owner. A worker that has

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.errors import StartupError
 from stream_app.pipeline import Pipeline
-from stream_app.published import LogEnds
+from stream_app.published import LogEnds, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,38 @@ class Start:
 
     position: int
     lost: int = 0
+
+
+def starts_of(pipelines: Sequence[Pipeline], found: Found) -> dict[TopicPartition, int]:
+    """Where each partition is taken up that is not at hand already; all are checked.
+
+    Raises:
+        StartupError: stored states and offsets do not belong to a topic as it is now.
+    """
+    starts: dict[TopicPartition, int] = {}
+    for pipeline in pipelines:
+        for at in (at for at in found.beginnings if at.topic == pipeline.topics.source):
+            start = start_of(pipeline, at.partition, found)
+            if at.partition in pipeline.next_offset:
+                continue
+            if start.lost:
+                report_lost(pipeline, at.partition, start.position - start.lost, start.position)
+            starts[at] = start.position
+    return starts
+
+
+def wanted_of(
+    pipelines: Sequence[Pipeline], commits: Mapping[TopicPartition, OffsetAndMetadata | None]
+) -> list[Wanted]:
+    """Where the outputs of source partitions go, and where those of their last commits end."""
+    wanted = []
+    for pipeline in pipelines:
+        topics = pipeline.topics
+        for at, commit in commits.items():
+            if at.topic == topics.source:
+                outputs, letters = (TopicPartition(to, at.partition) for to in (topics.output, topics.dead_letters))
+                wanted.append(Wanted(at, outputs, letters, stored_ends(commit.metadata if commit else None)))
+    return wanted
 
 
 def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:

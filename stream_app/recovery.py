@@ -118,10 +118,12 @@ class ChangelogRecovery(Recovery):
         """Nothing: `_restore` reports its progress."""
 
     async def _restore(self) -> None:
+        partitions = {TopicPartition(*tp) for tp in self.active_tps} - self.app.kept_changelogs()
+        if not partitions:
+            return
         started = time.monotonic()
         self._set_recovery_started()
-        partitions = {TopicPartition(*tp) for tp in self.active_tps} - self.app.kept_changelogs()
-        count = await self._read(partitions) if partitions else 0
+        count = await self._read(partitions)
         self._set_recovery_ended()
         log.info(
             "recovered %d changelog records of %d partitions in %.1f s",

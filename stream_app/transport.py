@@ -44,8 +44,8 @@ FETCH_TIMEOUT = 1.0
 # Kafka's default. The broker aborts a transaction that stays open for longer, so it must outlast the longest commit
 # interval; twice that keeps within the broker's limit of 15 minutes.
 TRANSACTION_TIMEOUT_MS = 60_000
-# A member learns with its next heartbeat that the group rebalances, and all wait for the last: at a third of the session,
-# as is usual, the first one's streams would stand still for up to 2 s.
+# A member learns with its next heartbeat that the group rebalances, and all wait for the last: at a third of the
+# session, as is usual, the first one's streams would stand still for up to 2 s.
 HEARTBEAT = 0.3
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
 IDLE_PAUSE = 0.02

@@ -34,11 +34,11 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
 
     monkeypatch.setattr(app, "_assigned_sources", lambda: [AT])
 
-    async def published(_: Any) -> dict[TopicPartition, Any]:
+    async def published(*_: Any) -> dict[TopicPartition, Any]:
         return {}
 
     monkeypatch.setattr(app, "_ask_broker", found)
-    monkeypatch.setattr(app, "_find_published", published)
+    monkeypatch.setattr("stream_app.app.find_published", published)
     return app
 
 
