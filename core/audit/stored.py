@@ -15,6 +15,7 @@ from core.audit.rules import Memory
 from core.audit.signals import SignalAudit
 from core.errors import StateError
 from core.native.streams import StreamState
+from core.records import FEATURES
 from core.state import unpack_state
 from core.windows import unpack_segment
 
@@ -133,7 +134,7 @@ def _stored_window(
         part = unpack_segment(number, blob, last_step)  # samples behind the head are not applied yet
         steps += part.steps
         samples += part.samples
-    return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(len(steps), -1)
+    return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, FEATURES)
 
 
 def _ends(steps: NDArray[np.int64]) -> str:
