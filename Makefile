@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check bench bench-check train train-quick clean
+.PHONY: help setup demo test check audit bench bench-check train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,12 @@ check: setup     ## lint, format, types, the rule of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
+
+audit:           ## the pinned packages against the published vulnerabilities; needs the internet
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
+	@# --strict: a package that could not be looked up is a failure, not a package without vulnerabilities.
+	@.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 bench: .venv/.bench-ready  ## all benchmarks, beside the peers: one table, benchmarks/results/latest.json; 20 minutes
 	@$(BIN)/python benchmarks/bench_all.py

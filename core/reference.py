@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import create_file, sampling_rate_hz
+from core.data.layout import create_file, partial_of, sampling_rate_hz
 from core.data.naming import cast_stream, sequence_name, signal_stream
 from core.data.runs import CAST_PERIOD_MS, default_streams, event_times_ms, run_start_ms
 from core.errors import DataError
@@ -127,10 +126,16 @@ def writer(out: Path | BinaryIO, rows: Rows, model: str) -> Iterator[Writer]:
             results = _HDF5File(file, rows, model)
             yield results
             results.flush()
-    else:
-        partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    elif out.is_symlink() or (out.exists() and not out.is_file()):  # /dev/stdout: written to, never replaced
         try:
-            with partial.open("wb") as stream:
+            with out.open("wb") as stream:
+                yield _JSONLines(stream, rows, model)
+        except OSError as error:
+            raise DataError(out, f"cannot be written: {error.strerror}") from error
+    else:
+        partial = partial_of(out)
+        try:
+            with partial.open("xb") as stream:
                 yield _JSONLines(stream, rows, model)
             partial.replace(out)
         except OSError as error:

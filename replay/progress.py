@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from pathlib import Path
 from typing import Self
 
@@ -56,10 +57,11 @@ class Progress(msgspec.Struct):
         Raises:
             StartupError: the place cannot be written.
         """
-        partial = place.with_name(f"{place.name}.{os.getpid()}")
+        partial = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(msgspec.json.encode(self))
+            with partial.open("xb") as file:
+                file.write(msgspec.json.encode(self))
             os.replace(partial, place)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -70,4 +72,4 @@ class Progress(msgspec.Struct):
 def progress_place(data_dir: Path, file: Path, broker: str, topic: str) -> Path:
     """Where the progress of replaying ``file`` into ``topic`` of ``broker`` is kept."""
     name = hashlib.sha256("\n".join((str(file.resolve()), broker, topic)).encode()).hexdigest()[:16]
-    return data_dir / "replay" / f"{file.stem}-{name}.json"
+    return data_dir / "replay" / f"{file.stem[:50]}-{name}.json"

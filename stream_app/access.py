@@ -24,7 +24,7 @@ Config = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
 
 
-def check_access(config: Config, timeout_s: float = 1.0) -> None:
+def check_access(config: Config, timeout_s: float = 0.5) -> None:
     """Ask the broker for its topics. Returns when it answers, and also when nobody does: that may be an outage.
 
     Raises:

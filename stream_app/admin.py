@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclOperation,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -152,6 +153,40 @@ class Cluster:
         with _broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
             return _patiently(f"look at group {group}", ask)
         return 0
+
+    def allowed_on_topics(self, names: Collection[str]) -> dict[str, Collection[AclOperation] | None]:
+        """What we may do with topics, None where the broker does not say."""
+        futures = self._admin.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT_S
+        )
+        found: dict[str, Collection[AclOperation] | None] = {}
+        for name, future in futures.items():
+            try:
+                found[name] = future.result().authorized_operations
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise StartupError(f"cannot describe topic {name}: {_words(error.args[0])}") from error
+                found[name] = []
+        return found
+
+    def allowed_on_group(self, group: str) -> Collection[AclOperation] | None:
+        """What we may do with a consumer group, None where the broker does not say."""
+
+        def ask() -> Collection[AclOperation] | None:
+            futures = self._admin.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT_S
+            )
+            found: Collection[AclOperation] | None = futures[group].result().authorized_operations
+            return found
+
+        try:
+            return _patiently(f"look at group {group}", ask)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return []
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # not there yet
+                return None
+            raise StartupError(f"cannot look at group {group}: {_words(error.args[0])}") from error
 
     def delete_group(self, group: str) -> None:
         """Delete a consumer group without members, and with it its committed offsets; none may be there."""

@@ -16,6 +16,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -174,7 +175,9 @@ class LocalBroker:
 
     def _write_properties(self, controller_port: int) -> None:
         properties = kafka_properties(self.directory / "data", self.port, controller_port) | self._properties
-        (self.directory / "kafka.properties").write_text(java_properties(properties))
+        # Keys and passwords may stand there.
+        with open(self.directory / "kafka.properties", "w", opener=partial(os.open, mode=0o600)) as file:
+            file.write(java_properties(properties))
 
     def _format(self, command: list[str]) -> None:
         """Give the empty data directory its cluster id, once in its life."""

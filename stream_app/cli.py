@@ -14,6 +14,7 @@ import typer
 
 from core.errors import StartupError
 from stream_app.audit_commands import add_audit_commands
+from stream_app.dead_letter_commands import add_dead_letter_commands
 from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
 from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
 from stream_app.training_commands import add_training_commands
@@ -383,7 +384,7 @@ def _add_tail(kind: str, what: str) -> None:
 
 _add_tail("predictions", "the predictions of the signal model")
 _add_tail("scores", "the defect probabilities of the casts")
-_add_tail("dead-letters", "the records that could not be used, with the reason,")
+add_dead_letter_commands(app, tail_app)
 
 add_training_commands(app)
 add_audit_commands(app)

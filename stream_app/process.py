@@ -53,9 +53,11 @@ async def run(settings: Settings, index: int) -> None:
 
 def _check_topics(settings: Settings) -> None:
     # Imported here: the supervisor takes this module's exit statuses, and needs no Kafka client.
+    from stream_app.permissions import check_permissions
     from stream_app.topics import check_topics
 
     check_topics(settings, BROKER_PATIENCE)
+    check_permissions(settings, BROKER_PATIENCE)
 
 
 def _load_torch() -> None:

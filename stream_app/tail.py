@@ -7,20 +7,20 @@ disturbs nobody, and never ends by itself unless it is given a count.
 from __future__ import annotations
 
 import base64
-import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RecordError, RunError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
 from stream_app.access import check_access
+from stream_app.letters import Choice, letter_of
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
@@ -37,6 +37,7 @@ def tail(
     as_json: bool = False,
     from_beginning: bool = False,
     count: int | None = None,
+    choice: Choice | None = None,
     timeout_s: float = 30.0,
     on_ready: Callable[[], None] | None = None,
 ) -> int:
@@ -50,6 +51,7 @@ def tail(
         as_json: one JSON object per line.
         from_beginning: start at the oldest record instead of at the next to come.
         count: end after so many records; None: go on until interrupted.
+        choice: of dead letters, which ones; None: all.
         timeout_s: how long to look for the broker.
         on_ready: called when the positions are known: what is sent later will be seen.
 
@@ -71,7 +73,7 @@ def tail(
         consumer.assign(_positions(consumer, topic, from_beginning, timeout_s))
         if on_ready is not None:
             on_ready()
-        return _follow(consumer, show, out, count)
+        return _follow(consumer, show, out, count, choice)
     except KafkaException as error:
         address = client_config.get("bootstrap.servers", "?")
         raise RunError(f"cannot read {topic} from the Kafka broker at {address}: {_words(error)}") from error
@@ -123,15 +125,20 @@ def _answer(ask: Callable[[], Any], end_s: float) -> Any:
             time.sleep(0.1)
 
 
-def _follow(consumer: Consumer, show: Callable[[Message], str], out: TextIO, count: int | None) -> int:
+def _follow(
+    consumer: Consumer, show: Callable[[Message], str], out: TextIO, count: int | None, choice: Choice | None
+) -> int:
     shown = 0
     while count is None or shown < count:
         messages = consumer.consume(_BATCH if count is None else min(_BATCH, count - shown), timeout=0.1)
         for message in messages:
             if (error := message.error()) is not None:
-                raise RunError(f"reading {message.topic()} failed: {error.str()}")
-            out.write(show(message) + "\n")
-            shown += 1
+                if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    continue  # librdkafka asks after the group for its own sake: we use none
+                raise RunError(f"reading {message.topic() or 'the broker'} failed: {error.str()}")
+            if choice is None or choice.takes(letter_of(message)):
+                out.write(show(message) + "\n")
+                shown += 1
         if messages:
             out.flush()
     return shown
@@ -162,12 +169,18 @@ def _text_of_output(decode: Callable[..., Any], tell: Callable[[Any], str]) -> C
 
 
 def _json_of_dead_letter(message: Message) -> str:
-    headers = {name: value.decode("utf-8", "backslashreplace") for name, value in _headers(message).items()}
-    fields: dict[str, Any] = {name: headers.get(f"error.{name}") for name in ("reason", "message", "topic")}
-    for name in ("partition", "offset", "timestamp_ms"):
-        number = headers.get(f"error.{name}", "")
-        fields[name] = int(number) if re.fullmatch(r"-?[0-9]{1,19}", number) else None
-    fields |= _bytes_fields("key", message.key()) | _bytes_fields("value", message.value())
+    letter = letter_of(message)
+    fields: dict[str, Any] = {
+        "reason": letter.reason,
+        "message": letter.message,
+        "topic": letter.topic,
+        "partition": letter.source_partition,
+        "offset": letter.source_offset,
+        "timestamp_ms": letter.timestamp_ms,
+        "letter_partition": letter.partition,
+        "letter_offset": letter.offset,
+    }
+    fields |= _bytes_fields("key", letter.key) | _bytes_fields("value", letter.value)
     return msgspec.json.encode(fields).decode()
 
 
@@ -199,17 +212,16 @@ def _head(output: Prediction | Score) -> str:
 
 
 def _text_of_dead_letter(message: Message) -> str:
-    headers = {name: _text(value) for name, value in _headers(message).items()}
-    place = " ".join(headers.get(f"error.{name}", "?") for name in ("topic", "partition", "offset"))
+    letter = letter_of(message)
+    place = " ".join(_said(part) for part in (letter.topic, letter.source_partition, letter.source_offset))
     return (
-        f"{place}  {headers.get('error.reason', '?')}: {headers.get('error.message', '')}"
-        f"  key {_text(message.key())}  value {_text(message.value())}"
+        f"letter {letter.partition} {letter.offset}: {place}  {_said(letter.reason)}: {_said(letter.message)}"
+        f"  key {_text(letter.key)}  value {_text(letter.value)}"
     )
 
 
-def _headers(message: Message) -> dict[str, bytes]:
-    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return {name: value or b"" for name, value in pairs}
+def _said(value: str | int | None) -> str:
+    return "?" if value is None else _text(str(value).encode())
 
 
 def _text(data: bytes | None) -> str:

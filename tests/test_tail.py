@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import RunError, StartupError
 from core.records import Prediction, Score
+from stream_app.letters import Choice
 from stream_app.tail import TOPICS, tail
 from tests.broker import ToSend, produce
 
@@ -79,9 +80,9 @@ def test_dead_letters_tell_reason_place_and_what_came(settings):
 
     head = "signal-samples 2 17  not_finite: signal is nan"
     assert lines == [
-        f'{head}  key s-1  value {{"signal": "x"}}\\n\\x1b[31m',
-        f"{head}  key none  value \\xff\\x00",
-        f"{head}  key s  value none",
+        f'letter 0 0: {head}  key s-1  value {{"signal": "x"}}\\n\\x1b[31m',
+        f"letter 0 1: {head}  key none  value \\xff\\x00",
+        f"letter 0 2: {head}  key s  value none",
     ]
     place = {
         "reason": "not_finite",
@@ -90,9 +91,30 @@ def test_dead_letters_tell_reason_place_and_what_came(settings):
         "partition": 2,
         "offset": 17,
     }
-    assert objects[0] == place | {"timestamp_ms": 1_700_000_000_000, "key": "s-1", "value": '{"signal": "x"}\n\x1b[31m'}
-    assert objects[1] == place | {"timestamp_ms": 1_700_000_000_000, "key": None, "value_base64": "/wA="}
-    assert objects[2] == place | {"timestamp_ms": 1_700_000_000_000, "key": "s", "value": None}
+    place |= {"timestamp_ms": 1_700_000_000_000, "letter_partition": 0}
+    assert objects[0] == place | {"letter_offset": 0, "key": "s-1", "value": '{"signal": "x"}\n\x1b[31m'}
+    assert objects[1] == place | {"letter_offset": 1, "key": None, "value_base64": "/wA="}
+    assert objects[2] == place | {"letter_offset": 2, "key": "s", "value": None}
+
+
+@pytest.mark.kafka
+def test_dead_letters_can_be_chosen_by_reason_and_stream(settings):
+    def letter(stream, reason):
+        return ToSend(
+            stream, b"", [("error.reason", b"late"), ("error.reason", reason)], partition=0
+        )  # the last counts
+
+    sent = [("a", b"late"), ("b", b"not_finite"), ("a", b"not_finite"), ("c", b"not_finite")]
+    produce(settings, settings.topic("dead-letters"), [letter(*each) for each in sent])
+
+    def offsets(count, **choice):
+        lines = read(settings, "dead-letters", count=count, as_json=True, choice=Choice(**choice))
+        return [json.loads(line)["letter_offset"] for line in lines]
+
+    assert offsets(3, reasons={"not_finite"}) == [1, 2, 3]
+    assert offsets(2, streams={"a"}) == [0, 2]
+    assert offsets(3, streams={"a", "b"}) == [0, 1, 2]
+    assert offsets(2, streams={"a", "c"}, reasons={"not_finite"}) == [2, 3]
 
 
 @pytest.mark.kafka

@@ -7,6 +7,7 @@ that the memory needed does not grow with the file.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,18 +46,28 @@ def create_file(path: str | Path) -> Iterator[h5py.File]:
         DataError: the folder does not exist, the disk is full, or the place may not be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         if path.is_dir():
             raise DataError(path, "cannot be written: it is a folder")
+        if path.exists() and not path.is_file():
+            raise DataError(path, "cannot be written: it is no plain file")
         try:
-            with h5py.File(partial, "w") as file:
+            with h5py.File(partial, "x") as file:
                 yield file
             os.replace(partial, path)
         except OSError as error:
             raise DataError(path, f"cannot be written: {_first_line(error)}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file is written before it takes its name: beside it, under a name that nobody can guess and prepare.
+
+    To be opened with mode "x": in a folder that others may write to, a link could lie there.
+    """
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
 
 
 def write_text(file: h5py.File, name: str, text: str) -> None:

@@ -36,6 +36,8 @@ def check_writable(out: Path) -> None:
         raise StartupError(f"{out.parent}: cannot be made: {error.strerror or error}") from error
     if out.is_dir():
         raise StartupError(f"{out}: is a folder, the model needs a file")
+    if out.exists() and not out.is_file():
+        raise StartupError(f"{out}: is no plain file, and would be replaced")
     if not os.access(out.parent, os.W_OK):
         raise StartupError(f"{out.parent}: models cannot be written there: permission denied")
 

@@ -1,0 +1,220 @@
+"""``caststream dead-letters`` and ``caststream tail dead-letters``."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import StartupError
+from stream_app.failures import EXIT_FAILED
+from stream_app.options import KAFKA, command
+
+if TYPE_CHECKING:
+    from stream_app.corrections import Correction
+    from stream_app.dead_letters import Fate, Plan, Verdict
+    from stream_app.letters import Choice
+    from stream_app.settings import Settings
+    from stream_app.topic_reader import At
+
+RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix")
+TAIL_SETTINGS = (*KAFKA, "topic_prefix")
+
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", help="Only letters of this reason; repeatable.", show_default=False)
+]
+Streams = Annotated[
+    list[str] | None, typer.Option("--stream", help="Only letters of this stream; repeatable.", show_default=False)
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="Only letters since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d.", metavar="TIME"
+    ),
+]
+Corrected = Annotated[
+    Path | None,
+    typer.Option(
+        help="Lines of `tail dead-letters --json` with other values; only their letters are sent. - is standard input.",
+        show_default=False,
+    ),
+]
+EvenIfLate = Annotated[bool, typer.Option("--even-if-late", help="Also what its stream has gone on without.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per letter, on stdout.")]
+TailAsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
+Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
+
+
+def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
+    """Add the commands to the command line and to its group ``tail``."""
+    group = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+    app.add_typer(group, name="dead-letters", help="Send back the records that could not be used.")
+    command(
+        group,
+        "resend",
+        settings=RESEND_SETTINGS,
+        example="caststream dead-letters resend --stream press-7 --corrected corrected.jsonl",
+    )(resend)
+    command(
+        tail_app,
+        "dead-letters",
+        settings=TAIL_SETTINGS,
+        example="caststream tail dead-letters --from-beginning --reason wrong_type --json",
+    )(follow)
+
+
+def follow(
+    settings: "Settings",
+    as_json: TailAsJson = False,
+    from_beginning: FromBeginning = False,
+    count: Count = None,
+    reason: Reasons = None,
+    stream: Streams = None,
+) -> None:
+    """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
+    from stream_app.tail import TOPICS, tail
+
+    tail(
+        "dead-letters",
+        client_config=settings.client_config(),
+        topic=settings.topic(TOPICS["dead-letters"]),
+        out=sys.stdout,
+        as_json=as_json,
+        from_beginning=from_beginning,
+        count=count,
+        choice=_choice(reason, stream, None),
+    )
+
+
+def resend(
+    settings: "Settings",
+    reason: Reasons = None,
+    stream: Streams = None,
+    since: Since = None,
+    corrected: Corrected = None,
+    even_if_late: EvenIfLate = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters back to their topic and partition, once what was wrong is right.
+
+    Not sent: what was resent before, what was cut, and, unless told to, what its stream has gone on without. Exit
+    status 1 if anything was skipped or refused.
+    """
+    from stream_app.dead_letters import make_plan
+    from stream_app.resend import Resender, overtaken
+
+    choice = _choice(reason, stream, since)
+    corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
+    plan = make_plan(settings, choice, corrections, even_if_late)
+    passed: list[Verdict] = []
+    if plan.to_send and not dry_run:
+        if not yes:
+            _ask(plan, settings)
+        sender = Resender(settings)  # from here on no other run can send
+        plan = make_plan(settings, choice, corrections, even_if_late)
+        passed = overtaken(settings, plan, sender.send(plan.to_send))
+    _show(plan.verdicts, as_json)
+    for verdict in passed:
+        say(f"{_place(verdict)}: its stream has gone on while it was sent: look at its outputs")
+    counts = plan.counts()
+    say(_summary(counts, dry_run))
+    if passed or _left_out(counts):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def say(line: str) -> None:
+    """What a person wants to know; results for programs go to stdout."""
+    typer.echo(line, err=True)
+
+
+def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | None) -> "Choice":
+    from core.records import REASONS
+    from stream_app.letters import Choice
+    from stream_app.since import since_ms
+
+    for reason in reasons or []:
+        if reason not in REASONS:
+            raise StartupError(f"--reason {reason!r}: there is no such reason; the reasons are: {', '.join(REASONS)}")
+    return Choice(frozenset(reasons or []), frozenset(streams or []), None if since is None else since_ms(since))
+
+
+def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[At, int], Correction]":
+    from stream_app.corrections import read_corrections
+
+    if str(path) == "-":
+        if may_ask:
+            raise StartupError(
+                "--corrected - takes standard input, so nobody can be asked there: add --yes or --dry-run"
+            )
+        return read_corrections(sys.stdin.buffer, "standard input")
+    try:
+        with path.open("rb") as lines:
+            return read_corrections(lines, str(path))
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _ask(plan: "Plan", settings: "Settings") -> None:
+    records = Counter(verdict.at[0] for verdict in plan.to_send)
+    topics = ", ".join(f"{count:,} into {topic}" for topic, count in sorted(records.items()))
+    typer.confirm(f"Send records on {settings.broker} again: {topics}?", abort=True, err=True)
+
+
+def _show(verdicts: "Iterable[Verdict]", as_json: bool) -> None:
+    from stream_app.dead_letters import Fate
+
+    for verdict in verdicts:
+        if as_json:
+            typer.echo(_json(verdict))
+        elif verdict.fate in (Fate.LATE, Fate.REFUSED):
+            say(f"{_place(verdict)}: {'skipped' if verdict.fate is Fate.LATE else 'refused'}: {verdict.why}")
+
+
+def _json(verdict: "Verdict") -> str:
+    import msgspec
+
+    letter = verdict.letter
+    fields = {
+        "fate": verdict.fate.value,
+        "why": verdict.why or None,
+        "stream": letter.stream,
+        "topic": letter.topic,
+        "partition": letter.source_partition,
+        "offset": letter.source_offset,
+        "reason": letter.reason,
+        "letter_partition": letter.partition,
+        "letter_offset": letter.offset,
+    }
+    return msgspec.json.encode(fields).decode()
+
+
+def _place(verdict: "Verdict") -> str:
+    letter = verdict.letter
+    record = " ".join("?" if part is None else str(part) for part in (*verdict.at, letter.source_offset))
+    return f"{record} (letter {letter.partition} {letter.offset})"
+
+
+def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:
+    from stream_app.dead_letters import Fate
+
+    sent = f"{counts[Fate.RESEND]:,} {'would be resent' if dry_run else 'resent'}"
+    others = {
+        Fate.RESENT: "resent before",
+        Fate.LATE: "skipped, as their streams have gone on (--even-if-late sends them)",
+        Fate.REFUSED: "refused",
+    }
+    return "; ".join([sent, *(f"{counts[fate]:,} {words}" for fate, words in others.items() if counts[fate])])
+
+
+def _left_out(counts: "Counter[Fate]") -> int:
+    from stream_app.dead_letters import Fate
+
+    return counts[Fate.LATE] + counts[Fate.REFUSED]

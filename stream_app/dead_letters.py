@@ -1,0 +1,238 @@
+"""Which dead letters may go back to where they came from, and why the others may not.
+
+A letter is left out where its stream has gone on without it, because its record would come too late or, without a step,
+in the wrong place; and where its record was resent before, which the marks in the source partition say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from core.errors import RecordError, StartupError
+from core.records import decode_casting, decode_signal
+from stream_app.corrections import Correction
+from stream_app.letters import Choice, Letter, headers_of, letter_of
+from stream_app.settings import Settings
+from stream_app.source_scan import Scan, position_of
+from stream_app.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
+from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES
+
+MAX_HELD_BYTES = 512 * 2**20
+_LATE = "late"
+_NO_STREAM = {"no_key", "key_too_long", "key_not_utf8"}
+# Of a table's keys, those that hold a stream's offset: what stands before the stream (`core.scorer.HEAD`).
+TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: b"h"}
+_DECODERS: dict[str, Callable[..., Any]] = {SIGNAL_SAMPLES: decode_signal, CASTING_SAMPLES: decode_casting}
+
+
+class Fate(Enum):
+    """What becomes of a letter."""
+
+    RESEND = "resend"
+    RESENT = "resent before"
+    LATE = "gone on"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One letter, what becomes of it, and why."""
+
+    letter: Letter
+    fate: Fate
+    why: str = ""
+    value: bytes | None = None
+    """What is sent as its value."""
+
+    @property
+    def at(self) -> At:
+        """The partition that its record came from."""
+        return self.letter.topic or "", self.letter.source_partition or 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All letters that were asked for, by source partition and in the order of their records."""
+
+    verdicts: list[Verdict]
+    ends: dict[At, int]
+    """Up to which offset each source partition was looked at."""
+
+    @property
+    def to_send(self) -> list[Verdict]:
+        """Those that are to be sent."""
+        return [verdict for verdict in self.verdicts if verdict.fate is Fate.RESEND]
+
+    def counts(self) -> Counter[Fate]:
+        """How many there are of each fate."""
+        return Counter(verdict.fate for verdict in self.verdicts)
+
+
+def make_plan(
+    settings: Settings,
+    choice: Choice,
+    corrections: Mapping[tuple[At, int], Correction] | None = None,
+    even_if_late: bool = False,
+) -> Plan:
+    """Read the dead letters and their source partitions, and decide; nothing is sent.
+
+    Args:
+        choice: which letters are looked at.
+        corrections: by source partition and offset; only the letters that they are about are looked at. None:
+            letters go back as they came.
+        even_if_late: send what its stream has gone on without.
+
+    Raises:
+        StartupError: a topic is missing, the broker refuses us, or more was asked for than fits into memory.
+        RunError: the broker does not answer.
+    """
+    with TopicReader(settings.client_config()) as reader:
+        letters, refused_at = _read_letters(reader, settings, choice, corrections)
+        sources = {settings.topic(source): source for source in ROUTES}
+        ours = [letter for letter in letters if letter.topic in sources]
+        scans, bounds = _scan(reader, settings, ours, refused_at)
+    judge = _Judge(sources, scans, bounds, corrections or {}, even_if_late)
+    verdicts = [judge.verdict(letter) for letter in sorted(letters, key=_order)]
+    known = {(_at(letter), letter.source_offset) for letter in letters}
+    unmatched = [place for place in corrections or {} if place not in known]
+    if unmatched:
+        (topic, partition), offset = unmatched[0]
+        raise StartupError(
+            f"{len(unmatched)} corrections fit no dead letter that was asked for, the first of them for "
+            f"{topic} {partition} {offset}"
+        )
+    return Plan(verdicts, {at: high for at, (_, high) in bounds.items()})
+
+
+def _read_letters(
+    reader: TopicReader, settings: Settings, choice: Choice, corrections: Mapping[tuple[At, int], Correction] | None
+) -> tuple[list[Letter], dict[At, set[int]]]:
+    """The letters that are wanted, one of each record, and the source offsets of all that there are."""
+    wanted: dict[tuple[At, int | None], Letter] = {}
+    refused_at: dict[At, set[int]] = {}
+    held = 0
+    for message in reader.read(dict.fromkeys(reader.partitions(settings.topic(DEAD_LETTERS)), BEGINNING)):
+        letter = letter_of(message)
+        at, offset = _at(letter), letter.source_offset
+        if offset is not None:
+            refused_at.setdefault(at, set()).add(offset)
+        if not choice.takes(letter) or (at, offset) in wanted:  # a worker's restart can repeat a letter
+            continue
+        if corrections is not None and (at, offset) not in corrections:
+            continue
+        wanted[at, offset] = letter
+        held += len(letter.value or b"")
+        if held > MAX_HELD_BYTES:
+            raise StartupError(
+                f"the letters asked for are more than {MAX_HELD_BYTES // 2**20} MiB: choose some with --reason, "
+                "--stream or --since"
+            )
+    return list(wanted.values()), refused_at
+
+
+def _scan(
+    reader: TopicReader, settings: Settings, letters: list[Letter], refused_at: Mapping[At, Collection[int]]
+) -> tuple[dict[At, Scan], dict[At, tuple[int, int]]]:
+    by_source: dict[At, list[Letter]] = {}
+    for letter in letters:
+        if letter.source_offset is not None:
+            by_source.setdefault(_at(letter), []).append(letter)
+    there = {at for topic in {topic for topic, _ in by_source} for at in reader.partitions(topic)}
+    by_source = {at: found for at, found in by_source.items() if at in there}
+    bounds = {at: reader.bounds(at) for at in by_source}
+    scans = {
+        at: Scan(
+            {letter.key for letter in found if letter.key is not None},
+            refused_at.get(at, set()),
+            {letter.source_offset for letter in found if letter.source_offset is not None},
+        )
+        for at, found in by_source.items()
+    }
+    starts = {at: min(map(position_of, found)) for at, found in by_source.items()}
+    for message in reader.read(starts):
+        scans[place_of(message)].add(message)
+    gone = [at for at, start in starts.items() if bounds[at][0] > start]
+    if gone:
+        _add_states(reader, settings, {at: scans[at] for at in gone})
+    return scans, bounds
+
+
+def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan]) -> None:
+    """Of records that retention has deleted, the changelog still says that their streams went on."""
+    changelogs, prefixes = {}, {}
+    for source, (_, table) in ROUTES.items():
+        for at, scan in scans.items():
+            if at[0] == settings.topic(source):
+                changelogs[settings.changelog(table), at[1]] = scan
+                prefixes[settings.changelog(table)] = TABLE_KEYS[source]
+    for message in reader.read(dict.fromkeys(changelogs, BEGINNING)):
+        at = place_of(message)
+        scan, prefix, key = changelogs[at], prefixes[at[0]], (key_of(message) or b"")
+        digits = dict(headers_of(message)).get("source-offset", b"")
+        stream = key.removeprefix(prefix)
+        if key.startswith(prefix) and stream in scan.keys and digits.isdigit():
+            offset = int(digits)
+            scan.move_on(stream, scan.positions.get(offset, offset), offset)
+
+
+def _at(letter: Letter) -> At:
+    return letter.topic or "", -1 if letter.source_partition is None else letter.source_partition
+
+
+def _order(letter: Letter) -> tuple[At, int, int]:
+    return _at(letter), position_of(letter), letter.source_offset or 0
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Decides on one letter after the other."""
+
+    sources: Mapping[str, str]
+    """Full topic name -> name before the prefix."""
+    scans: Mapping[At, Scan]
+    bounds: Mapping[At, tuple[int, int]]
+    corrections: Mapping[tuple[At, int], Correction]
+    even_if_late: bool
+
+    def verdict(self, letter: Letter) -> Verdict:
+        at = _at(letter)
+        scan = self.scans.get(at)
+        if scan is None or letter.source_offset is None:
+            return Verdict(letter, Fate.REFUSED, "it names no partition of our source topics")
+        if scan.is_resent(letter):
+            return Verdict(letter, Fate.RESENT)
+        correction = self.corrections.get((at, letter.source_offset))
+        value = correction.value if correction else letter.value
+        if why := self._problem(letter, scan) or (correction and self._still_wrong(letter, correction)):
+            return Verdict(letter, Fate.REFUSED, why)
+        if not self.even_if_late:
+            if (offset := scan.gone_on(letter)) is not None:
+                return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
+            if letter.reason == _LATE and correction is None:
+                return Verdict(letter, Fate.LATE, "its sequence had ended before it came")
+        return Verdict(letter, Fate.RESEND, value=value)
+
+    def _problem(self, letter: Letter, scan: Scan) -> str | None:
+        """Why the record as it came can go nowhere."""
+        offset = letter.source_offset or 0
+        low, high = self.bounds[_at(letter)]
+        if letter.value_bytes is not None:
+            return f"only the start of its {letter.value_bytes:,} bytes was kept"
+        if letter.key is None or letter.reason in _NO_STREAM:
+            return "its key names no stream"
+        if offset >= high or (offset >= low and scan.found.get(offset) != (letter.key, letter.value)):
+            return "another record stands at its place: the topic was made anew, or no worker has written this letter"
+        return None
+
+    def _still_wrong(self, letter: Letter, correction: Correction) -> str | None:
+        if correction.key is not None and correction.key != letter.key:
+            return f"line {correction.line}: a correction may change the value, not the key"
+        try:
+            _DECODERS[self.sources[letter.topic or ""]](correction.value, tuple(letter.headers))
+        except RecordError as error:
+            return f"line {correction.line}: still not usable: {error}"
+        return None

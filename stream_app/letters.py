@@ -1,0 +1,110 @@
+"""A dead letter as it is read: the record that could not be used, and what the worker has said of it.
+
+The record's own headers stand first, and a sender may give them our names. So what counts is the worker's block, which
+it has put after them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from confluent_kafka import Message
+
+Headers = list[tuple[str, bytes]]
+ERROR = "error."
+APP_ID = "app-id"
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A record of the topic of dead letters; fields are None where a record there says nothing of the kind."""
+
+    partition: int
+    offset: int
+    """Its own place."""
+    sent_ms: int
+    """When it was appended."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    """Of the record that it is about."""
+    reason: str | None
+    message: str | None
+    topic: str | None
+    """The place of the record that it is about: this and the next two."""
+    source_partition: int | None
+    source_offset: int | None
+    timestamp_ms: int | None
+    value_bytes: int | None
+    """The length that the value had, where it was cut."""
+
+    @property
+    def stream(self) -> str:
+        """The key as text."""
+        return (self.key or b"").decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which letters are wanted; what is empty or None excludes none."""
+
+    reasons: Collection[str] = ()
+    streams: Collection[str] = ()
+    since_ms: int | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether it is one of them."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (not self.streams or letter.stream in self.streams)
+            and (self.since_ms is None or letter.sent_ms >= self.since_ms)
+        )
+
+
+def letter_of(message: Message) -> Letter:
+    """Read a record of the topic of dead letters, whatever it is."""
+    own, said = split_headers(headers_of(message))
+    text = {name.removeprefix(ERROR): value.decode("utf-8", "backslashreplace") for name, value in said}
+
+    def number(name: str) -> int | None:
+        digits = text.get(name, "")
+        return int(digits) if _NUMBER.fullmatch(digits) else None
+
+    return Letter(
+        partition=cast(int, message.partition()),
+        offset=cast(int, message.offset()),
+        sent_ms=message.timestamp()[1],
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=own,
+        reason=text.get("reason"),
+        message=text.get("message"),
+        topic=text.get("topic"),
+        source_partition=number("partition"),
+        source_offset=number("offset"),
+        timestamp_ms=number("timestamp_ms"),
+        value_bytes=number("value_bytes"),
+    )
+
+
+def split_headers(headers: Sequence[tuple[str, bytes]]) -> tuple[Headers, Headers]:
+    """The record's own headers, and the worker's block: from the last ``error.reason`` on."""
+    names = [name for name, _ in headers]
+    if f"{ERROR}reason" not in names:
+        return list(headers), []
+    start = len(names) - 1 - names[::-1].index(f"{ERROR}reason")
+    return list(headers[:start]), list(headers[start:])
+
+
+def headers_of(message: Message) -> Headers:
+    """A record's headers, in their order; a value that is null on the wire is empty."""
+    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return [(name, value or b"") for name, value in pairs]
+
+
+def _bytes(data: Any) -> bytes | None:
+    return cast("bytes | None", data)

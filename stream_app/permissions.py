@@ -1,0 +1,54 @@
+"""What a worker must be allowed to do, asked of the broker before it starts: a missing permission is no outage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
+
+from core.errors import StartupError
+from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.settings import Settings
+from stream_app.topics import DEAD_LETTERS, ROUTES
+
+Operations = Collection[AclOperation]
+READ, WRITE, SETTINGS = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS
+
+
+def worker_needs(settings: Settings) -> dict[str, Operations]:
+    """What a worker does with each topic, by full name. Outputs are read too: those of an owner before are left out."""
+    needs: dict[str, Operations] = {settings.topic(DEAD_LETTERS): (READ, WRITE)}
+    for source, (output, table) in ROUTES.items():
+        needs[settings.topic(source)] = (READ,)
+        needs[settings.topic(output)] = (READ, WRITE)
+        needs[settings.changelog(table)] = (READ, WRITE, SETTINGS)
+    return needs
+
+
+def check_permissions(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
+    """Refuse to start without what a worker needs. Its transactional ids, under exactly_once, cannot be asked after.
+
+    Raises:
+        StartupError: names everything that is missing; or the broker refuses, or does not answer.
+    """
+    cluster = Cluster(settings, timeout)
+    needs = worker_needs(settings)
+    missing = [*_missing(needs, cluster.allowed_on_topics(list(needs)), "topic")]
+    group = {settings.app_id: (READ,)}
+    missing += _missing(group, {settings.app_id: cluster.allowed_on_group(settings.app_id)}, "group")
+    if missing:
+        user = f" {settings.sasl_username!r}" if settings.security_protocol.startswith("SASL") else ""
+        raise StartupError(
+            f"the Kafka user{user} lacks permissions on {settings.broker}: {', '.join(missing)}; "
+            "SECURITY.md has the commands that grant what a worker needs"
+        )
+
+
+def _missing(needs: Mapping[str, Operations], allowed: Mapping[str, Operations | None], kind: str) -> Iterable[str]:
+    for name, operations in needs.items():
+        has = allowed.get(name)
+        if has is None:  # the broker does not say
+            continue
+        for operation in operations:
+            if operation not in has:
+                yield f"{operation.name.title().replace('_', '')} on {kind} {name}"

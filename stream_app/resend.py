@@ -1,0 +1,139 @@
+"""Dead letters sent back to where they came from, once what was wrong is right: ``caststream dead-letters resend``.
+
+A letter's record goes to its own topic and partition, marked with the offset that it had. All of a run is one
+transaction under one id: a run that dies in the middle leaves nothing, and of two at once the later one ends the
+earlier.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from core.errors import RunError
+from stream_app.dead_letters import Plan, Verdict
+from stream_app.letters import ERROR, Letter, headers_of
+from stream_app.settings import Settings
+from stream_app.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, RESENT, position_of
+from stream_app.topic_reader import At, TopicReader, key_of, place_of
+
+MAX_RECORD_BYTES = 16 * 2**20
+# librdkafka would write to stderr by itself; what matters comes as errors.
+_silent = logging.getLogger(f"{__name__}.librdkafka")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+_TIMEOUT_S = 30.0
+_ABORT_TIMEOUT_S = 5.0
+
+
+class Resender:
+    """Sends what a plan has decided, in one transaction.
+
+    Whoever opens one later ends this one: its transaction fails, and so a record is never sent by two.
+
+    Raises:
+        RunError: the broker does not answer, or does not let us.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._broker = settings.broker
+        config: dict[str, Any] = {
+            **settings.client_config(),
+            "transactional.id": f"{settings.app_id}-resend",
+            "message.max.bytes": MAX_RECORD_BYTES + 2**16,
+            "linger.ms": 1,
+            "log_level": 0,
+        }
+        try:
+            self._producer = Producer(config, logger=_silent)
+            self._producer.init_transactions(_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._failed(error) from error
+
+    def send(self, verdicts: Iterable[Verdict]) -> dict[tuple[At, bytes], int]:
+        """Send their records, in order; all of them, or none.
+
+        Returns:
+            The offset of the last one of each source partition and key.
+
+        Raises:
+            RunError: nothing was sent.
+        """
+        last: dict[tuple[At, bytes], int] = {}
+        problems: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                problems.append(error)
+            else:
+                last[place_of(message), key_of(message) or b""] = int(message.offset() or 0)
+
+        try:
+            self._producer.begin_transaction()
+            for verdict in verdicts:
+                self._produce(verdict, delivered)
+            self._producer.commit_transaction(_TIMEOUT_S)
+        except BaseException as error:
+            with contextlib.suppress(KafkaException):  # an open transaction would hold up the worker until it times out
+                self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+            if not isinstance(error, KafkaException):
+                raise
+            raise self._failed(problems[0] if problems else error) from error
+        return last
+
+    def _produce(self, verdict: Verdict, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+        letter, (topic, partition) = verdict.letter, verdict.at
+        timestamp_ms = max(letter.timestamp_ms or 0, 0)  # 0 is now; a topic of append times takes the broker's anyway
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    verdict.value,
+                    letter.key,
+                    partition,
+                    on_delivery=delivered,
+                    timestamp=timestamp_ms,
+                    headers=[*resent_headers(letter)],
+                )
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _failed(self, error: KafkaException | KafkaError) -> RunError:
+        said = error.args[0] if isinstance(error, KafkaException) else error
+        if said.code() == KafkaError._FENCED:
+            return RunError("nothing was resent: another run has begun meanwhile")
+        return RunError(f"nothing was resent: the Kafka broker at {self._broker} does not take it: {said.str()}")
+
+
+def resent_headers(letter: Letter) -> list[tuple[str, bytes]]:
+    """The headers of a record that stands for a letter's: its own ones, and the marks."""
+    own = [(name, value) for name, value in letter.headers if not name.startswith((ERROR, RESENT))]
+    return [
+        *own,
+        (FROM_OFFSET, b"%d" % (letter.source_offset or 0)),
+        (FIRST_OFFSET, b"%d" % position_of(letter)),
+        (LETTER, b"%d/%d" % (letter.partition, letter.offset)),
+    ]
+
+
+def overtaken(settings: Settings, plan: Plan, last: Mapping[tuple[At, bytes], int]) -> list[Verdict]:
+    """Those that were sent and whose streams went on between the look at their partition and the sending.
+
+    Args:
+        last: what `Resender.send` has returned.
+    """
+    sent = {(verdict.at, verdict.letter.key or b""): verdict for verdict in plan.to_send}
+    found: dict[tuple[At, bytes], Verdict] = {}
+    with TopicReader(settings.client_config()) as reader:
+        for message in reader.read({at: plan.ends[at] for at, _ in sent}):
+            place = place_of(message), key_of(message) or b""
+            is_mark = any(name == FROM_OFFSET for name, _ in headers_of(message))
+            if place in sent and not is_mark and int(message.offset() or 0) < last[place]:
+                found[place] = sent[place]
+    return list(found.values())

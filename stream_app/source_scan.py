@@ -1,0 +1,86 @@
+"""What a source partition holds behind its dead letters: which streams have gone on, and what was resent before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+from stream_app.letters import Headers, Letter, headers_of
+from stream_app.topic_reader import key_of
+
+# Headers of a resent record, decimal numbers in ASCII.
+FROM_OFFSET = "resent-from-offset"
+"""The source offset of the record that it stands for."""
+FIRST_OFFSET = "resent-first-offset"
+"""The same of the first one, where it was resent more than once: its place in its stream's order."""
+LETTER = "resent-letter"
+"""Partition and offset of the dead letter, as ``2/17``."""
+RESENT = "resent-"
+
+
+@dataclass
+class Scan:
+    """One source partition, from the first of the letters' records on.
+
+    Args:
+        keys: of the letters; other streams are passed over.
+        letters: the source offsets of all dead letters of this partition: these records have moved no stream on.
+        originals: the source offsets of the letters that are looked at.
+    """
+
+    keys: Collection[bytes]
+    letters: Collection[int]
+    originals: Collection[int]
+    found: dict[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+    """Of the originals that are still there, key and value."""
+    marks: set[tuple[bytes, int]] = field(default_factory=set)
+    """Key and original offset of what was resent."""
+    positions: dict[int, int] = field(default_factory=dict)
+    """Offset of a resent record -> its place in its stream's order."""
+    latest: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Key -> place in the stream's order, and offset, of its last record that was not refused."""
+
+    def add(self, message: Message) -> None:
+        """Take the partition's next record into account."""
+        key, offset = key_of(message), int(message.offset() or 0)
+        if offset in self.originals:
+            self.found[offset] = key, message.value()
+        if key is None or key not in self.keys:
+            return
+        position = offset
+        if resent := resent_from(headers_of(message)):
+            self.marks.add((key, resent[0]))
+            position = self.positions[offset] = min(resent[1], offset)
+        if offset not in self.letters:
+            self.move_on(key, position, offset)
+
+    def move_on(self, key: bytes, position: int, offset: int) -> None:
+        """A stream's state includes the record of this offset."""
+        self.latest[key] = max(self.latest.get(key, (-1, -1)), (position, offset))
+
+    def is_resent(self, letter: Letter) -> bool:
+        """Whether the record was sent again before."""
+        return (letter.key or b"", letter.source_offset or 0) in self.marks
+
+    def gone_on(self, letter: Letter) -> int | None:
+        """The offset at which the letter's stream has gone on without it; None where it has not."""
+        position, offset = self.latest.get(letter.key or b"", (-1, -1))
+        return offset if position > position_of(letter) else None
+
+
+def position_of(letter: Letter) -> int:
+    """The place in its stream's order of the record that a letter is about: its offset, or that of the first one."""
+    offset = letter.source_offset or 0
+    resent = resent_from(letter.headers)
+    return min(resent[1], offset) if resent else offset
+
+
+def resent_from(headers: Headers) -> tuple[int, int] | None:
+    """Original and first offset, of the headers of a resent record; None where it is none."""
+    said = {name: value for name, value in headers if name in (FROM_OFFSET, FIRST_OFFSET)}
+    numbers = [said.get(name, b"") for name in (FROM_OFFSET, FIRST_OFFSET)]
+    if not all(digits.isdigit() and len(digits) < 20 for digits in numbers):
+        return None
+    return int(numbers[0]), int(numbers[1])

@@ -1,0 +1,131 @@
+"""Topics read from given offsets to their ends as they are now, without a group: for commands that look at a log."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from core.errors import RunError, StartupError
+from stream_app.access import check_access
+
+BEGINNING = 0
+_BATCH = 1000
+_QUIET_S = 30.0
+
+At = tuple[str, int]
+"""Topic and partition."""
+
+
+class TopicReader:
+    """A consumer of committed records, for as long as the context is open.
+
+    Args:
+        client_config: librdkafka's configuration of where the broker is.
+        timeout_s: how long to wait for any answer.
+
+    Raises:
+        StartupError: the broker refuses us, or a setting is not accepted.
+    """
+
+    def __init__(self, client_config: Mapping[str, Any], timeout_s: float = _QUIET_S) -> None:
+        check_access(client_config)
+        self._broker = client_config.get("bootstrap.servers", "?")
+        self._timeout_s = timeout_s
+        own = {
+            "group.id": f"caststream-read-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 100,
+            "log_level": 0,
+        }
+        try:
+            self._consumer = Consumer(dict(client_config) | own)
+        except KafkaException as error:
+            raise StartupError(f"Kafka settings are not accepted: {_words(error)}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> list[At]:
+        """The partitions of a topic.
+
+        Raises:
+            StartupError: there is no such topic, or it is not shown to this user.
+            RunError: no answer.
+        """
+        try:
+            found = self._consumer.list_topics(timeout=self._timeout_s).topics.get(topic)
+        except KafkaException as error:
+            raise self._failed(topic, _words(error)) from error
+        if found is None:
+            raise StartupError(f"topic {topic} does not exist: create it with 'caststream topics create'")
+        return [(topic, partition) for partition in sorted(found.partitions)]
+
+    def bounds(self, at: At) -> tuple[int, int]:
+        """The first offset that the broker still holds, and the one after the last.
+
+        Raises:
+            RunError: no answer.
+        """
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*at), timeout=self._timeout_s)
+        except KafkaException as error:
+            raise self._failed(at[0], _words(error)) from error
+        return low, high
+
+    def read(self, starts: Mapping[At, int]) -> Iterator[Message]:
+        """The records of each partition from its start, or the first one that it still holds, to its end now.
+
+        Raises:
+            RunError: nothing came for a while.
+        """
+        places = []
+        for at, start in starts.items():
+            low, high = self.bounds(at)
+            if max(low, start) < high:
+                places.append(TopicPartition(*at, max(low, start)))
+        waiting = {(place.topic, place.partition) for place in places}
+        self._consumer.assign(places)
+        heard_s = time.monotonic()
+        while waiting:
+            messages = self._consumer.consume(_BATCH, timeout=0.1)
+            if messages:
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > self._timeout_s:
+                raise self._failed(next(iter(waiting))[0], f"nothing came for {self._timeout_s:g} s")
+            for message in messages:
+                if (error := message.error()) is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    waiting.discard(place_of(message))
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # asked after by the library: we use none
+                    raise self._failed(message.topic(), error.str())
+
+    def _failed(self, topic: str | None, why: str) -> RunError:
+        return RunError(f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}")
+
+
+def _words(error: KafkaException) -> str:
+    return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
+
+
+def place_of(message: Message) -> At:
+    """The partition that a record was read from."""
+    return str(message.topic()), int(message.partition() or 0)
+
+
+def key_of(message: Message) -> bytes | None:
+    """A record's key."""
+    key: Any = message.key()
+    return None if key is None else bytes(key)

@@ -1,0 +1,376 @@
+"""``caststream dead-letters resend``: what goes back, where to, and what stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from admin import delete_records
+from broker import Received, ToSend, consume_all, produce
+from commands import Done, Run
+from confluent_kafka import KafkaException
+from feeds import Feed, assert_close, casting_feed, signal_feed
+from offline import predictions, signal_samples
+from worker import WorkerProcess
+
+from core.errors import StartupError
+from stream_app.corrections import read_corrections
+from stream_app.dead_letters import TABLE_KEYS, make_plan
+from stream_app.letters import Choice, split_headers
+from stream_app.resend import Resender
+from stream_app.settings import Settings
+from stream_app.since import since_ms
+from stream_app.topics import DEAD_LETTERS
+
+GOOD = {"sequence": "a", "step": 3, "signal": 0.5, "condition_vector": [1, 0, 0, 0]}
+BAD = GOOD | {"signal": "0.5"}
+PARTITION = 2
+
+Headers = list[tuple[str, bytes]]
+Resend = Callable[..., Done]
+
+
+def block(topic: str, offset: int, reason: str = "wrong_type", partition: int = PARTITION, **more: Any) -> Headers:
+    """The headers that a worker puts behind a record's own."""
+    said = {"reason": reason, "message": "signal", "topic": topic, "partition": partition, "offset": offset}
+    said |= {"timestamp_ms": 1_700_000_000_000, **more}
+    return [*((f"error.{name}", str(value).encode()) for name, value in said.items()), ("app-id", b"some-worker")]
+
+
+def letter(feed: Feed, offset: int, value: Any = BAD, own: Headers | None = None, **more: Any) -> None:
+    """What a worker makes of the record at this offset."""
+    headers = [*(own or []), *block(feed.topic, offset, **more)]
+    produce(feed.settings, feed.settings.topic(DEAD_LETTERS), [ToSend(feed.name, value, headers, PARTITION)])
+
+
+def refused(feed: Feed, value: Any = BAD, own: Headers | None = None, **more: Any) -> int:
+    """Send a record that a worker refuses, and its dead letter; the record's offset."""
+    (offset,) = feed.send(value, headers=own or [])
+    letter(feed, offset, value, own, **more)
+    return offset
+
+
+def source(feed: Feed) -> list[Received]:
+    return [record for record in consume_all(feed.settings, feed.topic) if record.partition == feed.partition]
+
+
+@pytest.fixture
+def feed(settings: Settings) -> Feed:
+    return signal_feed(settings, PARTITION)
+
+
+@pytest.fixture
+def resend(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Resend:
+    """`resend(arguments...)`: the command, without a question, on the test's own topics."""
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: run("dead-letters", "resend", "--yes", *arguments)
+
+
+# With a real worker.
+
+
+@pytest.mark.kafka
+def test_a_corrected_record_goes_back_and_its_prediction_appears(
+    worker: WorkerProcess, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in worker.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    feed = signal_feed(worker.settings, PARTITION)
+    samples = [{**sample, "sequence": "a"} for sample in signal_samples(5)]
+    feed.send(*samples[:4], {**samples[4], "signal": str(samples[4]["signal"])})
+    feed.predictions(4)
+    tail = ("tail", "dead-letters", "--from-beginning", "--json", "--count", 1, "--reason", "wrong_type")
+    line = json.loads(run(*tail, "--stream", feed.name).out)
+    line["value"] = samples[4]
+    corrected = tmp_path / "corrected.jsonl"
+    corrected.write_text(json.dumps(line) + "\n")
+
+    first = run("dead-letters", "resend", "--yes", "--corrected", corrected)
+    assert_close(predictions(samples), [found.prediction for found in feed.predictions(5)])
+    second = run("dead-letters", "resend", "--yes", "--corrected", corrected)
+
+    assert (first.status, first.err) == (0, "1 resent\n")
+    assert (second.status, second.err) == (0, "0 resent; 1 resent before\n")
+    assert sum(record.header("resent-from-offset") is not None for record in source(feed)) == 1
+
+
+@pytest.mark.kafka
+def test_a_stream_that_has_gone_on_is_left_alone_by_default(
+    worker: WorkerProcess, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in worker.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    feed = signal_feed(worker.settings, PARTITION)
+    samples = [{key: value for key, value in sample.items() if key != "step"} for sample in signal_samples(3)]
+    offsets = feed.send(samples[0], {**samples[1], "signal": "x"}, samples[2])
+    feed.predictions(2)
+    feed.dead_letter(offsets[1])
+
+    done = run("dead-letters", "resend", "--yes", "--stream", feed.name)
+
+    assert done.status == 1
+    assert f"{feed.topic} {PARTITION} {offsets[1]} (letter" in done.err
+    assert f"skipped: its stream has gone on without it, up to offset {offsets[2]}" in done.err
+    assert len(feed.predictions(2)) == 2
+
+
+# What goes back, and how.
+
+
+@pytest.mark.kafka
+def test_a_record_goes_to_its_partition_with_its_headers_and_is_marked(feed: Feed, resend: Resend) -> None:
+    own = [("content-type", b"application/json"), ("plant", b"7"), ("app-id", b"the sender's")]
+    offset = refused(feed, GOOD, own)
+
+    done = resend("--json")
+
+    found = source(feed)[-1]
+    assert (done.status, done.err) == (0, "1 resent\n")
+    assert (found.key, found.json) == (feed.name.encode(), GOOD)
+    marks = [("resent-from-offset", b"%d" % offset), ("resent-first-offset", b"%d" % offset)]
+    assert found.headers == [*own, *marks, ("resent-letter", b"%d/0" % PARTITION)]
+    assert json.loads(done.out)["fate"] == "resend"
+
+
+@pytest.mark.kafka
+def test_letters_of_one_stream_go_in_the_order_of_their_records(feed: Feed, resend: Resend) -> None:
+    offsets = feed.send(*(BAD | {"step": step} for step in range(5)))
+    for step in (3, 0, 4, 1, 2):
+        letter(feed, offsets[step], BAD | {"step": step})
+    letter(feed, offsets[1], BAD | {"step": 1})  # a worker that starts again may repeat one
+
+    assert resend().err == "5 resent\n"
+    assert [record.json["step"] for record in source(feed)[5:]] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.kafka
+def test_run_twice_it_sends_once_and_after_a_second_refusal_once_more(feed: Feed, resend: Resend) -> None:
+    first = refused(feed)
+    assert resend().err == "1 resent\n"
+    again = source(feed)[-1]
+    letter(feed, again.offset, BAD, again.headers)
+
+    assert resend().err == "1 resent; 1 resent before\n"
+    assert resend().err == "0 resent; 2 resent before\n"
+    last = source(feed)[-1]
+    assert (last.header("resent-from-offset"), last.header("resent-first-offset")) == (
+        b"%d" % again.offset,
+        b"%d" % first,
+    )
+
+
+@pytest.mark.kafka
+def test_a_run_that_dies_in_the_middle_leaves_nothing_and_the_next_one_sends_all(
+    feed: Feed, settings: Settings, resend: Resend
+) -> None:
+    for step in range(3):
+        refused(feed, BAD | {"step": step})
+    died, plan = Resender(settings), make_plan(settings, Choice())
+    died._producer.begin_transaction()
+    for verdict in plan.to_send[:2]:
+        died._produce(verdict, lambda error, message: None)
+    died._producer.flush(30)
+
+    done = resend()
+
+    assert (done.status, done.err) == (0, "3 resent\n")
+    assert [record.json["step"] for record in source(feed)] == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(KafkaException, match="fenced"):  # were it still alive
+        died._producer.commit_transaction(30)
+
+
+@pytest.mark.kafka
+def test_reason_stream_and_time_choose(settings: Settings, feed: Feed, resend: Resend) -> None:
+    other = signal_feed(settings, PARTITION)
+    refused(feed, BAD | {"step": 1})
+    refused(feed, BAD | {"step": 2}, reason="not_finite")
+    refused(other)
+
+    assert resend("--dry-run").err == "3 would be resent\n"
+    assert resend("--dry-run", "--stream", feed.name, "--stream", other.name).err == "3 would be resent\n"
+    assert resend("--dry-run", "--stream", feed.name, "--reason", "not_finite").err == "1 would be resent\n"
+    assert resend("--dry-run", "--since", "2h").err == "3 would be resent\n"
+    assert resend("--dry-run", "--since", "2099-01-01").err == "0 would be resent\n"
+    assert len(source(feed)) == 3
+
+
+@pytest.mark.kafka
+def test_it_asks_before_it_sends(run: Run, resend: Resend, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(feed)
+    monkeypatch.setattr("sys.stdin", __import__("io").StringIO("n\n"))
+
+    done = run("dead-letters", "resend")
+
+    assert done.status == 1
+    assert f"Send records on {feed.settings.broker} again: 1 into {feed.topic}?" in done.err
+    assert len(source(feed)) == 1
+
+
+# What stays.
+
+
+@pytest.mark.kafka
+def test_what_was_sent_to_the_stream_later_keeps_a_letter_back_unless_told_to(feed: Feed, resend: Resend) -> None:
+    refused(feed, BAD | {"step": 3})
+    (later,) = feed.send(GOOD | {"step": 4})
+    refused(feed, BAD | {"step": 5})
+
+    done = resend()
+
+    assert done.status == 1
+    assert f"gone on without it, up to offset {later}" in done.err
+    assert done.err.endswith("1 resent; 1 skipped, as their streams have gone on (--even-if-late sends them)\n")
+    assert resend("--even-if-late").err == "1 resent; 1 resent before\n"
+    assert [record.json["step"] for record in source(feed)[3:]] == [5, 3]
+
+
+@pytest.mark.kafka
+def test_a_late_record_stays_until_its_sequence_is_corrected(feed: Feed, resend: Resend, tmp_path: Path) -> None:
+    offset = refused(feed, GOOD, reason="late")
+    line = {"topic": feed.topic, "partition": PARTITION, "offset": offset, "value": GOOD | {"sequence": "b"}}
+    (tmp_path / "c.jsonl").write_text(json.dumps(line))
+
+    assert "skipped: its sequence had ended before it came" in resend().err
+    assert resend("--corrected", tmp_path / "c.jsonl").err == "1 resent\n"
+    assert source(feed)[-1].json["sequence"] == "b"
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("kind", ["signal", "casting"])
+def test_of_records_that_retention_has_deleted_the_changelog_knows(
+    settings: Settings, resend: Resend, kind: str
+) -> None:
+    feed = (signal_feed if kind == "signal" else casting_feed)(settings, PARTITION)
+    offset = refused(feed)
+    quiet = (signal_feed if kind == "signal" else casting_feed)(settings, PARTITION)
+    refused(quiet)
+    (later,) = feed.send(GOOD)
+    delete_records(settings, feed.topic, PARTITION, later + 1)
+    table = settings.changelog("signal-states" if kind == "signal" else "casting-windows")
+    key = TABLE_KEYS[feed.source] + feed.name.encode()
+    produce(settings, table, [ToSend(key, b"state", [("source-offset", b"%d" % later)], PARTITION)])
+
+    done = resend()
+
+    assert f"{feed.topic} {PARTITION} {offset} (letter {PARTITION} 0): skipped: its stream has gone on" in done.err
+    assert [record.key for record in source(feed)] == [quiet.name.encode()]
+
+
+@pytest.mark.kafka
+def test_what_cannot_go_back_is_refused_and_named(feed: Feed, settings: Settings, resend: Resend) -> None:
+    (offset,) = feed.send(BAD)
+    letters = settings.topic(DEAD_LETTERS)
+    cases = {
+        "only the start of its 9,999,999 bytes was kept": (block(feed.topic, offset, value_bytes=9_999_999), BAD),
+        "another record stands at its place": (block(feed.topic, offset), {"forged": True}),
+        "it names no partition of our source topics": (block("__consumer_offsets", offset), BAD),
+    }
+    for why, (headers, value) in cases.items():
+        produce(settings, letters, [ToSend(feed.name, value, headers, PARTITION)])
+        done = resend("--reason", "wrong_type")
+
+        assert done.status == 1
+        assert f"refused: {why}" in done.err
+        delete_records(settings, letters, PARTITION, consume_all(settings, letters)[-1].offset + 1)
+    produce(settings, letters, [ToSend(None, BAD, block(feed.topic, offset, "no_key"), PARTITION)])
+    produce(settings, letters, [ToSend(feed.name, BAD, block(feed.topic, 10**6), PARTITION)])
+    produce(settings, letters, [ToSend(feed.name, b"no letter at all", (), PARTITION)])
+    assert resend().err.count("refused: ") == 3
+    assert len(source(feed)) == 1
+
+
+@pytest.mark.kafka
+def test_a_senders_own_error_headers_count_for_nothing(
+    feed: Feed, settings: Settings, run: Run, resend: Resend
+) -> None:
+    fake = block(settings.topic("casting-samples"), 0, "late", partition=0, value_bytes=7)
+    offset = refused(feed, GOOD, fake, reason="not_finite")
+
+    shown = run("tail", "dead-letters", "--from-beginning", "--count", 1, "--json", "--reason", "not_finite")
+    done = resend()
+
+    found = json.loads(shown.out)
+    assert [found[name] for name in ("topic", "partition", "offset")] == [feed.topic, PARTITION, offset]
+    assert done.err == "1 resent\n"
+    assert not any(name.startswith("error.") for name, _ in source(feed)[-1].headers)
+
+
+@pytest.mark.kafka
+def test_corrections_that_do_not_fit_are_refused(feed: Feed, resend: Resend, tmp_path: Path) -> None:
+    offset = refused(feed)
+    place = {"topic": feed.topic, "partition": PARTITION, "offset": offset}
+
+    def with_line(**fields: Any) -> Done:
+        (tmp_path / "c.jsonl").write_text(json.dumps(place | fields))
+        return resend("--corrected", tmp_path / "c.jsonl")
+
+    assert "line 1: still not usable: " in with_line(value=BAD).err
+    assert "line 1: a correction may change the value, not the key" in with_line(value=GOOD, key="other").err
+    assert "1 corrections fit no dead letter" in with_line(value=GOOD, offset=offset + 1).err
+    assert "there is no value" in with_line().err
+    assert "cannot be read: No such file" in resend("--corrected", tmp_path / "none").err
+    assert len(source(feed)) == 1
+
+
+# Parts.
+
+
+def test_the_workers_block_is_the_last_one() -> None:
+    own = [("a", b"1"), *block("fake", 1)]
+    said = block("real", 2)
+
+    assert split_headers([*own, *said]) == (own, said)
+    assert split_headers([("a", b"1")]) == ([("a", b"1")], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{", "line 1: "),
+        (b'{"topic": "t", "partition": true, "offset": 1, "value": ""}', "topic, partition and offset"),
+        (b'{"topic": "t", "partition": 1, "offset": 1, "value": null}', "there is no value"),
+        (b'{"topic": "t", "partition": 1, "offset": 1, "value": [1]}', "value is neither text nor an object"),
+        (b'{"topic": "t", "partition": 1, "offset": 1, "value_base64": "?"}', "value_base64 is not base64"),
+        (b'{"topic": "t", "partition": 1, "offset": 1, "value": "", "value_base64": ""}', "are both there"),
+    ],
+)
+def test_a_line_that_is_no_correction_is_named(line: bytes, why: str) -> None:
+    with pytest.raises(StartupError, match=f"^c.jsonl, line 1: .*{why}" if "line 1" not in why else "^c.jsonl, line 1"):
+        read_corrections([line], "c.jsonl")
+
+
+def test_corrections_are_bytes_text_or_the_object_itself() -> None:
+    lines = [
+        b'{"topic": "t", "partition": 1, "offset": 1, "value_base64": "/wA="}',
+        b"",
+        b'{"topic": "t", "partition": 1, "offset": 2, "value": "text", "key": "k"}',
+        b'{"topic": "t", "partition": 1, "offset": 3, "value": {"step": 1}}',
+    ]
+
+    found = read_corrections(lines, "c.jsonl")
+
+    assert [(place, each.line, each.value, each.key) for place, each in found.items()] == [
+        ((("t", 1), 1), 1, b"\xff\x00", None),
+        ((("t", 1), 2), 3, b"text", b"k"),
+        ((("t", 1), 3), 4, b'{"step":1}', None),
+    ]
+    with pytest.raises(StartupError, match="lines 1 and 5: two corrections of one record"):
+        read_corrections([*lines, lines[0]], "c.jsonl")
+
+
+def test_a_time_is_a_date_or_so_long_ago() -> None:
+    assert since_ms("2026-11-30T14:00") == since_ms("2026-11-30T15:00+01:00") == 1_796_047_200_000
+    assert since_ms("90s", now_ms=100_000) == 10_000
+    assert since_ms("3d", now_ms=3 * 86_400_000) == 0
+    with pytest.raises(StartupError, match="'yesterday' is no time"):
+        since_ms("yesterday")
+
+
+def test_the_keys_of_the_tables_are_those_of_the_engines() -> None:
+    from core.scorer import HEAD
+
+    assert TABLE_KEYS == {"signal-samples": b"", "casting-samples": HEAD}
