@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check audit bench bench-check train train-quick clean
+.PHONY: help setup demo test check audit bench bench-check soak overload failover train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,17 @@ bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored one
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 		--target .venv/peers -r benchmarks/peers/requirements.txt
 	@touch $@
+
+MINUTES ?= 60
+
+soak: setup      ## a mixed load for MINUTES=60; fails where memory, files, tasks or latency grow, or an output is wrong
+	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
+
+overload: setup  ## three times what a worker can do, a hot stream, a stream of garbage; half an hour
+	@$(BIN)/python benchmarks/overload.py
+
+failover: setup  ## workers killed, stopped and joining under load: how long streams pause; half an hour
+	@$(BIN)/python benchmarks/failover.py --streams 1000000
 
 train-quick: setup  ## both models, briefly, held to a stated quality; under 5 minutes
 	@$(BIN)/python benchmarks/train_quick.py

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,8 +100,25 @@ def wait_for(settings: Settings, topic: str, total: int, quiet_s: float = 60.0, 
             time.sleep(0.2)
 
 
-def read_times(settings: Settings, topic: str, starts: Ends, stops: Ends | None = None) -> Times:
+def source_offset(message: Any) -> int:
+    """The header of an output that says which record it is of."""
+    for name, value in message.headers() or ():
+        if name == "source-offset":
+            return int(value)
+    return NO_SOURCE
+
+
+def read_times(
+    settings: Settings,
+    topic: str,
+    starts: Ends,
+    stops: Ends | None = None,
+    source_of: Callable[[Any], int] = source_offset,
+) -> Times:
     """Read a topic from the given offsets to its end (or ``stops``).
+
+    Args:
+        source_of: gives each record's ``sources``; of samples, which have no such header, it may tell streams apart.
 
     Raises:
         RunError: the broker does not give it.
@@ -126,7 +144,7 @@ def read_times(settings: Settings, topic: str, starts: Ends, stops: Ends | None 
                     partitions.append(partition)
                     offsets.append(offset)
                     times_ms.append(message.timestamp()[1])
-                    sources.append(_source_offset(message))
+                    sources.append(source_of(message))
                 if offset >= stops[partition] - 1:
                     left.discard(partition)
             if time.monotonic() > deadline:
@@ -134,13 +152,6 @@ def read_times(settings: Settings, topic: str, starts: Ends, stops: Ends | None 
     finally:
         consumer.close()
     return Times(*(np.array(column, np.int64) for column in columns))
-
-
-def _source_offset(message: Any) -> int:
-    for name, value in message.headers() or ():
-        if name == "source-offset":
-            return int(value)
-    return NO_SOURCE
 
 
 def _consumer(settings: Settings) -> Consumer:

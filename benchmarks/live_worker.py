@@ -121,9 +121,14 @@ class LiveWorker:
         finally:
             connection.close()
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._child is not None and self._child.running
+
     def require_running(self) -> None:
         """Raises RunError where it has ended."""
-        if self._child is None or not self._child.running:
+        if not self.running:
             raise RunError(f"the worker has ended:\n{self.last_words()}")
 
     def kill(self) -> None:

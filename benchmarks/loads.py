@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from latencies import Latencies, commit_spans, ends, match, read_times, wait_for
 from live_worker import Meter
+from mixed_sender import MixedLoad
 from paced_sender import STARTED, Load
 
 from core.errors import RunError
@@ -29,8 +31,8 @@ from stream_app.topics import (
 )
 
 WARM_UP_S = 3.0
-SENDER = str(Path(__file__).resolve().parent / "paced_sender.py")
 Kind = Literal["signal", "casting"]
+AnyLoad = Load | MixedLoad
 SOURCES: dict[Kind, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
 OUTPUTS: dict[Kind, str] = {"signal": SIGNAL_PREDICTIONS, "casting": CASTING_SCORES}
 TABLES: dict[Kind, str] = {"signal": SIGNAL_STATES, "casting": CASTING_WINDOWS}
@@ -47,21 +49,32 @@ def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
     )
 
 
+def mix_of(settings: Settings, kind: Kind, mix: str, rate: float, seconds: float, **arguments: Any) -> MixedLoad:
+    """A mix (`mixes.py`) on the source topic of these settings."""
+    topic, partitions = settings.topic(SOURCES[kind]), settings.partitions
+    return MixedLoad(settings.client_config(), topic, mix, rate, seconds, partitions, arguments)
+
+
 class Sending:
     """A sender at work."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: AnyLoad) -> None:
         self.load = load
         handle, path = tempfile.mkstemp(prefix="caststream-sender-")
         os.close(handle)
         self._output = Path(path)
-        command = [sys.executable, SENDER, json.dumps(asdict(load))]
+        command = [sys.executable, load.program, json.dumps(asdict(load))]
         self._child = Child(command, output=self._output, environment=dict(os.environ))
 
     def wait_until_started(self) -> None:
         """Until its clock runs; what it encodes ahead takes a while."""
         while self._child.running and STARTED not in self._output.read_text():
             time.sleep(0.01)
+
+    def stop(self) -> dict[str, Any]:
+        """End a `MixedLoad` before its time; its report."""
+        self._child.send_signal(signal.SIGTERM)
+        return self.finish()
 
     def finish(self) -> dict[str, Any]:
         """Wait for its end; its report.
@@ -81,7 +94,7 @@ class Sending:
         return report
 
 
-def send(load: Load) -> dict[str, Any]:
+def send(load: AnyLoad) -> dict[str, Any]:
     """Send a load and wait until the broker has it."""
     return Sending(load).finish()
 
@@ -112,7 +125,7 @@ class Watch:
         return commit_spans(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
 
 
-def send_measured(loads: list[Load], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def send_measured(loads: Sequence[AnyLoad], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Send loads side by side; the senders' reports, and the cores that processes used, without the warm-up."""
     sending = [Sending(load) for load in loads]
     for each in sending:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -45,6 +46,8 @@ class Load:
         stagger: stream i begins i modulo ``stagger`` steps later, so that windows are not all due at once.
         fill: send instead all that comes before: every stream from step 0 up to where it would begin.
     """
+
+    program: ClassVar[str] = str(Path(__file__).resolve())
 
     config: dict[str, Any]
     topic: str
@@ -152,10 +155,11 @@ def send(load: Load) -> dict[str, Any]:
     left = producer.flush(FLUSH_S)
     if failures or left:
         raise SystemExit(f"{load.topic}: {len(failures) + left:,} records were not taken: {failures[:1]}")
-    return _report(late_s)
+    return report(late_s)
 
 
-def _report(sent: _Sent) -> dict[str, Any]:
+def report(sent: Sent) -> dict[str, Any]:
+    """Samples, seconds, how late they left (ms), CPU seconds."""
     late_ms = 1000 * np.array(sent.late or [0.0])
     p50, p99 = np.percentile(late_ms, (50, 99))
     return {
@@ -169,13 +173,15 @@ def _report(sent: _Sent) -> dict[str, Any]:
 
 
 @dataclass
-class _Sent:
+class Sent:
+    """What left, in how many seconds; how late (s) the first sample of each tick did."""
+
     sent: int
     seconds: float
     late: list[float]
 
 
-def _paced(producer: Any, load: Load, source: Iterator[Record]) -> _Sent:
+def _paced(producer: Any, load: Load, source: Iterator[Record]) -> Sent:
     produce, late, sent = producer.produce, [], 0
     total = sys.maxsize if load.fill else load.samples
     started = time.perf_counter()
@@ -200,7 +206,7 @@ def _paced(producer: Any, load: Load, source: Iterator[Record]) -> _Sent:
         if load.rate and sent < total:
             next_tick = max(now + TICK_S, sent / load.rate)
             time.sleep(max(0.0, next_tick - (time.perf_counter() - started)))
-    return _Sent(sent, time.perf_counter() - started, late)
+    return Sent(sent, time.perf_counter() - started, late)
 
 
 async def _send_batches(load: Load) -> dict[str, Any]:
@@ -241,7 +247,7 @@ async def _send_batches(load: Load) -> dict[str, Any]:
     except (KafkaError, TimeoutError) as error:
         raise SystemExit(f"{load.topic}: records were not taken: {error!r}") from error
     await producer.stop()
-    return _report(_Sent(sent, time.perf_counter() - started, late))
+    return report(Sent(sent, time.perf_counter() - started, late))
 
 
 def _spare_garbage_collection() -> None:
