@@ -31,6 +31,7 @@ from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
 TWO = "caststream_2"
+EXACTLY_ONCE = "caststream_1_exactly_once"
 WORKLOADS: Mapping[str, Workload] = {
     STANDARD: Workload(),
     "uneven": Workload(order="random"),
@@ -65,14 +66,30 @@ FULL = Plan(
     rounds=5,
     other_rounds=3,
     samples=4_000_000,
-    outputs={OURS: 2_000_000, TWO: 3_000_000, "faust": 25_000, "quix": 40_000, "bytewax": 40_000, "loop": 2_000_000},
+    outputs={
+        OURS: 2_000_000,
+        TWO: 3_000_000,
+        EXACTLY_ONCE: 1_500_000,
+        "faust": 25_000,
+        "quix": 40_000,
+        "bytewax": 40_000,
+        "loop": 2_000_000,
+    },
 )
 QUICK = Plan(
     workloads=[STANDARD],
     rounds=3,
     other_rounds=3,
     samples=2_000_000,
-    outputs={OURS: 1_000_000, TWO: 1_600_000, "faust": 8_000, "quix": 12_000, "bytewax": 40_000, "loop": 700_000},
+    outputs={
+        OURS: 1_000_000,
+        TWO: 1_600_000,
+        EXACTLY_ONCE: 700_000,
+        "faust": 8_000,
+        "quix": 12_000,
+        "bytewax": 40_000,
+        "loop": 700_000,
+    },
 )
 
 

@@ -82,6 +82,12 @@ def caststream_2(settings: Settings, run: str) -> Peer:
     return replace(_caststream("caststream_2", settings, run, processes=2), warm_up=TWO_WARM_UP)
 
 
+def caststream_1_exactly_once(settings: Settings, run: str) -> Peer:
+    """caststream's worker in one process, outputs, states and offsets in transactions; creates its topics."""
+    own = settings.replace(processing_guarantee="exactly_once")
+    return _caststream("caststream_1_exactly_once", own, run, processes=1)
+
+
 def _caststream(name: str, settings: Settings, run: str, processes: int) -> Peer:
     own = settings.replace(app_id=f"{settings.app_id}-{name}-{run}", metrics_port=0)
     create_topics(own)
@@ -218,6 +224,7 @@ MakePeer = Callable[[Settings, str], Peer]
 PEERS: Mapping[str, MakePeer] = {
     "caststream_1": caststream_1,
     "caststream_2": caststream_2,
+    "caststream_1_exactly_once": caststream_1_exactly_once,
     "faust": faust,
     "quix": quix,
     "bytewax": bytewax,
