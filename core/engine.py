@@ -51,6 +51,7 @@ class Engine(Generic[S]):
         self._packed: dict[int, Records] = {}  # what of it is packed already, by partition
         self._idle: IdleStreams[S] = IdleStreams(self._streams, store, self._stream_key)
         self._moved: set[bytes] = set()
+        self._lost = 0  # states that an eviction found corrupt: counted with the next chunk
         self._opened: list[S] = []
         self._result = ChunkResult()
 
@@ -114,6 +115,8 @@ class Engine(Generic[S]):
         """
         result = self._result = ChunkResult()
         started = self._clock()
+        if self._lost:
+            result.counts.resets["corrupt_state"], self._lost = self._lost, 0
         for part in parts_of(records):
             if len(part):
                 result.ends[part.partition] = part.last_offset + 1
@@ -374,14 +377,28 @@ class Engine(Generic[S]):
         return Evicted(result.outputs, tombstones, result.counts, result.deferred)
 
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:
-        """Streams for eviction; a corrupt state has no offset that would let it go."""
+        """Streams for eviction. A corrupt state has no offset that would let it go, and its stream none to go on from:
+        it is counted here, as nobody meets it in the store again.
+        """
+        before, self._result = self._result, ChunkResult()
         streams = []
         for key in keys:
-            if key in self._streams.get(partition, {}):  # met by a chunk since
+            if key in self._streams.get(partition, {}) or not _names_a_stream(key):  # met by a chunk since, or not ours
                 continue
             stream = self._restore(partition, key)
             if stream.offset == NO_STATE:
                 self._forget(stream)
             else:
                 streams.append(stream)
+        self._lost += self._result.counts.resets.get("corrupt_state", 0)
+        self._result = before
         return streams
+
+
+def _names_a_stream(key: bytes) -> bool:
+    """Whether a record may have it as key: others are in the table only where somebody else has written to it."""
+    try:
+        stream_id(key)
+    except RecordError:
+        return False
+    return True

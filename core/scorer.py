@@ -12,6 +12,7 @@ import numpy as np
 
 from core.chunk import ChunkResult, StateStore, StreamRules, WindowRules
 from core.engine import Engine
+from core.errors import StateError
 from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
@@ -214,6 +215,8 @@ class CastScorer(Engine[CastStream]):
             return None
         _, body = unpack_state(blob, stream)  # another model's window is as good: nothing goes to zeros
         stream.window = unpack_body(body, stream.step, self.window_rules, blobs.get)
+        if not (stream.closed or stream.window.segments):
+            raise StateError("corrupt_state", "a cast that has not ended has no samples")
         needed = {segment.number for segment in stream.window.segments}
         stream.retired = [number for number in numbers if number not in needed]
         return None

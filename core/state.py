@@ -14,8 +14,10 @@ from core.chunk import StreamRules
 from core.errors import StateError
 from core.native.states import pack_head
 from core.native.streams import NO_STATE, StreamState
+from core.records import MAX_VALUE
 
 VERSION = 1
+MAX_STORED_STEP = 2**62  # beyond MAX_STEP, as samples without a step go on counting; far from where int64 ends
 RESETS = ("sequence", "restart", "idle", "gap", "model", "corrupt_state")
 """Why a state went to zeros: a metric label."""
 
@@ -124,7 +126,8 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
         The fingerprint of the model that wrote it, and the body.
 
     Raises:
-        StateError: ``corrupt_state``: damaged, cut, or of a version that is not known here; ``state`` is untouched.
+        StateError: ``corrupt_state``: damaged, cut, of a version that is not known here, or with numbers that no record
+            gives; ``state`` is untouched.
     """
     payload = unseal(blob)
     if len(payload) < _HEAD.size:
@@ -133,8 +136,12 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
     offset, append_ms, step, timestamp_ms, model, *sample = numbers
     middle = _HEAD.size + sequence_bytes
     end = middle + previous_bytes
-    if version != VERSION or len(payload) < end or offset < 0:
+    if version != VERSION or len(payload) < end:
         raise StateError("corrupt_state", f"a state of version {version}, {len(payload)} bytes, cannot be read")
+    # The checksum says that the state is as it was written. Who may write to the changelog can write any numbers, and
+    # these would end the worker that counts on from them, or reach the model (NaN lies within no limits).
+    if offset < 0 or not 0 <= step <= MAX_STORED_STEP or not all(-MAX_VALUE <= value <= MAX_VALUE for value in sample):
+        raise StateError("corrupt_state", f"a state at offset {offset}, step {step}, sample {sample} cannot be")
     try:
         sequence, previous = payload[_HEAD.size : middle].decode(), payload[middle:end].decode()
         fingerprint = model.decode("ascii")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from core.chunk import WindowRules
 from core.errors import StateError
-from core.records import FEATURES, Values
-from core.state import seal, unseal
+from core.records import FEATURES, MAX_VALUE, Values
+from core.state import MAX_STORED_STEP, seal, unseal
 
 _SEGMENT = struct.Struct("<BxxxI")  # version, samples
 _BODY = struct.Struct("<qI")  # samples of the cast so far, segments
@@ -122,6 +123,8 @@ def unpack_segment(number: int, blob: bytes, last_step: int) -> Segment:
         raise StateError("corrupt_state", f"segment {number}: {len(payload)} bytes of version {version} do not fit")
     steps = np.frombuffer(payload, "<i8", count, body)
     samples = np.frombuffer(payload, "<f4", count * FEATURES, body + 8 * count)
+    if not (np.abs(samples) <= MAX_VALUE).all() or (steps[:1] < 0).any() or (steps[1:] <= steps[:-1]).any():
+        raise StateError("corrupt_state", f"segment {number} holds samples or steps that no record gives")
     keep = int(np.searchsorted(steps, last_step, side="right"))
     segment = Segment(number)
     segment.steps.frombytes(steps[:keep].astype(np.int64).tobytes())
@@ -148,7 +151,7 @@ def unpack_body(
         segment_blob: the stored segment of a number, None if there is none.
 
     Raises:
-        StateError: ``corrupt_state``: the body, or a segment that it needs, is damaged or missing.
+        StateError: ``corrupt_state``: the body, or a segment that it needs, is damaged or missing, or they do not fit.
     """
     if len(body) < _BODY.size:
         raise StateError("corrupt_state", f"a head's body of {len(body)} bytes is too short")
@@ -157,12 +160,17 @@ def unpack_body(
         raise StateError("corrupt_state", f"a head's body of {len(body)} bytes does not hold {segments} segments")
     window = CastWindow(rules)
     window.count = count
-    for number in struct.unpack_from(f"<{segments}q", body, _BODY.size):
+    numbers = struct.unpack_from(f"<{segments}q", body, _BODY.size)
+    if any(second <= first for first, second in pairwise(numbers)):  # one named twice would be held twice, or any times
+        raise StateError("corrupt_state", "the segments of a head are not in order")
+    for number in numbers:
         blob = segment_blob(number)
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} is missing")
         window.segments.append(unpack_segment(number, blob, last_step))
     if segments and (not window.segments[-1].steps or window.segments[-1].steps[-1] != last_step):
         raise StateError("corrupt_state", f"the segments do not reach step {last_step}")
+    if not sum(map(len, window.segments)) <= count <= MAX_STORED_STEP:
+        raise StateError("corrupt_state", f"a count of {count} does not fit the segments")
     window.trim()  # only shorter rules than the writer's find anything: the table still has those, as orphans
     return window

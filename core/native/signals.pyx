@@ -7,7 +7,7 @@ other record goes to the engine's own `_take_one`, one by one and in its place, 
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
@@ -259,7 +259,7 @@ cdef class Turn:
         cdef SignalStream stream = <SignalStream>found
         if span.offset <= stream.offset or stream.offset < 0 or stream.closed:
             return False
-        if span.timestamp - stream.append_ms > self.idle_timeout_ms:
+        if _is_past(span.timestamp, stream.append_ms, self.idle_timeout_ms):
             return False
         cdef Sample sample
         if not _scan(records, span, sample):
@@ -283,6 +283,11 @@ cdef class Turn:
         batch.publish(stream, 0)
         self.processed += 1
         return True
+
+
+cdef inline bint _is_past(int64_t time, int64_t before, int64_t pause) noexcept:
+    """Whether more than ``pause`` lies between two times. Producers may write any: the difference may be no int64."""
+    return time > before and <uint64_t>time - <uint64_t>before > <uint64_t>pause
 
 
 cdef bint _scan(Records records, Span* span, Sample& sample):
