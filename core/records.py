@@ -5,6 +5,7 @@ JSON and MessagePack hold the same fields. Unknown fields are ignored, null mean
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
@@ -268,12 +269,27 @@ _REASON_OF = {
 
 
 def _holds_not_finite(value: bytes) -> bool:
-    """Whether NaN or an infinity stands in a MessagePack object. JSON has no words for them."""
-    try:
-        fields = msgspec.msgpack.decode(value)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return False
-    if not isinstance(fields, dict):
-        return False
-    lists = (field if isinstance(field, list) else [field] for field in fields.values())
-    return any(isinstance(number, float) and not math.isfinite(number) for numbers in lists for number in numbers)
+    """Whether NaN or an infinity stands in a sample in MessagePack. JSON has no words for them.
+
+    Only the fields that count are made objects: a hostile value of a few MB could hold hundreds of MB of others.
+    """
+    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+        fields = msgspec.structs.astuple(_NUMBER_FIELDS.decode(value))
+        return any(not math.isfinite(number) for raw in fields for number in _numbers_in(raw))
+    return False
+
+
+def _numbers_in(raw: msgspec.Raw) -> tuple[float, ...]:
+    """A number, or the four of a vector; none where the field is missing or holds something else."""
+    for kind in (float, tuple[float, float, float, float]):
+        with contextlib.suppress(msgspec.DecodeError):
+            found: Any = msgspec.msgpack.decode(raw, type=kind)
+            return found if isinstance(found, tuple) else (found,)
+    return ()
+
+
+_NUMBER_FIELDS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    msgspec.defstruct(
+        "_NumberFields", [(name, msgspec.Raw, msgspec.Raw()) for name in ("signal", "condition_vector", *SENSORS)]
+    )
+)
