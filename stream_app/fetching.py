@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 from types import FunctionType, MethodType
 from typing import Any
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException, UnsupportedVersionError
@@ -20,10 +19,16 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
+from stream_app.codecs import CODECS, TooLargeError, uncompress
 from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
 
 READ_COMMITTED = 1
-_DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+MARKER_BYTES = 4  # of a marker's key: its version and its kind
+MAX_UNCOMPRESSED_BYTES = 64 * 2**20
+"""Of one batch, and about so much of one fetch is held at a time: brokers limit batches by their compressed size only,
+and a few KB may stand for gigabytes.
+"""
+RECORD_BYTES = 48  # what a record takes beside its bytes
 
 
 class RawBatches:
@@ -87,8 +92,9 @@ class FetchedPartition:
         return self._read is not None and self._taken == len(self._read)
 
     def _read_all(self) -> Records:
-        records, at = None, 0
-        while (header := next_header(self._fetched, at)) is not None:
+        records, at, taken = None, 0, 0
+        # What lies past the limit is left where it is: the next fetch begins there.
+        while taken < MAX_UNCOMPRESSED_BYTES and (header := next_header(self._fetched, at)) is not None:
             at = header.end
             if header.magic != 2:
                 raise UnsupportedVersionError(
@@ -100,7 +106,9 @@ class FetchedPartition:
             if records is None:
                 records = Records(self._tp.partition, header.timestamp_type)
             if self._holds_records(header) and header.records:
-                read_records(self._uncompressed(header), header, records, self.next_fetch_offset)
+                body = self._uncompressed(header)
+                taken += len(body) + RECORD_BYTES * header.records
+                read_records(body, header, records, self.next_fetch_offset)
             self._end = max(self._end, header.next_offset)
         return Records(self._tp.partition) if records is None else records
 
@@ -108,10 +116,16 @@ class FetchedPartition:
         body = payload(self._fetched, header)
         if not header.codec:
             return body
-        if header.codec not in _DECODERS:
+        if header.codec not in CODECS:
             raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset} has codec {header.codec}")
         try:
-            return bytes(_DECODERS[header.codec](bytes(body)))
+            left = MAX_UNCOMPRESSED_BYTES - RECORD_BYTES * max(0, header.records)
+            return uncompress(header.codec, bytes(body), left)
+        except TooLargeError as error:
+            raise CorruptRecordException(
+                f"{self._tp}: the batch at {header.base_offset}, {header.records} records in {len(body)} bytes, takes "
+                f"more than {MAX_UNCOMPRESSED_BYTES // 2**20} MiB uncompressed; to go on, move the group past it"
+            ) from error
         except Exception as error:  # each codec has errors of its own
             raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset}: {error!r}") from error
 
@@ -129,7 +143,10 @@ class FetchedPartition:
     def _ends_an_aborted_one(self, header: BatchHeader) -> bool:
         markers = Records(self._tp.partition)
         read_records(self._uncompressed(header), header, markers, 0)
-        return len(markers) > 0 and ControlRecord.parse(markers[0].key) == ABORT_MARKER
+        key = markers[0].key if len(markers) else None
+        if key is None or len(key) < MARKER_BYTES:
+            raise CorruptRecordException(f"{self._tp}: the marker at {header.base_offset} has the key {key!r}")
+        return bool(ControlRecord.parse(key) == ABORT_MARKER)
 
 
 def read_raw(fetcher: Any, batches: type[FetchedPartition] = FetchedPartition) -> None:

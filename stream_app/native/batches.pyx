@@ -109,17 +109,22 @@ cdef class BatchHeader:
 
 
 def next_header(const unsigned char[::1] fetched, Py_ssize_t start):
-    """The header of the batch at ``start``; None where no whole batch stands. An old format has only its magic."""
+    """The header of the batch at ``start``; None where no whole batch stands.
+
+    An old format has only its magic. A batch that is shorter than its header has -1 records: `check_crc` and
+    `read_records` refuse it.
+    """
     cdef const char* at = <const char*>&fetched[0] + start
     cdef Py_ssize_t left = len(fetched) - start, size
     if left < MAGIC_AT + 1:
         return None
-    size = LENGTH_OVERHEAD + load[int32_t](at + LENGTH_AT)
+    size = <Py_ssize_t>LENGTH_OVERHEAD + load[int32_t](at + LENGTH_AT)
     if size > left or size < MAGIC_AT + 1:
         return None
     cdef BatchHeader header = BatchHeader()
     header.start, header.end = start, start + size
     header.magic = at[MAGIC_AT]
+    header.records = -1
     if header.magic != 2 or size < HEADER_BYTES:
         return header
     header.base_offset = load[int64_t](at)
@@ -135,6 +140,8 @@ def next_header(const unsigned char[::1] fetched, Py_ssize_t start):
 
 def check_crc(bytes fetched, BatchHeader header):
     """Raises CorruptRecordException when the batch is not what its producer wrote."""
+    if header.end - header.start < HEADER_BYTES:
+        raise CorruptRecordException(f"a batch of {header.end - header.start} bytes is shorter than its header")
     if calc_crc32c(memoryview(fetched)[header.start + ATTRIBUTES_AT : header.end]) != header.crc:
         raise CorruptRecordException(f"the checksum of the batch at offset {header.base_offset} does not fit")
 
