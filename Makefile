@@ -2,9 +2,11 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+INPUTS ?= 1000000
+SEED ?= 1
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check audit bench bench-check soak overload failover train train-quick clean
+.PHONY: help setup demo test check audit fuzz faults bench bench-check soak overload failover train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -43,6 +45,17 @@ audit:           ## the pinned packages against the published vulnerabilities; n
 		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
 	@# --strict: a package that could not be looked up is a failure, not a package without vulnerabilities.
 	@.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+fuzz: setup      ## made-up inputs for every reader, damaged model files, histories of a worker: INPUTS=1000000 SEED=1; 15 minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
+	@OMP_NUM_THREADS=1 DAMAGES=20000 HISTORIES=1000 $(BIN)/python -m pytest --hypothesis-seed=$(SEED) \
+		tests/test_damaged_checkpoints.py tests/test_stream_machine.py
+
+SCHEDULES ?= 20
+JOBS ?= 1
+
+faults: setup    ## workers, broker, network, disk and clock fail as SEED=1 says, in SCHEDULES=20; every result is checked; 12 minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run --seed $(SEED) --schedules $(SCHEDULES) --jobs $(JOBS)
 
 bench: .venv/.bench-ready  ## all benchmarks, beside the peers: one table, benchmarks/results/latest.json; 20 minutes
 	@$(BIN)/python benchmarks/bench_all.py

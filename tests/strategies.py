@@ -122,7 +122,7 @@ def defect_model(seed: int = 0) -> SteelDefectLSTM:
 
 
 @dataclass
-class _Feed:
+class EventFeed:
     """Draws one record after the other; keeps for each stream where it stands, so that moves mean something."""
 
     draw: Any
@@ -189,7 +189,7 @@ def _bad_records(key: bytes, casts: bool) -> list[tuple[Any, ...]]:
 @st.composite
 def feeds(draw: st.DrawFn, casts: bool = False, max_size: int = 50) -> list[Event]:
     """Records of a topic in the order of arrival: some streams in two partitions, most samples plain, some not."""
-    feed = _Feed(draw, casts)
+    feed = EventFeed(draw, casts)
     return [feed.event() for _ in range(draw(st.integers(1, max_size)))]
 
 

@@ -1,0 +1,121 @@
+"""Target: stored states and windows, damaged, or with a checksum that fits and contents that do not."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from collections.abc import Sequence
+from random import Random
+
+from core.chunk import WindowRules
+from core.errors import StateError
+from core.records import FEATURES, MAX_VALUE
+from core.state import MAX_STORED_STEP, StreamState, pack_state, peek, seal, unpack_state
+from core.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
+from tests.fuzz.mutation import Mutator
+
+MODEL = "0123456789ab"
+RULES = WindowRules(window_length=9, window_min=4, hop=3, segment=2)
+FLOATS = tuple(
+    struct.pack("<f", number)
+    for number in (0.0, 1.0, 1e6, 1e7, -1e38, float("nan"), float("inf"), -float("inf"), 1e-45)
+)
+
+
+def state(sequence: str = "A", previous: str | None = "P", closed: bool = False, step: int = 7) -> StreamState:
+    """One that has an offset."""
+    made = StreamState()
+    made.offset, made.append_ms, made.timestamp_ms, made.step = 10, 50_000, 60_000, step
+    made.sequence, made.previous, made.closed, made.sample = sequence, previous, closed, (1.0, 2.0, 3.0, 4.0, 5.0)
+    return made
+
+
+def window(samples: int = 8, rules: WindowRules = RULES) -> CastWindow:
+    """Of a cast with so many samples, steps from 0; its segments have the numbers of their first steps."""
+    made = CastWindow(rules)
+    for step in range(samples):
+        made.open(step)
+        made.add(step, (float(step), 0.0, 1.0, 2.0, 3.0))
+        made.trim()
+    return made
+
+
+def good_states() -> list[bytes]:
+    """Heads of signals and casts, without their checksums."""
+    hidden = array("f", [0.25] * 16).tobytes()
+    whole = [
+        pack_state(state(), MODEL, hidden),
+        pack_state(state("", None), MODEL, hidden),
+        pack_state(state("ä" * 127, "x" * 255, closed=True), MODEL),
+        pack_state(state(step=7), MODEL, pack_body(window())),
+    ]
+    return [blob[:-4] for blob in whole]
+
+
+def good_segments() -> list[bytes]:
+    """Segments, without their checksums."""
+    return [pack_segment(segment)[:-4] for segment in window().segments]
+
+
+_STATES = Mutator(good_states(), FLOATS)
+_SEGMENTS = Mutator(good_segments(), FLOATS)
+
+
+def stored(random: Random) -> bytes:
+    """A stored record; most have a checksum that fits, as somebody who may write to the changelog can make one."""
+    payload = (_STATES if random.random() < 0.6 else _SEGMENTS).input(random)
+    return seal(payload) if random.random() < 0.8 else payload
+
+
+def check_states(blob: bytes, random: Random) -> None:
+    """A state within its limits, or StateError with the state untouched."""
+    seen, read, untouched = peek(blob), StreamState(), StreamState()
+    try:
+        model, body = unpack_state(blob, read)
+    except StateError:
+        assert _fields(read) == _fields(untouched), "refused, but changed"
+    else:
+        assert (read.offset, read.append_ms) == seen
+        assert (len(model), read.offset >= 0, 0 <= read.step <= MAX_STORED_STEP) == (12, True, True)
+        _check_numbers(read.sample)
+        again = StreamState()
+        assert unpack_state(pack_state(read, model, body), again) == (model, body)
+        assert _fields(read) == _fields(again), "packed again, it reads otherwise"
+        _check_body(body, read.step, random)
+    _check_segment(blob, random.choice((0, 3, MAX_STORED_STEP)))
+
+
+def _fields(of: StreamState) -> tuple[object, ...]:
+    return of.offset, of.append_ms, of.timestamp_ms, of.sequence, of.previous, of.step, of.closed, of.sample
+
+
+def _check_numbers(numbers: Sequence[float]) -> None:
+    assert all(math.isfinite(number) and abs(number) <= MAX_VALUE for number in numbers), numbers
+
+
+def _check_body(body: bytes, step: int, random: Random) -> None:
+    segments = {segment.number: pack_segment(segment) for segment in window().segments}
+    if random.random() < 0.2:
+        segments[random.choice(list(segments))] = seal(_SEGMENTS.input(random))
+    try:
+        read = unpack_body(body, step, RULES, segments.get)
+    except StateError:
+        return
+    assert read.count >= sum(map(len, read.segments))
+    pack_body(read)
+    for segment in read.segments:
+        pack_segment(segment)
+        _check_numbers(segment.samples)
+    if read.segments:
+        assert read.view().samples.shape[1] == FEATURES
+
+
+def _check_segment(blob: bytes, last_step: int) -> None:
+    try:
+        segment = unpack_segment(3, blob, last_step)
+    except StateError:
+        return
+    assert len(segment.samples) == FEATURES * len(segment)
+    _check_numbers(segment.samples)
+    assert all(step <= last_step for step in segment.steps)
