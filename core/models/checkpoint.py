@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -46,21 +48,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: not written by torch, not plain data, or without weights.
+        CheckpointError: not written by torch (1.6 or later), damaged, not plain data, or without weights.
     """
     if not path.exists():
         raise FileNotFoundError(f"Checkpoint not found: {path}")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        raw = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch raises half a dozen types, from KeyError to UnpicklingError
+    try:
+        damaged = _damaged_part(raw)
+        raw.seek(0)
+        content: Any = None if damaged else torch.load(raw, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile and torch raise a dozen types, from KeyError to UnpicklingError
         raise CheckpointError(f"{path} is not a PyTorch file of plain data") from error
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: the checksum of its part {damaged!r} does not fit")
     if isinstance(content, dict):
         weights = content.get("model_state_dict")
         if isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values()):
             return content
     raise CheckpointError(f"{path} holds no 'model_state_dict' with a model's weights")
+
+
+def _damaged_part(raw: BinaryIO) -> str | None:
+    """The first part of the archive that its checksum does not fit. torch looks at none of those of the weights.
+
+    Raises:
+        Exception: of many types, where it is no archive, or none as torch writes them: without compression, so that no
+            part is larger than the file.
+    """
+    with zipfile.ZipFile(raw) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise zipfile.BadZipFile("compressed")
+        return archive.testzip()
 
 
 def plain(value: Any, place: str = "checkpoint") -> Any:
