@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
 from core.errors import StartupError
 from stream_app import knock
 from stream_app.security import tls_context
+
+_OTHERS = 5
 
 Config = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
@@ -31,13 +33,27 @@ def check_access(config: Config, timeout_s: float = 0.5) -> None:
         StartupError: the broker refuses us, or a file or setting cannot be used.
     """
     heard: list[KafkaError] = []
-    client = open_admin(config, heard)
+    if (why := look(open_admin(config, heard), config, heard, timeout_s)[1]) is not None:
+        raise StartupError(why)
+
+
+def look(client: AdminClient, config: Config, heard: list[KafkaError], timeout_s: float) -> tuple[bool, str | None]:
+    """Ask for the topics: whether the broker has answered, and why it refuses us, if it does."""
     try:
-        client.list_topics(timeout=timeout_s)
+        found = client.list_topics(timeout=timeout_s)
     except KafkaException:
+        # Why (a refused connection, a wrong password) comes by the callback; the exception says "timed out".
         client.poll(0)
-        if why := refusal(config, heard):
-            raise StartupError(why) from None
+        return False, refusal(config, heard)
+    return True, _refusal_elsewhere(config, found)
+
+
+def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
+    """A broker names the addresses at which its cluster is to be spoken to: their certificates must fit too."""
+    asked = set(config["bootstrap.servers"].split(","))
+    named = {f"{broker.host}:{broker.port}" for broker in found.brokers.values()}
+    others = sorted(named - asked)[:_OTHERS]
+    return refusal({**config, "bootstrap.servers": ",".join(others)}, []) if others and _speaks_tls(config) else None
 
 
 def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:

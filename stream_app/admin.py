@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from core.errors import StartupError, UnreachableError
-from stream_app.access import open_admin, refusal
+from stream_app.access import look, open_admin
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
@@ -57,23 +57,16 @@ class Cluster:
         config = settings.client_config()
         self._admin = open_admin(config, heard)
         end_s = time.monotonic() + timeout
-        while not self._answers(min(FIRST_LOOK_S, timeout)):
-            if why := refusal(config, heard):
+        answered = False
+        while not answered:
+            answered, why = look(self._admin, config, heard, min(FIRST_LOOK_S, timeout))
+            if why is not None:
                 raise StartupError(why)
-            if time.monotonic() >= end_s:
+            if not answered and time.monotonic() >= end_s:
                 raise UnreachableError(
                     f"no Kafka broker answers on {settings.broker} within {timeout:g} s{_reason(heard)}; "
                     "start one with: caststream broker, or name yours with --broker"
                 )
-
-    def _answers(self, timeout: float) -> bool:
-        try:
-            self._admin.list_topics(timeout=timeout)
-        except KafkaException:
-            # Why (a refused connection, a wrong password) comes by the callback; the exception says "timed out".
-            self._admin.poll(0)
-            return False
-        return True
 
     def partitions(self) -> dict[str, int]:
         """The number of partitions of every topic there is."""

@@ -27,7 +27,7 @@ def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], 
     """The corrections of a file, by source partition and offset.
 
     Args:
-        lines: one JSON object each, with ``topic``, ``partition``, ``offset``, and ``value`` (text or the object itself)
+        lines: JSON objects with ``topic``, ``partition``, ``offset``, and ``value`` (text or the object itself)
             or ``value_base64``. Empty lines are passed over.
         name: of the file, for messages.
 

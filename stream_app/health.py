@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from aiohttp import web
 
 from core.errors import StartupError
+from stream_app.access import check_access
 from stream_app.app import CaststreamApp
 
 # With lag and no commit for this long a worker is stuck: it ends, and its supervisor starts another.
 STUCK_SECONDS = 60.0
+# A broker that has let us in and now refuses us may be in trouble itself, with its list of users out of reach.
+REFUSED_SECONDS = 60.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -21,6 +25,7 @@ class Health:
         self.app = app
         self._ready_since: float | None = None
         self._behind_since: float | None = None
+        self._refused_since: float | None = None
 
     def ready(self) -> bool:
         """Partitions assigned, tables recovered, models warm."""
@@ -47,6 +52,25 @@ class Health:
             names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
             return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
         return None
+
+    async def check_let_in(self) -> None:
+        """When the group does not answer: is it an outage, or does the broker refuse us?
+
+        Raises:
+            StartupError: it has refused us for `REFUSED_SECONDS`.
+        """
+        if self.app.lease.held:
+            self._refused_since = None
+            return
+        try:
+            await asyncio.to_thread(check_access, self.app.settings.client_config())
+        except StartupError:
+            if self._refused_since is None:
+                self._refused_since = time.monotonic()
+            if time.monotonic() - self._refused_since >= REFUSED_SECONDS:
+                raise
+        else:
+            self._refused_since = None
 
 
 async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:

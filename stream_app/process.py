@@ -62,6 +62,9 @@ def _check_topics(settings: Settings) -> None:
 
 def _load_torch() -> None:
     """Takes 2 s, most of a start: while the broker is waited for."""
+    # oneDNN keeps 1,024 compiled shapes by default, one for each length and number of windows: 250 MB after 1,500 windows
+    # of all lengths. With 64, 30 MB and the same speed.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     import torch  # noqa: F401
 
 
@@ -115,11 +118,12 @@ def _spare_garbage_collection() -> None:
 
 
 async def _watch(app: CaststreamApp, health: Health) -> None:
-    """Ends with RunError when the worker is stuck."""
+    """Ends with RunError when the worker is stuck, with StartupError when the broker does not let it in any more."""
     while True:
         await asyncio.sleep(HEALTH_SECONDS)
         with contextlib.suppress(TimeoutError):  # then the last lag that is known counts
             await asyncio.wait_for(app.observe(), HEALTH_SECONDS)
+        await health.check_let_in()
         problem = health.stuck()
         if problem:
             raise RunError(problem)

@@ -37,6 +37,7 @@ LISTENERS = {
     "SASL_PLAINTEXT": "SASL_PLAINTEXT",
     "SSL": "SSL",  # asks for a certificate
     "OTHER_HOST": "SSL",  # shows a certificate of another host
+    "ELSEWHERE": "SSL",  # says that it is to be spoken to at localhost, for which it has no certificate
     "CONTROLLER": "PLAINTEXT",
 }
 TIMEOUT_S = 30.0
@@ -75,7 +76,7 @@ def secure_broker(directory: Path) -> Iterator[SecureBroker]:
     files, server, other = _certificates(directory, authority)
     ports = {name: free_port() for name in LISTENERS}
     properties = _properties(ports) | _store("sasl_ssl", server, authority) | _store("ssl", server, authority)
-    properties |= _store("other_host", other, authority)
+    properties |= _store("other_host", other, authority) | _store("elsewhere", server, authority)
     with LocalBroker(directory, port=ports["PLAINTEXT"], jars_dir=JARS_DIR, properties=properties):
         broker = SecureBroker(ports, files)
         _create_users(AdminClient({"bootstrap.servers": broker.address("PLAINTEXT")}))
@@ -112,9 +113,11 @@ def _pkcs8(certificate: trustme.LeafCert, password: str | None = None) -> bytes:
 
 def _properties(ports: Mapping[str, int]) -> dict[str, str]:
     listeners = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+    advertised = {name: place for name, place in listeners.items() if name != "CONTROLLER"}
+    advertised["ELSEWHERE"] = f"ELSEWHERE://localhost:{ports['ELSEWHERE']}"
     found = {
         "listeners": ",".join(listeners.values()),
-        "advertised.listeners": ",".join(place for name, place in listeners.items() if name != "CONTROLLER"),
+        "advertised.listeners": ",".join(advertised.values()),
         "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items()),
         "sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512",

@@ -20,7 +20,7 @@ from core.errors import StartupError
 from stream_app.corrections import read_corrections
 from stream_app.dead_letters import TABLE_KEYS, make_plan
 from stream_app.letters import Choice, split_headers
-from stream_app.resend import Resender
+from stream_app.resend import Resender, overtaken
 from stream_app.settings import Settings
 from stream_app.since import since_ms
 from stream_app.topics import DEAD_LETTERS
@@ -181,6 +181,21 @@ def test_a_run_that_dies_in_the_middle_leaves_nothing_and_the_next_one_sends_all
     assert [record.json["step"] for record in source(feed)] == [0, 1, 2, 0, 1, 2]
     with pytest.raises(KafkaException, match="fenced"):  # were it still alive
         died._producer.commit_transaction(30)
+
+
+@pytest.mark.kafka
+def test_a_stream_that_goes_on_while_its_letters_are_sent_is_told(feed: Feed, settings: Settings) -> None:
+    for step in range(2):
+        refused(feed, BAD | {"step": step})
+    quiet = signal_feed(settings, PARTITION)
+    refused(quiet)
+    plan = make_plan(settings, Choice())
+    feed.send(GOOD | {"step": 2})
+
+    last = Resender(settings).send(plan.to_send)
+    feed.send(GOOD | {"step": 3})
+
+    assert [verdict.letter.stream for verdict in overtaken(settings, plan, last)] == [feed.name]
 
 
 @pytest.mark.kafka

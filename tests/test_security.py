@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -24,9 +25,12 @@ from secure_broker import PASSWORD, SecureBroker, acls_in, secure_broker
 from worker import ROOT
 
 from core.errors import StartupError
+from stream_app import health
 from stream_app.access import check_access
 from stream_app.admin import Cluster
 from stream_app.broker import free_port
+from stream_app.health import Health
+from stream_app.lease import Lease
 from stream_app.permissions import check_permissions
 from stream_app.security import tls_context
 from stream_app.settings import Settings, load_settings
@@ -123,7 +127,7 @@ def test_everything_works_by_tls_and_password_with_the_documented_permissions(
             found = [json.loads(line) for line in users.run("reader", "tail", "predictions", *tail, "10").splitlines()]
             letters = users.run("reader", "tail", "dead-letters", *tail, "1")
             resent = users.run("resender", "dead-letters", "resend", "--dry-run", "--json", "--even-if-late")
-            processes = [process.cmdline() for process in psutil.process_iter()]
+            processes = [process.info for process in psutil.process_iter(["cmdline"])]
             surface = _surface(worker.pid, port)
         finally:
             worker.terminate()
@@ -216,6 +220,10 @@ REFUSALS: dict[str, tuple[Case, str]] = {
     "host": (
         lambda at: at.settings("OTHER_HOST"),
         "is for another host (IP address mismatch, certificate is not valid for '127.0.0.1'): name the broker",
+    ),
+    "host of the address that the broker names": (
+        lambda at: at.settings("ELSEWHERE"),
+        "the certificate of the Kafka broker at localhost:",
     ),
     "no certificate": (lambda at: at.settings("SSL"), "refuses our certificate"),
     "strange certificate": (
@@ -345,6 +353,27 @@ def test_the_worker_refuses_and_is_not_started_again(secured: SecureBroker, tmp_
     assert done.stderr.count(words) == 2  # the line, and the traceback that --debug asks for
     assert done.stderr.count("worker 0 started, pid") == 1
     assert not any(secret in done.stdout + done.stderr for secret in SECRETS)
+
+
+@pytest.mark.kafka
+async def test_a_worker_that_was_let_in_ends_when_it_is_refused_for_long(
+    secured: SecureBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks(**given: Any) -> Health:
+        app: Any = SimpleNamespace(lease=Lease(6), settings=load_settings(**secured.settings("SASL_SSL", **given)))
+        return Health(app)
+
+    refused, let_in = looks(sasl_password=WRONG), looks()
+    nobody = looks(broker=f"127.0.0.1:{free_port()}")
+
+    await refused.check_let_in()  # it may be the broker's trouble
+    monkeypatch.setattr(health, "REFUSED_SECONDS", 0.0)
+    await let_in.check_let_in()
+    await nobody.check_let_in()
+    with pytest.raises(StartupError, match="refuses the user"):
+        await refused.check_let_in()
+    refused.app.lease.renew(refused.app.lease.now())
+    await refused.check_let_in()
 
 
 # Parts.
