@@ -1,0 +1,123 @@
+"""The verdict on a performance: what the consistency checker finds, and what the suite itself has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from faults.standstill import Standstill, append_times, standstills
+from faults.streams import SIGNAL
+from stream_app.verify import Report, verify
+from stream_app.verify.report import KINDS
+
+if TYPE_CHECKING:
+    from faults.play import Play
+
+REPEATS_FAIL = False
+"""Whether a repeated output fails a schedule in the default mode; under exactly_once it always does."""
+
+
+@dataclass
+class Row:
+    """One schedule's line of the table; what `--json` writes."""
+
+    schedule: int
+    theme: str
+    guarantee: str
+    faults: list[str]
+    records: int = 0
+    outputs: int = 0
+    restarts: int = 0
+    repeated: int = 0
+    missing: int = 0
+    differing: int = 0
+    unexpected: int = 0
+    states: int = 0
+    states_wrong: int = 0
+    not_judged: int = 0
+    max_abs_diff: float = 0.0
+    dead_s: float | None = None
+    """The longest that a dead worker's streams stood still."""
+    survivors_s: float | None = None
+    seconds: float = 0.0
+    skipped: str = ""
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    @property
+    def verdict(self) -> str:
+        if self.skipped:
+            return "skipped"
+        return "ok" if self.passed else "FAILED"
+
+
+def judge(play: Play, repeats_fail: bool = REPEATS_FAIL) -> Row:
+    """Look at everything that a performance has left behind. Workers are stopped, everything is committed."""
+    report = verify(play.settings)
+    row = new_row(play)
+    row.records, row.outputs, row.states = report.records, report.outputs, report.states
+    row.missing = report.missing + report.dead_letters_missing
+    row.repeated = report.repeated + report.dead_letters_repeated
+    row.unexpected = report.unexpected + report.dead_letters_unexpected
+    row.differing, row.max_abs_diff = report.differing + report.dead_letters_differing, report.max_abs_diff
+    row.states_wrong = report.states_differing + report.states_missing
+    row.not_judged = report.not_judged
+    row.problems += _of_report(play, report, repeats_fail)
+    _measure(play, row)
+    return row
+
+
+def new_row(play: Play) -> Row:
+    """What is known without the checker."""
+    schedule, crew = play.schedule, play.crew
+    row = Row(schedule.number, schedule.theme, str(play.settings.processing_guarantee), list(map(str, schedule.faults)))
+    row.restarts = sum(max(len(slot.worker.logs) - 1, 0) for slot in crew.slots)
+    row.problems += [*play.problems, *play.load.errors[:3], *crew.refused]
+    row.problems += [f"worker {slot.index}: a traceback in its log" for slot in crew.slots if _traceback(slot.worker)]
+    row.notes += [*crew.failed, *play.notes]
+    return row
+
+
+def _traceback(worker: object) -> bool:
+    return any("Traceback" in log for log in worker.logs)  # type: ignore[attr-defined]
+
+
+REPEATS = ("repeated", "dead_letters_repeated")
+
+
+def _of_report(play: Play, report: Report, repeats_fail: bool) -> list[str]:
+    """What is wrong by the checker; and a report of nothing is no proof."""
+    once = repeats_fail or play.settings.processing_guarantee == "exactly_once"
+    allowed = () if once and not play.schedule.reprocesses else REPEATS
+    found = {kind: getattr(report, kind) for kind in KINDS if kind not in allowed}
+    if play.schedule.log_is_complete:
+        found["not_judged"] = report.not_judged
+    problems = [f"{kind}: {count}" for kind, count in {**found, "pending": report.pending}.items() if count]
+    if not (report.outputs and report.dead_letters and report.states):
+        problems.append("no outputs, dead letters or states: nothing was tried")
+    return problems + ([f"example: {example}" for example in report.examples] if problems else [])
+
+
+def _measure(play: Play, row: Row) -> None:
+    if not play.crew.deaths:
+        return
+    source = play.settings.topic(SIGNAL)
+    found = standstills(play.crew.deaths, play.acted, source, append_times(play.settings))
+    row.dead_s = _longest([each.dead_s for each in found])
+    row.survivors_s = _longest([each.survivors_s for each in found])
+    row.notes += [_told(each) for each in found]
+
+
+def _longest(values: list[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _told(standstill: Standstill) -> str:
+    dead, others = (
+        "nothing seen" if value is None else f"{value:.2f} s" for value in (standstill.dead_s, standstill.survivors_s)
+    )
+    return f"worker {standstill.worker} died: its streams stood still for {dead}, the others' for {others}"

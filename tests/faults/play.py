@@ -1,0 +1,133 @@
+"""Plays a schedule: workers, load and faults in time, then calm until everything is committed."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from admin import committed
+from broker import wait_until
+from confluent_kafka import Consumer, TopicPartition
+
+from faults.acts import ACTS
+from faults.crew import Crew
+from faults.load import LiveLoad
+from faults.schedule import Fault, Schedule
+from faults.stage import LOAD, Stage
+from faults.streams import CASTING, SIGNAL
+from stream_app.settings import Settings, load_settings
+from stream_app.topics import create_topics
+
+TURN_S = 0.02
+DRAIN_S = 120.0
+ORDERS_S = 10.0
+"""So much longer the load goes on while a worker has yet to come to the point where it is to end."""
+
+
+class Play:
+    """One performance of a schedule, on topics of its own.
+
+    Args:
+        schedule: what is played.
+        stage: where.
+        directory: for the workers' logs and data; made here.
+        sabotage: how the workers are broken, a mode of `faults.sabotage`.
+    """
+
+    def __init__(self, schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "") -> None:
+        self.schedule = schedule
+        self.stage = stage
+        self.settings = _settings(schedule, stage)
+        create_topics(self.settings)
+        self.crew = Crew.of(stage, self.settings, directory, sabotage)
+        through_proxy = self.settings.replace(broker=stage.proxies[LOAD].address)
+        self.load = LiveLoad(schedule.load, through_proxy, schedule.seed)
+        self.problems: list[str] = []
+        """What the acts found that should not be."""
+        self.notes: list[str] = []
+        """What is worth knowing."""
+        self.acted: list[tuple[float, Fault]] = []
+        """What happened, and when."""
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    def perform(self) -> None:
+        """Play it to the end: faults over, everything committed, workers stopped."""
+        try:
+            self.load.start()
+            self.crew.start(self.schedule.workers)
+            self._run_to(self.schedule.load.seconds)
+            self._calm_down()
+        finally:
+            self.crew.kill_all()
+
+    def owns(self, topic: str) -> bool:
+        """Whether the topic of this full name is of this performance."""
+        return topic.startswith(self.settings.topic_prefix)
+
+    def later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Do something from now on so many seconds later, at the latest when the faults end."""
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), what))
+
+    def wait(self, predicate: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait, and look after the workers meanwhile."""
+
+        def ask() -> bool:
+            self.crew.look()
+            return predicate()
+
+        wait_until(ask, seconds, what)
+
+    def at_the_end(self) -> bool:
+        """Whether the group has committed all records of both sources."""
+        found = committed(self.settings)
+        return all(found.get(at, (0, ""))[0] >= end for at, end in self.ends().items())
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The end offset of each source partition."""
+        consumer = Consumer({**self.settings.client_config(), "group.id": "faults"})
+        topics = consumer.list_topics(timeout=30).topics
+        names = [self.settings.topic(name) for name in (SIGNAL, CASTING)]
+        found = {
+            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
+            for name in names
+            for number in topics[name].partitions
+        }
+        consumer.close()
+        return found
+
+    def _run_to(self, seconds: float) -> None:
+        for fault in self.schedule.faults:
+            self.later(fault.at_s, partial(self._act, fault))
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end or (now < end + ORDERS_S and self.crew.waiting()):
+            self._do_what_is_due(time.monotonic())
+            self.crew.look()
+            time.sleep(TURN_S)
+
+    def _act(self, fault: Fault) -> None:
+        self.acted.append((time.time(), fault))
+        ACTS[fault.kind](self, fault)
+
+    def _do_what_is_due(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            _, _, what = heapq.heappop(self._due)
+            what()
+
+    def _calm_down(self) -> None:
+        self._do_what_is_due(float("inf"))  # whatever a fault did is undone by that
+        self.notes += [f"{order}: never came there" for order in self.crew.waiting()]
+        self.crew.heal()
+        self.load.stop()
+        self.wait(self.at_the_end, DRAIN_S, "everything committed")
+        self.crew.stop()
+
+
+def _settings(schedule: Schedule, stage: Stage) -> Settings:
+    name = f"f{schedule.number}"
+    names = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": stage.data_dir}
+    return load_settings(broker=stage.broker.address, **names, **schedule.settings)

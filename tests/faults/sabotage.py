@@ -1,0 +1,86 @@
+"""Workers that are broken on purpose, to show that the suite finds out. Each breaks one rule that results rest on."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+SLOW_OUTPUTS_S = 0.7
+
+NO_SKIP = "no skip by offset"
+NO_ACKS = "states before acks"
+OFFSETS_FIRST = "offsets before states"
+SLOW_OUTPUTS = "slow outputs"  # not broken: what NO_ACKS is compared with
+
+
+def install(mode: str) -> None:
+    """Break the worker that this process is about to run."""
+    MODES[mode]()
+
+
+def no_skip_by_offset() -> None:
+    """A stream that was recovered takes records that its state includes once more."""
+    from core.engine import Engine
+    from core.native.streams import NO_STATE
+
+    restore = Engine._restore
+
+    def forgetful(self: Any, partition: int, key: bytes) -> Any:
+        stream = restore(self, partition, key)
+        if stream.offset != NO_STATE:
+            stream.offset = 0
+        return stream
+
+    Engine._restore = forgetful  # type: ignore[method-assign]
+
+
+def states_before_acks() -> None:
+    """States are written, and offsets committed, while the outputs that they include are still on their way."""
+    from stream_app.pipeline import Pipeline
+
+    slow_outputs()
+    cut = Pipeline.cut
+
+    def careless(self: Any) -> Any:
+        return dataclasses.replace(cut(self), acks=[])
+
+    Pipeline.cut = careless  # type: ignore[method-assign]
+
+
+def offsets_before_states() -> None:
+    """Offsets are committed before the states that belong to them."""
+    from aiokafka.structs import TopicPartition
+
+    from stream_app.commits import Committer
+
+    write_states = Committer._write_states
+
+    async def hasty(self: Any, pipeline: Any, cut: Any, partition: int) -> None:
+        at = TopicPartition(pipeline.topics.source, partition)
+        await self.guarantee.commit(self._with_metadata({at: cut.offsets[partition]}, {at: cut.ends[partition]}))
+        await write_states(self, pipeline, cut, partition)
+
+    Committer._write_states = hasty  # type: ignore[method-assign]
+
+
+def slow_outputs() -> None:
+    """Outputs take their time, as on a broker that is busy: nothing that a worker might not have to bear."""
+    from stream_app.outputs import Lane
+
+    send = Lane._send
+
+    async def slow(self: Any) -> None:
+        if not self.topic.endswith("-changelog"):
+            await asyncio.sleep(SLOW_OUTPUTS_S)
+        await send(self)
+
+    Lane._send = slow  # type: ignore[method-assign]
+
+
+MODES = {
+    NO_SKIP: no_skip_by_offset,
+    NO_ACKS: states_before_acks,
+    OFFSETS_FIRST: offsets_before_states,
+    SLOW_OUTPUTS: slow_outputs,
+}

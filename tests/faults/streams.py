@@ -1,0 +1,231 @@
+"""What producers send: endless streams of both kinds with everything that real ones do wrong, drawn from a seed."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import msgspec
+
+SIGNAL, CASTING = "signal-samples", "casting-samples"
+MSGPACK = (("content-type", b"application/msgpack"),)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record to be sent, or, without a topic, a pause."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often, per sample, a producer does what it should not."""
+
+    duplicate: float = 0.004
+    block: float = 0.001  # the last samples once more
+    swap: float = 0.003
+    gap: float = 0.004
+    bad: float = 0.003
+    late: float = 0.002
+    new_sequence: float = 0.003
+    pause: float = 0.0005
+    longest_pause_s: float = 3.0
+
+
+class Stream:
+    """One stream; iterate over it for what its producer sends, in order.
+
+    Args:
+        number: of the stream, among those of its kind.
+        partitions: of the topic.
+        seed: decides everything.
+        habits: of its producer.
+    """
+
+    topic: ClassVar[str]
+    word: ClassVar[str]
+
+    def __init__(self, number: int, partitions: int, seed: str, habits: Habits) -> None:
+        self.random = random.Random(f"{seed}/{self.word}/{number}")
+        self.key = f"{self.word}-{number:03d}".encode()
+        self.partition = number % partitions
+        self.habits = habits
+        self.counted = self.random.random() < 0.6
+        """Else its samples have no steps: only offsets keep them from being applied twice."""
+        self.packed = self.random.random() < 0.3
+        self._sequences = 0
+        self._sent: list[Record] = []
+        self._events: list[tuple[float, Callable[[], Iterator[Record]]]] = [
+            (habits.duplicate, self._duplicate),
+            (habits.block, self._block),
+            (habits.swap, self._swapped),
+            (habits.gap, self._gap),
+            (habits.bad, self._bad),
+            (habits.late, self._late),
+            (habits.new_sequence, self._new_sequence),
+            (habits.pause, self._pause),
+        ]
+        self.begin()
+
+    # What a kind of stream adds.
+
+    def begin(self) -> None:
+        """Another sequence begins."""
+        self._sequences += 1
+        self.step = 0
+
+    @property
+    def sequence(self) -> str:
+        raise NotImplementedError
+
+    def numbers(self) -> dict[str, Any]:
+        """The fields that the model reads, of the sample at ``step``."""
+        raise NotImplementedError
+
+    def sample(self) -> Record:
+        """The next sample of the sequence."""
+        record = self.record(self._fields(self.sequence, self.step))
+        self.step += 1
+        return record
+
+    # What its producer does.
+
+    def __iter__(self) -> Iterator[Record]:
+        while True:
+            yield self._keep(self.sample())
+            dice = self.random.random()
+            for share, event in self._events:
+                dice -= share
+                if dice < 0:
+                    yield from event()
+                    break
+
+    def _duplicate(self) -> Iterator[Record]:
+        yield self._sent[-1]
+
+    def _block(self) -> Iterator[Record]:
+        yield from self._sent[-self.random.randint(2, 20) :]
+
+    def _swapped(self) -> Iterator[Record]:
+        first, second = self.sample(), self.sample()
+        yield self._keep(second)
+        yield self._keep(first)
+
+    def _gap(self) -> Iterator[Record]:
+        self.step += self.random.choice((1, 1, 2, 5, 30, 80))
+        yield self._keep(self.sample())
+
+    def _late(self) -> Iterator[Record]:
+        if self._sent:
+            yield replace(self.random.choice(self._sent[:5]))
+
+    def _new_sequence(self) -> Iterator[Record]:
+        self.begin()
+        yield self._keep(self.sample())
+
+    def _pause(self) -> Iterator[Record]:
+        yield Record("", 0, None, None, pause_s=self.random.uniform(0.5, self.habits.longest_pause_s))
+
+    def _bad(self) -> Iterator[Record]:
+        good = self._fields(self.sequence, self.step)
+        key, value, headers = self.random.choice(BAD)(self.key, good)
+        yield Record(self.topic, self.partition, key, value, headers)
+
+    def record(self, fields: dict[str, Any]) -> Record:
+        value = msgspec.msgpack.encode(fields) if self.packed else json.dumps(fields).encode()
+        return Record(self.topic, self.partition, self.key, value, MSGPACK if self.packed else ())
+
+    def _fields(self, sequence: str, step: int) -> dict[str, Any]:
+        counter = {"step": step} if self.counted else {}
+        return {**self.numbers(), **counter, "sequence": sequence}
+
+    def _keep(self, record: Record) -> Record:
+        self._sent = [*self._sent[-40:], record]
+        return record
+
+
+class SignalStream(Stream):
+    """Sinusoids; every third stream has no sequence names, and begins again by step 0."""
+
+    topic, word = SIGNAL, "signal"
+
+    def begin(self) -> None:
+        super().begin()
+        self._named = int(self.key[-3:]) % 3 > 0
+        self._condition = [float(i == self.random.randrange(4)) for i in range(4)]
+        self._phase = self.random.uniform(0, 6.28)
+
+    @property
+    def sequence(self) -> str:
+        return f"s{self._sequences}" if self._named else ""
+
+    def numbers(self) -> dict[str, Any]:
+        value = sum(math.sin(self._phase * k + 6.2832 * k * self.step / 1000) for k in (1, 3, 5, 7)) / 4
+        return {"signal": value + self.random.gauss(0, 0.1), "condition_vector": self._condition}
+
+
+class CastingStream(Stream):
+    """Casts, one after the other: most end with `end`, the others with their successor's first sample."""
+
+    topic, word = CASTING, "strand"
+
+    def begin(self) -> None:
+        super().begin()
+        self._length = self.random.choice((10, 40, 60, 90, 150, 400))
+        self._says_end = self.random.random() < 0.6
+
+    @property
+    def sequence(self) -> str:
+        return f"cast-{self._sequences}"
+
+    def sample(self) -> Record:
+        if self.step >= self._length:
+            self.begin()
+        fields = self._fields(self.sequence, self.step)
+        self.step += 1
+        return self.record({**fields, "end": True} if self._says_end and self.step >= self._length else fields)
+
+    def numbers(self) -> dict[str, Any]:
+        draw = self.random.gauss
+        return {
+            "casting_speed": draw(1.2, 0.05),
+            "mold_temperature": draw(1520, 10),
+            "mold_level": draw(150, 12),
+            "cooling_water_flow": draw(200, 15),
+            "superheat": draw(25, 3),
+        }
+
+
+Bad = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
+
+
+def _text(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields).encode()
+
+
+BAD: tuple[Callable[[bytes, dict[str, Any]], Bad], ...] = (
+    lambda key, fields: (None, _text(fields), ()),
+    lambda key, fields: (b"\xff\xfe", _text(fields), ()),
+    lambda key, fields: (b"k" * 256, _text(fields), ()),
+    lambda key, fields: (key, None, ()),
+    lambda key, fields: (key, b"{", ()),
+    lambda key, fields: (key, b"\x81", MSGPACK),
+    lambda key, fields: (key, _text(fields), (("content-type", b"text/csv"),)),
+    lambda key, fields: (key, _text({**fields, "step": -1}), ()),
+    lambda key, fields: (key, _text({**fields, "sequence": 7}), ()),
+    lambda key, fields: (key, _text({"step": 3}), ()),
+    lambda key, fields: (key, _text({**fields, "step": 2**52}), ()),
+    lambda key, fields: (key, _text({name: 1e7 if type(v) is float else v for name, v in fields.items()}), ()),
+    lambda key, fields: (key, _text({name: float("nan") if type(v) is float else v for name, v in fields.items()}), ()),
+)
+"""Records that cannot be used, made of good ones: key, value, headers."""
