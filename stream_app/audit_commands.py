@@ -103,6 +103,8 @@ def lines(report: "Report") -> list[str]:
     )
     found = [looked_at, *(f"caststream: {problem}" for problem in report.problems)]
     found += [f"  {example}" for example in report.examples]
+    if report.pending:
+        found.append(f"{report.pending:,} of the records were not committed yet: their outputs may be there or not")
     if report.not_judged:
         found.append(
             f"{report.not_judged:,} streams could not be judged: they begin before what can be read, and do not "

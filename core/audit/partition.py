@@ -109,6 +109,7 @@ class PartitionAudit:
         self.streams: dict[bytes, Stream] = {}
         self.letters: dict[int, Letter] = {}
         self.records = 0
+        self.pending = 0  # of these, how many are not committed
         self.required = bytearray()  # by row: whether it must be there
         self.max_abs_diff = 0.0  # of the numbers in stored states
         self._index = array("q")  # by offset from the start: the row of a record's output, or one of the codes above
@@ -176,6 +177,7 @@ class PartitionAudit:
         if chosen is not None and key not in chosen:
             return NOT_JUDGED
         self.records += 1
+        self.pending += offset >= self.scope.committed
         try:
             stream_id(key)
             sample = self._decode(value, headers)

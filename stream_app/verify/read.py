@@ -46,7 +46,7 @@ class LogReader:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 50,
+            "fetch.wait.max.ms": 10,
             "queued.max.messages.kbytes": 64 * 1024,
             "log_level": 0,
         }

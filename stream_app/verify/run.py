@@ -103,6 +103,7 @@ class _Verification:
             check.finish()
         compare_states(audit, stored, cut, now_ms, report)
         report.records += audit.records
+        report.pending += audit.pending
         report.not_judged += audit.not_judged
 
     def _scope(self, cut: Cut, states: dict[bytes, int]) -> Scope:
