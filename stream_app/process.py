@@ -62,9 +62,6 @@ def _check_topics(settings: Settings) -> None:
 
 def _load_torch() -> None:
     """Takes 2 s, most of a start: while the broker is waited for."""
-    # oneDNN keeps 1,024 compiled shapes by default, one for each length and number of windows: 250 MB after 1,500 windows
-    # of all lengths. With 64, 30 MB and the same speed.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     import torch  # noqa: F401
 
 
