@@ -116,7 +116,7 @@ class SignalStepper(Engine[SignalStream]):
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
         if len(hidden) != self._width:
             raise StateError("corrupt_state", f"{len(body)} bytes of hidden state do not fit the model that wrote them")
-        if not math.isfinite(hidden.dot(hidden)):  # a fifth of the price of looking at each
+        if not math.isfinite(hidden.dot(hidden)):  # cheaper than to look at each
             raise StateError("corrupt_state", "a hidden state holds numbers that are not finite, or near to that")
         self._hidden.write(stream.row, hidden)
         return None
