@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,37 @@ from core.errors import StartupError
 from stream_app import knock
 from stream_app.security import tls_context
 
+# A broker that is there answers in less; else it is asked what is wrong, and then again.
+FIRST_LOOK_S = 0.5
 _OTHERS = 5
 
 Config = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
 
 
-def check_access(config: Config, timeout_s: float = 0.5) -> None:
-    """Ask the broker for its topics. Returns when it answers, and also when nobody does: that may be an outage.
+def check_access(config: Config, patience_s: float = 10.0) -> None:
+    """Ask the broker for its topics. Returns when it answers, and when nobody does: that may be an outage.
+
+    Args:
+        patience_s: how long a broker that takes connections may take to answer.
 
     Raises:
         StartupError: the broker refuses us, or a file or setting cannot be used.
     """
     heard: list[KafkaError] = []
-    if (why := look(open_admin(config, heard), config, heard, timeout_s)[1]) is not None:
-        raise StartupError(why)
+    client = open_admin(config, heard)
+    end_s = time.monotonic() + patience_s
+    while True:
+        answered, why = look(client, config, heard)
+        if why is not None:
+            raise StartupError(why)
+        if answered or time.monotonic() > end_s or not any(map(knock.is_there, config["bootstrap.servers"].split(","))):
+            return
 
 
-def look(client: AdminClient, config: Config, heard: list[KafkaError], timeout_s: float) -> tuple[bool, str | None]:
+def look(
+    client: AdminClient, config: Config, heard: list[KafkaError], timeout_s: float = FIRST_LOOK_S
+) -> tuple[bool, str | None]:
     """Ask for the topics: whether the broker has answered, and why it refuses us, if it does."""
     try:
         found = client.list_topics(timeout=timeout_s)
@@ -50,10 +64,18 @@ def look(client: AdminClient, config: Config, heard: list[KafkaError], timeout_s
 
 def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
     """A broker names the addresses at which its cluster is to be spoken to: their certificates must fit too."""
-    asked = set(config["bootstrap.servers"].split(","))
+    if not _speaks_tls(config):
+        return None
     named = {f"{broker.host}:{broker.port}" for broker in found.brokers.values()}
-    others = sorted(named - asked)[:_OTHERS]
-    return refusal({**config, "bootstrap.servers": ",".join(others)}, []) if others and _speaks_tls(config) else None
+    for address in sorted(named - set(config["bootstrap.servers"].split(",")))[:_OTHERS]:
+        try:
+            with knock.connect(address, _context(config)):
+                pass
+        except ssl.SSLCertVerificationError as error:
+            return _certificate_problem(error, f"the Kafka broker at {address}", config)
+        except OSError:
+            continue  # it may be out of order: others can do
+    return None
 
 
 def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:
@@ -137,25 +159,29 @@ def _sasl_problem(connection: socket.socket, config: Config, broker: str) -> str
     Raises:
         OSError: the broker does not answer.
     """
-    protocol = _protocol(config)
-    ours = str(config["sasl.mechanism"]) if protocol.startswith("SASL") else ""
+    protocol, ours = _protocol(config), str(config.get("sasl.mechanism", "PLAIN"))
     knock.ask_versions(connection)
-    code, offered = knock.ask_mechanism(connection, ours or "PLAIN")
-    wanted = code != knock.ILLEGAL_SASL_STATE
-    if ours and not wanted:
+    code, offered = knock.ask_mechanism(connection, ours)
+    if not protocol.startswith("SASL"):
+        return _password_wanted(connection, protocol, offered, broker) if code != knock.ILLEGAL_SASL_STATE else None
+    if code == knock.ILLEGAL_SASL_STATE:
         return (
             f"{broker} asks for no password on this port, and security_protocol is {protocol}: name its port for "
             f"{protocol}, or set security_protocol to {protocol.removeprefix('SASL_')}"
         )
-    if ours and code == knock.UNSUPPORTED_SASL_MECHANISM:
+    if code == knock.UNSUPPORTED_SASL_MECHANISM:
         return f"{broker} does not accept sasl_mechanism {ours}: set it to {' or '.join(offered)}"
-    if wanted and not ours:
-        secure = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
-        return (
-            f"{broker} asks for a password ({' or '.join(offered)}), and security_protocol is {protocol}: set it to "
-            f"{secure}, and sasl_mechanism, sasl_username and sasl_password"
-        )
     return None
+
+
+def _password_wanted(connection: socket.socket, protocol: str, offered: list[str], broker: str) -> str | None:
+    if knock.answers_strangers(connection):  # it may offer what it does not ask for
+        return None
+    secure = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
+    return (
+        f"{broker} asks for a password ({' or '.join(offered)}), and security_protocol is {protocol}: set it to "
+        f"{secure}, and sasl_mechanism, sasl_username and sasl_password"
+    )
 
 
 def _protocol(config: Config) -> str:

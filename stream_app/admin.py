@@ -18,13 +18,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from core.errors import StartupError, UnreachableError
-from stream_app.access import look, open_admin
+from stream_app.access import FIRST_LOOK_S, look, open_admin
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
-# A broker that is there answers in less; else it is asked what is wrong, and then again.
-FIRST_LOOK_S = 0.5
 
 # What a broker says of a topic or group in its first moments.
 NOT_YET = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 TIMEOUT_S = 3.0
 UNSUPPORTED_SASL_MECHANISM, ILLEGAL_SASL_STATE = 33, 34
-_API_VERSIONS, _SASL_HANDSHAKE = 18, 17
+_METADATA, _SASL_HANDSHAKE, _API_VERSIONS = 3, 17, 18
 _LARGEST_ANSWER_BYTES = 64 * 1024
 _NO_KAFKA = "what answers is no Kafka broker"
 
@@ -31,6 +31,15 @@ def connect(address: str, context: ssl.SSLContext | None) -> Iterator[socket.soc
             return
         with context.wrap_socket(connection, server_hostname=host) as secure:
             yield secure
+
+
+def is_there(address: str) -> bool:
+    """Whether anybody takes a connection."""
+    try:
+        with connect(address, None):
+            return True
+    except OSError:
+        return False
 
 
 def ask_versions(connection: socket.socket) -> None:
@@ -60,6 +69,15 @@ def ask_mechanism(connection: socket.socket, mechanism: str) -> tuple[int, list[
     except (struct.error, UnicodeDecodeError) as error:
         raise OSError(_NO_KAFKA) from error
     return code, names
+
+
+def answers_strangers(connection: socket.socket) -> bool:
+    """Whether the broker says what topics there are before anybody has told who they are."""
+    try:
+        _ask(connection, _METADATA, 1, struct.pack(">i", 0))
+    except OSError:
+        return False
+    return True
 
 
 def answers_by_tls(address: str) -> bool:

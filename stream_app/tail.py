@@ -7,7 +7,6 @@ disturbs nobody, and never ends by itself unless it is given a count.
 from __future__ import annotations
 
 import base64
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from core.errors import RecordError, RunError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
 from stream_app.access import check_access
 from stream_app.letters import Choice, letter_of
+from stream_app.topic_reader import missing, patiently
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
@@ -70,7 +70,7 @@ def tail(
     check_access(client_config)
     consumer = _open(client_config)
     try:
-        consumer.assign(_positions(consumer, topic, from_beginning, timeout_s))
+        consumer.assign(_positions(consumer, topic, from_beginning, client_config, timeout_s))
         if on_ready is not None:
             on_ready()
         return _follow(consumer, show, out, count, choice)
@@ -97,32 +97,19 @@ def _open(client_config: Mapping[str, Any]) -> Consumer:
         raise StartupError(f"Kafka settings are not accepted: {_words(error)}") from error
 
 
-def _positions(consumer: Consumer, topic: str, from_beginning: bool, timeout_s: float) -> list[TopicPartition]:
+def _positions(
+    consumer: Consumer, topic: str, from_beginning: bool, client_config: Mapping[str, Any], timeout_s: float
+) -> list[TopicPartition]:
     """Where to start in each partition, as numbers: the broker would resolve a logical end later, past new records."""
-    end_s = time.monotonic() + timeout_s
-    found = _answer(lambda: consumer.list_topics(timeout=1.0), end_s).topics.get(topic)
+    found = patiently(lambda: consumer.list_topics(timeout=1.0), timeout_s).topics.get(topic)
     if found is None:
-        raise StartupError(f"topic {topic} does not exist: create it with 'caststream topics create'")
+        raise missing(topic, client_config)
     positions = []
     for place in (TopicPartition(topic, number) for number in found.partitions):
-        low, high = _answer(partial(consumer.get_watermark_offsets, place, timeout=1.0), end_s)
+        low, high = patiently(partial(consumer.get_watermark_offsets, place, timeout=1.0), timeout_s)
         place.offset = low if from_beginning else high
         positions.append(place)
     return positions
-
-
-def _answer(ask: Callable[[], Any], end_s: float) -> Any:
-    """What ``ask`` returns; asked in short waits, between which Ctrl-C is heard, until ``end_s``.
-
-    Brokers that start, or have just been told to make the topic, have no answer for a while.
-    """
-    while True:
-        try:
-            return ask()
-        except KafkaException:
-            if time.monotonic() >= end_s:
-                raise
-            time.sleep(0.1)
 
 
 def _follow(

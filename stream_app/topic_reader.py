@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -16,6 +16,8 @@ from stream_app.access import check_access
 BEGINNING = 0
 _BATCH = 1000
 _QUIET_S = 30.0
+
+T = TypeVar("T")
 
 At = tuple[str, int]
 """Topic and partition."""
@@ -35,6 +37,7 @@ class TopicReader:
     def __init__(self, client_config: Mapping[str, Any], timeout_s: float = _QUIET_S) -> None:
         check_access(client_config)
         self._broker = client_config.get("bootstrap.servers", "?")
+        self._client_config = client_config
         self._timeout_s = timeout_s
         own = {
             "group.id": f"caststream-read-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
@@ -65,11 +68,12 @@ class TopicReader:
             RunError: no answer.
         """
         try:
-            found = self._consumer.list_topics(timeout=self._timeout_s).topics.get(topic)
+            topics = patiently(lambda: self._consumer.list_topics(timeout=1.0), self._timeout_s).topics
         except KafkaException as error:
             raise self._failed(topic, _words(error)) from error
+        found = topics.get(topic)
         if found is None:
-            raise StartupError(f"topic {topic} does not exist: create it with 'caststream topics create'")
+            raise missing(topic, self._client_config)
         return [(topic, partition) for partition in sorted(found.partitions)]
 
     def bounds(self, at: At) -> tuple[int, int]:
@@ -78,8 +82,9 @@ class TopicReader:
         Raises:
             RunError: no answer.
         """
+        place = TopicPartition(*at)
         try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(*at), timeout=self._timeout_s)
+            low, high = patiently(lambda: self._consumer.get_watermark_offsets(place, timeout=1.0), self._timeout_s)
         except KafkaException as error:
             raise self._failed(at[0], _words(error)) from error
         return low, high
@@ -118,6 +123,31 @@ class TopicReader:
 
 def _words(error: KafkaException) -> str:
     return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
+
+
+def patiently(ask: Callable[[], T], timeout_s: float) -> T:
+    """What ``ask`` returns; asked in short waits, between which Ctrl-C is heard, for ``timeout_s``.
+
+    Brokers that start, or have just been told to make the topic, have no answer for a while.
+
+    Raises:
+        KafkaException: there was none, or we are not allowed to ask.
+    """
+    end_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED or time.monotonic() >= end_s:
+                raise
+            time.sleep(0.1)
+
+
+def missing(topic: str, client_config: Mapping[str, Any]) -> StartupError:
+    """The error where a topic is not among those that the broker shows."""
+    known = str(client_config.get("security.protocol", "")).startswith("SASL")
+    hidden = f", or the user {client_config.get('sasl.username')!r} may not see it" if known else ""
+    return StartupError(f"topic {topic} does not exist{hidden}: create it with 'caststream topics create'")
 
 
 def place_of(message: Message) -> At:

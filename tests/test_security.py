@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from secure_broker import PASSWORD, SecureBroker, acls_in, secure_broker
 from worker import ROOT
 
 from core.errors import StartupError
-from stream_app import health
+from stream_app import health, knock
 from stream_app.access import check_access
 from stream_app.admin import Cluster
 from stream_app.broker import free_port
@@ -127,6 +128,8 @@ def test_everything_works_by_tls_and_password_with_the_documented_permissions(
             found = [json.loads(line) for line in users.run("reader", "tail", "predictions", *tail, "10").splitlines()]
             letters = users.run("reader", "tail", "dead-letters", *tail, "1")
             resent = users.run("resender", "dead-letters", "resend", "--dry-run", "--json", "--even-if-late")
+            if guarantee == "at_least_once":
+                users.run("auditor", "verify")
             processes = [process.info for process in psutil.process_iter(["cmdline"])]
             surface = _surface(worker.pid, port)
         finally:
@@ -380,7 +383,16 @@ async def test_a_worker_that_was_let_in_ends_when_it_is_refused_for_long(
 
 
 def test_nobody_there_is_no_refusal() -> None:
-    check_access({"bootstrap.servers": f"127.0.0.1:{free_port()}", "security.protocol": "PLAINTEXT"}, timeout_s=0.2)
+    check_access({"bootstrap.servers": f"127.0.0.1:{free_port()}", "security.protocol": "PLAINTEXT"})
+
+
+def test_who_takes_connections_and_never_answers_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knock, "TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started_s = time.monotonic()
+        check_access({"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"}, patience_s=0.1)
+
+    assert time.monotonic() - started_s < BOUNDED_S
 
 
 def test_the_context_checks_certificate_and_host() -> None:
