@@ -62,6 +62,9 @@ def _check_topics(settings: Settings) -> None:
 
 def _load_torch() -> None:
     """Takes 2 s, most of a start: while the broker is waited for."""
+    # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
+    # of hop scores, which come all the time, are some hundred; one that is met anew costs a fifth more.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     import torch  # noqa: F401
 
 
