@@ -14,7 +14,7 @@ constexpr int MAX_SEQUENCE_BYTES = 255;
 
 struct Sample {
     double values[5];
-    const char* sequence = nullptr;
+    const char* sequence = "";
     int32_t sequence_bytes = 0;
     int64_t step = -1;  // -1: not given
     int64_t timestamp_ms = 0;
