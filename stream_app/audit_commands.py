@@ -55,10 +55,12 @@ def verify_system(
     Nothing is written and no worker is disturbed. The settings must be the workers' own. Exit status 1 if anything is
     missing, there twice, or different.
     """
+    from stream_app.access import check_access
     from stream_app.progress import phases
     from stream_app.verify import verify
 
     now_ms = time.time_ns() // 1_000_000
+    check_access(settings.client_config())
     with phases() as phase:
         report = verify(
             settings,

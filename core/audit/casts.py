@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.audit.partition import NOTHING, PartitionAudit, Scope, Stream
+from core.audit.partition import NOTHING, Output, PartitionAudit, Scope, Stream
 from core.audit.rules import Verdict
 from core.chunk import StreamRules, WindowRules
 from core.infer import attention_of, prepare, score_windows
@@ -77,9 +77,9 @@ class CastAudit(PartitionAudit):
         if verdict.zeros:
             stream.run = Cast()
         cast = stream.run
-        for step in range(memory.step - verdict.held, memory.step):
-            cast.steps.append(step)
-            cast.samples.extend(memory.sample)
+        if verdict.held and memory.sample is not None:
+            cast.steps.extend(range(memory.step - verdict.held, memory.step))
+            cast.samples.extend(memory.sample.values * verdict.held)
         cast.steps.append(memory.step)
         cast.samples.extend(sample.values)
         if sample.end:
@@ -167,6 +167,10 @@ class CastAudit(PartitionAudit):
             model=self.fingerprint,
             reason=TOO_SHORT if result is None else None,
         )
+
+    def difference(self, row: int, found: Output) -> float | None:
+        """How far an output's number is off where all else is as expected; None where it is not."""
+        return 0.0 if self.expected(row) == found else None
 
     def is_peak(self, row: int, step: int | None) -> bool:
         """Whether a step has as much attention as the peak, as far as two machines agree."""

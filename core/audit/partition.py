@@ -48,6 +48,9 @@ class Scope:
     ordered: bool = True
 
 
+Output = Prediction | Score
+
+
 class Letter(NamedTuple):
     """A dead letter that must be there."""
 
@@ -155,8 +158,12 @@ class PartitionAudit:
         """The source offset of a row."""
         raise NotImplementedError
 
-    def expected(self, row: int) -> Prediction | Score:
+    def expected(self, row: int) -> Output:
         """The output of a row, after `finish`."""
+        raise NotImplementedError
+
+    def difference(self, row: int, found: Output) -> float | None:
+        """How far an output's number is off where all else is as expected; None where it is not."""
         raise NotImplementedError
 
     def is_peak(self, row: int, step: int | None) -> bool:
@@ -169,7 +176,8 @@ class PartitionAudit:
         """The next record, in offset order."""
         if self._first_ms is None:
             self._first_ms = append_ms
-        self._index.extend([NOTHING] * (offset - self.scope.start - len(self._index)))  # holes
+        while len(self._index) < offset - self.scope.start:  # a hole
+            self._index.append(NOTHING)
         self._index.append(self._take(offset, append_ms, key, value, headers))
 
     def _take(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -178,16 +186,17 @@ class PartitionAudit:
             return NOT_JUDGED
         self.records += 1
         self.pending += offset >= self.scope.committed
+        stream = self.streams.get(key)  # type: ignore[arg-type]  # None is no stream's key
         try:
-            stream_id(key)
+            if stream is None:
+                stream_id(key)
             sample = self._decode(value, headers)
         except RecordError as error:
             self._refused(error.reason, offset, append_ms, key, value)
             return NOTHING
-        assert key is not None
-        stream = self.streams.get(key) or self._meet(key)
+        stream = stream or self._meet(key)
         sequence = sample.sequence or ""
-        if not self._is_certain(stream, sequence, append_ms):
+        if (stream.doubt is not None or stream.maybe_previous) and not self._is_certain(stream, sequence, append_ms):
             return NOT_JUDGED
         verdict = judge(stream.memory, sequence, sample.step, append_ms, self.rules)
         if verdict.fate == "step":
@@ -209,7 +218,7 @@ class PartitionAudit:
         memory.append_ms = append_ms
         memory.timestamp_ms = append_ms if sample.timestamp_ms is None else sample.timestamp_ms
         row = self._step(stream, sample, verdict)
-        memory.sample = sample.values
+        memory.sample = sample
         if offset < self.scope.committed:
             stream.committed_memory = offset, append_ms
         if offset == stream.state_offset:
@@ -226,8 +235,9 @@ class PartitionAudit:
 
     # Streams whose beginning is not there.
 
-    def _meet(self, key: bytes) -> Stream:
+    def _meet(self, key: bytes | None) -> Stream:
         assert self._first_ms is not None
+        assert key is not None
         doubt = None
         if self.scope.start > 0:
             doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
@@ -238,7 +248,7 @@ class PartitionAudit:
         """Whether the stream's state before a record is known, or does not matter."""
         if stream.maybe_previous:
             self._doubt_again(stream, sequence, append_ms)
-        if stream.doubt is None:
+        if stream.doubt is None:  # none, or no more
             return True
         settled = stream.doubt.settled_by(sequence, append_ms, self.rules)
         if settled is None:

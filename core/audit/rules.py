@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from core.chunk import StreamRules
-from core.records import Values
+from core.records import CastingSample, SignalSample
 
 Fate = Literal["step", "duplicate", "late", "step_jump"]
 Began = Literal["first", "idle", "sequence", "restart"]
@@ -26,7 +26,7 @@ class Memory:
     offset: int = -1
     append_ms: int = 0
     timestamp_ms: int = 0
-    sample: Values = (0.0, 0.0, 0.0, 0.0, 0.0)
+    sample: SignalSample | CastingSample | None = None
 
 
 class Verdict(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.audit.partition import NOTHING, PartitionAudit, Scope, Stream
+from core.audit.partition import NOTHING, Output, PartitionAudit, Scope, Stream
 from core.audit.rules import Verdict
 from core.chunk import StreamRules
 from core.infer import advance_sequences, prepare
@@ -66,9 +66,9 @@ class SignalAudit(PartitionAudit):
             stream.run = len(self.runs)
             self.runs.append(Run(stream, memory.sequence))
         run = self.runs[stream.run]
-        for _ in range(verdict.held):
-            run.samples.extend(memory.sample)
-        self.place_of.append(len(run))
+        if verdict.held and memory.sample is not None:
+            run.samples.extend(memory.sample.values * verdict.held)
+        self.place_of.append(len(run.samples) // FEATURES)
         run.samples.extend(sample.values)
         self.run_of.append(stream.run)
         self.offsets.append(memory.offset)
@@ -118,16 +118,25 @@ class SignalAudit(PartitionAudit):
 
     def expected(self, row: int) -> Prediction:
         """The output of a row, after `finish`."""
+        return self._with(row, float(self.predictions[row]))
+
+    def _with(self, row: int, prediction: float) -> Prediction:
         run = self.runs[self.run_of[row]]
         return Prediction(
             run.stream.name,
             run.sequence,
             self.steps[row],
             self.times_ms[row],
-            float(self.predictions[row]),
+            prediction,
             self.fingerprint,
             self.gaps[row],
         )
+
+    def difference(self, row: int, found: Output) -> float | None:
+        """How far an output's number is off where all else is as expected; None where it is not."""
+        if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
+            return None
+        return abs(float(self.predictions[row]) - found.prediction)
 
     def key(self, row: int) -> bytes:
         """The stream of a row."""

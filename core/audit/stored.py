@@ -70,8 +70,9 @@ def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
         for name in _FIELDS
         if getattr(stored, name) != getattr(memory, name)
     ]
-    if not np.array_equal(np.array(stored.sample, np.float32), np.array(memory.sample, np.float32)):
-        problems.append(f"sample is {stored.sample}, expected {memory.sample}")
+    values = memory.sample.values if memory.sample is not None else ()
+    if not np.array_equal(np.array(stored.sample, np.float32), np.array(values, np.float32)):
+        problems.append(f"sample is {stored.sample}, expected {values}")
     return problems
 
 

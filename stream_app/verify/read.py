@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError as AioKafkaError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from core.errors import RunError, StartupError, UnreachableError
-from stream_app.security import aiokafka_config
+from core.errors import RunError, UnreachableError
+from stream_app.admin import NOT_YET
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -24,7 +21,16 @@ REQUEST_TIMEOUT_S = 30.0
 STALLED_S = 90.0
 AT_ONCE = 10_000
 
-Source = tuple[str, int]
+# What a client hears while a broker restarts.
+PASSING = NOT_YET | {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.REQUEST_TIMED_OUT,
+}
 
 
 class LogReader:
@@ -61,7 +67,9 @@ class LogReader:
             }
         except KafkaException as error:
             self.close()
-            raise UnreachableError(f"no Kafka broker answers on {settings.broker}: {_words(error)}") from error
+            raise UnreachableError(
+                f"no Kafka broker answers on {settings.broker} within {CONNECT_TIMEOUT_S:g} s: {_words(error)}"
+            ) from error
 
     def __enter__(self) -> LogReader:
         return self
@@ -86,19 +94,16 @@ class LogReader:
         if partition >= self.partitions.get(topic, 0):
             return 0, 0
         at = TopicPartition(topic, partition)
-        with _reading(topic):
-            low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_S)
+        low, high = _patiently(topic, lambda: consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_S))
         return low, high
 
     def offset_at(self, topic: str, partition: int, time_ms: int, otherwise: int) -> int:
         """The first record at or after a time; ``otherwise`` where there is none."""
         if partition >= self.partitions.get(topic, 0):
             return otherwise
-        with _reading(topic):
-            (found,) = self._consumer.offsets_for_times(
-                [TopicPartition(topic, partition, max(0, time_ms))], timeout=REQUEST_TIMEOUT_S
-            )
-        return found.offset if found.offset >= 0 else otherwise
+        at = TopicPartition(topic, partition, max(0, time_ms))
+        (found,) = _patiently(topic, lambda: self._consumer.offsets_for_times([at], timeout=REQUEST_TIMEOUT_S))
+        return int(found.offset) if found.offset >= 0 else otherwise
 
     def first(self, topic: str, partition: int, start: int, end: int) -> Message | None:
         """The first record of a range."""
@@ -112,76 +117,57 @@ class LogReader:
         """
         if start >= end:
             return
-        with _reading(topic):
-            self._consumer.assign([TopicPartition(topic, partition, start)])
-            at, heard = start, time.monotonic()
-            while at < end:
-                for message in self._consumer.consume(min(AT_ONCE, end - at), timeout=0.1):
-                    reached = self._reached(message, at)
-                    if message.error() is None and reached <= end:
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        at, heard, why = start, time.monotonic(), "a transaction is open"
+        while at < end:
+            before = at
+            for message in self._consumer.consume(min(AT_ONCE, end - at), timeout=0.1):
+                error = message.error()
+                if error is None:
+                    at = (message.offset() or 0) + 1
+                    if at <= end:
                         yield message
-                    if reached > at:
-                        heard = time.monotonic()
-                        self._on_read(min(reached, end) - at)
-                        at = reached
-                    if at >= end:
-                        break
-                if time.monotonic() - heard > STALLED_S:
-                    raise RunError(
-                        f"{topic}[{partition}]: nothing can be read behind offset {at}: a transaction has been open "
-                        f"for {STALLED_S:g} s"
-                    )
-
-    @staticmethod
-    def _reached(message: Message, at: int) -> int:
-        """The offset after what a message stands for."""
-        error = message.error()
-        if error is None:
-            return int(message.offset() or 0) + 1
-        if error.code() == KafkaError._PARTITION_EOF:
-            return int(message.offset() or 0)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise RunError(
-                f"{message.topic()}[{message.partition()}]: offset {at} is gone: retention deleted it, or the topic "
-                "was made anew; verify again"
-            )
-        if error.fatal() or not error.retriable():
-            raise RunError(f"reading {message.topic()} failed: {error.str()}")
-        return at
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    at = max(at, message.offset() or 0)
+                else:
+                    why = _why_not(message, error, at)
+            if at > before:
+                heard = time.monotonic()
+                self._on_read(min(at, end) - before)
+            elif time.monotonic() - heard > STALLED_S:
+                raise RunError(f"{topic}[{partition}]: nothing can be read at offset {at} for {STALLED_S:g} s: {why}")
 
 
-@contextmanager
-def _reading(topic: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise RunError(f"cannot read {topic}: {_words(error)}") from error
+def _why_not(message: Message, error: KafkaError, at: int) -> str:
+    """What keeps a partition from being read for now.
+
+    Raises:
+        RunError: it will not get better.
+    """
+    place = f"{message.topic()}[{message.partition()}]"
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was made anew; verify again")
+    if error.fatal() or error.code() not in PASSING:
+        raise RunError(f"reading {place} failed: {error.str()}")
+    return error.str()
+
+
+def _patiently(topic: str, ask: Callable[[], Any]) -> Any:
+    """What a broker answers; asked again while it has only just come up.
+
+    Raises:
+        RunError: it does not answer, or refuses.
+    """
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in PASSING or time.monotonic() > deadline:
+                raise RunError(f"cannot read {topic}: {_words(error)}") from error
+        time.sleep(0.1)
 
 
 def _words(error: KafkaException) -> str:
     found = error.args[0]
     return re.sub(r" \(after .*\)$", "", str(found.str() if hasattr(found, "str") else found))
-
-
-def committed_offsets(settings: Settings) -> dict[Source, int]:
-    """What the workers' group has committed, by topic and partition. Nobody joins the group.
-
-    By aiokafka: confluent-kafka 2.16 reads past the end of the metadata that stand beside the offsets.
-
-    Raises:
-        StartupError: the broker does not tell.
-    """
-    try:
-        return asyncio.run(_committed_offsets(settings))
-    except (AioKafkaError, OSError) as error:
-        raise StartupError(f"cannot read the offsets of group {settings.app_id}: {error!r}") from error
-
-
-async def _committed_offsets(settings: Settings) -> dict[Source, int]:
-    client = AIOKafkaAdminClient(**aiokafka_config(settings))
-    await client.start()
-    try:
-        found = await client.list_consumer_group_offsets(settings.app_id)
-    finally:
-        await client.close()
-    return {(at.topic, at.partition): kept.offset for at, kept in found.items()}

@@ -16,9 +16,10 @@ from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 from stream_app.settings import Settings
+from stream_app.verify.committed import committed_offsets
 from stream_app.verify.cut import Cut, Route, routes, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
-from stream_app.verify.read import LogReader, committed_offsets
+from stream_app.verify.read import LogReader
 from stream_app.verify.report import Report
 from stream_app.verify.states import compare_states, read_states
 
