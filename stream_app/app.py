@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from faust.types import TP
 from core.errors import CaststreamError
 from stream_app import recovery
 from stream_app import topics as broker_topics
-from stream_app.assignment import Found, check_end, report_lost, starts_of, wanted_of
+from stream_app.assignment import Found, Start, check_end, report_lost, starts_of, wanted_of
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
@@ -231,12 +231,14 @@ class CaststreamApp(faust.App):
         """
         found = await self._ask_broker(self._assigned_sources())
         self._check_still_assigned(generation)
-        committed = starts_of(self.pipelines, found)
-        wanted = wanted_of(self.pipelines, {at: found.committed.get(at) for at in committed})
+        starts = starts_of(self.pipelines, found)
+        committed = {at: start.position for at, start in starts.items()}
+        wanted = wanted_of(self.pipelines, {at: found.committed.get(at) for at in starts})
         published = await find_published(self.settings, wanted) if self.guarantee.reads_published else {}
         self._check_still_assigned(generation)
         self.committer.topic_ids |= found.topic_ids
         await self.committer.take_up(committed, {at: one.since for at, one in published.items()})
+        self._report_lost(starts)  # once: who takes the partitions up again begins after them
         self._check_still_assigned(generation)
         for pipeline in self.pipelines:
             topic = pipeline.topics.source
@@ -248,6 +250,12 @@ class CaststreamApp(faust.App):
         self.ready = True
         at_hand = sorted(self.committer.committed.items())
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand))
+
+    def _report_lost(self, starts: Mapping[TopicPartition, Start]) -> None:
+        for pipeline in self.pipelines:
+            for at, start in starts.items():
+                if at.topic == pipeline.topics.source and start.lost:
+                    report_lost(pipeline, at.partition, start.position - start.lost, start.position)
 
     def _check_still_assigned(self, generation: int) -> None:
         """A start after the hand-over would apply chunks of partitions that may have another owner. A worker that has

@@ -41,21 +41,18 @@ class Start:
     lost: int = 0
 
 
-def starts_of(pipelines: Sequence[Pipeline], found: Found) -> dict[TopicPartition, int]:
+def starts_of(pipelines: Sequence[Pipeline], found: Found) -> dict[TopicPartition, Start]:
     """Where each partition is taken up that is not at hand already; all are checked.
 
     Raises:
         StartupError: stored states and offsets do not belong to a topic as it is now.
     """
-    starts: dict[TopicPartition, int] = {}
+    starts: dict[TopicPartition, Start] = {}
     for pipeline in pipelines:
         for at in (at for at in found.beginnings if at.topic == pipeline.topics.source):
             start = start_of(pipeline, at.partition, found)
-            if at.partition in pipeline.next_offset:
-                continue
-            if start.lost:
-                report_lost(pipeline, at.partition, start.position - start.lost, start.position)
-            starts[at] = start.position
+            if at.partition not in pipeline.next_offset:
+                starts[at] = start
     return starts
 
 
