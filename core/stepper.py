@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -116,8 +115,8 @@ class SignalStepper(Engine[SignalStream]):
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
         if len(hidden) != self._width:
             raise StateError("corrupt_state", f"{len(body)} bytes of hidden state do not fit the model that wrote them")
-        if not math.isfinite(hidden.dot(hidden)):  # cheaper than to look at each
-            raise StateError("corrupt_state", "a hidden state holds numbers that are not finite, or near to that")
+        if not np.isfinite(hidden).all():  # every prediction from here on would be none
+            raise StateError("corrupt_state", "a hidden state holds numbers that are not finite")
         self._hidden.write(stream.row, hidden)
         return None
 
