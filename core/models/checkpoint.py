@@ -34,7 +34,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # same folder: os.replace must not copy
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             torch.save(data, file)
             file.flush()
             os.fsync(file.fileno())
