@@ -200,5 +200,5 @@ def test_the_supervisor_ends_when_a_worker_refuses(
     settings = make_settings()
     topics_missing(settings)
 
-    with pytest.raises(RunError, match="worker [01] refused to start"):
+    with pytest.raises(RunError, match=r"worker [01] refused to start"):
         supervisor(settings, workers=2).run()
