@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -62,6 +61,11 @@ def _clock(play: Play, fault: Fault) -> None:
     play.crew.order(_worker(fault), clock_s=fault.with_["hours"] * 3600)
 
 
+def _lull(play: Play, fault: Fault) -> None:
+    play.load.pause()
+    play.later(fault.seconds, play.load.resume)
+
+
 # The broker.
 
 
@@ -76,10 +80,8 @@ def _broker_restarted(play: Play, fault: Fault) -> None:
 
 
 def _broker_paused(play: Play, fault: Fault) -> None:
-    pid = play.stage.broker.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    play.later(fault.seconds, lambda: os.kill(pid, signal.SIGCONT))
+    play.stage.pause_broker()
+    play.later(fault.seconds, play.stage.resume_broker)
 
 
 def _disk_full(play: Play, fault: Fault) -> None:
@@ -151,6 +153,7 @@ ACTS: dict[str, Act] = {
     "join": _join,
     "pause": _pause,
     "clock": _clock,
+    "lull": _lull,
     "broker killed": _broker_killed,
     "broker restarted": _broker_restarted,
     "broker paused": _broker_paused,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from admin import add_partitions, committed, delete_records
 
 from core.errors import StartupError
+from faults.gaps import gap_problems
 from faults.schedule import Fault
 from faults.streams import SIGNAL
 from stream_app.admin import Cluster
@@ -80,6 +82,7 @@ def records_deleted(play: Play, fault: Fault) -> None:
     play.crew.recall(slots)
     play.wait(play.crew.all_ready, REFUSAL_S, "the workers' readiness")
     _check_lost(play, source, lost)
+    play.at_end += [partial(gap_problems, play.settings, partition, *span) for partition, span in lost.items()]
     play.load.resume()
 
 

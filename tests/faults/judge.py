@@ -23,8 +23,9 @@ class Row:
 
     schedule: int
     theme: str
-    guarantee: str
-    faults: list[str]
+    guarantee: str = ""
+    kinds: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     records: int = 0
     outputs: int = 0
     restarts: int = 0
@@ -67,6 +68,7 @@ def judge(play: Play, repeats_fail: bool = REPEATS_FAIL) -> Row:
     row.states_wrong = report.states_differing + report.states_missing
     row.not_judged = report.not_judged
     row.problems += _of_report(play, report, repeats_fail)
+    row.problems += [problem for look in play.at_end for problem in look()]
     _measure(play, row)
     return row
 
@@ -74,7 +76,9 @@ def judge(play: Play, repeats_fail: bool = REPEATS_FAIL) -> Row:
 def new_row(play: Play) -> Row:
     """What is known without the checker."""
     schedule, crew = play.schedule, play.crew
-    row = Row(schedule.number, schedule.theme, str(play.settings.processing_guarantee), list(map(str, schedule.faults)))
+    row = Row(schedule.number, schedule.theme, str(play.settings.processing_guarantee))
+    row.kinds = sorted(schedule.kinds)
+    row.faults = [str(fault).strip() for fault in schedule.faults]
     row.restarts = sum(max(len(slot.worker.logs) - 1, 0) for slot in crew.slots)
     row.problems += [*play.problems, *play.load.errors[:3], *crew.refused]
     row.problems += [f"worker {slot.index}: a traceback in its log" for slot in crew.slots if _traceback(slot.worker)]

@@ -111,6 +111,12 @@ class LiveLoad:
         self._thread.join()
         self._flush()
 
+    def abandon(self) -> None:
+        """Send no more, and wait for nothing."""
+        self._stopping = True
+        self._running.set()
+        self._producer.purge()
+
     def _run(self) -> None:
         while not self._stopping:
             self._running.wait()

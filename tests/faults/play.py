@@ -24,6 +24,8 @@ from stream_app.topics import create_topics
 
 TURN_S = 0.02
 DRAIN_S = 120.0
+LONG_ACT_S = 5.0
+"""What takes longer, an administrator with his remedies, puts off everything that comes after."""
 ORDERS_S = 10.0
 """So much longer the load goes on while a worker has yet to come to the point where it is to end."""
 
@@ -48,12 +50,15 @@ class Play:
         self.load = LiveLoad(schedule.load, through_proxy, schedule.seed)
         self.problems: list[str] = []
         """What the acts found that should not be."""
+        self.at_end: list[Callable[[], list[str]]] = []
+        """What is to be looked into besides when all is over; each gives problems."""
         self.notes: list[str] = []
         """What is worth knowing."""
         self.acted: list[tuple[float, Fault]] = []
         """What happened, and when."""
         self._order = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._end = 0.0
 
     def perform(self) -> None:
         """Play it to the end: faults over, everything committed, workers stopped."""
@@ -63,6 +68,7 @@ class Play:
             self._run_to(self.schedule.load.seconds)
             self._calm_down()
         finally:
+            self.load.abandon()
             self.crew.kill_all()
 
     def owns(self, topic: str) -> bool:
@@ -103,15 +109,19 @@ class Play:
     def _run_to(self, seconds: float) -> None:
         for fault in self.schedule.faults:
             self.later(fault.at_s, partial(self._act, fault))
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end or (now < end + ORDERS_S and self.crew.waiting()):
+        self._end = time.monotonic() + seconds
+        while (now := time.monotonic()) < self._end or (now < self._end + ORDERS_S and self.crew.waiting()):
             self._do_what_is_due(time.monotonic())
             self.crew.look()
             time.sleep(TURN_S)
 
     def _act(self, fault: Fault) -> None:
         self.acted.append((time.time(), fault))
+        started = time.monotonic()
         ACTS[fault.kind](self, fault)
+        if (took_s := time.monotonic() - started) > LONG_ACT_S:
+            self._due = [(due + took_s, order, what) for due, order, what in self._due]
+            self._end += took_s
 
     def _do_what_is_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:

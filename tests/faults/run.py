@@ -57,7 +57,7 @@ class Theatre:
         directory = self.directory / f"schedule-{schedule.number}"
         if schedule.small_disk:
             if not can_mount():
-                return Row(schedule.number, schedule.theme, "", [], skipped="a small disk can only be mounted by root")
+                return Row(schedule.number, schedule.theme, skipped="a small disk can only be mounted by root")
             with Stage(self.directory / f"small-{schedule.number}", small_disk=True) as stage:
                 return play_and_judge(schedule, stage, directory, repeats_fail=repeats_fail)
         if self._stage is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -96,7 +97,20 @@ class Stage:
         for proxy in self.proxies.values():
             proxy.heal()
         self.free_disk()
+        self.resume_broker()
         self.broker.start()
+
+    def pause_broker(self) -> None:
+        """The broker's process stands still."""
+        self._signal_broker(signal.SIGSTOP)
+
+    def resume_broker(self) -> None:
+        """And goes on."""
+        self._signal_broker(signal.SIGCONT)
+
+    def _signal_broker(self, number: signal.Signals) -> None:
+        if self.broker.running and self.broker.pid is not None:
+            os.kill(self.broker.pid, number)
 
     def fill_disk(self) -> None:
         """Leave no byte on the small disk."""

@@ -214,11 +214,10 @@ def compaction(random: Random, number: int, name: str) -> Schedule:
 
 
 def clock_jumps(random: Random, number: int, name: str) -> Schedule:
-    """Workers' clocks jump by hours, forward and back, beside crashes."""
-    jumps = [
-        Fault(0, "clock", random.randrange(2), 0, {"hours": random.choice((-30.0, -2.0, 2.0, 30.0))}) for _ in range(3)
-    ]
-    faults = [jumps[0], kill(random, 2), *jumps[1:]]
+    """Workers' clocks jump by hours, forward and back, beside crashes, and while nothing comes for some seconds."""
+    jumps = [Fault(0, "clock", worker, 0, {"hours": random.choice((-30.0, -2.0, 2.0, 30.0))}) for worker in (0, 1, 0)]
+    lull = Fault(0, "lull", None, round(random.uniform(2, 4), 2))
+    faults = [*jumps[:2], lull, kill(random, 2), jumps[2], lull]
     return _make(random, number, name, 18, faults, 2)
 
 
@@ -248,7 +247,8 @@ def idle_streams(random: Random, number: int, name: str) -> Schedule:
     """Streams pause, are let go, and come again, beside crashes; also in the middle of an eviction."""
     habits = Habits(pause=0.012, longest_pause_s=10.0)
     point = Fault(0, "die at point", random.randrange(2), 0.5, {"point": "evicting", "count": random.choice((0, 1, 3))})
-    faults = [kill(random, 2), point, Fault(0, "pause", random.randrange(2), 3.0), kill(random, 2)]
+    lull = Fault(0, "lull", None, round(random.uniform(0.5, 4), 2))
+    faults = [kill(random, 2), point, lull, Fault(0, "pause", random.randrange(2), 3.0), kill(random, 2)]
     idle = {"idle_timeout": random.choice((0.3, 1.0)), "session_timeout": 2.0}
     return _make(random, number, name, 26, faults, 2, settings=idle, load={"habits": habits, "strands": 16})
 
