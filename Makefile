@@ -31,8 +31,8 @@ setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; on
 demo: setup      ## about a minute: local Kafka, worker, replay, live view, summary
 	@$(BIN)/caststream demo
 
-test: setup      ## all tests, the real broker included
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: setup      ## all tests, the real broker included; two files at a time, each with a broker of its own
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup     ## lint, format, types, the rule of imports
 	@$(BIN)/ruff check .
