@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from faults.load import LiveLoad
 from faults.schedule import Fault, Schedule
 from faults.stage import LOAD, Stage
 from faults.streams import CASTING, SIGNAL
+from stream_app.admin import Cluster
 from stream_app.settings import Settings, load_settings
 from stream_app.topics import create_topics
 
@@ -71,9 +73,10 @@ class Play:
             self.load.abandon()
             self.crew.kill_all()
 
-    def owns(self, topic: str) -> bool:
-        """Whether the topic of this full name is of this performance."""
-        return topic.startswith(self.settings.topic_prefix)
+    def tidy_up(self) -> None:
+        """Its topics go: a broker with those of hundreds of schedules would be slow."""
+        cluster = Cluster(self.settings)
+        cluster.delete([name for name in cluster.partitions() if name.startswith(self.settings.topic_prefix)])
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Do something from now on so many seconds later, at the latest when the faults end."""
@@ -138,6 +141,6 @@ class Play:
 
 
 def _settings(schedule: Schedule, stage: Stage) -> Settings:
-    name = f"f{schedule.number}"
+    name = f"f{schedule.number}-{uuid.uuid4().hex[:4]}"  # it may be played again on the same stage
     names = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": stage.data_dir}
     return load_settings(broker=stage.broker.address, **names, **schedule.settings)

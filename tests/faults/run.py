@@ -24,24 +24,23 @@ from faults.play import Play
 from faults.schedule import Schedule, draw, number_of
 from faults.stage import Stage, can_mount
 from faults.table import details, header, line, totals
-from stream_app.admin import Cluster
 
 
 def play_and_judge(
     schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "", repeats_fail: bool = REPEATS_FAIL
 ) -> Row:
-    """One schedule on a stage that is ready; ``directory`` is removed when all was well."""
+    """One schedule on a stage that is ready; ``directory`` is removed when all was well, and so are the topics."""
     started = time.monotonic()
     play = Play(schedule, stage, directory, sabotage)
     try:
         play.perform()
         row = judge(play, repeats_fail)
+        play.tidy_up()
     except Exception as error:  # whatever it is, the others are played
         row = new_row(play)
         row.problems.insert(0, f"{error!r} {traceback.format_exc(limit=-4)}")
     row.seconds = time.monotonic() - started
     if row.passed:
-        Cluster(play.settings).delete([name for name in Cluster(play.settings).partitions() if play.owns(name)])
         shutil.rmtree(directory)
     return row
 
@@ -52,13 +51,15 @@ class Theatre:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._stage: Stage | None = None
+        self._played = 0
 
     def play(self, schedule: Schedule, repeats_fail: bool) -> Row:
-        directory = self.directory / f"schedule-{schedule.number}"
+        self._played += 1
+        directory = self.directory / f"{self._played}-schedule-{schedule.number}"
         if schedule.small_disk:
             if not can_mount():
                 return Row(schedule.number, schedule.theme, skipped="a small disk can only be mounted by root")
-            with Stage(self.directory / f"small-{schedule.number}", small_disk=True) as stage:
+            with Stage(directory / "stage", small_disk=True) as stage:
                 return play_and_judge(schedule, stage, directory, repeats_fail=repeats_fail)
         if self._stage is None:
             self._stage = Stage(self.directory / "stage").__enter__()
