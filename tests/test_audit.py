@@ -6,21 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.audit.casts import CastAudit
-from core.audit.partition import NOT_JUDGED, NOTHING, PartitionAudit, Scope
+from core.audit.partition import PartitionAudit
 from core.audit.rules import Memory, entered, judge
-from core.audit.signals import SignalAudit
-from core.audit.stored import state_problems
+from core.audit.scope import NOT_JUDGED, NOTHING, Scope
 from core.chunk import StreamRules
 from core.native.streams import StreamState
-from core.scorer import HEAD, segment_key
-from core.state import NEXT, Fate, begin, decide, pack_state, seal, unpack_state
+from core.state import NEXT, Fate, begin, decide
 from tests import test_scorer, test_stepper
+from tests.audits import (
+    ALL,
+    assert_loosely_same,
+    audit_of,
+    cast,
+    engine,
+    expected_of,
+    heads_of,
+    in_partition,
+    problems_of,
+    signal,
+)
 from tests.changes import take_changed
 from tests.reference import LAST_OF_ALL_MS, CrashingWorker, read_outputs, stream_rules
 from tests.strategies import (
@@ -29,52 +37,12 @@ from tests.strategies import (
     Event,
     FakeRecord,
     MemoryTable,
-    casting_value,
-    defect_model,
     feeds,
     relaxed,
-    signal_model,
-    signal_value,
 )
-from tests.test_scorer import POLICIES, WINDOWS
+from tests.test_scorer import POLICIES
 
 KINDS = st.sampled_from(("signal", "casting"))
-ALL = 2**60
-"""A committed offset past everything."""
-
-
-def make_audit(kind: str, rules: StreamRules, scope: Scope) -> PartitionAudit:
-    if kind == "signal":
-        return SignalAudit(signal_model(), rules, scope)
-    return CastAudit(defect_model(), rules, WINDOWS, scope)
-
-
-def audit_of(
-    kind: str, records: list[FakeRecord], scope: Scope | None = None, rules: StreamRules | None = None, now_ms: int = 0
-) -> PartitionAudit:
-    """The finished audit of a partition's records."""
-    audit = make_audit(kind, rules or stream_rules(), scope or Scope(committed=ALL))
-    for record in records:
-        if record.offset >= audit.scope.start:
-            assert record.timestamp is not None
-            audit.feed(record.offset, record.timestamp, record.key, record.value, record.headers)
-    audit.finish(now_ms)
-    return audit
-
-
-def in_partition(events: list[Event], partition: int) -> list[FakeRecord]:
-    return [event.record for event in events if event.record.partition == partition]
-
-
-def expected_of(audit: PartitionAudit, partition: int) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """All rows, named as the slow workers name them."""
-    found = {}
-    for row in range(len(audit)):
-        fields = msgspec.to_builtins(audit.expected(row))
-        identity = (partition, audit.key(row), audit.offset(row), fields.get("final"))
-        assert audit.row(audit.offset(row), bool(fields.get("final"))) == row
-        found[identity] = fields
-    return found
 
 
 def assert_same(kind: str, want: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -83,10 +51,6 @@ def assert_same(kind: str, want: Mapping[str, Any], got: Mapping[str, Any]) -> N
 
 def slow_worker(kind: str, events: list[Event], rules: StreamRules) -> Any:
     return (test_stepper.slowly if kind == "signal" else test_scorer.slowly)(events, rules)
-
-
-def engine(kind: str, rules: StreamRules, table: Any = None) -> Any:
-    return test_stepper.make(table, rules) if kind == "signal" else test_scorer.make(table, rules)
 
 
 def event_feeds(kind: str) -> st.SearchStrategy[list[Event]]:
@@ -124,24 +88,6 @@ def test_an_audit_expects_the_dead_letters_of_the_engine(data: Any, kind: str, p
             if letter.partition == partition:
                 assert audit.letters[letter.offset].holds(letter.value)
                 assert not audit.letters[letter.offset].holds((letter.value or b"") + b"x")
-
-
-def heads_of(kind: str, table: MemoryTable, partition: int) -> dict[bytes, tuple[int, bytes]]:
-    """Stream key -> source offset and value of a stored state."""
-    rows = table.rows.get(partition, {}).items()
-    found = {key: (offset, blob) for key, (offset, blob) in rows if blob is not None}
-    if kind == "signal":
-        return found
-    return {key[1:]: row for key, row in found.items() if key[:1] == HEAD}
-
-
-def problems_of(kind: str, audit: PartitionAudit, table: MemoryTable, partition: int) -> dict[bytes, Any]:
-    return {
-        key: state_problems(
-            audit, key, offset, blob, lambda number, key=key: table.get(partition, segment_key(key, number))
-        )
-        for key, (offset, blob) in heads_of(kind, table, partition).items()
-    }
 
 
 @relaxed
@@ -202,13 +148,6 @@ def test_behind_any_cut_an_audit_says_only_what_the_whole_log_says(data: Any, ki
             assert problems in ([], None)
 
 
-def assert_loosely_same(want: dict[str, Any], got: dict[str, Any]) -> None:
-    for name in ("prediction", "probability"):
-        if want.get(name) is not None:
-            assert want.pop(name) == pytest.approx(got.pop(name), abs=1e-6)
-    assert want == got
-
-
 NAMES = st.sampled_from(("", "A", "B"))
 
 
@@ -255,16 +194,6 @@ def test_the_auditor_and_the_worker_judge_alike(
 
 # What follows are single cases.
 
-SAMPLE = (1.0, 2.0, 3.0, 4.0, 5.0)
-
-
-def signal(offset: int, ms: int | None = None, key: bytes = b"a", **fields: Any) -> FakeRecord:
-    return FakeRecord(0, offset, offset if ms is None else ms, key, signal_value(SAMPLE, **fields))
-
-
-def cast(offset: int, ms: int | None = None, key: bytes = b"a", **fields: Any) -> FakeRecord:
-    return FakeRecord(0, offset, offset if ms is None else ms, key, casting_value(SAMPLE, **fields))
-
 
 def judged(audit: PartitionAudit, offsets: range) -> list[bool]:
     return [audit.is_judged(offset) for offset in offsets]
@@ -295,17 +224,6 @@ def test_a_sequence_after_one_that_began_for_certain_leaves_no_doubt() -> None:
     )
 
     assert judged(audit, range(10, 16)) == [False] * 3 + [True] * 3
-
-
-def test_the_previous_name_of_a_state_is_not_compared_while_it_is_in_doubt() -> None:
-    records = [signal(i, sequence=name) for i, name in enumerate("xabcd")]
-    _, table = stored("signal", records)
-    offset, blob = heads_of("signal", table, 0)[b"a"]
-
-    audit = audit_of("signal", records, Scope(start=1, committed=ALL, states={b"a": offset}))
-
-    assert state_problems(audit, b"a", offset, blob, segments(table)) == []
-    assert state_problems(audit, b"a", offset, changed(blob, sequence="e"), segments(table)) != []
 
 
 def test_a_restart_keeps_the_doubt_about_the_previous_name() -> None:
@@ -426,136 +344,6 @@ def test_a_state_may_be_gone_only_when_the_stream_is_idle() -> None:
     assert list(audit_of("signal", [signal(0)], Scope(committed=0)).missing_states(0)) == [], "nothing is committed"
 
 
-def stored(kind: str, records: list[FakeRecord], committed: int = ALL) -> tuple[PartitionAudit, MemoryTable]:
-    """An audit of some records, and what an engine has stored of them."""
-    worker, table = engine(kind, stream_rules()), MemoryTable()
-    worker.run(records)
-    table.apply(take_changed(worker, [0]))
-    states = {key: offset for key, (offset, _) in heads_of(kind, table, 0).items()}
-    return audit_of(kind, records, Scope(committed=committed, states=states)), table
-
-
-def changed(blob: bytes, **fields: Any) -> bytes:
-    """The state with other fields, and a checksum that fits."""
-    state = StreamState()
-    model, body = unpack_state(blob, state)
-    body = fields.pop("body", body)
-    model = fields.pop("model", model)
-    for name, value in fields.items():
-        setattr(state, name, value)
-    return pack_state(state, model, body)
-
-
-CHANGES = {
-    "append_ms": 77,
-    "timestamp_ms": 77,
-    "sequence": "other",
-    "previous": "other",
-    "step": 77,
-    "closed": True,
-    "sample": (1.0, 2.0, 3.0, 4.0, 5.001),
-}
-
-
-@pytest.mark.parametrize("kind", ["signal", "casting"])
-@pytest.mark.parametrize("field", CHANGES)
-def test_a_state_that_differs_in_one_field_is_found(kind: str, field: str) -> None:
-    make = signal if kind == "signal" else cast
-    audit, table = stored(kind, [make(i, sequence="A", step=i) for i in range(5)])
-    offset, blob = heads_of(kind, table, 0)[b"a"]
-
-    problems = state_problems(audit, b"a", offset, changed(blob, **{field: CHANGES[field]}), segments(table))
-
-    assert problems is not None
-    assert any(problem.startswith(f"{field} is ") for problem in problems), problems
-
-
-def segments(table: MemoryTable) -> Any:
-    return lambda number: table.get(0, segment_key(b"a", number))
-
-
-@pytest.mark.parametrize("difference", [1e-4, float("nan")])
-def test_hidden_states_that_differ_are_found(difference: float) -> None:
-    audit, table = stored("signal", [signal(i) for i in range(5)])
-    offset, blob = heads_of("signal", table, 0)[b"a"]
-    hidden = np.frombuffer(unpack_state(blob, StreamState())[1], "<f4").copy()
-    hidden[3] += difference
-
-    (problem,) = state_problems(audit, b"a", offset, changed(blob, body=hidden.tobytes()), segments(table)) or []
-
-    assert problem.startswith(f"1 of {len(hidden)} numbers of h and c differ, at 3: ")
-    assert state_problems(audit, b"a", offset, blob, segments(table)) == []
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"model": "0123456789ab"}, "it was written by model 0123456789ab"),
-        ({"body": b"1234"}, "h and c have 4 bytes"),
-        ({"offset": 3}, "its offset 3 is not that of its header, 4"),
-    ],
-)
-def test_states_that_cannot_be_compared_are_found(fields: dict[str, Any], words: str) -> None:
-    audit, table = stored("signal", [signal(i) for i in range(5)])
-    offset, blob = heads_of("signal", table, 0)[b"a"]
-
-    (problem,) = state_problems(audit, b"a", offset, changed(blob, **fields), segments(table)) or []
-
-    assert problem.startswith(words)
-
-
-def test_damaged_states_and_states_without_a_record_are_found() -> None:
-    records = [signal(i) for i in range(5)]
-    audit, table = stored("signal", records)
-    _, blob = heads_of("signal", table, 0)[b"a"]
-    never = audit_of("signal", records, Scope(committed=ALL, states={b"a": 9}))
-
-    def words(key: bytes, offset: int, value: bytes) -> list[str] | None:
-        return state_problems(audit, key, offset, value, segments(table))
-
-    assert "checksum" in (words(b"a", 4, blob[:-1] + b"?") or [""])[0]
-    (problem,) = state_problems(never, b"a", 9, changed(blob, offset=9), segments(table)) or []
-    assert problem == "no step of the stream is at source offset 9"
-    assert words(b"b", 4, blob) == ["no step of the stream is at source offset 4"]
-
-
-def test_a_state_older_than_the_committed_offset_asks_for_is_found() -> None:
-    records = [signal(i) for i in range(5)]
-    _, table = stored("signal", records[:3])
-    offset, blob = heads_of("signal", table, 0)[b"a"]
-
-    def problems(committed: int) -> Any:
-        audit = audit_of("signal", records, Scope(committed=committed, states={b"a": offset}))
-        return state_problems(audit, b"a", offset, blob, segments(table))
-
-    assert problems(committed=3) == []
-    assert problems(committed=4) == ["it is older than the stream's last step below the committed offset, 3"]
-
-
-def test_windows_that_differ_are_found() -> None:
-    audit, table = stored("casting", [cast(i, step=i) for i in range(12)])
-    offset, blob = heads_of("casting", table, 0)[b"a"]
-    _, body = unpack_state(blob, StreamState())
-
-    whole = segments(table)
-
-    def problems(body: bytes = body, segment: Any = whole) -> str:
-        (problem,) = state_problems(audit, b"a", offset, changed(blob, body=body), segment) or [""]
-        return problem
-
-    def other_sample(number: int) -> bytes:
-        segment = segments(table)(number)
-        return seal(segment[:-8] + b"\x00\x00\x80\x3f") if number == 8 else segment
-
-    assert problems() == ""
-    assert problems(segment=lambda number: None) == "segment 2 of its window is missing"
-    assert problems(segment=other_sample) == "its window has other samples than were sent"
-    assert problems((13).to_bytes(8, "little") + body[8:]) == "it counts 13 samples of the cast, expected 12"
-    fewer = body[:8] + (4).to_bytes(4, "little") + body[20:]
-    assert problems(fewer) == "its window has steps 4 to 11 (8), expected 3 to 11 (9)"
-    assert problems(body[:-1]).startswith("its body of ")
-
-
 @pytest.mark.parametrize("kind", ["signal", "casting"])
 def test_held_samples_are_seen_by_the_model(kind: str) -> None:
     make = signal if kind == "signal" else cast
@@ -571,20 +359,16 @@ def test_held_samples_are_seen_by_the_model(kind: str) -> None:
         assert_loosely_same(output.fields, msgspec.to_builtins(audit.expected(row)))
 
 
-def test_a_long_run_is_stepped_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [signal(i, key=b"ab"[i % 2 : i % 2 + 1], step=i // 2) for i in range(40)]
-    whole, table = stored("signal", records)
-    monkeypatch.setattr("core.audit.signals.BATCH_SAMPLES", 6)
-
-    parts, _ = stored("signal", records)
-
-    for row in range(len(whole)):
-        assert whole.expected(row) == parts.expected(row)
-    assert problems_of("signal", parts, table, 0) == {b"a": [], b"b": []}
-
-
 def test_nothing_comes_of_holes_and_of_what_was_never_sent() -> None:
     audit = audit_of("signal", [signal(0), signal(3)])
 
     assert [audit.row(offset, False) for offset in range(5)] == [0, NOTHING, NOTHING, 1, NOTHING]
     assert audit.row(0, True) == NOTHING
+
+
+def test_a_peak_is_a_step_with_the_most_attention() -> None:
+    audit = audit_of("casting", [cast(i, step=i) for i in range(4)])
+    peak = audit.expected(0).attention_peak
+
+    assert [step for step in range(5) if audit.is_peak(0, step)] == [peak]
+    assert not audit.is_peak(0, None)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.audit.partition import NOTHING, Output, PartitionAudit, Scope, Stream
+from core.audit.partition import Output, PartitionAudit
 from core.audit.rules import Verdict
+from core.audit.scope import NOTHING, Scope, Stream
 from core.chunk import StreamRules, WindowRules
 from core.infer import attention_of, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM

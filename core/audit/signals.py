@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.audit.partition import NOTHING, Output, PartitionAudit, Scope, Stream
+from core.audit.partition import Output, PartitionAudit
 from core.audit.rules import Verdict
+from core.audit.scope import NOTHING, Scope, Stream
 from core.chunk import StreamRules
 from core.infer import advance_sequences, prepare
 from core.models.fingerprint import fingerprint

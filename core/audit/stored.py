@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.audit.casts import Cast, CastAudit
-from core.audit.partition import PartitionAudit, Stream
+from core.audit.partition import PartitionAudit
 from core.audit.rules import Memory
+from core.audit.scope import Stream
 from core.audit.signals import SignalAudit
 from core.errors import StateError
 from core.native.streams import StreamState

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Message
 
-from core.audit.partition import NOT_JUDGED, NOTHING, Letter, Output, PartitionAudit
+from core.audit.partition import Output, PartitionAudit
+from core.audit.scope import NOT_JUDGED, NOTHING, Letter
 from core.errors import RecordError
 from core.records import decode_prediction, decode_score
 from stream_app.verify.cut import Cut

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from core.audit.casts import CastAudit
-from core.audit.partition import PartitionAudit, Scope
+from core.audit.partition import PartitionAudit
+from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.chunk import StreamRules, WindowRules
 from core.errors import StartupError

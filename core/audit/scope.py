@@ -1,0 +1,90 @@
+"""What is audited of a source partition, and what an audit keeps of its streams and dead letters."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from core.audit.doubt import Doubt, Name
+from core.audit.rules import Memory
+
+NOTHING = -1
+"""Nothing may come out of this record."""
+NOT_JUDGED = -2
+"""Nobody can say what must come out: an unknown state, a stream that was not asked for, beyond the range."""
+
+NOBODY: frozenset[Name] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is audited of a source partition, and what is known of it beforehand.
+
+    Args:
+        start: offset of the first record to come; 0 is the beginning of everything.
+        committed: the group's committed offset: what lies below must be complete.
+        states: stream key -> source offset of its stored state, of those that have one.
+        chosen: keys of the streams to judge; None: all.
+        cut_off: more records may follow than will be fed.
+        outputs_from_ms: outputs written earlier than this are gone.
+        letters_from_ms: the same of dead letters.
+        ordered: append times never go back, as the broker's do not; a producer's may.
+    """
+
+    start: int = 0
+    committed: int = 0
+    states: Mapping[bytes, int] = field(default_factory=dict)
+    chosen: Collection[bytes] | None = None
+    cut_off: bool = False
+    outputs_from_ms: float = float("-inf")
+    letters_from_ms: float = float("-inf")
+    ordered: bool = True
+
+
+class Letter(NamedTuple):
+    """A dead letter that must be there."""
+
+    reason: str
+    required: bool
+    key: bytes | None
+    checksum: int
+
+    def holds(self, value: bytes | None) -> bool:
+        """Whether a value is the record's."""
+        return checksum(value) == self.checksum
+
+
+def checksum(value: bytes | None) -> int:
+    """Tells values apart; -1 is none."""
+    return -1 if value is None else zlib.crc32(value)
+
+
+class Stream:
+    """One stream: what it remembers, and what is to be known of it at the end."""
+
+    __slots__ = (
+        "committed_memory",
+        "doubt",
+        "judged",
+        "key",
+        "maybe_previous",
+        "memory",
+        "name",
+        "run",
+        "snapshot",
+        "state_offset",
+    )
+
+    def __init__(self, key: bytes, doubt: Doubt | None, state_offset: int) -> None:
+        self.key = key
+        self.name = key.decode()
+        self.doubt = doubt
+        self.judged = doubt is None
+        self.memory: Memory | None = None
+        self.maybe_previous = NOBODY  # not empty: memory.previous is one of these, and nobody knows which
+        self.run: Any = None  # what the model has seen since the state was zeros
+        self.state_offset = state_offset  # of the stored state
+        self.snapshot: Any = None  # how the stream was after the record at that offset
+        self.committed_memory: tuple[int, int] | None = None  # offset and append time of the last below the committed
