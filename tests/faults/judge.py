@@ -81,13 +81,16 @@ def new_row(play: Play) -> Row:
     row.faults = [str(fault).strip() for fault in schedule.faults]
     row.restarts = sum(max(len(slot.worker.logs) - 1, 0) for slot in crew.slots)
     row.problems += [*play.problems, *play.load.errors[:3], *crew.refused]
-    row.problems += [f"worker {slot.index}: a traceback in its log" for slot in crew.slots if _traceback(slot.worker)]
+    for slot in crew.slots:
+        row.problems += [f"worker {slot.index}: a traceback in its log: {end}" for end in _tracebacks(slot.worker.logs)]
     row.notes += [*crew.failed, *play.notes]
     return row
 
 
-def _traceback(worker: object) -> bool:
-    return any("Traceback" in log for log in worker.logs)  # type: ignore[attr-defined]
+def _tracebacks(logs: list[str]) -> list[str]:
+    """How each traceback ends: a worker has one line for whatever befalls it."""
+    parts = [part.splitlines()[1:] for log in logs for part in log.split("Traceback (most recent")[1:]]
+    return [next((line for line in lines if line and not line.startswith(" ")), "cut off") for lines in parts]
 
 
 REPEATS = ("repeated", "dead_letters_repeated")
