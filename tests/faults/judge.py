@@ -13,7 +13,7 @@ from stream_app.verify.report import KINDS
 if TYPE_CHECKING:
     from faults.play import Play
 
-REPEATS_FAIL = False
+REPEATS_FAIL = True
 """Whether a repeated output fails a schedule in the default mode; under exactly_once it always does."""
 SETTLED_S = 60.0
 """Streams idle for less than this may have been let go of by the end of a schedule."""

@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", type=int, nargs="+", help="the schedules of these numbers, and no others")
     parser.add_argument("--show", action="store_true", help="print the schedules, and play none")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--repeats-fail", action="store_true", default=REPEATS_FAIL)
+    parser.add_argument("--repeats-fail", action=argparse.BooleanOptionalAction, default=REPEATS_FAIL)
     return parser
 
 
