@@ -59,7 +59,7 @@ class Theatre:
         if schedule.small_disk:
             if not can_mount():
                 return Row(schedule.number, schedule.theme, skipped="a small disk can only be mounted by root")
-            with Stage(directory / "stage", small_disk=True) as stage:
+            with Stage(self.directory / f"{self._played}-small", small_disk=True) as stage:
                 return play_and_judge(schedule, stage, directory, repeats_fail=repeats_fail)
         if self._stage is None:
             self._stage = Stage(self.directory / "stage").__enter__()
