@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 import numpy as np
+from background import Background
 from latencies import Ends, ends
 from numpy.typing import NDArray
 
@@ -21,21 +20,20 @@ QUIET_S = 60.0
 MOST = 400
 
 
-class Flow:
+class Flow(Background):
     """Counts records in a thread of its own while the context is open; every record in gives one out.
 
     Shapes: N looks.
     """
 
     def __init__(self, settings: Settings, source: str, output: str) -> None:
+        super().__init__()
         self._settings = settings
         self._topics = (settings.topic(source), settings.topic(output))
         self._cluster = Cluster(settings)
         self._began = tuple(ends(settings, topic) for topic in self._topics)
         self._started = time.monotonic()
         self._looks: list[tuple[float, int, int]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._count, daemon=True)
 
     def now_s(self) -> float:
         """Since it was made."""
@@ -118,17 +116,11 @@ class Flow:
         came, went = (there[topic] - sum(began) for topic, began in zip(self._topics, self._began, strict=True))
         return at_s, came, went
 
-    def _count(self) -> None:
-        while not self._over.wait(max(0.0, EVERY_S - self.now_s() % EVERY_S)):
+    def work(self) -> None:
+        """Count."""
+        while not self.over.wait(max(0.0, EVERY_S - self.now_s() % EVERY_S)):
             self._looks.append(self._look())
 
     def __enter__(self) -> Self:
         self._looks.append(self._look())
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+        return super().__enter__()

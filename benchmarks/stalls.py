@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
 import numpy as np
+from background import Background
 from latencies import near_commits
 from live_worker import LiveWorker
 from numpy.typing import NDArray
@@ -18,15 +16,14 @@ from core.errors import RunError
 PING_S = 0.01
 
 
-class Pings:
+class Pings(Background):
     """Requests to a worker's /healthz, one after the other with a pause, while the context is open."""
 
     def __init__(self, worker: LiveWorker) -> None:
+        super().__init__()
         self.asked_ms: list[int] = []
         self.took_ms: list[float] = []
         self._worker = worker
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
 
     def summary(self, commits: NDArray[np.int64]) -> dict[str, float | int | None]:
         """The longest answers (ms) to what was asked around commits (`latencies.commit_spans`) and else, and the p99.
@@ -46,10 +43,11 @@ class Pings:
             "asked": len(took_ms),
         }
 
-    def _ask(self) -> None:
+    def work(self) -> None:
+        """Ask."""
         settings = self._worker.settings
         connection = http.client.HTTPConnection(settings.metrics_host, settings.metrics_port, timeout=60)
-        while not self._over.wait(PING_S):
+        while not self.over.wait(PING_S):
             asked_ms, started = time.time_ns() // 1_000_000, time.perf_counter()
             try:
                 connection.request("GET", "/healthz")
@@ -59,13 +57,3 @@ class Pings:
             self.asked_ms.append(asked_ms)
             self.took_ms.append(1000 * (time.perf_counter() - started))
         connection.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import psutil
+from background import Background
 from flatness import quantile
 from live_worker import LiveWorker, Scrape
 from numpy.typing import NDArray
@@ -36,7 +34,7 @@ def tasks_file(directory: Path) -> Path:
     return directory / "tasks"
 
 
-class Looks:
+class Looks(Background):
     """Looks at one worker in a thread of their own while the context is open; the worker runs.
 
     ``columns`` holds, by name, a value for each look; ``at_s`` are seconds since the first. A worker that has ended
@@ -44,14 +42,13 @@ class Looks:
     """
 
     def __init__(self, worker: LiveWorker, directory: Path, every_s: float, broker_data: Path | None = None) -> None:
+        super().__init__()
         self.columns: dict[str, list[float]] = {}
         self.latencies: list[tuple[float, NDArray[np.float64]]] = []
         self._worker = worker
         self._tasks = tasks_file(directory)
         self._every_s = every_s
         self._broker_data = broker_data
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
         self._process: psutil.Process | None = None
         self._bounds: tuple[float, ...] = ()
 
@@ -79,7 +76,8 @@ class Looks:
         """The newest value of a column; NaN before the first look."""
         return self.columns.get(name, [math.nan])[-1]
 
-    def _look(self) -> None:
+    def work(self) -> None:
+        """Look."""
         started = time.monotonic()
         self._process = psutil.Process(self._worker.pid)
         while True:
@@ -93,7 +91,7 @@ class Looks:
             else:
                 for name, value in seen.items():
                     self.columns.setdefault(name, []).append(value)
-            if self._over.wait(max(0.0, self._every_s - (time.monotonic() - started) % self._every_s)):
+            if self.over.wait(max(0.0, self._every_s - (time.monotonic() - started) % self._every_s)):
                 return
 
     def _from_outside(self) -> dict[str, float]:
@@ -119,16 +117,6 @@ class Looks:
             self._bounds = bounds
             self.latencies.append((at_s, counts))
         return {"at_s": at_s} | from_metrics(scrape)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 def from_metrics(scrape: Scrape) -> dict[str, float]:

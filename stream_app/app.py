@@ -194,10 +194,8 @@ class CaststreamApp(faust.App):
 
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
         """Those of the source partitions whose records may be applied: their tables are here."""
-        at_hand = {
-            (pipeline.topics.source, partition) for pipeline in self.pipelines for partition in pipeline.next_offset
-        }
-        return {at for at in partitions if at in at_hand}
+        at_hand = {pipeline.topics.source: pipeline.next_offset for pipeline in self.pipelines}
+        return {at for at in partitions if at.partition in at_hand.get(at.topic, ())}
 
     async def _commit_while_member(self) -> bool:
         """The last commit of an assignment, as long as nobody else has the partitions; whether it is complete."""

@@ -10,7 +10,7 @@ import typer
 
 from core.errors import StartupError
 from stream_app.failures import EXIT_FAILED
-from stream_app.options import KAFKA, command
+from stream_app.options import KAFKA, command, say
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -72,7 +72,7 @@ def verify_system(
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     for line in lines(report):
-        typer.echo(line, err=True)
+        say(line)
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)
 

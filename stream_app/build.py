@@ -47,7 +47,6 @@ def build_app(settings: Settings) -> CaststreamApp:
         stream_recovery_delay=0.0,
         broker_max_poll_records=CHUNK_RECORDS,
         broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 3,
         # Commits are ours; Faust's own timer and its watchdogs, which go by acked messages, have nothing to do.
         broker_commit_interval=86_400.0,
         stream_processing_timeout=86_400.0,

@@ -16,7 +16,7 @@ from core.errors import StartupError
 from stream_app.audit_commands import add_audit_commands
 from stream_app.dead_letter_commands import add_dead_letter_commands
 from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
-from stream_app.options import ALL, KAFKA, Debug, DebugOption, command
+from stream_app.options import ALL, HELP, KAFKA, Count, Debug, DebugOption, FromBeginning, JsonLines, command, say
 from stream_app.training_commands import add_training_commands
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ BROKER_PATIENCE_S = 10.0
 NAMES = ("app_id", "topic_prefix")
 MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
 
-HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions_enable=False)
 topics_app, generate_app, send_app, tail_app = (
     typer.Typer(no_args_is_help=True, context_settings=HELP) for _ in range(4)
@@ -43,13 +42,7 @@ app.add_typer(tail_app, name="tail", help="Read an output topic.")
 
 HdfFile = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Streams = Annotated[int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")]
-
-
-def say(line: str) -> None:
-    """What a person wants to know; results for programs go to stdout."""
-    typer.echo(line, err=True)
 
 
 def show_version(value: bool) -> None:
@@ -147,7 +140,7 @@ def topics_create(settings: "Settings") -> None:
 
 
 @command(topics_app, "describe", settings=TOPIC_SETTINGS, example="caststream topics describe --json")
-def topics_describe(settings: "Settings", as_json: AsJson = False) -> None:
+def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
     """Show each topic as it is: partitions, copies, records, settings. Exit status 1 when one is missing."""
     import json
     from dataclasses import asdict
@@ -358,13 +351,9 @@ def _send(kind: str, settings: "Settings", stream: str | None, rate: float | Non
         raise typer.Exit(EXIT_FAILED)
 
 
-FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
-Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
-
-
 def _add_tail(kind: str, what: str) -> None:
     def follow(
-        settings: "Settings", as_json: AsJson = False, from_beginning: FromBeginning = False, count: Count = None
+        settings: "Settings", as_json: JsonLines = False, from_beginning: FromBeginning = False, count: Count = None
     ) -> None:
         from stream_app.tail import TOPICS, tail
 

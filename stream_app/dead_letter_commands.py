@@ -11,7 +11,7 @@ import typer
 
 from core.errors import StartupError
 from stream_app.failures import EXIT_FAILED
-from stream_app.options import KAFKA, command
+from stream_app.options import HELP, KAFKA, Count, FromBeginning, JsonLines, command, say
 
 if TYPE_CHECKING:
     from stream_app.corrections import Correction
@@ -46,14 +46,11 @@ EvenIfLate = Annotated[bool, typer.Option("--even-if-late", help="Also what its 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per letter, on stdout.")]
-TailAsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
-Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
 
 
 def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
     """Add the commands to the command line and to its group ``tail``."""
-    group = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+    group = typer.Typer(no_args_is_help=True, context_settings=HELP)
     app.add_typer(group, name="dead-letters", help="Send back the records that could not be used.")
     command(
         group,
@@ -71,7 +68,7 @@ def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
 
 def follow(
     settings: "Settings",
-    as_json: TailAsJson = False,
+    as_json: JsonLines = False,
     from_beginning: FromBeginning = False,
     count: Count = None,
     reason: Reasons = None,
@@ -128,11 +125,6 @@ def resend(
     say(_summary(counts, dry_run))
     if passed or _left_out(counts):
         raise typer.Exit(EXIT_FAILED)
-
-
-def say(line: str) -> None:
-    """What a person wants to know; results for programs go to stdout."""
-    typer.echo(line, err=True)
 
 
 def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | None) -> "Choice":

@@ -15,8 +15,8 @@ from typing import Any
 from aiokafka.errors import NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 
-# A request that left in time needs some more until the broker has it: a quarter of the session is left for that. Two
-# heartbeats in a row may be late without harm, they come every third of it.
+# A request that left in time needs some more until the broker has it: a quarter of the session is left for that.
+# Heartbeats come every third of it or more often (`stream_app.transport.HEARTBEAT`), so one may be late without harm.
 SESSION_SHARE = 0.75
 
 

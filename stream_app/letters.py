@@ -15,7 +15,6 @@ from confluent_kafka import Message
 
 Headers = list[tuple[str, bytes]]
 ERROR = "error."
-APP_ID = "app-id"
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 

@@ -72,6 +72,18 @@ DebugOption = Annotated[
 ]
 
 
+# What several commands have in common.
+HELP = {"help_option_names": ["-h", "--help"]}
+JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
+Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
+
+
+def say(line: str) -> None:
+    """What a person wants to know; results for programs go to stdout."""
+    typer.echo(line, err=True)
+
+
 def command(app: typer.Typer, name: str, *, example: str, settings: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Add a function to ``app`` as a command.
 

@@ -7,7 +7,6 @@ disturbs nobody, and never ends by itself unless it is given a count.
 from __future__ import annotations
 
 import base64
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -18,9 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from core.errors import RecordError, RunError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
-from stream_app.access import check_access
 from stream_app.letters import Choice, letter_of
-from stream_app.topic_reader import missing, patiently
+from stream_app.topic_reader import missing, open_consumer, patiently, words
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
@@ -67,8 +65,7 @@ def tail(
     if count is not None and count < 1:
         raise StartupError(f"count is {count}: must be 1 or more")
     show = _AS_JSON[kind] if as_json else _AS_TEXT[kind]
-    check_access(client_config)
-    consumer = _open(client_config)
+    consumer = open_consumer(client_config, "tail")
     try:
         consumer.assign(_positions(consumer, topic, from_beginning, client_config, timeout_s))
         if on_ready is not None:
@@ -76,25 +73,11 @@ def tail(
         return _follow(consumer, show, out, count, choice)
     except KafkaException as error:
         address = client_config.get("bootstrap.servers", "?")
-        raise RunError(f"cannot read {topic} from the Kafka broker at {address}: {_words(error)}") from error
+        raise RunError(f"cannot read {topic} from the Kafka broker at {address}: {words(error)}") from error
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
     finally:
         consumer.close()
-
-
-def _open(client_config: Mapping[str, Any]) -> Consumer:
-    own = {
-        "group.id": f"caststream-tail-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "fetch.wait.max.ms": 100,
-        "log_level": 0,
-    }
-    try:
-        return Consumer(dict(client_config) | own)
-    except KafkaException as error:
-        raise StartupError(f"Kafka settings are not accepted: {_words(error)}") from error
 
 
 def _positions(
@@ -129,10 +112,6 @@ def _follow(
         if messages:
             out.flush()
     return shown
-
-
-def _words(error: KafkaException) -> str:
-    return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
 
 
 def _json_of_output(decode: Callable[..., Any]) -> Callable[[Message], str]:

@@ -35,22 +35,10 @@ class TopicReader:
     """
 
     def __init__(self, client_config: Mapping[str, Any], timeout_s: float = _QUIET_S) -> None:
-        check_access(client_config)
         self._broker = client_config.get("bootstrap.servers", "?")
         self._client_config = client_config
         self._timeout_s = timeout_s
-        own = {
-            "group.id": f"caststream-read-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 100,
-            "log_level": 0,
-        }
-        try:
-            self._consumer = Consumer(dict(client_config) | own)
-        except KafkaException as error:
-            raise StartupError(f"Kafka settings are not accepted: {_words(error)}") from error
+        self._consumer = open_consumer(client_config, "read", {"enable.partition.eof": True})
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +58,7 @@ class TopicReader:
         try:
             topics = patiently(lambda: self._consumer.list_topics(timeout=1.0), self._timeout_s).topics
         except KafkaException as error:
-            raise self._failed(topic, _words(error)) from error
+            raise self._failed(topic, words(error)) from error
         found = topics.get(topic)
         if found is None:
             raise missing(topic, self._client_config)
@@ -86,7 +74,7 @@ class TopicReader:
         try:
             low, high = patiently(lambda: self._consumer.get_watermark_offsets(place, timeout=1.0), self._timeout_s)
         except KafkaException as error:
-            raise self._failed(at[0], _words(error)) from error
+            raise self._failed(at[0], words(error)) from error
         return low, high
 
     def read(self, starts: Mapping[At, int]) -> Iterator[Message]:
@@ -121,7 +109,34 @@ class TopicReader:
         return RunError(f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}")
 
 
-def _words(error: KafkaException) -> str:
+def open_consumer(client_config: Mapping[str, Any], purpose: str, more: Mapping[str, Any] = {}) -> Consumer:
+    """A consumer of committed records that commits nothing and disturbs nobody.
+
+    Args:
+        client_config: librdkafka's configuration of where the broker is.
+        purpose: part of the name of its group.
+        more: of the configuration.
+
+    Raises:
+        StartupError: the broker refuses us, or a setting is not accepted.
+    """
+    check_access(client_config)
+    own = {
+        "group.id": f"caststream-{purpose}-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 100,
+        "log_level": 0,
+        **more,
+    }
+    try:
+        return Consumer(dict(client_config) | own)
+    except KafkaException as error:
+        raise StartupError(f"Kafka settings are not accepted: {words(error)}") from error
+
+
+def words(error: KafkaException) -> str:
+    """What the library says of an error."""
     return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
 
 
