@@ -19,8 +19,6 @@ from core.native.streams import NO_STATE, NOT_LISTED, LiveStream, StreamState
 from core.records import Headers, stream_id
 from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, unpack_state
 
-EVICTION_GRACE_MS = 5_000  # a record on its way meets its stream before the eviction
-
 S = TypeVar("S", bound=LiveStream)
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
@@ -338,7 +336,7 @@ class Engine(Generic[S]):
 
     # Eviction.
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]:
+    def evict(self, partition: int, before: int, now_ms: int) -> Iterator[Evicted]:
         """Take out the streams, in memory or only in the store, that have been idle for long enough, bit by bit.
 
         Memory is freed and nothing else: their next record would have found them idle in any case. Chunks may be
@@ -346,15 +344,15 @@ class Engine(Generic[S]):
 
         Args:
             partition: read to its end.
-            now_ms: the clock.
-            committed_offset: the next offset to read after a crash; only states before it may go.
+            before: the offset below which everything is committed, and older than the idle timeout: any record of
+                these streams that is still to come finds them idle.
+            now_ms: the time that final scores get as their records' append time.
         """
-        limit_ms = now_ms - self.rules.idle_timeout_ms - EVICTION_GRACE_MS
-        for found in self._idle.live(partition, limit_ms, committed_offset):
+        for found in self._idle.live(partition, before):
             # A step ago they were idle, and a chunk may have come since.
-            due = [stream for stream in found if self._idle.is_idle(stream, limit_ms, committed_offset)]
+            due = [stream for stream in found if self._idle.is_idle(stream, before)]
             yield self._let_go(partition, due, now_ms)
-        for keys in self._idle.stored(partition, limit_ms, committed_offset):
+        for keys in self._idle.stored(partition, before):
             yield self._let_go(partition, self._restored(partition, keys), now_ms)
 
     def _let_go(self, partition: int, due: list[S], now_ms: int) -> Evicted:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from core.chunk import StateStore
 from core.native.streams import NO_STATE, LiveStream
-from core.state import peek
+from core.state import peek_offset
 
 EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
 LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle
@@ -21,8 +21,8 @@ T = TypeVar("T")
 class IdleStreams(Generic[S]):
     """Looks for idle streams, in memory and in the store alone.
 
-    For each partition it keeps append times below which no stream is: nobody can be idle before these are, so until
-    then there is no need to look.
+    A stream is idle where its last record lies below an offset that the caller knows. For each partition this keeps
+    offsets below which no stream's is: nobody can be idle before these are, so until then there is no need to look.
 
     Args:
         streams: those in memory, by partition and key; read only.
@@ -45,58 +45,58 @@ class IdleStreams(Generic[S]):
 
     def opened(self, stream: S) -> None:
         """A stream has come into memory."""
-        oldest = self._oldest_opened.get(stream.partition, stream.append_ms)
-        self._oldest_opened[stream.partition] = min(oldest, stream.append_ms)
+        oldest = self._oldest_opened.get(stream.partition, stream.offset)
+        self._oldest_opened[stream.partition] = min(oldest, stream.offset)
 
     def drop(self, partition: int) -> None:
         """Know nothing of a partition any more."""
         for oldest in (self._oldest, self._oldest_opened, self._oldest_stored):
             oldest.pop(partition, None)
 
-    def live(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[S]]:
+    def live(self, partition: int, before: int) -> Iterator[list[S]]:
         """The idle streams in memory; chunks may be applied between two lists, so ask `is_idle` again."""
         opened = self._oldest_opened.get(partition, NEVER)
-        if min(opened, self._oldest.get(partition, UNKNOWN)) >= limit_ms:
+        if min(opened, self._oldest.get(partition, UNKNOWN)) >= before:
             return
         self._oldest.pop(partition, None)  # known again when all have been looked at
         self._oldest_opened.pop(partition, None)
         oldest = NEVER
         streams = iter(list(self._streams.get(partition, {}).values()))
         while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):
-            yield from _some_at_a_time([s for s in looked_at if self.is_idle(s, limit_ms, committed_offset)])
-            oldest = min(oldest, min((s.append_ms for s in looked_at if s.offset != NO_STATE), default=oldest))
+            yield from _some_at_a_time([s for s in looked_at if self.is_idle(s, before)])
+            oldest = min(oldest, min((s.offset for s in looked_at if s.offset != NO_STATE), default=oldest))
         self._oldest[partition] = oldest
 
-    def is_idle(self, stream: S, limit_ms: int, committed_offset: int) -> bool:
-        """Whether a stream is in memory, its last append before the limit, and its state committed."""
-        if stream.append_ms >= limit_ms or stream.offset >= committed_offset:  # first, as it is true of nearly all
+    def is_idle(self, stream: S, before: int) -> bool:
+        """Whether a stream is in memory, and its last record lies below an offset."""
+        if stream.offset >= before:  # first, as it is true of nearly all
             return False
         return self._streams.get(stream.partition, {}).get(stream.key) is stream
 
-    def stored(self, partition: int, limit_ms: int, committed_offset: int) -> Iterator[list[bytes]]:
+    def stored(self, partition: int, before: int) -> Iterator[list[bytes]]:
         """The keys of the idle streams that only the store knows; chunks may meet them between two lists."""
-        if self._oldest_stored.get(partition, UNKNOWN) >= limit_ms:
+        if self._oldest_stored.get(partition, UNKNOWN) >= before:
             return
         oldest = NEVER
         table_keys = iter(self._store.keys(partition))
         while looked_at := list(islice(table_keys, LOOKED_AT_AT_ONCE)):
             keys = []
-            for key, offset, append_ms in self._heads(partition, looked_at):
-                if append_ms < limit_ms and offset < committed_offset:
+            for key, offset in self._places(partition, looked_at):
+                if offset < before:
                     keys.append(key)
                 else:
-                    oldest = min(oldest, append_ms)
+                    oldest = min(oldest, offset)
             yield from _some_at_a_time(keys)
         self._oldest_stored[partition] = oldest
 
-    def _heads(self, partition: int, table_keys: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
-        """Key, offset and append time of the streams among some table keys that the store still holds."""
+    def _places(self, partition: int, table_keys: list[bytes]) -> Iterator[tuple[bytes, int]]:
+        """Key and offset of the streams among some table keys that the store still holds."""
         for table_key in table_keys:
             key = self._stream_key(table_key)
             blob = None if key is None else self._store.get(partition, table_key)
-            head = None if blob is None else peek(blob)  # None: met by a chunk since, or no state of this version
-            if key is not None and head is not None:
-                yield key, *head
+            offset = None if blob is None else peek_offset(blob)  # None: met by a chunk since, or not of this version
+            if key is not None and offset is not None:
+                yield key, offset
 
 
 def _some_at_a_time(found: list[T]) -> Iterator[list[T]]:

@@ -23,7 +23,7 @@ RESETS = ("sequence", "restart", "idle", "gap", "model", "corrupt_state")
 
 # version, flags, bytes of sequence and of previous sequence; offset, append time, step, event time; model; sample
 _HEAD = struct.Struct("<BBBBqqqq12s5f")
-_PEEK = struct.Struct("<Bxxxqq")  # the same bytes as far as eviction needs them
+_PEEK = struct.Struct("<Bxxxq")  # the same bytes as far as eviction needs them
 _CRC = struct.Struct("<I")
 _CLOSED, _HAS_PREVIOUS = 1, 2
 
@@ -155,15 +155,15 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
     return fingerprint, payload[end:]
 
 
-def peek(blob: bytes) -> tuple[int, int] | None:
-    """Offset and append time (ms) of a stored state, unchecked; None if it is no state of this version.
+def peek_offset(blob: bytes) -> int | None:
+    """Offset of a stored state, unchecked; None if it is no state of this version.
 
     Eviction looks at every state of a table: this is the part of the work that each of them costs.
     """
     if len(blob) < _HEAD.size:
         return None
-    version, offset, append_ms = _PEEK.unpack_from(blob)
-    return (offset, append_ms) if version == VERSION else None
+    version, offset = _PEEK.unpack_from(blob)
+    return int(offset) if version == VERSION else None
 
 
 def seal(payload: bytes) -> bytes:

@@ -306,7 +306,7 @@ class CaststreamApp(faust.App):
                 report_lost(pipeline, at.partition, jump.expected, min(beginning, jump.found))
 
     async def _evict_idle(self) -> None:
-        now_ms = time.time_ns() // 1_000_000  # before asking for the ends: what is appended later is later than this
+        now_s = time.monotonic()  # before asking for the ends: what is appended later is later than this
         owned = [
             TopicPartition(pipeline.topics.source, partition)
             for pipeline in self.pipelines
@@ -318,8 +318,10 @@ class CaststreamApp(faust.App):
         for pipeline in self.pipelines:
             for partition, applied in list(pipeline.next_offset.items()):
                 at = TopicPartition(pipeline.topics.source, partition)
+                pipeline.past.note(partition, applied, time.monotonic())
                 if at in at_end and applied >= at_end[at] and at in self.committer.committed:
-                    for _ in pipeline.evict(partition, now_ms, self.committer.committed[at]):
+                    before = min(pipeline.past.idle_before(partition, now_s), self.committer.committed[at])
+                    for _ in pipeline.evict(partition, before, time.time_ns() // 1_000_000):
                         await asyncio.sleep(0)
 
     async def observe(self) -> None:

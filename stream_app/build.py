@@ -15,6 +15,7 @@ from core.scorer import CastScorer
 from core.stepper import SignalStepper
 from stream_app.app import CaststreamApp
 from stream_app.chunks import ChunkSchema
+from stream_app.idleness import PastPositions
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
 from stream_app.recovery import TableManager
 from stream_app.settings import Settings
@@ -104,8 +105,9 @@ def _add(app: CaststreamApp, source: str, table: StateTable, engine: StreamEngin
         settings.changelog(table.name),
     )
     headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
+    past = PastPositions(settings.idle_timeout)
     app.pipelines.append(
-        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, headers)
+        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, past, headers)
     )
 
 

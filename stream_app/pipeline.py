@@ -17,6 +17,7 @@ from core.chunk import ChunkResult, DeadLetter, Evicted
 from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.deferred import DeferredOutputs
+from stream_app.idleness import PastPositions
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter, header_bytes
 from stream_app.published import APP_ID, Found, LogEnds, Published
@@ -39,7 +40,7 @@ class StreamEngine(Protocol):
     def rewrite(self, partition: int) -> None: ...
     def holds(self, partition: int, table_key: bytes) -> bool: ...
     def may_conclude(self, partition: int, key: bytes, offset: int) -> bool: ...
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]: ...
+    def evict(self, partition: int, before: int, now_ms: int) -> Iterator[Evicted]: ...
     def drop(self, partitions: Collection[int]) -> None: ...
     def active(self, partition: int | None = None) -> int: ...
     def warm_up(self) -> None: ...
@@ -94,6 +95,7 @@ class Pipeline:
     writer: OutputWriter
     metrics: Metrics
     app_id: str
+    past: PastPositions
     output_headers: list[tuple[str, bytes]] = field(default_factory=list)
     """Of every output, beside ``source-offset`` and ``app-id``."""
     generation: int = NO_GENERATION
@@ -152,6 +154,7 @@ class Pipeline:
         gone = [partition for partition in self.next_offset if partition not in kept]
         self.engine.drop(gone)
         for partition in gone:
+            self.past.drop(partition)
             for of_partition in (self.next_offset, self._extra, self._published, self._ends):
                 of_partition.pop(partition, None)
         self.jumps.clear()
@@ -190,14 +193,15 @@ class Pipeline:
             self.jumps.append(Jump(partition, expected, first))
         return records if first >= expected else records.since(expected)
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[None]:
-        """Free the streams that are idle, bit by bit: final scores go out now, tombstones with the next commit.
+    def evict(self, partition: int, before: int, now_ms: int) -> Iterator[None]:
+        """Free the streams whose last record lies before an offset, and is committed and older than the idle timeout,
+        bit by bit: final scores go out now, tombstones with the next commit.
 
         Not while suspended: the last commit of the assignment may have taken its cut, and would make the scores final
         without the tombstones.
         """
         generation = self.generation
-        steps = self.engine.evict(partition, now_ms, committed_offset)
+        steps = self.engine.evict(partition, before, now_ms)
         while generation != NO_GENERATION and generation == self.generation:
             evicted = next(steps, None)
             if evicted is None:

@@ -76,9 +76,9 @@ class Gone(NamedTuple):
     scores: dict[bool, int]
 
 
-def evict_all(engine: Any, partition: int, now_ms: int, committed_offset: int) -> Gone:
+def evict_all(engine: Any, partition: int, before: int, now_ms: int = 0) -> Gone:
     gone = Gone({}, [], {False: 0, True: 0})
-    for step in engine.evict(partition, now_ms, committed_offset):
+    for step in engine.evict(partition, before, now_ms):
         for place, rows in plain(step.outputs).items():
             gone.outputs.setdefault(place, []).extend(rows)
         gone.tombstones.extend(changes_of(step.tombstones))

@@ -17,6 +17,7 @@ from core.native.records import Outputs, Records
 from stream_app.assignment import stored_ends
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
+from stream_app.idleness import PastPositions
 from stream_app.metrics import Metrics
 from stream_app.native.batches import BatchBuilder
 from stream_app.outputs import OutputWriter
@@ -197,7 +198,7 @@ class FakeEngine:
     def may_conclude(self, partition: int, key: bytes, offset: int) -> bool:
         return False
 
-    def evict(self, partition: int, now_ms: int, committed_offset: int) -> Iterator[Evicted]:
+    def evict(self, partition: int, before: int, now_ms: int) -> Iterator[Evicted]:
         for tombstones in self.to_evict:
             for record in tombstones:
                 self.live.pop((partition, record.key or b""), None)
@@ -223,7 +224,8 @@ class FakeWorker:
         self.metrics = Metrics()
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
         topics = Topics(SOURCE, OUTPUT, DEAD, CHANGELOG)
-        self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics, APP)
+        past = PastPositions(300.0)
+        self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics, APP, past)
         self.committer = Committer([self.pipeline], self.writer, broker, self.metrics, broker.read_keys)
         self.start(dict.fromkeys(partitions, 0))
 
@@ -254,11 +256,11 @@ class FakeWorker:
         """Apply records as one chunk."""
         self.pipeline.run(Chunk(SOURCE, generation, 0, by_partition(records)))
 
-    def evict(self, *tombstones: Records, partition: int = 0, committed_offset: int = 1) -> None:
+    def evict(self, *tombstones: Records, partition: int = 0, before: int = 1) -> None:
         """Evict a partition's idle streams: a fake engine's are those of the tombstones."""
         if tombstones:
             self.engine.to_evict = list(tombstones)
-        for _ in self.pipeline.evict(partition, 0, committed_offset):
+        for _ in self.pipeline.evict(partition, before, 0):
             pass
 
 

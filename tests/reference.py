@@ -150,6 +150,13 @@ def read_outputs(outputs: Mapping[int, Iterable[tuple[bytes, bytes, int, int]]])
     ]
 
 
+def first_fresh(events: Iterable[Event], partition: int, now_ms: int) -> float:
+    """The offset of a partition's first event that has not been there for the idle timeout and 5 s."""
+    limit_ms = now_ms - IDLE_TIMEOUT_MS - 5_000
+    fresh = (event.record for event in events if (event.record.timestamp or 0) >= limit_ms)
+    return min((record.offset for record in fresh if record.partition == partition), default=float("inf"))
+
+
 class CrashingWorker:
     """The commit protocol around an engine: what is durable, what only memory has, and what a crash takes."""
 
@@ -174,9 +181,11 @@ class CrashingWorker:
         self.ends |= result.ends
         return result
 
-    def evict(self, now_ms: int) -> None:
-        for partition in self.committed:
-            evicted = evict_all(self.engine, partition, now_ms, self.committed[partition])
+    def evict(self, now_ms: int, events: Iterable[Event] = ()) -> None:
+        """Let go of streams that no event has met for long enough."""
+        for partition, committed in self.committed.items():
+            before = min(committed, first_fresh(events, partition, now_ms))
+            evicted = evict_all(self.engine, partition, before, now_ms)
             self.unacked += read_outputs(evicted.outputs)
             self.extra += evicted.tombstones
 
@@ -221,7 +230,7 @@ class CrashingWorker:
                 self.lose_partitions()
             read = len(events) - len(self.unread(events))
             if action == "evict" and chunk and read >= self.arrived:  # not before the partitions' ends
-                self.evict(events[read - 1].record.timestamp + draw(st.sampled_from((0, 4_999))))
+                self.evict(events[read - 1].record.timestamp + draw(st.sampled_from((0, 4_999))), events)
             self.arrived = max(self.arrived, read)
 
     def end(self) -> None:

@@ -15,10 +15,19 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from core.state import peek
+from core.state import peek_offset
 from tests import test_scorer, test_stepper
 from tests.changes import changes_of, take_rest
-from tests.reference import CrashingWorker, Published, SlowState, WatchedTable, read_outputs, stored_rows, stream_rules
+from tests.reference import (
+    CrashingWorker,
+    Published,
+    SlowState,
+    WatchedTable,
+    first_fresh,
+    read_outputs,
+    stored_rows,
+    stream_rules,
+)
 from tests.strategies import Event, EventFeed
 
 PARTITIONS = (0, 1)
@@ -170,7 +179,8 @@ class StreamMachine(RuleBasedStateMachine):
     @rule(data=st.data(), partition=st.sampled_from(PARTITIONS), ahead_ms=st.sampled_from((0, GRACE_MS)))
     def idle_streams_are_evicted(self, data: Any, partition: int, ahead_ms: int) -> None:
         worker, now_ms = self.worker, self.feed.now_ms + ahead_ms
-        for step in worker.engine.evict(partition, now_ms, worker.committed[partition]):
+        before = min(worker.committed[partition], first_fresh(self.events, partition, now_ms))
+        for step in worker.engine.evict(partition, before, now_ms):
             worker.unacked += read_outputs(step.outputs)
             worker.extra += changes_of(step.tombstones)
             if data.draw(st.booleans()):
@@ -210,9 +220,9 @@ class StreamMachine(RuleBasedStateMachine):
         """The streams in the table, and the offsets of their states."""
         for (partition, table_key), blob in stored_rows(self.worker.log).items():
             key = self.worker.engine._stream_key(table_key)
-            head = None if key is None else peek(blob)
-            if key is not None and head is not None:
-                yield (partition, key), head[0]
+            offset = None if key is None else peek_offset(blob)
+            if key is not None and offset is not None:
+                yield (partition, key), offset
 
     def _check_output(self, output: Published) -> None:
         expected = self.slow.outputs.get(output.identity)

@@ -140,7 +140,7 @@ def test_nothing_is_evicted_once_the_last_commit_may_have_taken_its_cut() -> Non
 def test_an_eviction_that_is_under_way_ends_with_the_assignment() -> None:
     worker = FakeWorker(FakeBroker())
     worker.engine.to_evict = [tombstone(0, 0, b"first"), tombstone(0, 0, b"second")]
-    steps = worker.pipeline.evict(0, 0, 1)
+    steps = worker.pipeline.evict(0, 1, 0)
     next(steps)
 
     worker.pipeline.suspend()

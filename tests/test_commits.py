@@ -252,7 +252,7 @@ async def test_a_foreign_record_of_an_evicted_stream_is_deleted_again() -> None:
     worker = FakeWorker(broker)
     worker.run(record(0, b"gone", b"a"), record(1, b"b0", b"b"))
     await worker.committer.commit()
-    worker.evict(tombstone(0, 0, b"a"), committed_offset=2)
+    worker.evict(tombstone(0, 0, b"a"), before=2)
     await worker.committer.commit()
     broker.written(CHANGELOG).append(broker.written(CHANGELOG)[0])  # a zombie's
     worker.run(record(2, b"b1", b"b"))

@@ -22,7 +22,6 @@ from stream_app.tables import PartitionedStore
 from tests import test_scorer, test_stepper
 from tests.changes import evict_all, take_changed
 from tests.changes import plain as lists
-from tests.reference import LAST_OF_ALL_MS
 from tests.strategies import FakeRecord, casting_value, defect_model, signal_model, signal_value
 
 Rows = dict[bytes, bytes]
@@ -143,13 +142,13 @@ def test_an_eviction_lets_no_damaged_state_go_and_hides_none(casts: bool) -> Non
     sound = cast_rows(b"sound") if casts else {b"sound": signal_state()}
     engine = restored(casts, rows | sound)
 
-    gone = evict_all(engine, 0, LAST_OF_ALL_MS, committed_offset=10**18)
+    gone = evict_all(engine, 0, 10**18)
     result = engine.run(next_records(casts, [b"%d" % number for number in range(streams)]))
 
     assert {key for change in gone.tombstones for key, _ in change.records} == sound.keys()
     assert sum(map(len, gone.outputs.values())) == casts  # the final score of the sound one
     assert result.counts.resets == {"corrupt_state": streams}
-    assert evict_all(engine, 0, LAST_OF_ALL_MS, committed_offset=0).tombstones == []
+    assert evict_all(engine, 0, 0).tombstones == []
 
 
 # Made up, with a checksum that fits.
@@ -245,8 +244,8 @@ def assert_reset(casts: bool, rows: Rows) -> None:
     assert result.counts.resets == {"corrupt_state": 1}
     assert lists(expected) == lists(result)
     assert take_changed(engine, [0])
-    assert evict_all(engine, 0, LAST_OF_ALL_MS, 10**9).tombstones
-    evicted = evict_all(restored(casts, rows), 0, LAST_OF_ALL_MS, 2**62)
+    assert evict_all(engine, 0, 10**9).tombstones
+    evicted = evict_all(restored(casts, rows), 0, 2**62)
     assert (evicted.tombstones, evicted.outputs) == ([], {})
 
 
@@ -292,7 +291,7 @@ def test_a_made_up_state_within_the_limits_does_no_harm(casts: bool, policy: str
         for _, output, _, _ in outputs.get(0, []):
             msgspec.json.decode(output)
     take_changed(engine, [0])
-    evict_all(engine, 0, LAST_OF_ALL_MS, 2**62)
+    evict_all(engine, 0, 2**62)
 
 
 def test_a_key_that_no_record_may_have_does_not_end_the_worker() -> None:
@@ -300,7 +299,7 @@ def test_a_key_that_no_record_may_have_does_not_end_the_worker() -> None:
     for key in (b"", b"\xff", b"x" * 256):
         engine = restored(True, cast_rows(key) | cast_rows(b"a"))
 
-        gone = evict_all(engine, 0, LAST_OF_ALL_MS, 10**9)
+        gone = evict_all(engine, 0, 10**9)
 
         assert {at for change in gone.tombstones for at, _ in change.records} == cast_rows(b"a").keys()
 

@@ -136,7 +136,7 @@ class World:
         for partition in self.log if self.evicts else ():
             at = TopicPartition(SOURCE, partition)
             if worker.committer.committed[at] == worker.pipeline.next_offset[partition] == len(self.log[partition]):
-                list(worker.pipeline.evict(partition, LONG_AFTER_MS, len(self.log[partition])))
+                list(worker.pipeline.evict(partition, len(self.log[partition]), LONG_AFTER_MS))
 
     def _is_done(self) -> bool:
         read = all(self.broker.committed_offset(partition) == len(log) for partition, log in self.log.items())

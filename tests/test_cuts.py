@@ -18,7 +18,7 @@ from core.engine import Engine
 from tests import test_scorer, test_stepper
 from tests.changes import Change, changes_of, evict_all, take_changed, take_rest
 from tests.changes import plain as lists
-from tests.reference import LAST_OF_ALL_MS, WatchedTable, stream_rules
+from tests.reference import WatchedTable, stream_rules
 from tests.strategies import IDLE_TIMEOUT_MS, Event, FakeRecord, MemoryTable, cuts, feeds, relaxed, signal_value
 
 PARTITIONS = [0, 1]
@@ -59,25 +59,25 @@ class Packer:
         while self.rest:
             self.take(self.rest[0], streams)
 
-    def evict(self, now_ms: int) -> Any:
+    def evict(self, before: int) -> Any:
         """Not while a cut lies open."""
         self.finish()
         outputs = []
         for partition in PARTITIONS:
-            gone = evict_all(self.engine, partition, now_ms, 10**9)
+            gone = evict_all(self.engine, partition, before)
             self.extra += gone.tombstones
             outputs.append(gone.outputs)
         return outputs
 
 
-def actions(last_ms: int) -> st.SearchStrategy[tuple[str, Any]]:
+def actions(last: int) -> st.SearchStrategy[tuple[str, Any]]:
     """What may happen between two chunks."""
     return st.one_of(
         st.tuples(st.just("cut"), st.none()),
         st.tuples(st.just("take"), st.tuples(st.sampled_from(PARTITIONS), st.integers(1, 3))),
         st.tuples(st.just("take"), st.tuples(st.sampled_from(PARTITIONS), st.integers(1, 3))),
         st.tuples(st.just("rewrite"), st.sampled_from(PARTITIONS)),
-        st.tuples(st.just("evict"), st.sampled_from((last_ms, last_ms + 4_999, last_ms + 6_001 + IDLE_TIMEOUT_MS))),
+        st.tuples(st.just("evict"), st.sampled_from((0, last - 10, last, last + 1))),
     )
 
 
@@ -91,8 +91,8 @@ def test_packed_in_pieces_or_at_once_the_table_is_the_same(kind: str, data: Any,
     for chunk in data.draw(cuts(events)):
         records = [event.record for event in chunk]
         assert lists(in_pieces.engine.run(records)) == lists(at_once.engine.run(records))
-        last_ms = max((event.record.timestamp or 0 for event in chunk), default=0)
-        for action, given_ in data.draw(st.lists(actions(last_ms), max_size=4)):
+        last = max((event.record.offset for event in chunk), default=0)
+        for action, given_ in data.draw(st.lists(actions(last), max_size=4)):
             if action == "take":
                 in_pieces.take(*given_)
             elif action == "cut":
@@ -111,7 +111,7 @@ def test_packed_in_pieces_or_at_once_the_table_is_the_same(kind: str, data: Any,
             packer.cut()
             packer.finish()
     assert in_pieces.log.rows == at_once.log.rows
-    assert in_pieces.evict(LAST_OF_ALL_MS) == at_once.evict(LAST_OF_ALL_MS)
+    assert in_pieces.evict(10**9) == at_once.evict(10**9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -241,7 +241,7 @@ def test_a_partition_that_is_dropped_gives_nothing_more_and_the_others_do() -> N
 
 def test_an_evicted_stream_s_state_is_in_no_later_cut() -> None:
     engine = many_streams(2)
-    evict_all(engine, 0, LAST_OF_ALL_MS, 1)
+    evict_all(engine, 0, 1)
 
     assert offsets(take_changed(engine, [0])) == {b"1": 1}
 
@@ -250,7 +250,7 @@ def test_chunks_between_two_steps_of_an_eviction_keep_their_streams(monkeypatch:
     """Some are let go at a time; a stream that gets a record before its turn is idle no more."""
     monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
     engine, now_ms = many_streams(3), IDLE_TIMEOUT_MS + 6_000
-    steps = engine.evict(0, now_ms, 10**9)
+    steps = engine.evict(0, 3, now_ms)
     first = changes_of(next(steps).tombstones)
 
     engine.run([FakeRecord(0, 50, now_ms, b"1", signal_value(SAMPLE)), FakeRecord(0, 51, now_ms, b"new", b"{")])
@@ -265,7 +265,7 @@ def test_a_stored_stream_that_is_met_between_two_steps_of_an_eviction_stays(monk
     table, now_ms = MemoryTable(), IDLE_TIMEOUT_MS + 6_000
     table.apply(take_changed(many_streams(3), [0]))
     engine = test_stepper.make(table)
-    steps = engine.evict(0, now_ms, 10**9)
+    steps = engine.evict(0, 3, now_ms)
     while not (first := changes_of(next(steps).tombstones)):
         pass
 

@@ -345,7 +345,7 @@ def test_a_long_cast_leaves_only_its_window_in_the_table() -> None:
         # Window 9 in segments of 2: at most five that it needs, the one just left, and the head.
         assert len(stored_rows(table)) <= 7
 
-    table.apply(evict_all(scorer, 0, LAST_OF_ALL_MS, 99).tombstones)
+    table.apply(evict_all(scorer, 0, 99).tombstones)
 
     assert stored_rows(table) == {}
 
@@ -401,7 +401,7 @@ def test_an_open_cast_in_the_table_alone_is_concluded_on_eviction() -> None:
     scorer.run([*cast(5), *(plain(5 + i, b"b", sequence="B", end=i == 1) for i in range(2))])
     table.apply(take_changed(scorer, [0]))
 
-    evicted = evict_all(make(table), 0, LAST_OF_ALL_MS, 99)
+    evicted = evict_all(make(table), 0, 99, LAST_OF_ALL_MS)
 
     (final,) = read_outputs(evicted.outputs)
     assert (*(final.fields[name] for name in ("sequence", "step", "final")), final.source_offset) == ("A", 4, True, 4)

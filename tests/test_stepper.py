@@ -19,7 +19,6 @@ from stream_app.tables import PartitionedStore
 from tests.changes import evict_all, take_changed
 from tests.changes import plain as lists
 from tests.reference import (
-    LAST_OF_ALL_MS,
     CrashingWorker,
     SlowState,
     SlowWorker,
@@ -290,7 +289,7 @@ def test_a_damaged_state_counts_as_none(damage: Any, reason: str) -> None:
     fresh = make().run([plain(2, step=2)])
     assert {reason: 1} == result.counts.resets
     assert lists(fresh) == lists(result)
-    assert evict_all(make(table), 0, LAST_OF_ALL_MS, 99).tombstones == []
+    assert evict_all(make(table), 0, 99).tombstones == []
 
 
 def test_another_model_s_state_keeps_its_place_but_not_its_memory() -> None:
@@ -313,36 +312,33 @@ def test_another_model_s_state_keeps_its_place_but_not_its_memory() -> None:
     assert fields["prediction"] == pytest.approx(at_zeros, abs=1e-6)
 
 
-def test_a_state_is_evicted_five_seconds_past_its_idle_point_and_not_before_its_commit() -> None:
+def test_a_stream_is_evicted_where_its_last_record_is_old_enough() -> None:
     table = MemoryTable()
     stepper = make(table)
-    stepper.run([plain(0, b"a", ms=0), plain(1, b"b", ms=1), plain(2, b"c", ms=0)])
+    stepper.run([plain(0, b"a"), plain(1, b"b"), plain(2, b"c"), plain(3, b"a", step=1)])
     table.apply(take_changed(stepper, [0]))
-    due_ms = IDLE_TIMEOUT_MS + 5_000
 
-    assert evict_all(stepper, 0, due_ms, 99).tombstones == []
-    evicted = evict_all(stepper, 0, due_ms + 1, committed_offset=2)
+    assert evict_all(stepper, 0, before=1).tombstones == []
+    evicted = evict_all(stepper, 0, before=2)
 
-    assert [(change.source_offset, change.records) for change in evicted.tombstones] == [(0, [(b"a", None)])]
+    assert [(change.source_offset, change.records) for change in evicted.tombstones] == [(1, [(b"b", None)])]
     assert evicted.outputs == {}
     assert stepper.active() == 2
-    assert [change.records[0][0] for change in evict_all(stepper, 0, due_ms + 2, 3).tombstones] == [b"b", b"c"]
+    assert [change.records[0][0] for change in evict_all(stepper, 0, before=4).tombstones] == [b"c", b"a"]
     assert take_changed(stepper, [0]) == []
 
 
 def test_a_state_in_the_table_alone_is_evicted_too() -> None:
     table = MemoryTable()
     before = make(table)
-    before.run([plain(0, b"a", ms=0), plain(1, b"b", ms=500)])
+    before.run([plain(0, b"a"), plain(1, b"b")])
     table.apply(take_changed(before, [0]))
     stepper = make(table)
-    due_ms = IDLE_TIMEOUT_MS + 5_001
 
-    assert evict_all(stepper, 0, due_ms - 1, 99).tombstones == []
-    assert evict_all(stepper, 0, due_ms, committed_offset=0).tombstones == []
-    assert [change.records[0][0] for change in evict_all(stepper, 0, due_ms, 99).tombstones] == [b"a"]
-    assert evict_all(stepper, 0, due_ms, 99).tombstones == []
-    assert [change.records[0][0] for change in evict_all(stepper, 0, due_ms + 500, 99).tombstones] == [b"b"]
+    assert evict_all(stepper, 0, before=0).tombstones == []
+    assert [change.records[0][0] for change in evict_all(stepper, 0, before=1).tombstones] == [b"a"]
+    assert evict_all(stepper, 0, before=1).tombstones == []
+    assert [change.records[0][0] for change in evict_all(stepper, 0, before=2).tombstones] == [b"b"]
 
 
 def test_the_table_is_not_read_while_nothing_in_it_can_be_due() -> None:
@@ -354,31 +350,30 @@ def test_the_table_is_not_read_while_nothing_in_it_can_be_due() -> None:
             return super().keys(partition)
 
     table, store = MemoryTable(), CountingStore()
-    before = make()
-    before.run([plain(0, ms=10_000)])
-    table.apply(take_changed(before, [0]))
+    engine = make()
+    engine.run([plain(7)])
+    table.apply(take_changed(engine, [0]))
     table.fill(store)
     stepper = make(store)
 
-    for now_ms in range(10_000, 10_000 + IDLE_TIMEOUT_MS + 5_000, 500):
-        evict_all(stepper, 0, now_ms, 99)
+    for before in range(8):
+        evict_all(stepper, 0, before)
 
     assert store.reads == 1
     stepper.drop([0])
-    evict_all(stepper, 0, 10_000, 99)
+    evict_all(stepper, 0, 0)
     assert store.reads == 2
 
 
 def test_a_stream_that_is_met_after_a_look_at_an_empty_partition_is_evicted_in_its_turn() -> None:
     """Where nobody can be idle nobody is looked at: streams that come later must not be forgotten for ever."""
     stepper = make()
-    due_ms = IDLE_TIMEOUT_MS + 5_001
-    assert evict_all(stepper, 0, due_ms, 99).tombstones == []
+    assert evict_all(stepper, 0, before=5).tombstones == []
 
-    stepper.run([plain(0, b"a", ms=5)])  # its producer's clock is slow
+    stepper.run([plain(5, b"a")])
 
-    assert evict_all(stepper, 0, due_ms, 99).tombstones == []
-    assert [change.records[0][0] for change in evict_all(stepper, 0, due_ms + 5, 99).tombstones] == [b"a"]
+    assert evict_all(stepper, 0, before=5).tombstones == []
+    assert [change.records[0][0] for change in evict_all(stepper, 0, before=6).tombstones] == [b"a"]
 
 
 def test_a_stream_that_comes_back_before_its_tombstone_is_stored_starts_anew() -> None:
@@ -386,7 +381,7 @@ def test_a_stream_that_comes_back_before_its_tombstone_is_stored_starts_anew() -
     stepper = make(table)
     stepper.run([plain(0, step=0, ms=0), plain(1, step=1, ms=1)])
     table.apply(take_changed(stepper, [0]))
-    tombstones = evict_all(stepper, 0, LAST_OF_ALL_MS, 2).tombstones
+    tombstones = evict_all(stepper, 0, 2).tombstones
 
     result = stepper.run([plain(2, step=0, ms=2)])
 
