@@ -200,7 +200,7 @@ class CaststreamApp(faust.App):
     async def _commit_while_member(self) -> bool:
         """The last commit of an assignment, as long as nobody else has the partitions; whether it is complete."""
         deadline = self.lease.now() + HAND_OVER_SECONDS
-        committing = asyncio.create_task(self.committer.commit())
+        committing = asyncio.create_task(self.committer.commit(last=True))
         while not committing.done() and self.lease.held and self.lease.now() < deadline:
             await asyncio.wait([committing], timeout=LOOK_AT_LEASE)
         if not committing.done():
@@ -256,10 +256,12 @@ class CaststreamApp(faust.App):
                     report_lost(pipeline, at.partition, start.position - start.lost, start.position)
 
     def _check_still_assigned(self, generation: int) -> None:
-        """A start after the hand-over would apply chunks of partitions that may have another owner. A worker that has
-        failed may still get an assignment before it ends: half a chunk may be left in its engines, it starts nothing.
+        """A start after the hand-over would apply chunks of partitions that may have another owner; after a commit that
+        was refused, it would go on behind the chunks that were let pass since. A worker that has failed may still get
+        an assignment before it ends: half a chunk may be left in its engines, it starts nothing.
         """
-        if self.failure is not None or self._revoked or generation != self.consumer_generation_id:
+        over = self._revoked or self.committer.refuses or generation != self.consumer_generation_id
+        if self.failure is not None or over:
             raise RebalanceAgain
 
     async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:

@@ -131,13 +131,23 @@ class Committer:
         self._assignment += 1
         self._handed_over, self.committed = self.committed, {}
 
+    @property
+    def refuses(self) -> bool:
+        """Whether no commit begins until the next `start`."""
+        return self._lost
+
     async def turn(self) -> None:
         """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""
         while not self._may_process.is_set():
             await self._may_process.wait()
 
-    async def commit(self) -> bool:
-        """Run one commit; False when membership is lost, and then nothing more is written until the next `start`."""
+    async def commit(self, last: bool = False) -> bool:
+        """Run one commit; False when membership is lost, and then nothing more is written until the next `start`.
+
+        Args:
+            last: of an assignment. Who has waited for this one to end does not begin another, which would end in the
+                next assignment.
+        """
         async with self._lock:
             if self._lost:
                 return False
@@ -160,6 +170,7 @@ class Committer:
                     raise
                 finally:
                     self._may_process.set()
+            self._lost = self._lost or last
             return True
 
     async def _commit(self) -> None:

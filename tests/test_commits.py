@@ -94,6 +94,31 @@ async def test_what_is_applied_while_a_commit_runs_belongs_to_the_next() -> None
     assert broker.committed_offset() == 2
 
 
+async def test_behind_the_last_commit_of_an_assignment_none_begins() -> None:
+    """Begun in the old assignment, it would end in the new one: refused, with the new one's commits refused after it."""
+    broker = FakeBroker(prompt=False)
+    worker = FakeWorker(broker)
+    worker.run(record(0))
+    last = asyncio.create_task(worker.committer.commit(last=True))
+    await settle()
+    worker.evict(tombstone(0, 0, b"key"))  # as a cast has something left to write behind any commit
+    another = asyncio.create_task(worker.committer.commit())
+    while not last.done():
+        broker.take(broker.waiting[0])
+        await settle()
+    assert await last
+
+    assert broker.waiting == []
+    assert another.done()
+    assert not await another
+
+    worker.committer.stop()
+    worker.committer.start({TopicPartition(SOURCE, 0)})
+    broker.prompt = True
+    assert await worker.committer.commit()
+    assert [state.value for state in broker.written(CHANGELOG)] == [b"value", None]
+
+
 async def test_offsets_carry_the_topics_id() -> None:
     broker = FakeBroker()
     worker = FakeWorker(broker)
