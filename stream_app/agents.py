@@ -22,7 +22,7 @@ def add_agents(app: CaststreamApp) -> None:
     async def step_signals(chunks: Any) -> None:
         """signal-samples -> signal-predictions. One LSTM step per sample; hidden state in ``signal-states``."""
         async for chunk in chunks.noack().events():
-            await app.turn()
+            await app.turn(signals, chunk.value)
             app.apply(signals, chunk.value)
 
     @app.agent(chunk_topic(app, CASTING_SAMPLES), name="score_castings")
@@ -31,6 +31,6 @@ def add_agents(app: CaststreamApp) -> None:
         async for chunk in chunks.noack().events():
             for piece in pieces(chunk.value, CASTING_RECORDS):
                 await castings.scores.room()
-                await app.turn()
+                await app.turn(castings, piece)
                 app.apply(castings, piece)
                 await asyncio.sleep(0)

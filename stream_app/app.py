@@ -96,10 +96,24 @@ class CaststreamApp(faust.App):
         else:
             await super().crash(reason)
 
-    async def turn(self) -> None:
-        """Wait until the next chunk may be applied: the broker keeps up, and no exclusive commit runs."""
+    async def turn(self, pipeline: Pipeline, chunk: Chunk) -> None:
+        """Wait until a chunk may be applied: the broker keeps up, no exclusive commit runs, and nothing is missing."""
         await self.writer.room()
+        await self._explain_missing(pipeline, chunk)
         await self.committer.turn()
+
+    async def _explain_missing(self, pipeline: Pipeline, chunk: Chunk) -> None:
+        """Retention may have taken records before they were read. `Pipeline.run` refuses what nothing explains."""
+        for partition, expected, start in pipeline.missing_before(chunk):
+            at = TopicPartition(pipeline.topics.source, partition)
+            try:
+                beginning = (await self.chunk_consumer().beginning_offsets([at]))[at]
+            except KafkaError as error:
+                log.warning("the broker did not answer: %r", error)
+                continue
+            if beginning >= start and pipeline.missing_before(chunk):
+                report_lost(pipeline, partition, expected, start)
+                pipeline.pass_over(partition, start)
 
     def has_room(self, topic: str) -> bool:
         """Whether records of a source are wanted: not while many of its windows wait for the model."""
@@ -288,24 +302,19 @@ class CaststreamApp(faust.App):
         """What needs a fresh commit."""
         try:
             for pipeline in self.pipelines:
-                await self._look_at_jumps(pipeline)
+                await self._look_back(pipeline)
             if time.monotonic() >= self._next_eviction:
                 self._next_eviction = time.monotonic() + EVICTION_SECONDS
                 await self._evict_idle()
         except KafkaError as error:
             log.warning("the broker did not answer: %r; asked again later", error)
 
-    async def _look_at_jumps(self, pipeline: Pipeline) -> None:
-        """Offsets that do not follow: transaction markers and compaction leave holes, retention and a new topic do
-        harm.
-        """
-        jumps, pipeline.jumps = pipeline.jumps, []
-        for jump in jumps:
-            at = TopicPartition(pipeline.topics.source, jump.partition)
-            if jump.found < jump.expected:
-                check_end(at, (await self.chunk_consumer().end_offsets([at]))[at], jump.expected)
-            elif (beginning := (await self.chunk_consumer().beginning_offsets([at]))[at]) > jump.expected:
-                report_lost(pipeline, at.partition, jump.expected, min(beginning, jump.found))
+    async def _look_back(self, pipeline: Pipeline) -> None:
+        """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
+        went_back, pipeline.went_back = pipeline.went_back, {}
+        for partition, expected in went_back.items():
+            at = TopicPartition(pipeline.topics.source, partition)
+            check_end(at, (await self.chunk_consumer().end_offsets([at]))[at], expected)
 
     async def _evict_idle(self) -> None:
         now_s = time.monotonic()  # before asking for the ends: what is appended later is later than this

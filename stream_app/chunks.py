@@ -24,14 +24,18 @@ class Chunk:
     fetched_ms: int
     records: dict[int, Records]
     """Partition -> its records, never empty."""
+    starts: dict[int, int]
+    """Partition -> the offset from which on its records are complete: no record stands between it and the first."""
 
 
 def pieces(chunk: Chunk, most: int) -> Iterator[Chunk]:
     """The chunk in parts of ``most`` records at most, each a chunk of its own."""
     for partition, records in chunk.records.items():
+        start = chunk.starts[partition]
         for first in range(0, len(records), most):
-            part = {partition: records[first : first + most]}
-            yield Chunk(chunk.topic, chunk.generation, chunk.fetched_ms, part)
+            part = records[first : first + most]
+            yield Chunk(chunk.topic, chunk.generation, chunk.fetched_ms, {partition: part}, {partition: start})
+            start = part.last_offset + 1
 
 
 class ChunkSchema(faust.Schema[None, Any]):

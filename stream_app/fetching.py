@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
 from stream_app.codecs import CODECS, TooLargeError, uncompress
+from stream_app.coverage import Coverage
 from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
 
 READ_COMMITTED = 1
@@ -165,6 +166,7 @@ async def wait_for_fetched(
     most: int,
     timeout_s: float,
     may_take: Callable[[], bool] = lambda: True,
+    coverage: Coverage | None = None,
 ) -> dict[TopicPartition, Records]:
     """What has been fetched of these partitions, as soon as anything has; nothing after ``timeout_s``.
 
@@ -174,6 +176,7 @@ async def wait_for_fetched(
         most: records to take.
         timeout_s: how long to wait.
         may_take: asked in the step in which records would be taken; if not, there are none, and no position moves.
+        coverage: told how the positions move.
 
     Raises:
         KafkaError: what the broker answered instead.
@@ -184,7 +187,7 @@ async def wait_for_fetched(
             await fetcher._subscriptions.wait_for_assignment()
         if not may_take():
             return {}
-        taken = take_fetched(fetcher, partitions, most)
+        taken = take_fetched(fetcher, partitions, most, coverage)
         left = deadline - time.monotonic()
         if taken or left <= 0:
             return taken
@@ -196,7 +199,9 @@ async def wait_for_fetched(
         waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
 
 
-def take_fetched(fetcher: Any, partitions: Collection[TopicPartition], most: int) -> dict[TopicPartition, Records]:
+def take_fetched(
+    fetcher: Any, partitions: Collection[TopicPartition], most: int, coverage: Coverage | None = None
+) -> dict[TopicPartition, Records]:
     """What has been fetched of these partitions, ``most`` records at most; their positions move behind it.
 
     The same steps as in aiokafka's ``fetched_records``.
@@ -217,9 +222,13 @@ def take_fetched(fetcher: Any, partitions: Collection[TopicPartition], most: int
         elif not result.check_assignment(partition):
             _done_with(fetcher, partition)
         else:
-            records = result._partition_records.take(most)
+            fetched: FetchedPartition = result._partition_records
+            start = fetched.next_fetch_offset
+            records = fetched.take(most)
             result._update_position()
-            if result._partition_records.exhausted:
+            if coverage is not None:
+                coverage.passed(partition, start, fetched.next_fetch_offset)
+            if fetched.exhausted:
                 _done_with(fetcher, partition)
             if len(records):
                 taken[partition] = records

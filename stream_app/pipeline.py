@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from core.chunk import ChunkResult, DeadLetter, Evicted
+from core.errors import RunError
 from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.deferred import DeferredOutputs
@@ -76,12 +77,12 @@ class Topics:
     changelog: str
 
 
-class Jump(NamedTuple):
-    """A partition's record had another offset than the one after its predecessor."""
+class Missing(NamedTuple):
+    """Records that were not handed over: a partition's from ``expected`` up to ``start``."""
 
     partition: int
     expected: int
-    found: int
+    start: int
 
 
 @dataclass
@@ -101,8 +102,10 @@ class Pipeline:
     generation: int = NO_GENERATION
     next_offset: dict[int, int] = field(default_factory=dict)
     """Partition -> offset of the next record to apply; the partitions at hand."""
-    jumps: list[Jump] = field(default_factory=list)
-    """Where offsets did not follow on each other, to be looked into after the next commit."""
+    went_back: dict[int, int] = field(default_factory=dict)
+    """Partition -> the offset that was expected when records before it came, to be looked into after the next
+    commit.
+    """
     _extra: dict[int, Records] = field(default_factory=dict)
     """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
     _published: dict[int, Published] = field(default_factory=dict)
@@ -157,7 +160,7 @@ class Pipeline:
             self.past.drop(partition)
             for of_partition in (self.next_offset, self._extra, self._published, self._ends):
                 of_partition.pop(partition, None)
-        self.jumps.clear()
+        self.went_back.clear()
 
     # Records.
 
@@ -166,6 +169,11 @@ class Pipeline:
         if chunk.generation != self.generation:
             return  # of an assignment that is gone, or the worker is stopping; nothing of it has been committed
         started_s = time.perf_counter()
+        for gap in self.missing_before(chunk):
+            raise RunError(
+                f"{self.topics.source}[{gap.partition}]: records {gap.expected} to {gap.start - 1} were never handed "
+                "over; this worker ends, so that the next one reads them"
+            )
         fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
         result = self.engine.run(fresh)
         self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
@@ -183,15 +191,29 @@ class Pipeline:
                 second,
             )
 
+    def missing_before(self, chunk: Chunk) -> list[Missing]:
+        """What should have come before a chunk. Without it streams would go on over a gap that is not theirs."""
+        if chunk.generation != self.generation:
+            return []
+        found = []
+        for partition, start in chunk.starts.items():
+            if (expected := self.next_offset.get(partition, start)) < start:
+                found.append(Missing(partition, expected, start))
+        return found
+
+    def pass_over(self, partition: int, offset: int) -> None:
+        """No record before ``offset`` will ever come."""
+        self.next_offset[partition] = offset
+
     def _not_yet_applied(self, partition: int, records: Records) -> Records:
         """The seek after a recovery can deliver records again: what this worker has applied is cut off here."""
         expected = self.next_offset.get(partition)
         if expected is None:
             return Records(partition)
-        first = records.first_offset
-        if first != expected:
-            self.jumps.append(Jump(partition, expected, first))
-        return records if first >= expected else records.since(expected)
+        if records.first_offset >= expected:
+            return records
+        self.went_back[partition] = expected
+        return records.since(expected)
 
     def evict(self, partition: int, before: int, now_ms: int) -> Iterator[None]:
         """Free the streams whose last record lies before an offset, and is committed and older than the idle timeout,

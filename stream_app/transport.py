@@ -27,9 +27,9 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
-from core.native.records import Records
 from stream_app import lease
 from stream_app.chunks import Chunk
+from stream_app.coverage import Coverage
 from stream_app.fencing import FencedProducer
 from stream_app.fetching import read_raw, wait_for_fetched
 from stream_app.logs import FAUST
@@ -49,8 +49,6 @@ TRANSACTION_TIMEOUT_MS = 60_000
 HEARTBEAT = 0.3
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
 IDLE_PAUSE = 0.02
-
-Fetched = tuple[int, int, Mapping[TopicPartition, Records]]
 
 
 class NoThread:
@@ -83,6 +81,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.handed: dict[TopicPartition, int] = {}
         """Partition -> offset after the last record that has left the fetcher."""
+        self._coverage = Coverage()
         self._held = False
 
     async def _gather_remaining_tasks(self) -> None:
@@ -115,8 +114,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             **aiokafka_config(settings),
         )
 
-    async def fetch(self, active: set[TP]) -> Fetched:
-        """(generation, our clock in ms, records by partition), as soon as there are any.
+    async def fetch(self, active: set[TP]) -> list[Chunk]:
+        """The next records, a chunk for each topic, as soon as there are any.
 
         The generation is read in the same step in which the records leave the fetcher. Read before the call, it would
         be that of the assignment in which the call began to wait, and records of the next assignment would be dropped
@@ -125,7 +124,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         taken and dropped in between would not be read again.
         """
         if not self.consumer.flow_active or not active:
-            return 0, 0, {}
+            return []
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
@@ -133,9 +132,17 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         timeout_s = IDLE_PAUSE if self._hold_back(consumer, active) else FETCH_TIMEOUT
         with fetcher._subscriptions.fetch_context():
             most = self.app.conf.broker_max_poll_records
-            records = await wait_for_fetched(fetcher, active, most, timeout_s, lambda: self.consumer.flow_active)
+            records = await wait_for_fetched(
+                fetcher, active, most, timeout_s, lambda: self.consumer.flow_active, self._coverage
+            )
         self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
-        return self.app.consumer_generation_id, time.time_ns() // 1_000_000, records
+        chunks: dict[str, Chunk] = {}
+        for at, found in records.items():
+            new = Chunk(at.topic, self.app.consumer_generation_id, time.time_ns() // 1_000_000, {}, {})
+            chunk = chunks.setdefault(at.topic, new)
+            chunk.records[at.partition] = found
+            chunk.starts[at.partition] = self._coverage.handed(at, found.last_offset + 1)
+        return list(chunks.values())
 
     def _hold_back(self, consumer: aiokafka.AIOKafkaConsumer, active: set[TP]) -> bool:
         """Pause the partitions of topics that have no room, and resume those that have; whether any are paused.
@@ -202,10 +209,9 @@ class Consumer(driver.Consumer):
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE)
             return
-        generation, fetched_ms, fetched = await self._thread.fetch(active)
-        for chunk in _by_topic(generation, fetched_ms, fetched):
+        for chunk in await self._thread.fetch(active):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
-            if self.flow_active and generation == self.app.consumer_generation_id:
+            if self.flow_active and chunk.generation == self.app.consumer_generation_id:
                 await self.wait_first(self.callback(_message(chunk)), self.suspend_flow.wait())
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
@@ -232,13 +238,6 @@ class Consumer(driver.Consumer):
         """See `ConsumerService.read_to_end`."""
         found: dict[TopicPartition, int] = await self._thread.read_to_end(partitions)
         return found
-
-
-def _by_topic(generation: int, fetched_ms: int, fetched: Mapping[TopicPartition, Records]) -> list[Chunk]:
-    topics: dict[str, dict[int, Records]] = {}
-    for partition, records in fetched.items():
-        topics.setdefault(partition.topic, {})[partition.partition] = records
-    return [Chunk(topic, generation, fetched_ms, records) for topic, records in topics.items()]
 
 
 def _message(chunk: Chunk) -> Message:

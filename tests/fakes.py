@@ -252,9 +252,13 @@ class FakeWorker:
         published.add_letters(_records(partition, letters[since.dead_letters :]))
         return Found(published, since, now)
 
-    def run(self, *records: FakeRecord, generation: int = GENERATION) -> None:
-        """Apply records as one chunk."""
-        self.pipeline.run(Chunk(SOURCE, generation, 0, by_partition(records)))
+    def run(self, *records: FakeRecord, generation: int = GENERATION, start: int | None = None) -> None:
+        """Apply records as one chunk, with no record missing before them, or before ``start``."""
+        parts, following = by_partition(records), self.pipeline.next_offset
+        starts = {number: min(part.first_offset, following.get(number, 0)) for number, part in parts.items()}
+        if start is not None:
+            starts = dict.fromkeys(parts, start)
+        self.pipeline.run(Chunk(SOURCE, generation, 0, parts, starts))
 
     def evict(self, *tombstones: Records, partition: int = 0, before: int = 1) -> None:
         """Evict a partition's idle streams: a fake engine's are those of the tombstones."""

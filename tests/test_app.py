@@ -43,7 +43,8 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
 
 
 def chunk(*records: FakeRecord) -> Chunk:
-    return Chunk(SOURCE, GENERATION, 0, by_partition(records))
+    parts = by_partition(records)
+    return Chunk(SOURCE, GENERATION, 0, parts, {number: part.first_offset for number, part in parts.items()})
 
 
 async def test_after_a_fault_nothing_more_is_applied_and_nothing_committed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ async def test_what_is_applied_while_a_commit_runs_belongs_to_the_next() -> None
 
 
 async def test_behind_the_last_commit_of_an_assignment_none_begins() -> None:
-    """Begun in the old assignment, it would end in the new one: refused, with the new one's commits refused after it."""
+    """Begun in the old assignment, it would end in the new one: refused, and all commits of the new one after it."""
     broker = FakeBroker(prompt=False)
     worker = FakeWorker(broker)
     worker.run(record(0))

@@ -9,9 +9,10 @@ from fakes import APP, DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker,
 from strategies import FakeRecord, signal_model, signal_value
 
 from core.chunk import StreamRules
+from core.errors import RunError
 from core.stepper import SignalStepper
 from stream_app.chunks import Chunk
-from stream_app.pipeline import MAX_LETTER_BYTES, Jump
+from stream_app.pipeline import MAX_LETTER_BYTES
 from tests.changes import Change, by_partition, packed_of, taken, tombstone
 
 
@@ -62,13 +63,26 @@ async def test_records_that_were_applied_are_cut_off(worker: FakeWorker) -> None
     assert worker.pipeline.next_offset[0] == 3
 
 
-async def test_offsets_that_do_not_follow_are_remembered(worker: FakeWorker) -> None:
+async def test_offsets_may_have_holes_and_those_that_go_back_are_remembered(worker: FakeWorker) -> None:
     worker.run(record(0))
-    worker.run(record(4))
+    worker.run(record(4), start=1)
     worker.run(record(2))
 
-    assert worker.pipeline.jumps == [Jump(0, 1, 4), Jump(0, 5, 2)]
+    assert worker.pipeline.went_back == {0: 5}
     assert await published(worker) == [0, 4]
+
+
+async def test_records_are_never_applied_over_missing_ones(worker: FakeWorker) -> None:
+    worker.run(record(0))
+
+    with pytest.raises(RunError, match=r"source\[0\]: records 1 to 2 were never handed over"):
+        worker.run(record(3), record(4), start=3)
+
+    assert await published(worker) == [0]
+    assert worker.pipeline.next_offset[0] == 1
+    worker.pipeline.pass_over(0, 3)
+    worker.run(record(3), start=3)
+    assert await published(worker) == [0, 3]
 
 
 async def test_after_a_drop_nothing_is_left_to_commit(worker: FakeWorker) -> None:
@@ -179,7 +193,7 @@ async def test_latency_runs_from_the_append_time_or_from_the_arrival(worker: Fak
     worker.writer.on_acked = lambda topic, times: seen.extend(times)
     appended, created = record(0), record(0, partition=1)
     parts = by_partition([appended], timestamp_type=1) | by_partition([created], timestamp_type=0)
-    worker.pipeline.run(Chunk(SOURCE, GENERATION, now_ms, parts))
+    worker.pipeline.run(Chunk(SOURCE, GENERATION, now_ms, parts, dict.fromkeys(parts, 0)))
     await settle()
 
     assert sorted(seen) == [appended.timestamp, now_ms]

@@ -13,6 +13,7 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
+from stream_app.coverage import Coverage
 from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches
 from stream_app.transport import ConsumerService
 from tests.record_batches import Row, aiokafka_batch
@@ -83,6 +84,7 @@ def service_of(consumer: Assigned) -> Any:
         app=SimpleNamespace(conf=conf, consumer_generation_id=1),
         handed={},
         _ensure_consumer=lambda: consumer,
+        _coverage=Coverage(),
         _hold_back=lambda *_: False,
     )
 
@@ -98,8 +100,9 @@ async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool) -> N
     await asyncio.sleep(0)
     service.consumer.flow_active = flows
     consumer.arrives()
-    _, _, found = await fetch
+    chunks = await fetch
 
-    assert (list(found), list(service.handed), consumer.state.position > 0) == (
-        ([KEPT], [KEPT], True) if flows else ([], [], False)
+    assert [(chunk.topic, list(chunk.records), chunk.starts) for chunk in chunks] == (
+        [(KEPT.topic, [KEPT.partition], {KEPT.partition: 0})] if flows else []
     )
+    assert (list(service.handed), consumer.state.position > 0) == (([KEPT], True) if flows else ([], False))

@@ -1,0 +1,29 @@
+"""From which offset on what was fetched is complete: a partition's offsets need not follow on each other, and yet no
+record may be missing.
+
+Transaction markers, aborted transactions and compaction leave offsets without a record. The fetcher passes over them,
+so it alone can tell a hole from a record that was lost.
+"""
+
+from __future__ import annotations
+
+from aiokafka.structs import TopicPartition
+
+
+class Coverage:
+    """What the fetcher has passed over behind the last record that it handed out, by partition."""
+
+    def __init__(self) -> None:
+        self._spans: dict[TopicPartition, tuple[int, int]] = {}
+
+    def passed(self, partition: TopicPartition, start: int, end: int) -> None:
+        """The fetcher's position moved from ``start`` to ``end``: all records in between were taken."""
+        first, before = self._spans.get(partition, (start, start))
+        # After a seek the position is elsewhere: nothing is known of what lies in between.
+        self._spans[partition] = (first if before == start else start, end)
+
+    def handed(self, partition: TopicPartition, next_offset: int) -> int:
+        """Records are handed out, all before ``next_offset``: the offset from which on they are complete."""
+        first, end = self._spans[partition]
+        self._spans[partition] = (next_offset, end)  # what holds no record behind them belongs to the next ones
+        return first
