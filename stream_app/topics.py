@@ -31,9 +31,11 @@ STREAM_CONFIG = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppen
 DEAD_LETTER_CONFIG = STREAM_CONFIG | {"max.message.bytes": str(16 * 2**20)}
 
 # A changelog is compacted when a segment rolls, by default after 1 GiB or 7 days: these make recovery read minutes, not
-# days. The lag gives a stopped worker's late writes a minute to be seen before compaction hides them.
+# days. The lag gives a stopped worker's late writes a minute to be seen before compaction hides them. The times are the
+# broker's: it refuses records of a worker whose clock is an hour ahead.
 CHANGELOG_CONFIG = {
     "cleanup.policy": "compact",  # never with delete: recovery can hang (faust-streaming/faust#176)
+    "message.timestamp.type": "LogAppendTime",
     "segment.bytes": str(16 * 2**20),
     "segment.ms": "60000",
     "min.compaction.lag.ms": "60000",
