@@ -3,12 +3,10 @@
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
 import json
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import StartupError
 from stream_app.failures import EXIT_FAILED
 from stream_app.options import KAFKA, command, say
 
@@ -27,7 +25,7 @@ def add_audit_commands(app: typer.Typer) -> None:
         app,
         "verify",
         settings=(*KAFKA, "app_id", "topic_prefix", *MODELS, *RULES),
-        example="caststream verify --since 600 --stream press-7",
+        example="caststream verify --since 10m --stream press-7",
     )(verify_system)
 
 
@@ -39,8 +37,8 @@ def verify_system(
     since: Annotated[
         str | None,
         typer.Option(
-            help="Only records appended since: seconds ago, or a time as 2026-01-31T12:00 (local time, or with an "
-            "offset). A stream counts from where it certainly starts anew.",
+            help="Only records appended since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d. A stream "
+            "counts from where it certainly starts anew.",
             metavar="TIME",
             show_default=False,
         ),
@@ -57,6 +55,7 @@ def verify_system(
     """
     from stream_app.access import check_access
     from stream_app.progress import phases
+    from stream_app.since import since_ms
     from stream_app.verify import verify
 
     now_ms = time.time_ns() // 1_000_000
@@ -65,8 +64,8 @@ def verify_system(
         report = verify(
             settings,
             streams=stream or None,
-            since_ms=time_ms(since, now_ms, "since"),
-            until_ms=time_ms(until, now_ms, "until"),
+            since_ms=None if since is None else since_ms(since, now_ms),
+            until_ms=None if until is None else since_ms(until, now_ms),
             on_progress=phase("verifying"),
         )
     if as_json:
@@ -75,26 +74,6 @@ def verify_system(
         say(line)
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)
-
-
-def time_ms(text: str | None, now_ms: int, option: str) -> int | None:
-    """A point in time, Unix epoch in ms: seconds before now, or ISO 8601, local time where it names no offset.
-
-    Raises:
-        StartupError: it is neither.
-    """
-    if text is None:
-        return None
-    try:
-        return now_ms - round(float(text) * 1000)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return round(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    except (ValueError, OverflowError, OSError) as error:
-        raise StartupError(
-            f"--{option} {text!r} is no time: give seconds ago, such as 600, or a time, such as 2026-01-31T12:00"
-        ) from error
 
 
 def lines(report: "Report") -> list[str]:

@@ -381,6 +381,7 @@ def test_a_time_is_a_date_or_so_long_ago() -> None:
     assert since_ms("2026-11-30T14:00") == since_ms("2026-11-30T15:00+01:00") == 1_796_047_200_000
     assert since_ms("90s", now_ms=100_000) == 10_000
     assert since_ms("3d", now_ms=3 * 86_400_000) == 0
+    assert since_ms("4d", now_ms=3 * 86_400_000) == since_ms("1960-01-01") == 0
     with pytest.raises(StartupError, match="'yesterday' is no time"):
         since_ms("yesterday")
 
