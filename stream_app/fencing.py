@@ -37,7 +37,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
     def __init__(self, lease: Lease, **config: Any) -> None:
         super().__init__(**config)
         self._lease = lease
-        self._discarded = False
+        self._discarded = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._stock_drain, self._stock_send = self._message_accumulator.drain_by_nodes, self.client.send
         self._message_accumulator.drain_by_nodes = self._drain
@@ -45,7 +45,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
 
     @property
     def _may_send(self) -> bool:
-        return self._lease.held and not self._discarded
+        return self._lease.held and not self._discarded.is_set()
 
     async def start(self) -> None:
         await super().start()
@@ -57,11 +57,25 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
             self._watching.cancel()
         await super().stop()
 
+    async def flush(self) -> None:
+        """Wait until everything is delivered, or until it never will be.
+
+        aiokafka's sender, once closed, leaves the batches that it still has as they are: neither sent nor failed.
+        """
+        flushing = asyncio.ensure_future(super().flush())
+        discarding = asyncio.ensure_future(self._discarded.wait())
+        try:
+            await asyncio.wait((flushing, discarding), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            flushing.cancel()
+            discarding.cancel()
+
     def discard(self) -> None:
         """Send nothing more, from now on; connections are cut. Returns at once."""
-        if self._discarded:
+        if self._discarded.is_set():
             return
-        self._discarded = self._closed = True
+        self._discarded.set()
+        self._closed = True
         self._cut_connections()
         if self._watching is not None:
             self._watching.cancel()

@@ -125,6 +125,23 @@ async def test_what_a_discarded_producer_still_had_is_never_sent(
     await asyncio.wait_for(producer.stop(), TIMEOUT)  # at once, whatever it still holds
 
 
+@pytest.mark.parametrize("waits", ["before", "after"])
+async def test_nobody_waits_for_what_a_discarded_producer_still_had(
+    producer: FencedProducer, settings: Settings, clock: Clock, waits: str
+) -> None:
+    """A rebalance flushes the producer: it would never end, and nor would the worker's standing still."""
+    clock.time = SESSION
+    await send(producer, settings, b"never")
+    if waits == "before":
+        flushing = asyncio.create_task(producer.flush())
+        await asyncio.sleep(0)
+    producer.discard()
+    if waits == "after":
+        flushing = asyncio.create_task(producer.flush())
+
+    await asyncio.wait_for(flushing, TIMEOUT / 10)
+
+
 async def test_at_the_leases_end_connections_are_cut_and_a_batch_on_its_way_is_not_doubled(
     producer: FencedProducer, settings: Settings, lease: Lease, clock: Clock
 ) -> None:
