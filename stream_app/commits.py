@@ -90,7 +90,7 @@ class Committer:
         self._ends: dict[TopicPartition, LogEnds] = {}
         """Where the outputs that ``committed`` covers end in the log, where that is known."""
         self._next_base: dict[tuple[str, int], int] = {}
-        self._lost = False
+        self._refuses = False
         self._assignment = 0
         self._lock = asyncio.Lock()
         self._may_process = asyncio.Event()
@@ -103,7 +103,7 @@ class Committer:
         self.committed = {at: offset for at, offset in self._handed_over.items() if at in kept}
         self._ends = {at: ends for at, ends in self._ends.items() if at in kept}
         self._next_base = {at: base for at, base in self._next_base.items() if at in written}
-        self._lost = False
+        self._refuses = False
 
     async def take_up(self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]) -> None:
         """Begin with source partitions whose tables have been restored: commit where they start.
@@ -123,7 +123,7 @@ class Committer:
 
     def refuse(self) -> None:
         """No commit begins until the next `start`; one that runs goes on, its cut is older."""
-        self._lost = True
+        self._refuses = True
 
     def stop(self) -> None:
         """The assignment is over: nothing of it is committed any more, nor by a commit that runs."""
@@ -133,8 +133,8 @@ class Committer:
 
     @property
     def refuses(self) -> bool:
-        """Whether no commit begins until the next `start`."""
-        return self._lost
+        """Whether no commit begins until the next `start`: membership is lost, one has failed, or the last one ran."""
+        return self._refuses
 
     async def turn(self) -> None:
         """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""
@@ -142,14 +142,14 @@ class Committer:
             await self._may_process.wait()
 
     async def commit(self, last: bool = False) -> bool:
-        """Run one commit; False when membership is lost, and then nothing more is written until the next `start`.
+        """Run one commit; False where none may begin or membership is lost: nothing more is written until `start`.
 
         Args:
             last: of an assignment. Who has waited for this one to end does not begin another, which would end in the
                 next assignment.
         """
         async with self._lock:
-            if self._lost:
+            if self._refuses:
                 return False
             with self.metrics.stage("commit"):
                 if self.guarantee.exclusive:
@@ -160,17 +160,17 @@ class Committer:
                     # The states taken for this commit are gone from the engines' lists of changes. So no later commit
                     # of this assignment may run: it would commit offsets past states that were never written.
                     log.warning("commit refused, this worker has lost its partitions: %s", error)
-                    self._lost = True
+                    self._refuses = True
                     for pipeline in self.pipelines:
                         pipeline.suspend()
                     return False
                 except BaseException:
                     # The same for any other end, a cancellation too: what was taken is not written.
-                    self._lost = True
+                    self._refuses = True
                     raise
                 finally:
                     self._may_process.set()
-            self._lost = self._lost or last
+            self._refuses = self._refuses or last
             return True
 
     async def _commit(self) -> None:

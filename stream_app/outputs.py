@@ -71,7 +71,7 @@ class Lane:
         self.begun = 0
         """Batches so far."""
         self.acked_end = -1
-        """Offset after the last batch that was acknowledged. What is not acknowledged yet will not stand before it."""
+        """All acknowledged outputs of this lane stand before this offset, the others at it or behind; -1: unknown."""
 
     def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Add one record to the last waiting batch, or to a new one when that is full."""
@@ -241,9 +241,7 @@ class OutputWriter:
         await self._has_room.wait()
 
     def acked_end(self, source: Source, topic: str, partition: int) -> int:
-        """Before this offset of a partition stands what a source's records have caused and the broker acknowledged, and
-        behind it all that it will acknowledge; -1 where nothing is known.
-        """
+        """See `Lane.acked_end`: of what a source's records cause in a partition."""
         lane = self._lanes.get((topic, partition, source))
         return -1 if lane is None else lane.acked_end
 

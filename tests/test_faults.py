@@ -224,3 +224,5 @@ def test_zombies_deaths_inside_a_commit_and_a_crash_of_the_broker_harm_nothing(s
     )
 
     assert [row.problems for row in rows] == [[], []]
+    assert [row.not_reached for row in rows] == [[], []]
+    assert rows[1].restarts == 1

@@ -40,6 +40,8 @@ class WorkerProcess:
         directory: for its logs.
     """
 
+    program = "stream_app.process"
+
     def __init__(self, settings: Settings, directory: Path) -> None:
         self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())
         self._directory = directory
@@ -48,19 +50,28 @@ class WorkerProcess:
 
     def start(self, ready: bool = True, **changes: Any) -> Self:
         """Start it, by default until it is ready; ``changes`` are changed settings."""
+        child = self.launch(**changes)
+        if ready:
+            wait_until(self.ready_or_ended, READY_S, "the worker's readiness")
+            assert self.running, f"the worker ended with status {child.exit_status}:\n{self.log}"
+        return self
+
+    def launch(self, **changes: Any) -> Child:
+        """Start it and wait for nothing."""
         self.settings = self.settings.replace(**changes)
         self._logs.append(self._directory / f"worker-{self.settings.app_id}-{len(self._logs)}.log")
         self._child = Child(
-            [sys.executable, "-m", "stream_app.process"],
+            [sys.executable, "-m", self.program],
             output=self._logs[-1],
             directory=ROOT,
-            environment=_environment(self.settings),
+            environment=self._environment(),
         )
         _started[self] = None
-        if ready:
-            wait_until(self._ready_or_ended, READY_S, "the worker's readiness")
-            assert self.running, f"the worker ended with status {self._child.exit_status}:\n{self.log}"
-        return self
+        return self._child
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return {**inherited, **self.settings.environment()}
 
     @property
     def running(self) -> bool:
@@ -131,7 +142,8 @@ class WorkerProcess:
         if self.running:
             self.sigkill()
 
-    def _ready_or_ended(self) -> bool:
+    def ready_or_ended(self) -> bool:
+        """Whether it can say that it is ready, or never will."""
         try:
             return not self.running or self.get("/readyz")[0] == 200
         except OSError:
@@ -182,8 +194,3 @@ def forget_ended() -> None:
 
 def _ours() -> list[str]:
     return [variable for variable in os.environ if variable.startswith(PREFIX)]
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return {**inherited, **settings.environment()}

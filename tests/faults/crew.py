@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from broker import wait_until
-from worker import READY_S, ROOT, WorkerProcess
+from worker import READY_S, WorkerProcess
 
 from faults import orders
 from faults.orders import KILL, STOP
 from faults.stage import WORKERS, Stage
-from stream_app.child import Child
 from stream_app.process import EXIT_REFUSED
-from stream_app.settings import PREFIX, Settings
+from stream_app.settings import Settings
 
 BACK_OFF_S = 0.7
 READY = re.compile(r" (ready:|going on with) (.*)")
@@ -35,6 +32,8 @@ class FaultyWorker(WorkerProcess):
         sabotage: a mode of `faults.sabotage`.
     """
 
+    program = "tests.faults.worker_main"
+
     def __init__(self, settings: Settings, directory: Path, sabotage: str = "") -> None:
         directory.mkdir(parents=True)
         super().__init__(settings, directory)
@@ -42,23 +41,15 @@ class FaultyWorker(WorkerProcess):
         self._orders = orders.Orders()
 
     def start(self, ready: bool = True, **changes: Any) -> Self:
-        self.settings = self.settings.replace(**changes)
-        self._logs.append(self._directory / f"start-{len(self._logs)}.log")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        ours = {orders.ENVIRONMENT_DIRECTORY: str(self._directory), orders.ENVIRONMENT_SABOTAGE: self._sabotage}
-        self._child = Child(
-            [sys.executable, "-m", "tests.faults.worker_main"],
-            output=self._logs[-1],
-            directory=ROOT,
-            environment={**inherited, **ours, "OMP_NUM_THREADS": "1", **self.settings.environment()},
-        )
+        """Start it; by default until it is ready, or has met the end that its orders say."""
+        self.launch(**changes)
         if ready:
             wait_until(self.ready_or_ended, READY_S, "the worker's readiness")
         return self
 
-    def ready_or_ended(self) -> bool:
-        """Whether it can say that it is ready, or never will."""
-        return self._ready_or_ended()
+    def _environment(self) -> dict[str, str]:
+        ours = {orders.ENVIRONMENT_DIRECTORY: str(self._directory), orders.ENVIRONMENT_SABOTAGE: self._sabotage}
+        return {**super()._environment(), **ours, "OMP_NUM_THREADS": "1"}
 
     @property
     def exit_status(self) -> int | None:

@@ -13,7 +13,6 @@ from stream_app.verify.report import KINDS
 if TYPE_CHECKING:
     from faults.play import Play
 
-REPEATS_FAIL = True
 """Whether a repeated output fails a schedule in the default mode; under exactly_once it always does."""
 SETTLED_S = 60.0
 """Streams idle for less than this may have been let go of by the end of a schedule."""
@@ -46,6 +45,8 @@ class Row:
     skipped: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    not_reached: list[str] = field(default_factory=list)
+    """The failure points that no worker came to."""
 
     @property
     def passed(self) -> bool:
@@ -58,7 +59,7 @@ class Row:
         return "ok" if self.passed else "FAILED"
 
 
-def judge(play: Play, repeats_fail: bool = REPEATS_FAIL) -> Row:
+def judge(play: Play) -> Row:
     """Look at everything that a performance has left behind. Workers are stopped, everything is committed."""
     report = verify(play.settings)
     row = new_row(play)
@@ -69,7 +70,7 @@ def judge(play: Play, repeats_fail: bool = REPEATS_FAIL) -> Row:
     row.differing, row.max_abs_diff = report.differing + report.dead_letters_differing, report.max_abs_diff
     row.states_wrong = report.states_differing + report.states_missing
     row.not_judged = report.not_judged
-    row.problems += _of_report(play, report, repeats_fail)
+    row.problems += _of_report(play, report)
     row.problems += [problem for look in play.at_end for problem in look()]
     _measure(play, row)
     return row
@@ -85,7 +86,8 @@ def new_row(play: Play) -> Row:
     row.problems += [*play.problems, *play.load.errors[:3], *crew.refused]
     for slot in crew.slots:
         row.problems += [f"worker {slot.index}: a traceback in its log: {end}" for end in _tracebacks(slot.worker.logs)]
-    row.notes += [*crew.failed, *play.notes]
+    row.notes += crew.failed
+    row.not_reached = play.not_reached
     return row
 
 
@@ -98,10 +100,9 @@ def _tracebacks(logs: list[str]) -> list[str]:
 REPEATS = ("repeated", "dead_letters_repeated")
 
 
-def _of_report(play: Play, report: Report, repeats_fail: bool) -> list[str]:
+def _of_report(play: Play, report: Report) -> list[str]:
     """What is wrong by the checker; and a report of nothing is no proof."""
-    once = repeats_fail or play.settings.processing_guarantee == "exactly_once"
-    allowed = () if once and not play.schedule.reprocesses else REPEATS
+    allowed = REPEATS if play.schedule.reprocesses else ()
     found = {kind: getattr(report, kind) for kind in KINDS if kind not in allowed}
     if play.schedule.log_is_complete:
         found["not_judged"] = report.not_judged

@@ -54,8 +54,8 @@ class Play:
         """What the acts found that should not be."""
         self.at_end: list[Callable[[], list[str]]] = []
         """What is to be looked into besides when all is over; each gives problems."""
-        self.notes: list[str] = []
-        """What is worth knowing."""
+        self.not_reached: list[str] = []
+        """The failure points that no worker came to."""
         self.acted: list[tuple[float, Fault]] = []
         """What happened, and when."""
         self._order = itertools.count()
@@ -133,7 +133,7 @@ class Play:
 
     def _calm_down(self) -> None:
         self._do_what_is_due(float("inf"))  # whatever a fault did is undone by that
-        self.notes += [f"{order}: never came there" for order in self.crew.waiting()]
+        self.not_reached = list(self.crew.waiting())
         self.crew.heal()
         self.load.stop()
         self.wait(self.at_the_end, DRAIN_S, "everything committed")

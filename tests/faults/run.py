@@ -19,22 +19,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults.judge import REPEATS_FAIL, Row, judge, new_row
+from faults.judge import Row, judge, new_row
 from faults.play import Play
 from faults.schedule import Schedule, draw, number_of
 from faults.stage import Stage, can_mount
 from faults.table import details, header, line, totals
 
 
-def play_and_judge(
-    schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "", repeats_fail: bool = REPEATS_FAIL
-) -> Row:
+def play_and_judge(schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "") -> Row:
     """One schedule on a stage that is ready; ``directory`` is removed when all was well, and so are the topics."""
     started = time.monotonic()
     play = Play(schedule, stage, directory, sabotage)
     try:
         play.perform()
-        row = judge(play, repeats_fail)
+        row = judge(play)
         play.tidy_up()
     except Exception as error:  # whatever it is, the others are played
         row = new_row(play)
@@ -53,33 +51,32 @@ class Theatre:
         self._stage: Stage | None = None
         self._played = 0
 
-    def play(self, schedule: Schedule, repeats_fail: bool) -> Row:
+    def play(self, schedule: Schedule) -> Row:
         self._played += 1
         directory = self.directory / f"{self._played}-schedule-{schedule.number}"
         if schedule.small_disk:
             if not can_mount():
                 return Row(schedule.number, schedule.theme, skipped="a small disk can only be mounted by root")
             with Stage(self.directory / f"{self._played}-small", small_disk=True) as stage:
-                return play_and_judge(schedule, stage, directory, repeats_fail=repeats_fail)
+                return play_and_judge(schedule, stage, directory)
         if self._stage is None:
             self._stage = Stage(self.directory / "stage").__enter__()
         self._stage.heal()
-        return play_and_judge(schedule, self._stage, directory, repeats_fail=repeats_fail)
+        return play_and_judge(schedule, self._stage, directory)
 
     def close(self) -> None:
         if self._stage is not None:
             self._stage.__exit__()
 
 
-def rows_of(numbers: Sequence[int], jobs: int, directory: Path, repeats_fail: bool) -> Iterator[Row]:
+def rows_of(numbers: Sequence[int], jobs: int, directory: Path) -> Iterator[Row]:
     """Play the schedules of these numbers, several at a time on a stage each; rows as they come."""
     context = multiprocessing.get_context("spawn")
     waiting, rows = context.Queue(), context.Queue()
     for number in [*numbers, *[None] * jobs]:
         waiting.put(number)
     players = [
-        context.Process(target=_play_waiting, args=(waiting, rows, directory / f"job-{job}", repeats_fail))
-        for job in range(jobs)
+        context.Process(target=_play_waiting, args=(waiting, rows, directory / f"job-{job}")) for job in range(jobs)
     ]
     for player in players:
         player.start()
@@ -89,11 +86,11 @@ def rows_of(numbers: Sequence[int], jobs: int, directory: Path, repeats_fail: bo
         player.join()
 
 
-def _play_waiting(waiting: Any, rows: Any, directory: Path, repeats_fail: bool) -> None:
+def _play_waiting(waiting: Any, rows: Any, directory: Path) -> None:
     theatre = Theatre(directory)
     try:
         while (number := waiting.get()) is not None:
-            rows.put(theatre.play(draw(number), repeats_fail))
+            rows.put(theatre.play(draw(number)))
     finally:
         theatre.close()
 
@@ -118,7 +115,7 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="caststream-faults-"))
     started, rows = time.monotonic(), []
     _say(header())
-    for row in rows_of(numbers, options.jobs, directory, options.repeats_fail):
+    for row in rows_of(numbers, options.jobs, directory):
         rows.append(row)
         _say(line(row))
         if not row.passed:
@@ -145,7 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", type=int, nargs="+", help="the schedules of these numbers, and no others")
     parser.add_argument("--show", action="store_true", help="print the schedules, and play none")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--repeats-fail", action=argparse.BooleanOptionalAction, default=REPEATS_FAIL)
     return parser
 
 

@@ -57,6 +57,7 @@ def line(row: Row) -> str:
 def details(row: Row, schedule: str, directory: Path) -> str:
     """What a failed schedule was, what went wrong, and how to play it again."""
     found = [f"  problem: {problem}" for problem in row.problems] + [f"  note: {note}" for note in row.notes]
+    found += [f"  note: {order}: never came there" for order in row.not_reached]
     again = f"  again: python -m tests.faults.run --only {row.schedule}; logs below {directory}"
     return "\n".join([schedule, *found, again])
 
@@ -67,6 +68,7 @@ def totals(rows: Sequence[Row]) -> str:
     sums = {name: sum(getattr(row, name) for row in played) for name in SUMMED}
     failed = [str(row.schedule) for row in rows if not row.passed]
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sums.items())
+    told += f", {sum(len(row.not_reached) for row in played)} points never reached"
     end = f"FAILED: {', '.join(failed)}" if failed else "all passed"
     return f"{len(played)} schedules, {len(rows) - len(played)} skipped: {told}; {end}"
 
