@@ -3,9 +3,9 @@
     python examples/read_predictions.py --count 5000
     python examples/read_predictions.py --topic casting-scores
 
-After a crash of a worker some outputs can come again (at least once). The outputs of a stream stand in the order of
-their source records, so a repeat is known by its header `source-offset`. With the setting
-`processing_guarantee = exactly_once` there are no repeats.
+Each output stands once, but for what the network held back for most of a worker's session: it can come again. The
+outputs of a stream stand in the order of their source records, so a repeat is known by its header `source-offset`. With
+the setting `processing_guarantee = exactly_once` there are none.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The Faust application: what happens when partitions come and go, and after every commit."""
+"""The Faust application: what happens when partitions come and go."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -18,7 +17,7 @@ from faust.types import TP
 from core.errors import CaststreamError
 from stream_app import recovery
 from stream_app import topics as broker_topics
-from stream_app.assignment import Found, Start, check_end, report_lost, starts_of, wanted_of
+from stream_app.assignment import Found, Start, report_lost, starts_of, wanted_of
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
@@ -30,11 +29,11 @@ from stream_app.pipeline import Pipeline
 from stream_app.published import find_published
 from stream_app.settings import Settings
 from stream_app.transport import Consumer, Producer
+from stream_app.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
 
-EVICTION_SECONDS = 1.0
 # The group waits for a member to hand its partitions over for 60 s (`rebalance_timeout_ms`), then goes on without it.
 HAND_OVER_SECONDS = 45.0
 LOOK_AT_LEASE = 0.1
@@ -54,14 +53,12 @@ class CaststreamApp(faust.App):
         self.pipelines: list[Pipeline] = []
         read_keys = partial(recovery.read_keys, settings)
         self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics, read_keys)
+        self.upkeep = Upkeep(self.pipelines, self.committer, self.writer, self.metrics, self.chunk_consumer)
         self.failure: BaseException | None = None
         self.ready = False
         self._revoked = True
         self._handed_over: int | None = None
         """The generation of an assignment that is over and whose live state is still there, all of it committed."""
-        self._next_eviction = 0.0
-        self.lag: dict[TopicPartition, int] = {}
-        """Records not yet committed, as the broker counts them."""
         self._failures: set[asyncio.Task[None]] = set()
         super().__init__(settings.app_id, **options)
 
@@ -295,66 +292,3 @@ class CaststreamApp(faust.App):
     def _assigned_sources(self) -> list[TopicPartition]:
         sources = {pipeline.topics.source for pipeline in self.pipelines}
         return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in sources]
-
-    # After every commit.
-
-    async def after_commit(self) -> None:
-        """What needs a fresh commit."""
-        try:
-            for pipeline in self.pipelines:
-                await self._look_back(pipeline)
-            if time.monotonic() >= self._next_eviction:
-                self._next_eviction = time.monotonic() + EVICTION_SECONDS
-                await self._evict_idle()
-        except KafkaError as error:
-            log.warning("the broker did not answer: %r; asked again later", error)
-
-    async def _look_back(self, pipeline: Pipeline) -> None:
-        """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
-        went_back, pipeline.went_back = pipeline.went_back, {}
-        for partition, expected in went_back.items():
-            at = TopicPartition(pipeline.topics.source, partition)
-            check_end(at, (await self.chunk_consumer().end_offsets([at]))[at], expected)
-
-    async def _evict_idle(self) -> None:
-        now_s = time.monotonic()  # before asking for the ends: what is appended later is later than this
-        owned = [
-            TopicPartition(pipeline.topics.source, partition)
-            for pipeline in self.pipelines
-            for partition in pipeline.next_offset
-        ]
-        if not owned:
-            return
-        at_end = await self.chunk_consumer().read_to_end(owned)
-        for pipeline in self.pipelines:
-            for partition, applied in list(pipeline.next_offset.items()):
-                at = TopicPartition(pipeline.topics.source, partition)
-                pipeline.past.note(partition, applied, time.monotonic())
-                if at in at_end and applied >= at_end[at] and at in self.committer.committed:
-                    before = min(pipeline.past.idle_before(partition, now_s), self.committer.committed[at])
-                    for _ in pipeline.evict(partition, before, time.time_ns() // 1_000_000):
-                        await asyncio.sleep(0)
-
-    async def observe(self) -> None:
-        """Measure the lag. It is the broker's truth: a consumer that has stopped fetching would find none in its own
-        memory. Apart from the commits, so that one that hangs or is refused for good does not hide it.
-
-        Raises:
-            StartupError: a topic ends below what was committed.
-        """
-        for pipeline in self.pipelines:
-            self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
-        committed, quiet = dict(self.committer.committed), self.writer.quiet()
-        partitions = {*committed, *(TopicPartition(lane.topic, lane.partition) for lane in quiet)}
-        try:
-            ends = await self.chunk_consumer().end_offsets(list(partitions)) if partitions else {}
-        except KafkaError as error:
-            log.warning("the broker did not answer: %r; asked again later", error)
-            return
-        self.writer.reached(quiet, ends)
-        for at, offset in committed.items():
-            check_end(at, ends[at], offset)
-        self.lag = {at: ends[at] - offset for at, offset in committed.items()}
-        self.metrics.lag.clear()
-        for at, records in self.lag.items():
-            self.metrics.lag.labels(at.topic, str(at.partition)).set(records)

@@ -118,17 +118,22 @@ class FetchedPartition:
         if not header.codec:
             return body
         if header.codec not in CODECS:
-            raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset} has codec {header.codec}")
+            raise self._unreadable(header, f"its codec is {header.codec}")
         try:
             left = MAX_UNCOMPRESSED_BYTES - RECORD_BYTES * max(0, header.records)
             return uncompress(header.codec, bytes(body), left)
         except TooLargeError as error:
-            raise CorruptRecordException(
-                f"{self._tp}: the batch at {header.base_offset}, {header.records} records in {len(body)} bytes, takes "
-                f"more than {MAX_UNCOMPRESSED_BYTES // 2**20} MiB uncompressed; to go on, move the group past it"
-            ) from error
+            limit = f"{MAX_UNCOMPRESSED_BYTES // 2**20} MiB"
+            raise self._unreadable(header, f"its {len(body)} bytes take more than {limit} uncompressed") from error
         except Exception as error:  # each codec has errors of its own
-            raise CorruptRecordException(f"{self._tp}: the batch at {header.base_offset}: {error!r}") from error
+            raise self._unreadable(header, repr(error)) from error
+
+    def _unreadable(self, header: BatchHeader, why: str) -> CorruptRecordException:
+        return CorruptRecordException(
+            f"{self._tp.topic}[{self._tp.partition}]: the batch of {header.records} records at offset "
+            f"{header.base_offset} cannot be read: {why}. To go on without it, stop the workers and set the group to "
+            f"offset {header.next_offset} (kafka-consumer-groups.sh --reset-offsets --to-offset)"
+        )
 
     def _holds_records(self, header: BatchHeader) -> bool:
         """Not markers, and not what an aborted transaction has written. As Kafka's own consumer does it."""

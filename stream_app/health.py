@@ -40,7 +40,7 @@ class Health:
         commit, or the first look that found the lag. Without that look, records that have just come would make a worker
         stuck that had nothing to commit before.
         """
-        behind = [at for at, records in self.app.lag.items() if records]
+        behind = [at for at, records in self.app.upkeep.lag.items() if records]
         if not behind:
             self._behind_since = None
         elif self._behind_since is None:

@@ -82,7 +82,7 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     health = Health(app)
     port = settings.metrics_port + index if settings.metrics_port else 0
     site = await serve(app, health, settings.metrics_host, port)
-    commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.after_commit)
+    commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.upkeep.after_commit)
     committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(app, health))
     _spare_garbage_collection()
     try:
@@ -122,7 +122,7 @@ async def _watch(app: CaststreamApp, health: Health) -> None:
     while True:
         await asyncio.sleep(HEALTH_SECONDS)
         with contextlib.suppress(TimeoutError):  # then the last lag that is known counts
-            await asyncio.wait_for(app.observe(), HEALTH_SECONDS)
+            await asyncio.wait_for(app.upkeep.observe(), HEALTH_SECONDS)
         await health.check_let_in()
         problem = health.stuck()
         if problem:

@@ -29,12 +29,14 @@ class Worker:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = HandClock()
         monkeypatch.setattr(health, "time", self.clock)
-        self.app: Any = SimpleNamespace(ready=True, lag={}, metrics=SimpleNamespace(last_commit=self.clock.now_s))
+        self.app: Any = SimpleNamespace(
+            ready=True, upkeep=SimpleNamespace(lag={}), metrics=SimpleNamespace(last_commit=self.clock.now_s)
+        )
         self.health = Health(self.app)
 
     def look(self, after_s: float, lag: int) -> str | None:
         self.clock.now_s += after_s
-        self.app.lag = {AT: lag}
+        self.app.upkeep.lag = {AT: lag}
         return self.health.stuck()
 
 

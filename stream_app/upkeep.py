@@ -1,0 +1,112 @@
+"""What is looked after beside the flow: after every commit jumps back and idle streams, and now and then the lag."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from stream_app.assignment import check_end
+from stream_app.commits import Committer
+from stream_app.metrics import Metrics
+from stream_app.outputs import OutputWriter
+from stream_app.pipeline import Pipeline
+from stream_app.transport import Consumer
+
+log = logging.getLogger(__name__)
+
+EVICTION_S = 1.0  # at most so often
+
+
+class Upkeep:
+    """See the module.
+
+    Args:
+        pipelines: one per source topic.
+        committer: what is committed.
+        writer: publishes outputs.
+        metrics: where lag and live streams are shown.
+        consumer: that of the application, which asks the broker.
+    """
+
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        committer: Committer,
+        writer: OutputWriter,
+        metrics: Metrics,
+        consumer: Callable[[], Consumer],
+    ) -> None:
+        self.pipelines = pipelines
+        self.committer = committer
+        self.writer = writer
+        self.metrics = metrics
+        self.lag: dict[TopicPartition, int] = {}
+        """Records not yet committed, as the broker counts them."""
+        self._consumer = consumer
+        self._next_eviction = 0.0
+
+    async def after_commit(self) -> None:
+        """What needs a fresh commit."""
+        try:
+            for pipeline in self.pipelines:
+                await self._look_back(pipeline)
+            if time.monotonic() >= self._next_eviction:
+                self._next_eviction = time.monotonic() + EVICTION_S
+                await self._evict_idle()
+        except KafkaError as error:
+            log.warning("the broker did not answer: %r; asked again later", error)
+
+    async def _look_back(self, pipeline: Pipeline) -> None:
+        """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
+        went_back, pipeline.went_back = pipeline.went_back, {}
+        for partition, expected in went_back.items():
+            at = TopicPartition(pipeline.topics.source, partition)
+            check_end(at, (await self._consumer().end_offsets([at]))[at], expected)
+
+    async def _evict_idle(self) -> None:
+        now_s = time.monotonic()  # before asking for the ends: what is appended later is later than this
+        owned = [
+            TopicPartition(pipeline.topics.source, partition)
+            for pipeline in self.pipelines
+            for partition in pipeline.next_offset
+        ]
+        if not owned:
+            return
+        at_end = await self._consumer().read_to_end(owned)
+        for pipeline in self.pipelines:
+            for partition, applied in list(pipeline.next_offset.items()):
+                at = TopicPartition(pipeline.topics.source, partition)
+                pipeline.past.note(partition, applied, time.monotonic())
+                if at in at_end and applied >= at_end[at] and at in self.committer.committed:
+                    before = min(pipeline.past.idle_before(partition, now_s), self.committer.committed[at])
+                    for _ in pipeline.evict(partition, before, time.time_ns() // 1_000_000):
+                        await asyncio.sleep(0)
+
+    async def observe(self) -> None:
+        """Measure the lag. It is the broker's truth: a consumer that has stopped fetching would find none in its own
+        memory. Apart from the commits, so that one that hangs or is refused for good does not hide it.
+
+        Raises:
+            StartupError: a topic ends below what was committed.
+        """
+        for pipeline in self.pipelines:
+            self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
+        committed, quiet = dict(self.committer.committed), self.writer.quiet()
+        partitions = {*committed, *(TopicPartition(lane.topic, lane.partition) for lane in quiet)}
+        try:
+            ends = await self._consumer().end_offsets(list(partitions)) if partitions else {}
+        except KafkaError as error:
+            log.warning("the broker did not answer: %r; asked again later", error)
+            return
+        self.writer.reached(quiet, ends)
+        for at, offset in committed.items():
+            check_end(at, ends[at], offset)
+        self.lag = {at: ends[at] - offset for at, offset in committed.items()}
+        self.metrics.lag.clear()
+        for at, records in self.lag.items():
+            self.metrics.lag.labels(at.topic, str(at.partition)).set(records)
