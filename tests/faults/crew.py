@@ -166,15 +166,12 @@ class Crew:
         slot.restart_s = slot.stop_s = pause_s
         slot.worker.order(**given)
 
-    def dismiss(self, by_kill: bool = False) -> list[int]:
-        """End all workers, and start none until `recall`; which they were."""
+    def dismiss(self) -> list[int]:
+        """End all workers in order, and start none until `recall`; which they were."""
         slots = [slot for slot in self.slots if slot.wanted]
         for slot in slots:
-            if by_kill:
-                self.kill(slot.index, 0)
-            else:
-                self.terminate(slot.index, 0)
-                slot.worker.wait()
+            self.terminate(slot.index, 0)
+            slot.worker.wait()
             slot.wanted = False
         self.look()
         return [slot.index for slot in slots]
