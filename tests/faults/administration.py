@@ -71,7 +71,7 @@ def offsets_deleted(play: Play, fault: Fault) -> None:
 def records_deleted(play: Play, fault: Fault) -> None:
     """While no worker runs, retention takes what comes: exactly that is counted, and told by partition.
 
-    The workers end in order: behind a crash states and outputs may be ahead of the committed offsets, and the gaps less.
+    The workers end in order: behind a crash states and outputs may be ahead of committed offsets, and the gaps less.
     """
     slots = play.crew.dismiss()
     time.sleep(fault.seconds)
