@@ -178,6 +178,7 @@ class CaststreamApp(faust.App):
 
         Only if the group's generation is the next one: in any between, others may have had them.
         """
+        self.writer.reopen()
         stays = self._handed_over is not None and generation == self._handed_over + 1
         self._handed_over = None
         assigned = set(self._assigned_sources()) if stays and not self._revoked else set()
@@ -215,8 +216,12 @@ class CaststreamApp(faust.App):
         while not committing.done() and self.lease.held and self.lease.now() < deadline:
             await asyncio.wait([committing], timeout=LOOK_AT_LEASE)
         if not committing.done():
-            # What it waits for may never come: nothing is sent without the lease.
+            # What it waits for may never come: nothing is sent without the lease. A commit that begins now would not
+            # wait for the outputs that are given up here, and make offsets final behind them.
+            self.committer.refuse()
             self._abandon_outputs()
+            for pipeline in self.pipelines:
+                pipeline.scores.drop()
         return await committing
 
     def _abandon_outputs(self) -> bool:

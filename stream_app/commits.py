@@ -154,24 +154,29 @@ class Committer:
             with self.metrics.stage("commit"):
                 if self.guarantee.exclusive:
                     self._may_process.clear()
+                assignment = self._assignment
                 try:
                     await self._commit()
                 except MEMBERSHIP_LOST as error:
-                    # The states taken for this commit are gone from the engines' lists of changes. So no later commit
-                    # of this assignment may run: it would commit offsets past states that were never written.
                     log.warning("commit refused, this worker has lost its partitions: %s", error)
-                    self._refuses = True
-                    for pipeline in self.pipelines:
-                        pipeline.suspend()
+                    self._fail(assignment)
                     return False
                 except BaseException:
-                    # The same for any other end, a cancellation too: what was taken is not written.
-                    self._refuses = True
+                    self._fail(assignment)  # the same for any other end, a cancellation too
                     raise
                 finally:
                     self._may_process.set()
             self._refuses = self._refuses or last
             return True
+
+    def _fail(self, assignment: int) -> None:
+        """What a commit has taken of the engines' lists of changes is not written. So no later commit of its assignment
+        may run: it would commit offsets past states that were never written.
+        """
+        if assignment == self._assignment:
+            self._refuses = True
+            for pipeline in self.pipelines:
+                pipeline.suspend()
 
     async def _commit(self) -> None:
         assignment = self._assignment
@@ -221,7 +226,10 @@ class Committer:
         self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]
     ) -> None:
         """Make offsets final. Their metadata: the ids of source topic and changelog, and where the outputs end."""
+        assignment = self._assignment
         await self.guarantee.commit(self._with_metadata(offsets, ends))
+        if assignment != self._assignment:
+            raise IllegalStateError("the assignment ended while its offsets were committed")
         self.committed.update(offsets)
         self._ends.update({at: ends[at] for at in offsets if at in ends})
 

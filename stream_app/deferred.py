@@ -75,6 +75,8 @@ class DeferredOutputs:
         """Publish nothing of what is still to come: the partitions have another owner."""
         for task in self._tasks:
             task.cancel()
+            if task.done() and not task.cancelled():
+                task.exception()  # retrieved here: what it had to publish was given up, and nobody is warned in vain
         self._tasks = []
         self._count(-self._windows)
 

@@ -189,6 +189,7 @@ class OutputWriter:
         self._bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._open = True
 
     def publish(
         self,
@@ -261,8 +262,9 @@ class OutputWriter:
 
     def abandon(self) -> bool:
         """The assignment is over: whatever is not acknowledged by now must not be sent any more, the next owner does
-        that. Returns whether there was anything.
+        that. Returns whether there was anything. Until `reopen` nothing new is taken: nobody would send it.
         """
+        self._open = False
         lanes, self._lanes = self._lanes, {}
         busy = [lane for lane in lanes.values() if not lane.idle]
         for lane in busy:
@@ -272,7 +274,13 @@ class OutputWriter:
         self._has_room.set()
         return bool(busy)
 
+    def reopen(self) -> None:
+        """A new assignment begins."""
+        self._open = True
+
     def _lane(self, source: Source, topic: str, partition: int) -> Lane:
+        if not self._open:
+            raise IllegalStateError(f"{topic}[{partition}]: the assignment is over")
         key = (topic, partition, source)
         lane = self._lanes.get(key)
         if lane is None:
@@ -312,10 +320,13 @@ async def all_acked(acks: Collection[asyncio.Future[Any]]) -> None:
 
     Raises:
         RunError: the broker has refused a batch.
+        IllegalStateError: the assignment is over, and what was to be acknowledged is given up.
     """
     if acks:
         done, _ = await asyncio.wait(acks, return_when=asyncio.FIRST_EXCEPTION)
         for ack in done:
+            if ack.cancelled():
+                raise IllegalStateError("outputs were given up before they were acknowledged")
             ack.result()
 
 
