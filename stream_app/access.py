@@ -29,8 +29,8 @@ Config = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
 
 
-def check_access(config: Config, patience_s: float = 10.0) -> None:
-    """Ask the broker for its topics. Returns when it answers, and when nobody does: that may be an outage.
+def check_access(config: Config, patience_s: float = 10.0) -> bool:
+    """Ask the broker for its topics; whether it has answered. Where nobody does, that may be an outage.
 
     Args:
         patience_s: how long a broker that takes connections may take to answer.
@@ -46,7 +46,7 @@ def check_access(config: Config, patience_s: float = 10.0) -> None:
         if why is not None:
             raise StartupError(why)
         if answered or time.monotonic() > end_s or not any(map(knock.is_there, config["bootstrap.servers"].split(","))):
-            return
+            return answered
 
 
 def look(

@@ -204,8 +204,17 @@ class CaststreamApp(faust.App):
             for partition in pipeline.next_offset
         }
 
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether chunks of the group's generation would be applied. A recovery that was overtaken may have the flow go
+        on between two assignments: what was taken then would be dropped, and be missing before what comes next.
+        """
+        return all(pipeline.generation == self.consumer_generation_id for pipeline in self.pipelines)
+
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
         """Those of the source partitions whose records may be applied: their tables are here."""
+        if not self.takes_chunks:
+            return set()
         at_hand = {pipeline.topics.source: pipeline.next_offset for pipeline in self.pipelines}
         return {at for at in partitions if at.partition in at_hand.get(at.topic, ())}
 

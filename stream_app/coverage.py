@@ -22,6 +22,10 @@ class Coverage:
         # After a seek the position is elsewhere: nothing is known of what lies in between.
         self._spans[partition] = (first if before == start else start, end)
 
+    def behind(self, partition: TopicPartition) -> tuple[int, int]:
+        """From and to which offset the fetcher has passed no record, behind the last one that it handed out."""
+        return self._spans.get(partition, (0, 0))
+
     def handed(self, partition: TopicPartition, next_offset: int) -> int:
         """Records are handed out, all before ``next_offset``: the offset from which on they are complete."""
         first, end = self._spans[partition]

@@ -7,7 +7,7 @@ import time
 
 from aiohttp import web
 
-from core.errors import StartupError
+from core.errors import RunError, StartupError
 from stream_app.access import check_access
 from stream_app.app import CaststreamApp
 
@@ -15,6 +15,9 @@ from stream_app.app import CaststreamApp
 STUCK_SECONDS = 60.0
 # A broker that has let us in and now refuses us may be in trouble itself, with its list of users out of reach.
 REFUSED_SECONDS = 60.0
+# A rebalance waits for a member for up to 60 s. Whom a broker lets in and who still is no member after this long has
+# got stuck on its way: it ends, and its supervisor starts another.
+OUTSIDE_SECONDS = 150.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -26,6 +29,7 @@ class Health:
         self._ready_since: float | None = None
         self._behind_since: float | None = None
         self._refused_since: float | None = None
+        self._outside_since: float | None = None
 
     def ready(self) -> bool:
         """Partitions assigned, tables recovered, models warm."""
@@ -54,23 +58,27 @@ class Health:
         return None
 
     async def check_let_in(self) -> None:
-        """When the group does not answer: is it an outage, or does the broker refuse us?
+        """When the group does not answer: is it an outage, does the broker refuse us, or have we got stuck?
 
         Raises:
             StartupError: it has refused us for `REFUSED_SECONDS`.
+            RunError: it answers, and we have not been a member for `OUTSIDE_SECONDS`.
         """
         if self.app.lease.held:
-            self._refused_since = None
+            self._refused_since = self._outside_since = None
             return
         try:
-            await asyncio.to_thread(check_access, self.app.settings.client_config())
+            answered = await asyncio.to_thread(check_access, self.app.settings.client_config())
         except StartupError:
-            if self._refused_since is None:
-                self._refused_since = time.monotonic()
+            self._refused_since = self._refused_since or time.monotonic()
             if time.monotonic() - self._refused_since >= REFUSED_SECONDS:
                 raise
-        else:
-            self._refused_since = None
+            return
+        self._refused_since = None
+        self._outside_since = (self._outside_since or time.monotonic()) if answered else None
+        if self._outside_since is not None and time.monotonic() - self._outside_since > OUTSIDE_SECONDS:
+            group = self.app.settings.app_id
+            raise RunError(f"no member of the group {group!r} for {OUTSIDE_SECONDS:.0f} s, though the broker answers")
 
 
 async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:

@@ -205,6 +205,13 @@ class Pipeline:
         """No record before ``offset`` will ever come."""
         self.next_offset[partition] = offset
 
+    def pass_over_holes(self, partition: int, first: int, end: int) -> None:
+        """No record stands in ``[first, end)``. Behind all that was applied they are committed too: a marker would look
+        like a record that waits.
+        """
+        if first <= self.next_offset.get(partition, end) < end:
+            self.next_offset[partition] = end
+
     def _not_yet_applied(self, partition: int, records: Records) -> Records:
         """The seek after a recovery can deliver records again: what this worker has applied is cut off here."""
         expected = self.next_offset.get(partition)

@@ -20,7 +20,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from core.errors import StartupError
+from core.errors import RunError, StartupError
 from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
 from stream_app.logs import FAUST
@@ -104,6 +104,8 @@ class ChangelogRecovery(Recovery):
                 log.info("the group has moved on: recovery begins again with the next assignment: %s", error)
                 continue
             except ServiceStopped:
+                if not self.should_stop:  # mode says so too when Faust's own limit for a seek has passed
+                    await self.app.crash(RunError("the broker did not answer while partitions were taken up"))
                 break
             except Exception as error:
                 await self.app.crash(error)

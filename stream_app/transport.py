@@ -79,8 +79,6 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.handed: dict[TopicPartition, int] = {}
-        """Partition -> offset after the last record that has left the fetcher."""
         self._coverage = Coverage()
         self._held = False
 
@@ -108,8 +106,9 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT) * 1000),
             rebalance_timeout_ms=60_000,
-            # The fetch loop polls without rest, but a long commit may hold it: never leave the group for that.
-            max_poll_interval_ms=600_000,
+            # aiokafka leaves the group when nothing is fetched for so long, and joins again with the next fetch.
+            # Without a partition there is none: a standby would be gone for good when it is needed.
+            max_poll_interval_ms=2**31 - 1,
             metadata_max_age_ms=30_000,
             **aiokafka_config(settings),
         )
@@ -132,10 +131,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         timeout_s = IDLE_PAUSE if self._hold_back(consumer, active) else FETCH_TIMEOUT
         with fetcher._subscriptions.fetch_context():
             most = self.app.conf.broker_max_poll_records
-            records = await wait_for_fetched(
-                fetcher, active, most, timeout_s, lambda: self.consumer.flow_active, self._coverage
-            )
-        self.handed.update({partition: found.last_offset + 1 for partition, found in records.items()})
+            records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self._coverage)
         chunks: dict[str, Chunk] = {}
         for at, found in records.items():
             new = Chunk(at.topic, self.app.consumer_generation_id, time.time_ns() // 1_000_000, {}, {})
@@ -143,6 +139,9 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             chunk.records[at.partition] = found
             chunk.starts[at.partition] = self._coverage.handed(at, found.last_offset + 1)
         return list(chunks.values())
+
+    def _may_take(self) -> bool:
+        return self.consumer.flow_active and self.app.takes_chunks
 
     def _hold_back(self, consumer: aiokafka.AIOKafkaConsumer, active: set[TP]) -> bool:
         """Pause the partitions of topics that have no room, and resume those that have; whether any are paused.
@@ -157,11 +156,10 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             self._held = bool(held)
         return self._held
 
-    async def read_to_end(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The partitions that hold nothing unread, with the offset after their last handed record.
+    async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where these logs end now, for partitions of which a fetch has been answered.
 
-        The ends are asked for now. The position counts transaction markers, which no record ever shows; the high
-        watermark of the last fetch counts records of open transactions, which may yet become visible.
+        The last fetch's high watermark counts records of open transactions, which may yet become visible.
         """
         consumer = self._ensure_consumer()
         ends = await consumer.end_offsets(list(partitions))
@@ -169,10 +167,13 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         for partition in partitions:
             if partition not in consumer.assignment():  # revoked while we asked: aiokafka would raise AssertionError
                 continue
-            end = max(ends[partition], consumer.highwater(partition) or 0)
-            if await consumer.position(partition) >= end:
-                found[partition] = self.handed.get(partition, 0)
+            if (highwater := consumer.highwater(partition)) is not None:
+                found[partition] = max(ends[partition], highwater)
         return found
+
+    def behind(self, partition: TopicPartition) -> tuple[int, int]:
+        """See `Coverage.behind`."""
+        return self._coverage.behind(partition)
 
 
 class Consumer(driver.Consumer):
@@ -205,6 +206,9 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _deliver_one_fetch(self) -> None:
+        # What the coordinator has to say, such as a group that may not be joined. aiokafka's own calls for records
+        # raise it, and until it is raised the coordinator does nothing.
+        self._thread._ensure_consumer()._coordinator.check_errors()
         active = self.app.taken_up(self._get_active_partitions())
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE)
@@ -234,10 +238,14 @@ class Consumer(driver.Consumer):
         found: dict[TopicPartition, int] = await self._thread._ensure_consumer().end_offsets(list(partitions))
         return found
 
-    async def read_to_end(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """See `ConsumerService.read_to_end`."""
-        found: dict[TopicPartition, int] = await self._thread.read_to_end(partitions)
+    async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `ConsumerService.log_ends`."""
+        found: dict[TopicPartition, int] = await self._thread.log_ends(partitions)
         return found
+
+    def behind(self, partition: TopicPartition) -> tuple[int, int]:
+        """See `Coverage.behind`."""
+        return self._thread.behind(partition)
 
 
 def _message(chunk: Chunk) -> Message:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
@@ -20,6 +21,13 @@ from stream_app.transport import Consumer
 log = logging.getLogger(__name__)
 
 EVICTION_S = 1.0  # at most so often
+
+
+class Look(NamedTuple):
+    """Where a partition's log ended, and when that was asked, by a monotonic clock."""
+
+    asked_s: float
+    end: int
 
 
 class Upkeep:
@@ -49,6 +57,7 @@ class Upkeep:
         """Records not yet committed, as the broker counts them."""
         self._consumer = consumer
         self._next_eviction = 0.0
+        self._looks: dict[TopicPartition, Look] = {}
 
     async def after_commit(self) -> None:
         """What needs a fresh commit."""
@@ -57,33 +66,43 @@ class Upkeep:
                 await self._look_back(pipeline)
             if time.monotonic() >= self._next_eviction:
                 self._next_eviction = time.monotonic() + EVICTION_S
+                await self._look_at_ends()
                 await self._evict_idle()
         except KafkaError as error:
             log.warning("the broker did not answer: %r; asked again later", error)
 
     async def _look_back(self, pipeline: Pipeline) -> None:
         """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
-        went_back, pipeline.went_back = pipeline.went_back, {}
-        for partition, expected in went_back.items():
+        for partition, expected in list(pipeline.went_back.items()):
             at = TopicPartition(pipeline.topics.source, partition)
             check_end(at, (await self._consumer().end_offsets([at]))[at], expected)
+            pipeline.went_back.pop(partition, None)
 
-    async def _evict_idle(self) -> None:
-        now_s = time.monotonic()  # before asking for the ends: what is appended later is later than this
-        owned = [
-            TopicPartition(pipeline.topics.source, partition)
+    async def _look_at_ends(self) -> None:
+        """Take note of where the logs end, and have the offsets behind the last records count as applied."""
+        asked_s = time.monotonic()  # before asking: what is appended later is later than this
+        owned = {
+            TopicPartition(pipeline.topics.source, partition): pipeline
             for pipeline in self.pipelines
             for partition in pipeline.next_offset
-        ]
-        if not owned:
-            return
-        at_end = await self._consumer().read_to_end(owned)
+        }
+        ends = await self._consumer().log_ends(list(owned)) if owned else {}
+        self._looks = {at: look for at, look in self._looks.items() if at in owned}
+        for at, end in ends.items():
+            self._looks.setdefault(at, Look(asked_s, end))
+            owned[at].pass_over_holes(at.partition, *self._consumer().behind(at))
+
+    async def _evict_idle(self) -> None:
+        """Let go of who had been idle for long enough when a partition was looked at, once all of it until then has
+        been applied. Under load that is a moment later, in a backlog much later.
+        """
         for pipeline in self.pipelines:
             for partition, applied in list(pipeline.next_offset.items()):
                 at = TopicPartition(pipeline.topics.source, partition)
                 pipeline.past.note(partition, applied, time.monotonic())
-                if at in at_end and applied >= at_end[at] and at in self.committer.committed:
-                    before = min(pipeline.past.idle_before(partition, now_s), self.committer.committed[at])
+                if at in self._looks and applied >= self._looks[at].end and at in self.committer.committed:
+                    asked_s = self._looks.pop(at).asked_s
+                    before = min(pipeline.past.idle_before(partition, asked_s), self.committer.committed[at])
                     for _ in pipeline.evict(partition, before, time.time_ns() // 1_000_000):
                         await asyncio.sleep(0)
 

@@ -187,8 +187,9 @@ async def test_what_stays_with_a_worker_over_a_rebalance_goes_on_without_a_recov
     assert worker.pipeline.next_offset == {0: 1}
     assert worker.engine.dropped == [1]
     assert app.kept_changelogs() == {TopicPartition(CHANGELOG, 0)}
-    assert app.taken_up([TP(SOURCE, 0), TP(SOURCE, 1)]) == {TP(SOURCE, 0)}
+    assert app.taken_up([TP(SOURCE, 0), TP(SOURCE, 1)]) == set()  # Faust's generation is another still
     app.consumer_generation_id = GENERATION + 1
+    assert app.taken_up([TP(SOURCE, 0), TP(SOURCE, 1)]) == {TP(SOURCE, 0)}
     worker.run(record(1, b"next"), generation=GENERATION + 1)
     assert await worker.committer.commit()
     assert broker.committed_offset() == 2

@@ -28,9 +28,12 @@ def test_what_held_no_record_belongs_to_the_next_ones() -> None:
 
     assert (coverage.handed(AT, 3), coverage.handed(OTHER, 6)) == (0, 5)
 
+    assert coverage.behind(AT) == (3, 5)
+
     coverage.passed(AT, 5, 8)
 
     assert coverage.handed(AT, 8) == 3
+    assert coverage.behind(AT) == (8, 8)
 
 
 def test_of_what_a_seek_has_jumped_over_nothing_is_known() -> None:

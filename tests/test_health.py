@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
+from core.errors import RunError
 from stream_app import health
-from stream_app.health import STUCK_SECONDS, Health
+from stream_app.health import OUTSIDE_SECONDS, STUCK_SECONDS, Health
 
 AT = TopicPartition("signal-samples", 0)
 
@@ -77,3 +78,31 @@ def test_time_counts_from_readiness(worker: Worker) -> None:
 
     assert worker.look(1, lag=5) is None
     assert worker.look(STUCK_SECONDS + 1, lag=5) is not None
+
+
+async def test_whom_the_broker_answers_but_no_group_takes_in_has_got_stuck(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in an outage, nor while the group has it as a member."""
+    answers = {"now": True}
+    monkeypatch.setattr(health, "check_access", lambda config: answers["now"])
+    worker.app.lease = SimpleNamespace(held=False)
+    worker.app.settings = SimpleNamespace(app_id="plant", client_config=dict)
+
+    async def look(after_s: float) -> None:
+        worker.clock.now_s += after_s
+        await worker.health.check_let_in()
+
+    await look(0)
+    answers["now"] = False
+    await look(1000)
+    answers["now"] = True
+    await look(1000)
+    worker.app.lease.held = True
+    await look(1)
+    worker.app.lease.held = False
+    await look(1000)
+    await look(OUTSIDE_SECONDS)
+
+    with pytest.raises(RunError, match="no member of the group 'plant' for 150 s, though the broker answers"):
+        await look(1)

@@ -38,15 +38,12 @@ class RevokedMeanwhile:
         assert partition in self.assigned, "Partition is not assigned"
         return 7
 
-    async def position(self, partition: TopicPartition) -> int:
-        return 7
-
 
 async def test_a_partition_that_is_revoked_while_the_ends_are_asked_for_is_left_out() -> None:
     consumer = RevokedMeanwhile()
-    service: Any = SimpleNamespace(_ensure_consumer=lambda: consumer, handed={KEPT: 6, REVOKED: 6})
+    service: Any = SimpleNamespace(_ensure_consumer=lambda: consumer)
 
-    assert await ConsumerService.read_to_end(service, [REVOKED, KEPT]) == {KEPT: 6}
+    assert await ConsumerService.log_ends(service, [REVOKED, KEPT]) == {KEPT: 7}
 
 
 class Assigned:
@@ -79,18 +76,19 @@ class Assigned:
 def service_of(consumer: Assigned) -> Any:
     """A service whose flow is on, as far as `ConsumerService.fetch` needs it."""
     conf = SimpleNamespace(broker_max_poll_records=4_000)
-    return SimpleNamespace(
+    service: Any = SimpleNamespace(
         consumer=SimpleNamespace(flow_active=True),
-        app=SimpleNamespace(conf=conf, consumer_generation_id=1),
-        handed={},
+        app=SimpleNamespace(conf=conf, consumer_generation_id=1, takes_chunks=True),
         _ensure_consumer=lambda: consumer,
         _coverage=Coverage(),
         _hold_back=lambda *_: False,
+        _may_take=lambda: ConsumerService._may_take(service),
     )
+    return service
 
 
-@pytest.mark.parametrize("flows", [True, False])
-async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool) -> None:
+@pytest.mark.parametrize(("flows", "takes"), [(True, True), (False, True), (True, False)])
+async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool, takes: bool) -> None:
     """It may have waited through a rebalance. What it took then would be dropped, and not be read again: the partition
     may have been sought already, and is never sought to offset 0.
     """
@@ -98,11 +96,11 @@ async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool) -> N
     service = service_of(consumer)
     fetch = asyncio.create_task(ConsumerService.fetch(service, {KEPT}))
     await asyncio.sleep(0)
-    service.consumer.flow_active = flows
+    service.consumer.flow_active, service.app.takes_chunks = flows, takes
     consumer.arrives()
     chunks = await fetch
 
     assert [(chunk.topic, list(chunk.records), chunk.starts) for chunk in chunks] == (
-        [(KEPT.topic, [KEPT.partition], {KEPT.partition: 0})] if flows else []
+        [(KEPT.topic, [KEPT.partition], {KEPT.partition: 0})] if flows and takes else []
     )
-    assert (list(service.handed), consumer.state.position > 0) == (([KEPT], True) if flows else ([], False))
+    assert (consumer.state.position > 0) == (flows and takes)
