@@ -94,4 +94,5 @@ def with_fields(record: Received, **fields: Any) -> bytes:
 
 
 def with_header(record: Received, name: str, value: bytes) -> list[tuple[str, bytes]]:
-    return [*((each, old) for each, old in record.headers if each != name), (name, value)]
+    """A record's headers, one of them with another value; a worker's block keeps its order."""
+    return [(each, value if each == name else old) for each, old in record.headers]

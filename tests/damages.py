@@ -233,6 +233,13 @@ def a_dead_letter_has_another_value(system: System, load: Load) -> None:
 
 
 @damage("dead_letters_differing")
+def a_dead_letter_has_another_value_and_its_record_had_a_header_of_ours(system: System, load: Load) -> None:
+    record = system.only(LETTERS, load.odd.name)
+    headers = [("error.value_bytes", b"9"), *record.headers]  # behind it stands the worker's block, which says nothing
+    system.change(LETTERS, record, value=b"!", headers=headers)
+
+
+@damage("dead_letters_differing")
 def a_dead_letter_has_another_key(system: System, load: Load) -> None:
     system.change(LETTERS, system.only(LETTERS, load.odd.name), key=b"other")
 

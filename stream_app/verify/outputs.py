@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from confluent_kafka import Message
 
 from core.audit.partition import Output, PartitionAudit
-from core.audit.scope import NOT_JUDGED, NOTHING, Letter
+from core.audit.scope import NOT_JUDGED, NOTHING
+from core.audit.scope import Letter as ExpectedLetter
 from core.errors import RecordError
 from core.records import decode_prediction, decode_score
+from stream_app.letters import Letter, letter_of
 from stream_app.verify.cut import Cut
 from stream_app.verify.report import Report
 
@@ -120,26 +122,24 @@ class LetterCheck:
 
     def take(self, message: Message) -> None:
         """Compare a dead letter with its record; those of other sources and applications are passed over."""
-        headers, report = last_headers(message), self._report
-        source, chosen = self._cut.route.source.encode(), self._audit.scope.chosen
-        offset = number(headers.get("error.offset"))
-        if headers.get("error.topic") != source or headers.get(APP_ID, self._app_id) != self._app_id or offset is None:
+        found, report, chosen = letter_of(message), self._report, self._audit.scope.chosen
+        offset, app_id = found.source_offset, last_headers(message).get(APP_ID, self._app_id)
+        if found.topic != self._cut.route.source or app_id != self._app_id or offset is None:
             return
-        if chosen is not None and message.key() not in chosen:
+        if chosen is not None and found.key not in chosen:
             return
-        partition = number(headers.get("error.partition"))
-        if partition != self._cut.partition:
-            report.add("dead_letters_unexpected", f"{at(message)}: it is of partition {partition}")
+        if found.source_partition != self._cut.partition:
+            report.add("dead_letters_unexpected", f"{at(message)}: it is of partition {found.source_partition}")
             return
         if not self._audit.is_judged(offset):
             return
         report.dead_letters += 1
-        letter = self._audit.letter(offset)
-        if letter is None:
+        expected = self._audit.letter(offset)
+        if expected is None:
             report.add("dead_letters_unexpected", f"{at(message)}: source offset {offset} can be used")
-        elif problems := _letter_problems(letter, message, headers):
+        elif problems := _letter_problems(expected, found):
             report.add("dead_letters_differing", f"{at(message)}: source offset {offset}: {'; '.join(problems)}")
-        if letter is not None and offset in self._seen:
+        if expected is not None and offset in self._seen:
             report.add("dead_letters_repeated", f"{at(message)}: source offset {offset}")
         self._seen.add(offset)
 
@@ -152,16 +152,15 @@ class LetterCheck:
                 self._report.add("dead_letters_missing", words)
 
 
-def _letter_problems(letter: Letter, message: Message, headers: Mapping[str, bytes]) -> list[str]:
+def _letter_problems(expected: ExpectedLetter, found: Letter) -> list[str]:
     problems = []
-    reason = headers.get("error.reason", b"").decode("utf-8", "backslashreplace")
-    if reason != letter.reason:
-        problems.append(f"the reason is {reason}, expected {letter.reason}")
-    if "error.value_bytes" in headers:  # cut, because the record was too large
+    if found.reason != expected.reason:
+        problems.append(f"the reason is {found.reason}, expected {expected.reason}")
+    if found.value_bytes is not None:  # cut, because the record was too large
         return problems
-    if message.key() != letter.key:
+    if found.key != expected.key:
         problems.append("its key is not the record's")
-    if not letter.holds(message.value()):
+    if not expected.holds(found.value):
         problems.append("its value is not the record's")
     return problems
 
