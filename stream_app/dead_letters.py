@@ -15,7 +15,8 @@ from typing import Any
 from core.errors import RecordError, StartupError
 from core.records import decode_casting, decode_signal
 from stream_app.corrections import Correction
-from stream_app.letters import Choice, Letter, headers_of, letter_of
+from stream_app.headers import SOURCE_OFFSET, headers_of, number
+from stream_app.letters import Choice, Letter, letter_of
 from stream_app.settings import Settings
 from stream_app.source_scan import Scan, position_of
 from stream_app.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
@@ -172,10 +173,9 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan
     for message in reader.read(dict.fromkeys(changelogs, BEGINNING)):
         at = place_of(message)
         scan, prefix, key = changelogs[at], prefixes[at[0]], (key_of(message) or b"")
-        digits = dict(headers_of(message)).get("source-offset", b"")
+        offset = number(dict(headers_of(message)).get(SOURCE_OFFSET))
         stream = key.removeprefix(prefix)
-        if key.startswith(prefix) and stream in scan.keys and digits.isdigit():
-            offset = int(digits)
+        if key.startswith(prefix) and stream in scan.keys and offset is not None:
             scan.move_on(stream, scan.positions.get(offset, offset), offset)
 
 

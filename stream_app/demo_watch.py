@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from numpy.typing import NDArray
 
 from core.errors import RunError
+from stream_app.headers import SOURCE_OFFSET
 from stream_app.settings import Settings
 from stream_app.topics import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 
@@ -191,4 +192,4 @@ class Watcher(threading.Thread):
 
 def _source_offset(message: Message) -> int:
     headers: Any = message.headers() or []
-    return int(dict(headers)["source-offset"])
+    return int(dict(headers)[SOURCE_OFFSET])

@@ -6,16 +6,25 @@ it has put after them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from confluent_kafka import Message
 
-Headers = list[tuple[str, bytes]]
-ERROR = "error."
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
+from stream_app.headers import (
+    ERROR_MESSAGE,
+    ERROR_OFFSET,
+    ERROR_PARTITION,
+    ERROR_REASON,
+    ERROR_TIMESTAMP_MS,
+    ERROR_TOPIC,
+    ERROR_VALUE_BYTES,
+    Headers,
+    headers_of,
+    number,
+    signed_number,
+)
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,7 @@ class Choice:
 def letter_of(message: Message) -> Letter:
     """Read a record of the topic of dead letters, whatever it is."""
     own, said = split_headers(headers_of(message))
-    text = {name.removeprefix(ERROR): value.decode("utf-8", "backslashreplace") for name, value in said}
-
-    def number(name: str) -> int | None:
-        digits = text.get(name, "")
-        return int(digits) if _NUMBER.fullmatch(digits) else None
-
+    told = dict(said)
     return Letter(
         partition=cast(int, message.partition()),
         offset=cast(int, message.offset()),
@@ -80,29 +84,27 @@ def letter_of(message: Message) -> Letter:
         key=_bytes(message.key()),
         value=_bytes(message.value()),
         headers=own,
-        reason=text.get("reason"),
-        message=text.get("message"),
-        topic=text.get("topic"),
-        source_partition=number("partition"),
-        source_offset=number("offset"),
-        timestamp_ms=number("timestamp_ms"),
-        value_bytes=number("value_bytes"),
+        reason=_text(told.get(ERROR_REASON)),
+        message=_text(told.get(ERROR_MESSAGE)),
+        topic=_text(told.get(ERROR_TOPIC)),
+        source_partition=number(told.get(ERROR_PARTITION)),
+        source_offset=number(told.get(ERROR_OFFSET)),
+        timestamp_ms=signed_number(told.get(ERROR_TIMESTAMP_MS)),
+        value_bytes=number(told.get(ERROR_VALUE_BYTES)),
     )
 
 
 def split_headers(headers: Sequence[tuple[str, bytes]]) -> tuple[Headers, Headers]:
     """The record's own headers, and the worker's block: from the last ``error.reason`` on."""
     names = [name for name, _ in headers]
-    if f"{ERROR}reason" not in names:
+    if ERROR_REASON not in names:
         return list(headers), []
-    start = len(names) - 1 - names[::-1].index(f"{ERROR}reason")
+    start = len(names) - 1 - names[::-1].index(ERROR_REASON)
     return list(headers[:start]), list(headers[start:])
 
 
-def headers_of(message: Message) -> Headers:
-    """A record's headers, in their order; a value that is null on the wire is empty."""
-    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return [(name, value or b"") for name, value in pairs]
+def _text(held: bytes | None) -> str | None:
+    return None if held is None else held.decode("utf-8", "backslashreplace")
 
 
 def _bytes(data: Any) -> bytes | None:

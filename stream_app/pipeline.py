@@ -18,10 +18,20 @@ from core.errors import RunError
 from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.deferred import DeferredOutputs
+from stream_app.headers import (
+    APP_ID,
+    ERROR_MESSAGE,
+    ERROR_OFFSET,
+    ERROR_PARTITION,
+    ERROR_REASON,
+    ERROR_TIMESTAMP_MS,
+    ERROR_TOPIC,
+    ERROR_VALUE_BYTES,
+)
 from stream_app.idleness import PastPositions
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter, header_bytes
-from stream_app.published import APP_ID, Found, LogEnds, Published
+from stream_app.published import Found, LogEnds, Published
 from stream_app.tables import PartitionedStore
 
 log = logging.getLogger(__name__)
@@ -273,17 +283,17 @@ class Pipeline:
     def _dead_letter(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
         """Key, value and headers."""
         headers = {
-            "error.reason": letter.reason,
-            "error.message": letter.message,
-            "error.topic": self.topics.source,
-            "error.partition": letter.partition,
-            "error.offset": letter.offset,
-            "error.timestamp_ms": letter.timestamp_ms,
+            ERROR_REASON: letter.reason,
+            ERROR_MESSAGE: letter.message,
+            ERROR_TOPIC: self.topics.source,
+            ERROR_PARTITION: letter.partition,
+            ERROR_OFFSET: letter.offset,
+            ERROR_TIMESTAMP_MS: letter.timestamp_ms,
         }
         key, value, own = letter.key, letter.value, letter.headers
         if _size_bytes(key, value, own) > MAX_LETTER_BYTES:
             # Refused, it would end this worker, and the next one at the same record, for ever.
-            headers["error.value_bytes"] = len(value or b"")
+            headers[ERROR_VALUE_BYTES] = len(value or b"")
             third = MAX_LETTER_BYTES // 3
             key, value = key and key[:third], value and value[:third]
             own = own if _size_bytes(None, None, own) <= third else ()

@@ -18,13 +18,10 @@ from core.errors import RecordError
 from core.native.records import Outputs, Record, Records
 from core.records import decode_output_step
 from stream_app.fetching import FetchedPartition
+from stream_app.headers import APP_ID, ERROR_OFFSET, ERROR_PARTITION, ERROR_TOPIC, SOURCE_OFFSET, number
 from stream_app.native.batches import BatchHeader
 from stream_app.reading import Reading
 from stream_app.settings import Settings
-
-APP_ID = "app-id"
-"""Header of every output: whose it is."""
-SOURCE_OFFSET = "source-offset"
 
 Headers = Iterable[tuple[str, bytes]]
 MayConclude = Callable[[int, bytes, int], bool]
@@ -71,9 +68,9 @@ class Published:
         """Take in records of the topic of dead letters."""
         for record in records:
             headers = dict(record.headers)  # a record's own headers come first, and may have our names: the last counts
-            source = headers.get("error.topic"), headers.get("error.partition")
+            source = headers.get(ERROR_TOPIC), headers.get(ERROR_PARTITION)
             ours = (self.source[0].encode(), b"%d" % self.source[1])
-            offset = _number(headers.get("error.offset"))
+            offset = number(headers.get(ERROR_OFFSET))
             if headers.get(APP_ID) == self.app_id and source == ours and offset is not None:
                 self.letters.add(offset)
                 self.highest = max(self.highest, offset)
@@ -112,7 +109,7 @@ class Published:
 
 def _identity(record: Record, headers: Mapping[str, bytes]) -> Identity | None:
     """None for a record that is no output of ours."""
-    offset = _number(headers.get(SOURCE_OFFSET))
+    offset = number(headers.get(SOURCE_OFFSET))
     if offset is None or record.key is None:
         return None
     try:
@@ -120,10 +117,6 @@ def _identity(record: Record, headers: Mapping[str, bytes]) -> Identity | None:
     except RecordError:
         return None
     return Identity(offset, record.key, step.step, step.final)
-
-
-def _number(digits: bytes | None) -> int | None:
-    return int(digits) if digits is not None and digits.isdigit() and len(digits) < 20 else None
 
 
 class PlainBatches(FetchedPartition):

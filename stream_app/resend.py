@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import RunError
 from stream_app.dead_letters import Plan, Verdict
-from stream_app.letters import ERROR, Letter, headers_of
+from stream_app.headers import ERROR, headers_of
+from stream_app.letters import Letter
 from stream_app.settings import Settings
 from stream_app.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, RESENT, position_of
 from stream_app.topic_reader import At, TopicReader, key_of, place_of

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from stream_app.letters import Headers, Letter, headers_of
+from stream_app.headers import Headers, headers_of, number
+from stream_app.letters import Letter
 from stream_app.topic_reader import key_of
 
 # Headers of a resent record, decimal numbers in ASCII.
@@ -79,8 +80,6 @@ def position_of(letter: Letter) -> int:
 
 def resent_from(headers: Headers) -> tuple[int, int] | None:
     """Original and first offset, of the headers of a resent record; None where it is none."""
-    said = {name: value for name, value in headers if name in (FROM_OFFSET, FIRST_OFFSET)}
-    numbers = [said.get(name, b"") for name in (FROM_OFFSET, FIRST_OFFSET)]
-    if not all(digits.isdigit() and len(digits) < 20 for digits in numbers):
-        return None
-    return int(numbers[0]), int(numbers[1])
+    told = dict(headers)
+    original, first = number(told.get(FROM_OFFSET)), number(told.get(FIRST_OFFSET))
+    return None if original is None or first is None else (original, first)

@@ -331,6 +331,24 @@ def test_corrections_that_do_not_fit_are_refused(feed: Feed, resend: Resend, tmp
     assert len(source(feed)) == 1
 
 
+@pytest.mark.kafka
+def test_a_number_of_thousands_of_digits_is_none(feed: Feed, settings: Settings, resend: Resend) -> None:
+    digits = b"9" * 5_000
+    offset = refused(feed, own=[("resent-from-offset", digits), ("resent-first-offset", digits)])
+    quiet = signal_feed(settings, PARTITION)
+    (later,) = quiet.send(GOOD)
+    delete_records(settings, feed.topic, PARTITION, later)  # so that the changelog is looked at
+    state = ToSend(feed.name, b"state", [("source-offset", digits)], PARTITION)
+    produce(settings, settings.changelog("signal-states"), [state])
+    odd = [(name, digits if name == "error.offset" else held) for name, held in block(feed.topic, offset)]
+    produce(settings, settings.topic(DEAD_LETTERS), [ToSend(feed.name, BAD, odd, PARTITION)])
+
+    done = resend()
+
+    assert done.err.endswith("1 resent; 1 refused\n"), done.err
+    assert source(feed)[-1].key == feed.name.encode()
+
+
 # Parts.
 
 

@@ -13,13 +13,12 @@ from core.audit.scope import NOT_JUDGED, NOTHING
 from core.audit.scope import Letter as ExpectedLetter
 from core.errors import RecordError
 from core.records import decode_prediction, decode_score
+from stream_app.headers import APP_ID, SOURCE_OFFSET, headers_of, number
 from stream_app.letters import Letter, letter_of
 from stream_app.verify.cut import Cut
-from stream_app.verify.report import Report
+from stream_app.verify.report import Report, at
 
 TOLERANCE = 1e-5
-APP_ID = "app-id"
-SOURCE_OFFSET = "source-offset"
 
 _NUMBERS = {"prediction", "probability"}
 
@@ -43,8 +42,7 @@ class OutputCheck:
 
     def take(self, message: Message) -> None:
         """Compare a record with what should stand there."""
-        raw = message.headers() or []
-        headers: dict[str, bytes] = dict(raw)  # type: ignore[arg-type]
+        headers = dict(headers_of(message))
         key, chosen = message.key(), self._audit.scope.chosen
         if headers.get(APP_ID, self._app_id) != self._app_id or (chosen is not None and key not in chosen):
             return
@@ -53,7 +51,7 @@ class OutputCheck:
             self._unexpected(message, "it has no header source-offset")
             return
         try:
-            output = self._decode(message.value(), raw)
+            output = self._decode(message.value(), message.headers() or [])
         except RecordError as error:
             self._unexpected(message, f"it cannot be read: {error}")
             return
@@ -62,7 +60,7 @@ class OutputCheck:
             return
         self._report.outputs += 1
         if row == NOTHING:
-            self._unexpected(message, f"{describe(output)}: nothing comes of source offset {offset}")
+            self._unexpected(message, f"{_describe(output)}: nothing comes of source offset {offset}")
         else:
             self._compare(message, row, key, output)
 
@@ -74,15 +72,15 @@ class OutputCheck:
         if difference is not None and difference <= TOLERANCE and key == self._audit.key(row):  # the plain case
             report.max_abs_diff = max(report.max_abs_diff, difference)
         elif problems := self._problems(row, key, output):
-            what = describe(self._audit.expected(row))
+            what = _describe(self._audit.expected(row))
             report.add("differing", f"{at(message)}: {what}: {'; '.join(problems)}")
         if self._seen[row]:
-            report.add("repeated", f"{at(message)}: {describe(output)}")
+            report.add("repeated", f"{at(message)}: {_describe(output)}")
             return
         self._seen[row] = 1
         last = self._last.get(key, -1)
         if row < last:
-            report.add("out_of_order", f"{at(message)}: {describe(output)}")
+            report.add("out_of_order", f"{at(message)}: {_describe(output)}")
         self._last[key] = max(last, row)
 
     def _problems(self, row: int, key: Any, found: Output) -> list[str]:
@@ -107,7 +105,7 @@ class OutputCheck:
         required, seen = (np.frombuffer(flags, np.uint8) for flags in (self._audit.required, self._seen))
         for row in np.flatnonzero((required > 0) & (seen == 0)).tolist():
             place = f"{self._cut.route.source}[{self._cut.partition}] offset {self._audit.offset(row)}"
-            self._report.add("missing", f"{place}: {describe(self._audit.expected(row))}")
+            self._report.add("missing", f"{place}: {_describe(self._audit.expected(row))}")
 
 
 class LetterCheck:
@@ -123,7 +121,7 @@ class LetterCheck:
     def take(self, message: Message) -> None:
         """Compare a dead letter with its record; those of other sources and applications are passed over."""
         found, report, chosen = letter_of(message), self._report, self._audit.scope.chosen
-        offset, app_id = found.source_offset, last_headers(message).get(APP_ID, self._app_id)
+        offset, app_id = found.source_offset, dict(headers_of(message)).get(APP_ID, self._app_id)
         if found.topic != self._cut.route.source or app_id != self._app_id or offset is None:
             return
         if chosen is not None and found.key not in chosen:
@@ -165,22 +163,6 @@ def _letter_problems(expected: ExpectedLetter, found: Letter) -> list[str]:
     return problems
 
 
-def last_headers(message: Message) -> dict[str, bytes]:
-    """Of each name the last one counts."""
-    return dict(message.headers() or ())  # type: ignore[arg-type]
-
-
-def number(digits: bytes | None) -> int | None:
-    """A header's number, None where it is none."""
-    return int(digits) if digits is not None and digits.isdigit() and len(digits) < 20 else None
-
-
-def at(message: Message) -> str:
-    """Where a record stands."""
-    return f"{message.topic()}[{message.partition()}] offset {message.offset()}"
-
-
-def describe(output: Output) -> str:
-    """Which output it is."""
+def _describe(output: Output) -> str:
     final = ", final" if getattr(output, "final", False) else ""
     return f"stream {output.stream!r}, sequence {output.sequence!r}, step {output.step}{final}"

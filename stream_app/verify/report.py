@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from confluent_kafka import Message
+
 EXAMPLES = 3
 """Of each kind of problem, so many are told in full."""
 
@@ -79,3 +81,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return {"ok": self.ok, **asdict(self)}
+
+
+def at(message: Message) -> str:
+    """Where a record stands, as examples say it."""
+    return f"{message.topic()}[{message.partition()}] offset {message.offset()}"

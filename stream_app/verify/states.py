@@ -9,10 +9,10 @@ from functools import partial
 
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
+from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.verify.cut import Cut
-from stream_app.verify.outputs import SOURCE_OFFSET, at, last_headers, number
 from stream_app.verify.read import LogReader
-from stream_app.verify.report import Report
+from stream_app.verify.report import Report, at
 
 # The first byte of a key in the table of casts; a segment's goes on with its number, then both with the stream.
 _HEAD, _SEGMENT = b"h", b"s"
@@ -41,7 +41,7 @@ def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, r
     """Read a changelog partition."""
     stored = Stored(cut.route.kind)
     for message in reader.read(cut.route.changelog, cut.partition, *cut.changelog):
-        offset, key = number(last_headers(message).get(SOURCE_OFFSET)), message.key()
+        offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
             report.add("states_differing", f"{at(message)}: not a state record, no header source-offset")
         elif (chosen is None or _stream(cut.route.kind, key) in chosen) and (

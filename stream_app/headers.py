@@ -1,0 +1,47 @@
+"""Headers of what workers write: their names, and how they are read.
+
+Any sender may give a record such headers, too, so what they hold is not trusted to be a number, nor to be short.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from confluent_kafka import Message
+
+Headers = list[tuple[str, bytes]]
+
+APP_ID = "app-id"
+"""Of outputs and dead letters: whose they are."""
+SOURCE_OFFSET = "source-offset"
+"""Of outputs and state records: the offset of the source record that they are of. `stream_app.native` has it, too."""
+
+ERROR = "error."
+"""Before the names of all that a worker says of a record that could not be used, in this order."""
+ERROR_REASON = "error.reason"
+ERROR_MESSAGE = "error.message"
+ERROR_TOPIC = "error.topic"
+ERROR_PARTITION = "error.partition"
+ERROR_OFFSET = "error.offset"
+ERROR_TIMESTAMP_MS = "error.timestamp_ms"
+ERROR_VALUE_BYTES = "error.value_bytes"
+
+MOST_DIGITS = 19
+"""As many has the highest offset. Python refuses to read a number of thousands."""
+
+
+def number(held: bytes | None) -> int | None:
+    """The number from 0 on that a header holds; None where it holds none."""
+    return int(held) if held is not None and held.isdigit() and len(held) <= MOST_DIGITS else None
+
+
+def signed_number(held: bytes | None) -> int | None:
+    """The same of a number that may be below 0."""
+    found = number(held and held.removeprefix(b"-"))
+    return -found if found and held and held.startswith(b"-") else found
+
+
+def headers_of(message: Message) -> Headers:
+    """A record's headers, in their order; a value that is null on the wire is empty."""
+    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return [(name, value or b"") for name, value in pairs]
