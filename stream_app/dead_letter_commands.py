@@ -155,7 +155,7 @@ def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[At, int], Correcti
 
 
 def _ask(plan: "Plan", settings: "Settings") -> None:
-    records = Counter(verdict.at[0] for verdict in plan.to_send)
+    records = Counter(verdict.to[0] for verdict in plan.to_send)
     topics = ", ".join(f"{count:,} into {topic}" for topic, count in sorted(records.items()))
     typer.confirm(f"Send records on {settings.broker} again: {topics}?", abort=True, err=True)
 
@@ -190,7 +190,8 @@ def _json(verdict: "Verdict") -> str:
 
 def _place(verdict: "Verdict") -> str:
     letter = verdict.letter
-    record = " ".join("?" if part is None else str(part) for part in (*verdict.at, letter.source_offset))
+    place = (*(letter.source or (None, None)), letter.source_offset)
+    record = " ".join("?" if part is None else str(part) for part in place)
     return f"{record} (letter {letter.partition} {letter.offset})"
 
 

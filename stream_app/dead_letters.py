@@ -50,9 +50,10 @@ class Verdict:
     """What is sent as its value."""
 
     @property
-    def at(self) -> At:
-        """The partition that its record came from."""
-        return self.letter.topic or "", self.letter.source_partition or 0
+    def to(self) -> At:
+        """Where its record goes back to. Not of a letter that is refused because it names no partition."""
+        assert self.letter.source is not None
+        return self.letter.source
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def make_plan(
         scans, bounds = _scan(reader, settings, ours, refused_at)
     judge = _Judge(sources, scans, bounds, corrections or {}, even_if_late)
     verdicts = [judge.verdict(letter) for letter in sorted(letters, key=_order)]
-    known = {(_at(letter), letter.source_offset) for letter in letters}
+    known = {(letter.source, letter.source_offset) for letter in letters}
     unmatched = [place for place in corrections or {} if place not in known]
     if unmatched:
         (topic, partition), offset = unmatched[0]
@@ -113,19 +114,19 @@ def _read_letters(
     reader: TopicReader, settings: Settings, choice: Choice, corrections: Mapping[tuple[At, int], Correction] | None
 ) -> tuple[list[Letter], dict[At, set[int]]]:
     """The letters that are wanted, one of each record, and the source offsets of all that there are."""
-    wanted: dict[tuple[At, int | None], Letter] = {}
+    wanted: dict[tuple[At | None, int | None], Letter] = {}
     refused_at: dict[At, set[int]] = {}
     held = 0
     for message in reader.read(dict.fromkeys(reader.partitions(settings.topic(DEAD_LETTERS)), BEGINNING)):
         letter = letter_of(message)
-        at, offset = _at(letter), letter.source_offset
-        if offset is not None:
-            refused_at.setdefault(at, set()).add(offset)
-        if not choice.takes(letter) or (at, offset) in wanted:  # a worker's restart can repeat a letter
+        source, offset = letter.source, letter.source_offset
+        if source is not None and offset is not None:
+            refused_at.setdefault(source, set()).add(offset)
+        if not choice.takes(letter) or (source, offset) in wanted:  # a worker's restart can repeat a letter
             continue
-        if corrections is not None and (at, offset) not in corrections:
+        if corrections is not None and (source, offset) not in corrections:
             continue
-        wanted[at, offset] = letter
+        wanted[source, offset] = letter
         held += len(letter.value or b"")
         if held > MAX_HELD_BYTES:
             raise StartupError(
@@ -140,8 +141,8 @@ def _scan(
 ) -> tuple[dict[At, Scan], dict[At, tuple[int, int]]]:
     by_source: dict[At, list[Letter]] = {}
     for letter in letters:
-        if letter.source_offset is not None:
-            by_source.setdefault(_at(letter), []).append(letter)
+        if letter.source is not None and letter.source_offset is not None:
+            by_source.setdefault(letter.source, []).append(letter)
     there = {at for topic in {topic for topic, _ in by_source} for at in reader.partitions(topic)}
     by_source = {at: found for at, found in by_source.items() if at in there}
     bounds = {at: reader.bounds(at) for at in by_source}
@@ -179,12 +180,8 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan
             scan.move_on(stream, scan.positions.get(offset, offset), offset)
 
 
-def _at(letter: Letter) -> At:
-    return letter.topic or "", -1 if letter.source_partition is None else letter.source_partition
-
-
-def _order(letter: Letter) -> tuple[At, int, int]:
-    return _at(letter), position_of(letter), letter.source_offset or 0
+def _order(letter: Letter) -> tuple[At | tuple[()], int, int]:
+    return letter.source or (), position_of(letter), letter.source_offset or 0
 
 
 @dataclass(frozen=True)
@@ -199,15 +196,16 @@ class _Judge:
     even_if_late: bool
 
     def verdict(self, letter: Letter) -> Verdict:
-        at = _at(letter)
-        scan = self.scans.get(at)
-        if scan is None or letter.source_offset is None:
+        source = letter.source
+        scan = None if source is None else self.scans.get(source)
+        if source is None or scan is None or letter.source_offset is None:
             return Verdict(letter, Fate.REFUSED, "it names no partition of our source topics")
         if scan.is_resent(letter):
             return Verdict(letter, Fate.RESENT)
-        correction = self.corrections.get((at, letter.source_offset))
+        correction = self.corrections.get((source, letter.source_offset))
         value = correction.value if correction else letter.value
-        if why := self._problem(letter, scan) or (correction and self._still_wrong(letter, correction)):
+        problem = self._problem(letter, scan, self.bounds[source])
+        if why := problem or (correction and self._still_wrong(letter, correction)):
             return Verdict(letter, Fate.REFUSED, why)
         if not self.even_if_late:
             if (offset := scan.gone_on(letter)) is not None:
@@ -216,10 +214,9 @@ class _Judge:
                 return Verdict(letter, Fate.LATE, "its sequence had ended before it came")
         return Verdict(letter, Fate.RESEND, value=value)
 
-    def _problem(self, letter: Letter, scan: Scan) -> str | None:
+    def _problem(self, letter: Letter, scan: Scan, bounds: tuple[int, int]) -> str | None:
         """Why the record as it came can go nowhere."""
-        offset = letter.source_offset or 0
-        low, high = self.bounds[_at(letter)]
+        offset, (low, high) = letter.source_offset or 0, bounds
         if letter.value_bytes is not None:
             return f"only the start of its {letter.value_bytes:,} bytes was kept"
         if letter.key is None or letter.reason in _NO_STREAM:

@@ -25,6 +25,7 @@ from stream_app.headers import (
     number,
     signed_number,
 )
+from stream_app.topic_reader import At
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Letter:
     timestamp_ms: int | None
     value_bytes: int | None
     """The length that the value had, where it was cut."""
+
+    @property
+    def source(self) -> At | None:
+        """The partition of the record that it is about; None where it names none."""
+        if self.topic is None or self.source_partition is None:
+            return None
+        return self.topic, self.source_partition
 
     @property
     def stream(self) -> str:

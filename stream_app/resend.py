@@ -87,7 +87,7 @@ class Resender:
         return last
 
     def _produce(self, verdict: Verdict, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-        letter, (topic, partition) = verdict.letter, verdict.at
+        letter, (topic, partition) = verdict.letter, verdict.to
         timestamp_ms = max(letter.timestamp_ms or 0, 0)  # 0 is now; a topic of append times takes the broker's anyway
         while True:
             try:
@@ -129,7 +129,7 @@ def overtaken(settings: Settings, plan: Plan, last: Mapping[tuple[At, bytes], in
     Args:
         last: what `Resender.send` has returned.
     """
-    sent = {(verdict.at, verdict.letter.key or b""): verdict for verdict in plan.to_send}
+    sent = {(verdict.to, verdict.letter.key or b""): verdict for verdict in plan.to_send}
     found: dict[tuple[At, bytes], Verdict] = {}
     with TopicReader(settings.client_config()) as reader:
         for message in reader.read({at: plan.ends[at] for at, _ in sent}):
