@@ -5,12 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from core.chunk import StreamRules, WindowRules
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
-from core.models.shipped import checkpoint_path
-from core.models.signal_lstm import SignalExtractionLSTM
 from core.scorer import CastScorer
 from core.stepper import SignalStepper
 from stream_app.app import CaststreamApp
@@ -18,6 +13,7 @@ from stream_app.chunks import ChunkSchema
 from stream_app.idleness import PastPositions
 from stream_app.pipeline import Pipeline, StreamEngine, Topics
 from stream_app.recovery import TableManager
+from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
 from stream_app.topics import CASTING_SAMPLES, CASTING_WINDOWS, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, SIGNAL_STATES
@@ -53,32 +49,18 @@ def build_app(settings: Settings) -> CaststreamApp:
         stream_processing_timeout=86_400.0,
         processing_guarantee="at_least_once",
     )
-    rules = _stream_rules(settings)
-    windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
-    signal_model = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
-    defect_model = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
-    assert isinstance(signal_model, SignalExtractionLSTM)
-    assert isinstance(defect_model, SteelDefectLSTM)
-    for kind, model in (("signal", signal_model), ("defect", defect_model)):
+    rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
+    for kind, model in models._asdict().items():
         app.metrics.model_info.labels(kind, fingerprint(model)).set(1)
     table = _table(app, SIGNAL_STATES)
-    stepper = SignalStepper(signal_model, rules, table.states, settings.output_format, time.perf_counter)
+    stepper = SignalStepper(models.signal, rules, table.states, settings.output_format, time.perf_counter)
     _add(app, SIGNAL_SAMPLES, table, stepper)
     table = _table(app, CASTING_WINDOWS)
     scorer = CastScorer(
-        defect_model, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
+        models.defect, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
     )
     _add(app, CASTING_SAMPLES, table, scorer)
     return app
-
-
-def _stream_rules(settings: Settings) -> StreamRules:
-    return StreamRules(
-        gap_policy=settings.gap_policy,
-        max_gap=settings.max_gap,
-        max_step_jump=settings.max_step_jump,
-        idle_timeout_ms=round(settings.idle_timeout * 1000),
-    )
 
 
 def _table(app: CaststreamApp, name: str) -> StateTable:

@@ -283,8 +283,8 @@ def predict(
 ) -> None:
     """The offline reference: the same models over the whole file, no Kafka."""
     import core.predict
-    from core.chunk import WindowRules
     from stream_app.progress import phases
+    from stream_app.rules import window_rules
 
     with phases() as phase:
         done = core.predict.predict(
@@ -293,7 +293,7 @@ def predict(
             signal_checkpoint=settings.signal_checkpoint,
             defect_checkpoint=settings.defect_checkpoint,
             device=settings.device,
-            rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+            rules=window_rules(settings),
             run=run,
             streams=streams,
             on_check=phase("checking the file"),

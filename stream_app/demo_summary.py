@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import WindowRules
 from core.data.datasets import SignalDataset
 from core.data.layout import open_castings
 from core.data.naming import sequence_name
 from core.predict import predict
 from core.training.metrics import auc_roc
 from stream_app.demo_watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
+from stream_app.rules import window_rules
 from stream_app.settings import Settings
 
 TOLERANCE = 1e-5
@@ -93,7 +93,7 @@ def _lines(path: Path, run: str, settings: Settings) -> list[dict[str, Any]]:
         path,
         buffer,
         run=run,
-        rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+        rules=window_rules(settings),
         signal_checkpoint=settings.signal_checkpoint,
         defect_checkpoint=settings.defect_checkpoint,
     )

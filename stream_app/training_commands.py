@@ -222,11 +222,11 @@ def evaluate_defect_model(
     as_json: AsJson = False,
 ) -> None:
     """Measure a defect model by its scores as the stream publishes them, beside the best possible, with plots."""
-    from core.chunk import WindowRules
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_defect import evaluate_defect
     from core.training.plots import write_defect_plots
     from stream_app.progress import phases
+    from stream_app.rules import window_rules
     from stream_app.training_display import defect_table
 
     with phases() as phase:
@@ -234,7 +234,7 @@ def evaluate_defect_model(
             file,
             checkpoint or settings.defect_checkpoint or checkpoint_path("defect"),
             device=settings.device,
-            rules=WindowRules(settings.window_length, settings.window_min, settings.hop),
+            rules=window_rules(settings),
             baseline=baseline,
             threshold=threshold,
             on_progress=phase("evaluating"),

@@ -10,12 +10,8 @@ from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
-from core.chunk import StreamRules, WindowRules
 from core.errors import StartupError
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.factory import load_model
-from core.models.shipped import checkpoint_path
-from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.verify.committed import committed_offsets
 from stream_app.verify.cut import Cut, Route, routes, take_cut
@@ -123,15 +119,11 @@ class _Verification:
 
 def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
     """What audits a partition, by kind, with the models of the settings. Raises StartupError for a bad checkpoint."""
-    signal = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
-    defect = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
-    assert isinstance(signal, SignalExtractionLSTM)
-    assert isinstance(defect, SteelDefectLSTM)
-    rules = StreamRules(
-        settings.gap_policy, settings.max_gap, settings.max_step_jump, round(settings.idle_timeout * 1000)
-    )
-    windows = WindowRules(settings.window_length, settings.window_min, settings.hop)
-    return {"signal": partial(SignalAudit, signal, rules), "casting": partial(CastAudit, defect, rules, windows)}
+    rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
+    return {
+        "signal": partial(SignalAudit, models.signal, rules),
+        "casting": partial(CastAudit, models.defect, rules, windows),
+    }
 
 
 def _check_topics(reader: LogReader, both: list[Route]) -> None:
