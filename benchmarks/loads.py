@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from latencies import Latencies, commit_spans, ends, match, read_times, wait_for
 from live_worker import Meter
@@ -21,28 +21,17 @@ from paced_sender import STARTED, Load
 from core.errors import RunError
 from stream_app.child import Child
 from stream_app.settings import Settings
-from stream_app.topics import (
-    CASTING_SAMPLES,
-    CASTING_SCORES,
-    CASTING_WINDOWS,
-    SIGNAL_PREDICTIONS,
-    SIGNAL_SAMPLES,
-    SIGNAL_STATES,
-)
+from stream_app.topics import Kind, routes
 
 WARM_UP_S = 3.0
-Kind = Literal["signal", "casting"]
 AnyLoad = Load | MixedLoad
-SOURCES: dict[Kind, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
-OUTPUTS: dict[Kind, str] = {"signal": SIGNAL_PREDICTIONS, "casting": CASTING_SCORES}
-TABLES: dict[Kind, str] = {"signal": SIGNAL_STATES, "casting": CASTING_WINDOWS}
 
 
 def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
     """A load on the source topic of these settings."""
     return Load(
         config=settings.client_config(),
-        topic=settings.topic(SOURCES[kind]),
+        topic=routes(settings)[kind].source,
         kind=kind,
         partitions=settings.partitions,
         **what,
@@ -51,7 +40,7 @@ def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
 
 def mix_of(settings: Settings, kind: Kind, mix: str, rate: float, seconds: float, **arguments: Any) -> MixedLoad:
     """A mix (`mixes.py`) on the source topic of these settings."""
-    topic, partitions = settings.topic(SOURCES[kind]), settings.partitions
+    topic, partitions = routes(settings)[kind].source, settings.partitions
     return MixedLoad(settings.client_config(), topic, mix, rate, seconds, partitions, arguments)
 
 
@@ -104,9 +93,8 @@ class Watch:
 
     def __init__(self, settings: Settings, kind: Kind, output: str | None = None) -> None:
         self.settings = settings
-        self.source = settings.topic(SOURCES[kind])
-        self.output = output or settings.topic(OUTPUTS[kind])
-        self.changelog = settings.changelog(TABLES[kind])
+        route = routes(settings)[kind]
+        self.source, self.output, self.changelog = route.source, output or route.output, route.changelog
         self.source_ends = ends(settings, self.source)
         self.output_ends = ends(settings, self.output)
         self.changelog_ends = ends(settings, self.changelog)

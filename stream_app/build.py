@@ -11,12 +11,12 @@ from core.stepper import SignalStepper
 from stream_app.app import CaststreamApp
 from stream_app.chunks import ChunkSchema
 from stream_app.idleness import PastPositions
-from stream_app.pipeline import Pipeline, StreamEngine, Topics
+from stream_app.pipeline import Pipeline, StreamEngine
 from stream_app.recovery import TableManager
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
-from stream_app.topics import CASTING_SAMPLES, CASTING_WINDOWS, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, SIGNAL_STATES
+from stream_app.topics import CASTING_WINDOWS, SIGNAL_STATES, Route, routes
 
 CHUNK_RECORDS = 4000
 # Messages are chunks here: a queue of eight holds 32,000 records at most.
@@ -52,14 +52,15 @@ def build_app(settings: Settings) -> CaststreamApp:
     rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
     for kind, model in models._asdict().items():
         app.metrics.model_info.labels(kind, fingerprint(model)).set(1)
+    both = routes(settings)
     table = _table(app, SIGNAL_STATES)
     stepper = SignalStepper(models.signal, rules, table.states, settings.output_format, time.perf_counter)
-    _add(app, SIGNAL_SAMPLES, table, stepper)
+    _add(app, both["signal"], table, stepper)
     table = _table(app, CASTING_WINDOWS)
     scorer = CastScorer(
         models.defect, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
     )
-    _add(app, CASTING_SAMPLES, table, scorer)
+    _add(app, both["casting"], table, scorer)
     return app
 
 
@@ -77,19 +78,12 @@ def _table(app: CaststreamApp, name: str) -> StateTable:
     return table
 
 
-def _add(app: CaststreamApp, source: str, table: StateTable, engine: StreamEngine) -> None:
+def _add(app: CaststreamApp, route: Route, table: StateTable, engine: StreamEngine) -> None:
     settings = app.settings
-    output, _ = ROUTES[source]
-    topics = Topics(
-        settings.topic(source),
-        settings.topic(output),
-        settings.topic(DEAD_LETTERS),
-        settings.changelog(table.name),
-    )
     headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
     past = PastPositions(settings.idle_timeout)
     app.pipelines.append(
-        Pipeline(topics, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, past, headers)
+        Pipeline(route, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, past, headers)
     )
 
 

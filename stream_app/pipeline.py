@@ -33,6 +33,7 @@ from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter, header_bytes
 from stream_app.published import Found, LogEnds, Published
 from stream_app.tables import PartitionedStore
+from stream_app.topics import Route
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +78,6 @@ class Cut:
     """Partitions of which no output that an owner before has published can come again after this commit."""
 
 
-@dataclass
-class Topics:
-    """The names on the broker of one path, prefix applied."""
-
-    source: str
-    output: str
-    dead_letters: str
-    changelog: str
-
-
 class Missing(NamedTuple):
     """Records that were not handed over: a partition's from ``expected`` up to ``start``."""
 
@@ -99,7 +90,7 @@ class Missing(NamedTuple):
 class Pipeline:
     """See the module."""
 
-    topics: Topics
+    topics: Route
     table: str
     engine: StreamEngine
     states: PartitionedStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from core.errors import StartupError
 from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
@@ -23,6 +24,8 @@ ROUTES = {
     SIGNAL_SAMPLES: (SIGNAL_PREDICTIONS, SIGNAL_STATES),
     CASTING_SAMPLES: (CASTING_SCORES, CASTING_WINDOWS),
 }
+
+Kind = Literal["signal", "casting"]
 
 # The append time is the broker's truth for latency, and retention by it does not eat replayed history.
 STREAM_CONFIG = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
@@ -43,6 +46,34 @@ CHANGELOG_CONFIG = {
     "delete.retention.ms": "86400000",
     "min.cleanable.dirty.ratio": "0.1",
 }
+
+
+@dataclass(frozen=True)
+class Route:
+    """The names on the broker of one kind of stream: prefix and application id applied."""
+
+    kind: Kind
+    source: str
+    output: str
+    changelog: str
+    dead_letters: str
+
+
+def routes(settings: Settings) -> dict[Kind, Route]:
+    """Both kinds."""
+    both: dict[Kind, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
+    return {kind: _route(settings, kind, source) for kind, source in both.items()}
+
+
+def _route(settings: Settings, kind: Kind, source: str) -> Route:
+    output, table = ROUTES[source]
+    return Route(
+        kind,
+        settings.topic(source),
+        settings.topic(output),
+        settings.changelog(table),
+        settings.topic(DEAD_LETTERS),
+    )
 
 
 @dataclass(frozen=True)

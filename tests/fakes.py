@@ -21,9 +21,10 @@ from stream_app.idleness import PastPositions
 from stream_app.metrics import Metrics
 from stream_app.native.batches import BatchBuilder
 from stream_app.outputs import OutputWriter
-from stream_app.pipeline import Pipeline, StreamEngine, Topics
+from stream_app.pipeline import Pipeline, StreamEngine
 from stream_app.published import Found, LogEnds, Published
 from stream_app.tables import PartitionedStore
+from stream_app.topics import Route
 from tests.changes import by_partition
 
 SOURCE, OUTPUT, DEAD, CHANGELOG = "source", "output", "dead", "changelog"
@@ -223,7 +224,7 @@ class FakeWorker:
         self.states = PartitionedStore()
         self.metrics = Metrics()
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
-        topics = Topics(SOURCE, OUTPUT, DEAD, CHANGELOG)
+        topics = Route("signal", SOURCE, OUTPUT, CHANGELOG, DEAD)
         past = PastPositions(300.0)
         self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics, APP, past)
         self.committer = Committer([self.pipeline], self.writer, broker, self.metrics, broker.read_keys)

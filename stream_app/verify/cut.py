@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from core.errors import RunError
-from stream_app.settings import Settings
-from stream_app.topics import DEAD_LETTERS, ROUTES
+from stream_app.topics import Route
 from stream_app.verify.read import LogReader
 
 CLOCKS_DIFFER_MS = 5_000
@@ -22,31 +21,6 @@ CLOCKS_DIFFER_MS = 5_000
 NEVER, ALWAYS = float("inf"), float("-inf")
 
 Range = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Route:
-    """The names on the broker of one kind of stream."""
-
-    kind: str
-    source: str
-    output: str
-    changelog: str
-    dead_letters: str
-
-
-def routes(settings: Settings) -> list[Route]:
-    """Both kinds."""
-    return [
-        Route(
-            source.split("-")[0],
-            settings.topic(source),
-            settings.topic(output),
-            settings.changelog(table),
-            settings.topic(DEAD_LETTERS),
-        )
-        for source, (output, table) in ROUTES.items()
-    ]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from core.audit.signals import SignalAudit
 from core.errors import StartupError
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
+from stream_app.topics import Kind, Route, routes
 from stream_app.verify.committed import committed_offsets
-from stream_app.verify.cut import Cut, Route, routes, take_cut
+from stream_app.verify.cut import Cut, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
 from stream_app.verify.read import LogReader
 from stream_app.verify.report import Report
@@ -68,7 +69,7 @@ class _Verification:
     def run(self) -> Report:
         makers = audit_makers(self._settings)
         with LogReader(self._settings, self._progress) as reader:
-            both = routes(self._settings)
+            both = list(routes(self._settings).values())
             _check_topics(reader, both)
             committed = committed_offsets(self._settings)  # before everything else
             for route in both:
@@ -117,7 +118,7 @@ class _Verification:
         )
 
 
-def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
+def audit_makers(settings: Settings) -> dict[Kind, MakeAudit]:
     """What audits a partition, by kind, with the models of the settings. Raises StartupError for a bad checkpoint."""
     rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
     return {
