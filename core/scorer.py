@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +19,17 @@ from core.native.records import Outputs, Records
 from core.native.streams import LiveStream
 from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting, encoder
 from core.state import Decision, pack_state, unpack_state
-from core.windows import CastWindow, Window, pack_body, pack_segment, unpack_body
-
-HEAD, SEGMENT = b"h", b"s"  # first byte of a table key; a segment's goes on with its number, then both with the stream
-_NUMBER = struct.Struct(">q")
-_SEGMENT_PREFIX = len(SEGMENT) + _NUMBER.size
+from core.windows import (
+    HEAD,
+    CastWindow,
+    Window,
+    head_at,
+    pack_body,
+    pack_segment,
+    segment_at,
+    segment_key,
+    unpack_body,
+)
 
 
 class CastStream(LiveStream):
@@ -227,9 +232,9 @@ class CastScorer(Engine[CastStream]):
         if shelf is None:
             shelf = self._shelves[partition] = {}
             for table_key in self._store.keys(partition):
-                if table_key[:1] == SEGMENT and len(table_key) > _SEGMENT_PREFIX:
-                    (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
-                    shelf.setdefault(table_key[_SEGMENT_PREFIX:], []).append(number)
+                if (segment := segment_at(table_key)) is not None:
+                    key, number = segment
+                    shelf.setdefault(key, []).append(number)
         return shelf
 
     def _pack(self, stream: CastStream) -> None:
@@ -265,9 +270,10 @@ class CastScorer(Engine[CastStream]):
 
     def holds(self, partition: int, table_key: bytes) -> bool:
         """Whether a stream in memory stands for a table key: its head, or a segment of its window."""
-        if table_key[:1] != SEGMENT or len(table_key) <= _SEGMENT_PREFIX:
+        segment = segment_at(table_key)
+        if segment is None:
             return super().holds(partition, table_key)
-        stream = self._streams.get(partition, {}).get(table_key[_SEGMENT_PREFIX:])
+        stream = self._streams.get(partition, {}).get(segment[0])
         return stream is not None and table_key in self._table_keys(stream)
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -281,13 +287,8 @@ class CastScorer(Engine[CastStream]):
         return HEAD + key
 
     def _stream_key(self, table_key: bytes) -> bytes | None:
-        return table_key[len(HEAD) :] if table_key[:1] == HEAD else None
+        return head_at(table_key)
 
     def _table_keys(self, stream: CastStream) -> list[bytes]:
         numbers = {segment.number for segment in stream.window.segments} | set(stream.retired) | set(stream.stale)
         return [HEAD + stream.key, *(segment_key(stream.key, number) for number in sorted(numbers))]
-
-
-def segment_key(key: bytes, number: int) -> bytes:
-    """Where a segment of a stream stands in the table."""
-    return SEGMENT + _NUMBER.pack(number) + key

@@ -19,7 +19,12 @@ from core.errors import StateError
 from core.records import FEATURES, MAX_VALUE, Values
 from core.state import MAX_STORED_STEP, seal, unseal
 
-_SEGMENT = struct.Struct("<BxxxI")  # version, samples
+HEAD, SEGMENT = b"h", b"s"
+"""First byte of a table key. A segment's goes on with its number, then both with the stream's key."""
+
+_NUMBER = struct.Struct(">q")  # of a segment, in its table key
+_SEGMENT_PREFIX = len(SEGMENT) + _NUMBER.size
+_SEGMENT_START = struct.Struct("<BxxxI")  # version, samples
 _BODY = struct.Struct("<qI")  # samples of the cast so far, segments
 _VERSION = 1
 
@@ -103,11 +108,35 @@ class CastWindow:
         return Window(samples.reshape(-1, FEATURES)[-length:], steps[-length:])
 
 
+def segment_key(key: bytes, number: int) -> bytes:
+    """Where a segment of a stream stands in the table."""
+    return SEGMENT + _NUMBER.pack(number) + key
+
+
+def segment_at(table_key: bytes) -> tuple[bytes, int] | None:
+    """Whose segment stands at a table key, and its number; None where none does."""
+    if table_key[: len(SEGMENT)] != SEGMENT or len(table_key) <= _SEGMENT_PREFIX:
+        return None
+    (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
+    return table_key[_SEGMENT_PREFIX:], number
+
+
+def head_at(table_key: bytes) -> bytes | None:
+    """Whose head stands at a table key; None where none does."""
+    return table_key[len(HEAD) :] if table_key[: len(HEAD)] == HEAD else None
+
+
+def stream_of(table_key: bytes) -> bytes | None:
+    """Whose head or segment stands at a table key; None where neither does."""
+    segment = segment_at(table_key)
+    return head_at(table_key) if segment is None else segment[0]
+
+
 def pack_segment(segment: Segment) -> bytes:
     """The table value of a segment: steps int64, samples float32, little-endian, CRC-32."""
     steps = np.frombuffer(segment.steps, np.int64).astype("<i8", copy=False)
     samples = np.frombuffer(segment.samples, np.float32).astype("<f4", copy=False)
-    return seal(_SEGMENT.pack(_VERSION, len(segment)) + steps.tobytes() + samples.tobytes())
+    return seal(_SEGMENT_START.pack(_VERSION, len(segment)) + steps.tobytes() + samples.tobytes())
 
 
 def unpack_segment(number: int, blob: bytes, last_step: int) -> Segment:
@@ -117,8 +146,8 @@ def unpack_segment(number: int, blob: bytes, last_step: int) -> Segment:
         StateError: ``corrupt_state``.
     """
     payload = unseal(blob)
-    version, count = _SEGMENT.unpack_from(payload) if len(payload) >= _SEGMENT.size else (0, 0)
-    body = _SEGMENT.size
+    version, count = _SEGMENT_START.unpack_from(payload) if len(payload) >= _SEGMENT_START.size else (0, 0)
+    body = _SEGMENT_START.size
     if version != _VERSION or len(payload) != body + count * (8 + 4 * FEATURES):
         raise StateError("corrupt_state", f"segment {number}: {len(payload)} bytes of version {version} do not fit")
     steps = np.frombuffer(payload, "<i8", count, body)

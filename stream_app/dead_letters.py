@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import RecordError, StartupError
 from core.records import decode_casting, decode_signal
+from core.windows import HEAD
 from stream_app.corrections import Correction
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.letters import Choice, Letter, letter_of
@@ -25,8 +26,8 @@ from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMP
 MAX_HELD_BYTES = 512 * 2**20
 _LATE = "late"
 _NO_STREAM = {"no_key", "key_too_long", "key_not_utf8"}
-# Of a table's keys, those that hold a stream's offset: what stands before the stream (`core.scorer.HEAD`).
-TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: b"h"}
+# Of a table's keys, those that hold a stream's offset: what stands before the stream.
+TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: HEAD}
 _DECODERS: dict[str, Callable[..., Any]] = {SIGNAL_SAMPLES: decode_signal, CASTING_SAMPLES: decode_casting}
 
 

@@ -13,7 +13,7 @@ from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.audit.stored import state_problems
 from core.chunk import StreamRules
-from core.scorer import HEAD, segment_key
+from core.windows import HEAD, segment_key
 from tests import test_scorer, test_stepper
 from tests.changes import take_changed
 from tests.reference import stream_rules

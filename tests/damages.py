@@ -12,8 +12,8 @@ from feeds import MSGPACK, Feed, casting_feed, in_sequence, msgpack, signal_feed
 from offline import casting_samples, signal_samples
 
 from core.native.streams import StreamState
-from core.scorer import HEAD, SEGMENT
 from core.state import pack_state, seal, unpack_state
+from core.windows import HEAD, SEGMENT
 from stream_app.settings import Settings
 
 PREDICTIONS, SCORES, LETTERS = "signal-predictions", "casting-scores", "dead-letters"

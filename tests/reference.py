@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from core.chunk import ChunkResult, StreamRules
 from core.engine import Engine
-from core.scorer import HEAD, SEGMENT
 from core.state import StreamState, unpack_state
-from core.windows import unpack_segment
+from core.windows import HEAD, SEGMENT, unpack_segment
 from stream_app.tables import PartitionedStore
 from tests.changes import Change, evict_all, take_changed
 from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts

@@ -15,9 +15,8 @@ import pytest
 from core.chunk import WindowRules
 from core.engine import Engine
 from core.models.fingerprint import fingerprint
-from core.scorer import HEAD, segment_key
 from core.state import MAX_STORED_STEP, StreamState, pack_state, seal
-from core.windows import CastWindow, pack_body, pack_segment
+from core.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key
 from stream_app.tables import PartitionedStore
 from tests import test_scorer, test_stepper
 from tests.changes import evict_all, take_changed

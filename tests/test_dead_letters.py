@@ -404,9 +404,3 @@ def test_a_time_is_a_date_or_so_long_ago() -> None:
     assert since_ms("4d", now_ms=3 * 86_400_000) == since_ms("1960-01-01") == 0
     with pytest.raises(StartupError, match="'yesterday' is no time"):
         since_ms("yesterday")
-
-
-def test_the_keys_of_the_tables_are_those_of_the_engines() -> None:
-    from core.scorer import HEAD
-
-    assert TABLE_KEYS == {"signal-samples": b"", "casting-samples": HEAD}

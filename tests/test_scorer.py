@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from core.chunk import ChunkResult, StreamRules, WindowRules
 from core.models.fingerprint import fingerprint
-from core.scorer import HEAD, CastScorer, segment_key
+from core.scorer import CastScorer
 from core.state import StreamState, unpack_state
-from core.windows import unpack_body
+from core.windows import HEAD, segment_key, unpack_body
 from stream_app.tables import PartitionedStore
 from tests.changes import evict_all, take_changed
 from tests.reference import (

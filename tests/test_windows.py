@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from core.chunk import WindowRules
 from core.errors import StateError
-from core.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
+from core.windows import (
+    HEAD,
+    CastWindow,
+    head_at,
+    pack_body,
+    pack_segment,
+    segment_at,
+    segment_key,
+    stream_of,
+    unpack_body,
+    unpack_segment,
+)
 from tests.strategies import relaxed
 
 RULES = WindowRules(window_length=12, window_min=5, hop=3, segment=4)
@@ -142,3 +153,16 @@ def test_a_cut_segment_keeps_nothing_it_was_not_asked_for() -> None:
 
     assert len(unpack_segment(100, stored(window)[100], 9)) == 0
     assert len(unpack_segment(100, stored(window)[100], 11)) == 2
+
+
+@pytest.mark.parametrize("key", [b"a", b"h", b"s", b"s" * 20, "ü".encode()])
+def test_a_table_key_says_whose_it_is(key: bytes) -> None:
+    head, segment = HEAD + key, segment_key(key, 2**40)
+
+    assert [head_at(head), segment_at(head), stream_of(head)] == [key, None, key]
+    assert [head_at(segment), segment_at(segment), stream_of(segment)] == [None, (key, 2**40), key]
+
+
+@pytest.mark.parametrize("table_key", [b"", b"s", b"s1234567", b"s12345678", b"x" * 20])
+def test_another_key_is_nobodys(table_key: bytes) -> None:
+    assert stream_of(table_key) is None

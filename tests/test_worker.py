@@ -30,9 +30,8 @@ from worker import WorkerProcess, own_worker
 
 from core.chunk import WindowRules
 from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
-from core.scorer import HEAD, segment_key
 from core.state import StreamState, unpack_state
-from core.windows import unpack_body
+from core.windows import HEAD, segment_key, unpack_body
 from stream_app.assignment import stored_id
 from stream_app.broker import LocalBroker
 from stream_app.settings import Settings

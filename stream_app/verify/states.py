@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
+from core.windows import head_at, segment_key, stream_of
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.verify.cut import Cut
 from stream_app.verify.read import LogReader
 from stream_app.verify.report import Report, at
-
-# The first byte of a key in the table of casts; a segment's goes on with its number, then both with the stream.
-_HEAD, _SEGMENT = b"h", b"s"
-_NUMBER = struct.Struct(">q")
 
 
 @dataclass
@@ -29,12 +25,13 @@ class Stored:
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""
         for table_key, (offset, value) in self.rows.items():
-            if value is not None and (self.kind == "signal" or table_key[:1] == _HEAD):
-                yield table_key if self.kind == "signal" else table_key[1:], offset, value
+            key = table_key if self.kind == "signal" else head_at(table_key)
+            if value is not None and key is not None:
+                yield key, offset, value
 
     def segment(self, key: bytes, segment: int) -> bytes | None:
         """The stored value of a segment of a stream's window."""
-        return self.rows.get(_SEGMENT + _NUMBER.pack(segment) + key, (0, None))[1]
+        return self.rows.get(segment_key(key, segment), (0, None))[1]
 
 
 def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, report: Report) -> Stored:
@@ -44,18 +41,12 @@ def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, r
         offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
             report.add("states_differing", f"{at(message)}: not a state record, no header source-offset")
-        elif (chosen is None or _stream(cut.route.kind, key) in chosen) and (
+        elif (chosen is None or (key if cut.route.kind == "signal" else stream_of(key)) in chosen) and (
             key not in stored.rows or offset >= stored.rows[key][0]
         ):
             value = message.value()
             stored.rows[key] = offset, None if value is None else bytes(value)
     return stored
-
-
-def _stream(kind: str, table_key: bytes) -> bytes:
-    if kind == "signal":
-        return table_key
-    return table_key[1 + _NUMBER.size :] if table_key[:1] == _SEGMENT else table_key[1:]
 
 
 def compare_states(audit: PartitionAudit, stored: Stored, cut: Cut, now_ms: int, report: Report) -> None:

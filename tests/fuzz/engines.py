@@ -17,10 +17,10 @@ from core.engine import Engine
 from core.models.fingerprint import fingerprint
 from core.native.records import Records
 from core.records import stream_id
-from core.scorer import HEAD, CastScorer, segment_key
+from core.scorer import CastScorer
 from core.state import StreamState, pack_state, seal, unpack_state
 from core.stepper import SignalStepper
-from core.windows import pack_body, pack_segment
+from core.windows import HEAD, pack_body, pack_segment, segment_key
 from stream_app.tables import PartitionedStore
 from tests.changes import Change, evict_all, take_changed
 from tests.changes import plain as lists
