@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import bench_broker
 from latencies import around_commits, ends, read_times, summary
-from live_worker import LiveWorker, Meter, broker_pid, environment
+from live_worker import LiveWorker, Meter, broker_pid
 from loads import WARM_UP_S, Watch, load_of, send, send_measured
 from outputs import timing
 from reporting import Report, Row, Say, at, markdown, parser, run_script
@@ -139,7 +139,7 @@ class _Bench:
         child = Child(
             [sys.executable, program, kind, self.settings.broker, source, output, starts],
             output=self.directory / f"{output}.log",
-            environment=environment(self.settings),
+            environment=self.settings.process_environment(),
         )
         try:
             yield child

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from core.errors import RunError, StartupError
 from stream_app.broker import free_port
-from stream_app.settings import PREFIX, Settings
+from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
 RUNS = 5
@@ -98,10 +98,9 @@ def _children_cpu_s() -> float:
 def _worker(settings: Settings) -> Start:
     """From the command to the first `/readyz` that says yes."""
     port = free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    own = settings.replace(metrics_port=port).environment()
+    environment = settings.replace(metrics_port=port).process_environment()
     begun = time.perf_counter()
-    process = subprocess.Popen([*COMMAND, "worker"], cwd=ROOT, env=inherited | own, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, "worker"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     try:
         _wait_until_ready(process, f"http://{settings.metrics_host}:{port}/readyz")
         took = Start(time.perf_counter() - begun, _tree_cpu_s(process.pid))

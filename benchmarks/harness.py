@@ -6,7 +6,6 @@ reading the outputs would take the processor time that is being measured.
 
 from __future__ import annotations
 
-import os
 import signal
 import statistics
 import tempfile
@@ -27,7 +26,7 @@ from stream_app.admin import Cluster
 from stream_app.broker import LocalBroker
 from stream_app.child import Child
 from stream_app.jars import Progress
-from stream_app.settings import PREFIX, Settings, load_settings
+from stream_app.settings import Settings, foreign_environment, load_settings
 
 POLL_S = 0.25
 QUIET_S = 90.0  # without one new output, from the start of the process on: it hangs
@@ -156,7 +155,7 @@ def run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> 
 
     with ExitStack() as stack:
         directory = Path(stack.enter_context(_directory("peer")))
-        environment = _inherited() | dict(peer.environment)
+        environment = foreign_environment() | dict(peer.environment)
         for command in peer.prepare:
             _run(peer, command, directory, environment)
         children: dict[Path, Child] = {}
@@ -204,10 +203,6 @@ def _wait(peer: Peer, children: Mapping[Path, Child], count: Callable[[], int], 
 
 def _directory(purpose: str) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=f"caststream-{purpose}-", ignore_cleanup_errors=True)
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def _last_lines(log: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.errors import RunError
 from stream_app.broker import free_port
 from stream_app.child import Child
-from stream_app.settings import PREFIX, Settings
+from stream_app.settings import Settings
 
 READY_S = 300.0
 STOP_S = 60.0
@@ -81,7 +80,7 @@ class LiveWorker:
         self._starts += 1
         started = time.monotonic()
         self._child = Child(
-            self._command, output=self._log, directory=self._directory, environment=environment(self.settings)
+            self._command, output=self._log, directory=self._directory, environment=self.settings.process_environment()
         )
         while not self._ready():
             if not self._child.running or time.monotonic() - started > READY_S:
@@ -164,12 +163,6 @@ class LiveWorker:
 def chunked(records: int) -> Sequence[str]:
     """The worker's program with another largest chunk."""
     return (sys.executable, "-c", CHUNKED.format(int(records)))
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """Ours, with these settings and no others."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return {**inherited, **settings.environment()}
 
 
 def broker_pid() -> int:

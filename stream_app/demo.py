@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -185,7 +184,7 @@ class Demo:
         self.parts[name] = Child(
             [sys.executable, "-m", "stream_app.cli", *arguments],
             output=self._log(name),
-            environment={**_inherited(), **settings.environment()},
+            environment=settings.process_environment(),
         )
 
     def _log(self, name: str) -> Path:
@@ -217,10 +216,6 @@ class Demo:
 
     def _say(self, line: str) -> None:
         self.console.print(line, style="dim", highlight=False)
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("CASTSTREAM_")}
 
 
 def _answers(url: str) -> bool:

@@ -185,6 +185,10 @@ class Settings(BaseSettings):
         """All settings as environment variables (the password in clear): a child process loads the same settings."""
         return {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in self}
 
+    def process_environment(self) -> dict[str, str]:
+        """The whole environment of a child process that is to have these settings: ours, with them and no others."""
+        return foreign_environment() | self.environment()
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings once.
@@ -198,6 +202,11 @@ def load_settings(**overrides: Any) -> Settings:
     """
     _refuse_unknown(os.environ)
     return _build({name: value for name, value in overrides.items() if value is not None}, named=overrides)
+
+
+def foreign_environment() -> dict[str, str]:
+    """Our environment without what is caststream's."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
 
 
 def accepted(name: str) -> str:

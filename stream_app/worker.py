@@ -96,7 +96,7 @@ class Supervisor:
         command = [sys.executable, "-m", "stream_app.process", "--index", str(child.index)]
         if self.debug:
             command.append("--debug")
-        environment = {**os.environ, **self.settings.environment()}
+        environment = self.settings.process_environment()
         child.process = subprocess.Popen(
             command, env=environment, preexec_fn=partial(_die_with_parent, os.getpid()), start_new_session=True
         )

@@ -30,7 +30,7 @@ from bench_castings import window_lengths
 from bench_model import best_of, library_call, our_call
 from bench_scale import RECOVERED, commits_between
 from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, match, read_times, summary, wait_for
-from live_worker import LiveWorker, environment, parse
+from live_worker import LiveWorker, parse
 from loads import load_of, send
 from offline import signal_model
 from paced_sender import Load, due, order, records
@@ -201,7 +201,7 @@ def test_a_load_comes_back_from_an_echo_with_all_its_latencies(settings: Setting
     starts = ends(settings, source)
     where = [settings.broker, source, output, ",".join(map(str, starts))]
     command = [sys.executable, str(BENCHMARKS / "echo_loop.py"), "confluent", *where]
-    child = Child(command, output=tmp_path / "echo.log", environment=environment(settings))
+    child = Child(command, output=tmp_path / "echo.log", environment=settings.process_environment())
 
     try:
         report = send(load_of(settings, "signal", streams=10, rate=1000, samples=300, sequence="s"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import subprocess
 import sys
@@ -169,17 +168,18 @@ def test_settings_are_frozen_and_replace_makes_a_checked_copy(monkeypatch: pytes
         settings.replace(hop=0)
 
 
-def test_a_child_process_gets_the_same_settings_by_its_environment() -> None:
+def test_a_child_process_gets_the_same_settings_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("caststream_hop", "11")  # names count in any case: it must not stand beside ours
     Path("caststream.toml").write_text('topic_prefix = "of-the-file-"\nsignal_checkpoint = "other.pt"\n')
     settings = load_settings().replace(
-        topic_prefix="", signal_checkpoint=None, commit_interval=0.1, sasl_username="u", sasl_password="p ö"
+        hop=7, topic_prefix="", signal_checkpoint=None, commit_interval=0.1, sasl_username="u", sasl_password="p ö"
     )
     code = "from stream_app.settings import load_settings as load; "
     code += f"print(load() == load(**{_as_code(settings)}))"
 
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, **settings.environment()},
+        env=settings.process_environment(),
         capture_output=True,
         text=True,
         check=True,
