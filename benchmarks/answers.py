@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from latencies import Times
+from latencies import Latencies, Times
 from numpy.typing import NDArray
 
 UNANSWERED = -1
@@ -51,6 +51,13 @@ def answers(samples: Times, outputs: Times) -> Answers:
         answered[places] = found
         repeated += repeats
     return Answers(samples, answered, repeated)
+
+
+def match(samples: Times, outputs: Times) -> Latencies:
+    """Each answered sample with its latency."""
+    found = answers(samples, outputs)
+    answered = found.answered_ms != UNANSWERED
+    return Latencies(samples.times_ms[answered], found.latency_ms(), found.unanswered, found.repeated)
 
 
 def _first_times(offsets: Integers, sources: Integers, times_ms: Integers) -> tuple[Integers, int]:

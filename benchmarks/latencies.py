@@ -159,27 +159,6 @@ def _consumer(settings: Settings) -> Consumer:
     return Consumer({**settings.client_config(), **config, "isolation.level": "read_committed", "log_level": 3})
 
 
-def match(samples: Times, outputs: Times) -> Latencies:
-    """Each sample with its output, by partition and source offset; of repeated outputs the first counts."""
-    base = int(samples.offsets.min()) if len(samples.offsets) else 0
-    width = int(samples.offsets.max(initial=base)) - base + 1
-    appended = np.full((int(samples.partitions.max(initial=0)) + 1) * width, -1, np.int64)
-    appended[samples.partitions * width + samples.offsets - base] = samples.times_ms
-    ours = (outputs.sources >= base) & (outputs.sources < base + width)
-    cells = (outputs.partitions * width + outputs.sources - base)[ours]
-    order = np.argsort(outputs.times_ms[ours], kind="stable")
-    found, first = np.unique(cells[order], return_index=True)
-    answered_ms = outputs.times_ms[ours][order][first]
-    known = appended[found] >= 0
-    appended_ms = appended[found][known]
-    return Latencies(
-        appended_ms,
-        answered_ms[known] - appended_ms,
-        unanswered=len(samples.offsets) - int(known.sum()),
-        repeated=len(cells) - len(found),
-    )
-
-
 def summary(latency_ms: Integers) -> dict[str, float | int]:
     """p50, p90, p99 and max in ms, and over how many."""
     if not len(latency_ms):

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from latencies import Latencies, commit_spans, ends, match, read_times, wait_for
+from answers import match
+from latencies import Latencies, commit_spans, ends, read_times, wait_for
 from live_worker import Meter
 from mixed_sender import MixedLoad
 from paced_sender import STARTED, Load

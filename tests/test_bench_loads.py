@@ -26,10 +26,11 @@ from stream_app.topics import SIGNAL_SAMPLES, STREAM_CONFIG
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+from answers import match
 from bench_castings import window_lengths
 from bench_model import best_of, library_call, our_call
 from bench_scale import RECOVERED, commits_between
-from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, match, read_times, summary, wait_for
+from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, read_times, summary, wait_for
 from live_worker import LiveWorker, parse
 from loads import load_of, send
 from offline import signal_model
