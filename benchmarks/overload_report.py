@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from flatness import Verdict
 from reporting import Report, Row, at, markdown
 
 FACTOR = 3.0
 """How many times what a worker can do is sent."""
 WORSE, WORSE_MS = 1.5, 10.0  # what another latency may be, of two on a machine that all share
-CELLS = tuple(product(("same_partition", "elsewhere"), ("p50_ms", "p99_ms")))
 
 
 def failures(report: Report) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class CastAudit(PartitionAudit):
         self.fingerprint = fingerprint(model)
         self.windows = windows
         self.due: list[Due] = []
+        self.stored: dict[bytes, tuple[Cast, int]] = {}  # stream key -> cast and samples of it in the stored state
+        self._latest: dict[bytes, Cast] = {}  # by stream key
         self._finals: dict[int, int] = {}  # offset of a cast's last sample -> row
         self._scores: list[tuple[float, int] | None] = []  # by row, once finished: probability and peak's place
 
@@ -76,8 +78,8 @@ class CastAudit(PartitionAudit):
         memory = stream.memory
         assert memory is not None
         if verdict.zeros:
-            stream.run = Cast()
-        cast = stream.run
+            self._latest[stream.key] = Cast()
+        cast = self._latest[stream.key]
         if verdict.held and memory.sample is not None:
             cast.steps.extend(range(memory.step - verdict.held, memory.step))
             cast.samples.extend(memory.sample.values * verdict.held)
@@ -93,14 +95,14 @@ class CastAudit(PartitionAudit):
         return NOTHING
 
     def _add(self, stream: Stream, cause: int | None, final: bool) -> int:
-        memory = stream.memory
+        memory, cast = stream.memory, self._latest[stream.key]
         assert memory is not None
-        required = cause is not None and self.is_required(memory.offset, memory.append_ms, cause)
+        required = cause is not None and self.is_required(memory.append_ms, cause)
         self.due.append(
             Due(
                 stream,
-                stream.run,
-                len(stream.run),
+                cast,
+                len(cast),
                 memory.sequence,
                 memory.step,
                 memory.timestamp_ms,
@@ -121,10 +123,10 @@ class CastAudit(PartitionAudit):
             cause = memory.offset  # it was let go of before the next record came: not before its final score was there
         self._finals[memory.offset] = self._add(stream, cause, final=True)
 
-    def _snapshot(self, stream: Stream) -> Any:
-        memory = stream.memory
+    def _mark(self, stream: Stream) -> None:
+        memory, cast = stream.memory, self._latest[stream.key]
         assert memory is not None
-        return (stream.run, 0) if memory.closed else (stream.run, len(stream.run))
+        self.stored[stream.key] = cast, 0 if memory.closed else len(cast)  # one that has ended needs no window
 
     def finish(self, now_ms: int) -> None:
         prepare(self.model)

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.audit.doubt import Doubt, Name
 from core.audit.rules import Began, Memory, Verdict, entered, judge
-from core.audit.scope import NOBODY, NOT_JUDGED, NOTHING, Letter, Scope, Stream, checksum
+from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, Letter, Scope, Snapshot, Stream, checksum
 from core.chunk import StreamRules
 from core.errors import RecordError
 from core.records import Headers, Prediction, Score, stream_id
@@ -34,7 +34,7 @@ class PartitionAudit:
         self.pending = 0  # of these, how many are not committed
         self.required = bytearray()  # by row: whether it must be there
         self.max_abs_diff = 0.0  # of the numbers in stored states
-        self._index = array("q")  # by offset from the start: the row of a record's output, or one of the codes above
+        self._index = array("q")  # by offset from the start: a record's row, or NOTHING, or NOT_JUDGED
         self._first_ms: float | None = None  # of the partition
 
     # What the two kinds add.
@@ -49,8 +49,8 @@ class PartitionAudit:
     def _conclude(self, stream: Stream, cause: int | None) -> None:
         """The stream's sequence has ended, by the record at ``cause``; None: perhaps."""
 
-    def _snapshot(self, stream: Stream) -> Any:
-        """What a state at this point must hold."""
+    def _mark(self, stream: Stream) -> None:
+        """The stream's stored state goes up to here: note what it must hold, beside the memory."""
         raise NotImplementedError
 
     def finish(self, now_ms: int) -> None:
@@ -141,14 +141,15 @@ class PartitionAudit:
         if offset < self.scope.committed:
             stream.committed_memory = offset, append_ms
         if offset == stream.state_offset:
-            stream.snapshot = (copy(memory), stream.maybe_previous, self._snapshot(stream))
+            stream.snapshot = Snapshot(copy(memory), stream.maybe_previous)
+            self._mark(stream)
         return row
 
     def _enter(self, stream: Stream, sequence: str, began: Began, offset: int) -> Memory:
         if stream.memory is not None:
             self._conclude(stream, offset)
             if began != "restart":
-                stream.maybe_previous = NOBODY
+                stream.maybe_previous = NO_NAMES
         stream.memory = entered(stream.memory, sequence, began)
         return stream.memory
 
@@ -173,7 +174,7 @@ class PartitionAudit:
         if settled is None:
             return False
         stream.doubt, stream.memory, stream.judged = None, None, True
-        stream.maybe_previous = settled if settled != {None} else NOBODY
+        stream.maybe_previous = settled if settled != {None} else NO_NAMES
         return True
 
     def _doubt_again(self, stream: Stream, sequence: str, append_ms: int) -> None:
@@ -185,7 +186,7 @@ class PartitionAudit:
             self._conclude(stream, None)
             last_ms = memory.append_ms if self.scope.ordered else float("inf")
             names: list[tuple[Name, Name]] = [(memory.sequence, sequence), (sequence, memory.sequence)]
-            stream.doubt, stream.memory, stream.maybe_previous = Doubt(last_ms, names), None, NOBODY
+            stream.doubt, stream.memory, stream.maybe_previous = Doubt(last_ms, names), None, NO_NAMES
 
     # What must stand elsewhere.
 
@@ -203,8 +204,8 @@ class PartitionAudit:
         """Whether it is known what becomes of a record."""
         return offset in self.letters or self._code(offset) != NOT_JUDGED
 
-    def is_required(self, offset: int, append_ms: int, cause: int) -> bool:
-        """Whether the output of a record must be there, once the record at ``cause`` has been committed."""
+    def is_required(self, append_ms: int, cause: int) -> bool:
+        """Whether an output must be there that comes of the record at ``cause``, of a sample appended then."""
         return cause < self.scope.committed and append_ms >= self.scope.outputs_from_ms
 
     def missing_states(self, now_ms: int) -> Iterator[Stream]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from core.audit.doubt import Doubt, Name
 from core.audit.rules import Memory
@@ -15,7 +15,7 @@ NOTHING = -1
 NOT_JUDGED = -2
 """Nobody can say what must come out: an unknown state, a stream that was not asked for, beyond the range."""
 
-NOBODY: frozenset[Name] = frozenset()
+NO_NAMES: frozenset[Name] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ def checksum(value: bytes | None) -> int:
     return -1 if value is None else zlib.crc32(value)
 
 
+class Snapshot(NamedTuple):
+    """A stream right after the record up to which its stored state goes."""
+
+    memory: Memory
+    maybe_previous: frozenset[Name]
+
+
 class Stream:
     """One stream: what it remembers, and what is to be known of it at the end."""
 
@@ -72,7 +79,6 @@ class Stream:
         "maybe_previous",
         "memory",
         "name",
-        "run",
         "snapshot",
         "state_offset",
     )
@@ -83,8 +89,7 @@ class Stream:
         self.doubt = doubt
         self.judged = doubt is None
         self.memory: Memory | None = None
-        self.maybe_previous = NOBODY  # not empty: memory.previous is one of these, and nobody knows which
-        self.run: Any = None  # what the model has seen since the state was zeros
+        self.maybe_previous = NO_NAMES  # where there are any: memory.previous is one of them, and nobody knows which
         self.state_offset = state_offset  # of the stored state
-        self.snapshot: Any = None  # how the stream was after the record at that offset
+        self.snapshot: Snapshot | None = None  # of the record at that offset
         self.committed_memory: tuple[int, int] | None = None  # offset and append time of the last below the committed

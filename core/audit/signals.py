@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +51,7 @@ class SignalAudit(PartitionAudit):
         self.model = model.eval()
         self.fingerprint = fingerprint(model)
         self.runs: list[Run] = []
+        self._latest: dict[bytes, int] = {}  # stream key -> the number of its latest run
         self.offsets, self.steps, self.times_ms, self.gaps = (array("q") for _ in range(4))
         self.run_of, self.place_of = array("i"), array("q")  # of each row: its run, and its place there
         self.predictions: Floats = np.empty(0, np.float32)  # by row, once finished
@@ -64,25 +64,25 @@ class SignalAudit(PartitionAudit):
         memory = stream.memory
         assert memory is not None
         if verdict.zeros:
-            stream.run = len(self.runs)
+            self._latest[stream.key] = len(self.runs)
             self.runs.append(Run(stream, memory.sequence))
-        run = self.runs[stream.run]
+        number = self._latest[stream.key]
+        run = self.runs[number]
         if verdict.held and memory.sample is not None:
             run.samples.extend(memory.sample.values * verdict.held)
         self.place_of.append(len(run.samples) // FEATURES)
         run.samples.extend(sample.values)
-        self.run_of.append(stream.run)
+        self.run_of.append(number)
         self.offsets.append(memory.offset)
         self.steps.append(memory.step)
         self.times_ms.append(memory.timestamp_ms)
         self.gaps.append(verdict.gap)
-        self.required.append(self.is_required(memory.offset, memory.append_ms, memory.offset))
+        self.required.append(self.is_required(memory.append_ms, memory.offset))
         return len(self.offsets) - 1
 
-    def _snapshot(self, stream: Stream) -> Any:
-        run = self.runs[stream.run]
+    def _mark(self, stream: Stream) -> None:
+        run = self.runs[self._latest[stream.key]]
         run.stop = len(run)
-        return None
 
     def finish(self, now_ms: int) -> None:
         prepare(self.model)

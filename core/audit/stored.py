@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.audit.casts import Cast, CastAudit
+from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.rules import Memory
 from core.audit.scope import Stream
@@ -53,7 +53,7 @@ def state_problems(
     stream = audit.streams.get(key)
     if stream is None or stream.snapshot is None:
         return [f"no step of the stream is at source offset {source_offset}"]
-    memory, maybe_previous, place = stream.snapshot
+    memory, maybe_previous = stream.snapshot
     problems = _head_problems(stored, memory)
     if not maybe_previous and stored.previous != memory.previous:
         problems.append(f"previous is {stored.previous!r}, expected {memory.previous!r}")
@@ -61,8 +61,7 @@ def state_problems(
     if isinstance(audit, SignalAudit):
         return problems + _hidden_problems(audit, stream, model, body)
     assert isinstance(audit, CastAudit)
-    cast, end = place
-    return problems + _window_problems(audit, cast, end, stored.step, body, segment)
+    return problems + _window_problems(audit, stream, stored.step, body, segment)
 
 
 def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
@@ -101,10 +100,8 @@ def _hidden_problems(audit: SignalAudit, stream: Stream, model: str, body: bytes
     ]
 
 
-def _window_problems(
-    audit: CastAudit, cast: Cast, end: int, last_step: int, body: bytes, segment: SegmentBlob
-) -> list[str]:
-    """``end``: samples of the cast so far; 0 where it has ended, and needs no window."""
+def _window_problems(audit: CastAudit, stream: Stream, last_step: int, body: bytes, segment: SegmentBlob) -> list[str]:
+    cast, end = audit.stored[stream.key]
     expected_steps, expected_samples = cast.window(end, audit.windows.window_length)
     try:
         count, steps, samples = _stored_window(body, last_step, segment)

@@ -28,6 +28,7 @@ AT = TopicPartition("source", 0)
 Part = bytes | None
 _ENCODERS: dict[int, Callable[[bytes], bytes]] = {1: gzip_encode, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}
 _LIES = (-1, -2, 0, 1, 63, 64, 127, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1, -(2**63))
+_COMPRESSIONS = (0, 0, 0, 0, 1, 2, 3, 4, 5)
 _ATTRIBUTES = (0, 0, APPEND_TIME, TRANSACTIONAL, TRANSACTIONAL | CONTROL)
 _MSGPACK_HEADER = (b"content-type", b"application/msgpack")
 _HEADERS: tuple[tuple[tuple[Part, Part], ...], ...] = (
@@ -105,9 +106,7 @@ def _batches(random: Random) -> bytes:
     for _ in range(random.randint(1, 3)):
         count = random.randint(0, 4)
         body = b"".join(record_of(random, number, odd) for number in range(count))
-        attributes = random.choice((0, 0, 0, 0, 1, 2, 3, 4, 5)) | random.choice(
-            (0, 0, APPEND_TIME, TRANSACTIONAL, 0x30)
-        )
+        attributes = random.choice(_COMPRESSIONS) | random.choice(_ATTRIBUTES)
         told = count if random.random() >= odd else random.choice((-1, 0, count + 1, 2**31 - 1))
         times = {"first_timestamp": random.choice((0, 1_000, 2**63 - 1, -(2**63)))}
         batches += batch_of(body, told, attributes, base, producer=random.choice((-1, 7)), **times)
