@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from broker import Received, ToSend
-from damage import System, with_fields, with_header
 from feeds import MSGPACK, Feed, casting_feed, in_sequence, msgpack, signal_feed
 from offline import casting_samples, signal_samples
+from system_copy import System, with_fields, with_header
 
 from core.native.streams import StreamState
 from core.state import pack_state, seal, unpack_state

@@ -19,10 +19,10 @@ from commands import Run
 from confluent_kafka import KafkaException, Producer
 from conftest import MakeSettings
 from consistency import assert_consistent, drained
-from damage import System, copied, look_at
 from damages import DAMAGES, LETTERS, PREDICTIONS, SCORES, STATES, Load
 from feeds import Feed, casting_feed, in_sequence, signal_feed
 from offline import casting_samples, signal_samples
+from system_copy import System, copied, look_at
 from worker import WorkerProcess, own_worker
 
 from core.errors import RunError
