@@ -166,3 +166,7 @@ def test_a_table_key_says_whose_it_is(key: bytes) -> None:
 @pytest.mark.parametrize("table_key", [b"", b"s", b"s1234567", b"s12345678", b"x" * 20])
 def test_another_key_is_nobodys(table_key: bytes) -> None:
     assert stream_of(table_key) is None
+
+
+def test_the_layout_of_table_keys_is_that_of_tables_there_are() -> None:
+    assert (HEAD + b"key", segment_key(b"key", 3)) == (b"hkey", b"s\0\0\0\0\0\0\0\x03key")
