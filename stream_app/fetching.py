@@ -19,9 +19,9 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
-from stream_app.codecs import CODECS, TooLargeError, uncompress
 from stream_app.coverage import Coverage
 from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
+from stream_app.uncompress import CODECS, TooLargeError, uncompress
 
 READ_COMMITTED = 1
 MARKER_BYTES = 4  # of a marker's key: its version and its kind
