@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from admin import commit
@@ -30,8 +31,6 @@ from tests.changes import Change, take_changed
 
 pytestmark = pytest.mark.kafka
 
-IDLE_MS = 300_000
-
 
 @dataclass(frozen=True)
 class Past:
@@ -41,21 +40,20 @@ class Past:
     samples: list[Sample]
     offsets: list[int]
 
-    def records(self, count: int, age_ms: int = 0) -> list[Received]:
+    def records(self, count: int) -> list[Received]:
         found = consume_all(self.feed.settings, self.feed.topic)
-        own = [record for record in found if record.key == self.feed.name.encode()]
-        return [replace(record, timestamp=record.timestamp - age_ms) for record in own[:count]]
+        return [record for record in found if record.key == self.feed.name.encode()][:count]
 
-    def signal_state(self, count: int, model: SignalExtractionLSTM | None = None, age_ms: int = 0) -> list[Change]:
+    def signal_state(self, count: int, model: SignalExtractionLSTM | None = None) -> list[Change]:
         """The changelog records of a worker that has applied ``count`` samples."""
         engine = SignalStepper(model or signal_model(), StreamRules(), PartitionedStore())
-        engine.run(self.records(count, age_ms))
+        engine.run(self.records(count))
         return take_changed(engine, [self.feed.partition])
 
-    def cast_state(self, count: int, model: SteelDefectLSTM | None = None, age_ms: int = 0) -> list[Change]:
+    def cast_state(self, count: int, model: SteelDefectLSTM | None = None) -> list[Change]:
         """The changelog records of a worker that has applied ``count`` samples."""
         engine = CastScorer(model or defect_model(), StreamRules(), WindowRules(), PartitionedStore())
-        engine.run(self.records(count, age_ms))
+        engine.run(self.records(count))
         return take_changed(engine, [self.feed.partition])
 
 
@@ -67,10 +65,8 @@ class Histories:
     remodelled: Past
     damaged: Past
     overtaken: Past
-    forgotten: Past
     skipped_cast: Past
     remodelled_cast: Past
-    forgotten_cast: Past
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +92,17 @@ def left(worker: WorkerProcess, histories: dict[str, Histories]) -> Histories:
 
 
 def leave_histories(settings: Settings) -> Histories:
-    def signal(partition: int, seed: int) -> Past:
-        return _sent(signal_feed(settings, partition), signal_samples(10, seed))
-
-    def cast(partition: int, seed: int) -> Past:
-        return _sent(casting_feed(settings, partition), in_sequence(casting_samples(140, seed), "cast-1"))
-
     left = Histories(
-        forgotten=signal(0, 1),
-        skipped=signal(0, 2),
-        remodelled=signal(1, 3),
-        damaged=signal(2, 4),
-        overtaken=signal(3, 5),
-        skipped_cast=cast(0, 6),
-        remodelled_cast=cast(1, 7),
-        forgotten_cast=cast(2, 8),
+        skipped=_signal(settings, 0, 2),
+        remodelled=_signal(settings, 1, 3),
+        damaged=_signal(settings, 2, 4),
+        overtaken=_signal(settings, 3, 5),
+        skipped_cast=_cast(settings, 0, 6),
+        remodelled_cast=_cast(settings, 1, 7),
     )
-    old_ms = IDLE_MS + 60_000
     (damaged,) = left.damaged.signal_state(5)
     ((key, blob),) = damaged.records
     states = [
-        *left.forgotten.signal_state(10, age_ms=old_ms),
         *left.skipped.signal_state(6),
         *left.remodelled.signal_state(5, SignalExtractionLSTM()),
         Change(damaged.partition, damaged.source_offset, [(key, (blob or b"")[:-1])]),
@@ -126,13 +112,20 @@ def leave_histories(settings: Settings) -> Histories:
     windows = [
         *left.skipped_cast.cast_state(60),
         *left.remodelled_cast.cast_state(90, SteelDefectLSTM({})),
-        *left.forgotten_cast.cast_state(140, age_ms=old_ms),
     ]
     _write(settings, "signal-states", states)
     _write(settings, "casting-windows", windows)
     _commit(settings, "signal-samples", [left.skipped.offsets[2], 5, 5, 10])
-    _commit(settings, "casting-samples", [40, 90, 140])
+    _commit(settings, "casting-samples", [40, 90])
     return left
+
+
+def _signal(settings: Settings, partition: int, seed: int) -> Past:
+    return _sent(signal_feed(settings, partition), signal_samples(10, seed))
+
+
+def _cast(settings: Settings, partition: int, seed: int) -> Past:
+    return _sent(casting_feed(settings, partition), in_sequence(casting_samples(140, seed), "cast-1"))
 
 
 def _sent(feed: Feed, samples: list[Sample]) -> Past:
@@ -221,22 +214,28 @@ def test_of_two_states_the_one_further_on_counts_and_is_written_again(worker: Wo
     assert "1 states stand before older ones" in worker.log
 
 
-def test_a_stream_that_only_the_table_knows_is_evicted(worker: WorkerProcess, left: Histories) -> None:
-    key = left.forgotten.feed.name.encode()
+def test_streams_that_only_the_table_knows_are_let_go(broker: LocalBroker, tmp_path: Path) -> None:
+    """With a tombstone; a cast's final score comes first."""
+    left: list[Past] = []
+
+    def prepare(settings: Settings) -> None:
+        signal, cast = _signal(settings, 0, 1), _cast(settings, 2, 8)
+        _write(settings, "signal-states", signal.signal_state(10))
+        _write(settings, "casting-windows", cast.cast_state(140))
+        _commit(settings, "signal-samples", [10])
+        _commit(settings, "casting-samples", [0, 0, 140])
+        left.append(cast)
 
     def gone(records: Sequence[Received]) -> bool:
-        return [record.value is None for record in records if record.key == key] == [False, True]
+        return [record.value is None for record in records] == [False, True]
 
-    consume_until(worker.settings, worker.settings.changelog("signal-states"), gone)
+    with own_worker(broker, tmp_path, "forgetful", prepare, idle_timeout=1) as worker:
+        (cast,) = left
+        (score,) = cast.feed.scores(1)
+        consume_until(worker.settings, worker.settings.changelog("signal-states"), gone)
 
-
-def test_a_cast_that_only_the_table_knows_gets_its_final_score(worker: WorkerProcess, left: Histories) -> None:
-    past = left.forgotten_cast
-
-    (score,) = past.feed.scores(1)
-
-    assert_scores(scores(past.samples, ended=True)[-1:], [score])
-    assert past.feed.outputs(1)[0].header("source-offset") == b"%d" % past.offsets[-1]
+    assert_scores(scores(cast.samples, ended=True)[-1:], [score])
+    assert cast.feed.outputs(1)[0].header("source-offset") == b"%d" % cast.offsets[-1]
 
 
 # Gap policy reset: a gap is as a new sequence for the model.

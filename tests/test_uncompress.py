@@ -87,9 +87,8 @@ SMALL = bytes([12, 0, 0, 0, 1, 1, 0])  # a record without key, value and headers
 def test_a_batch_of_a_few_kb_that_stands_for_more_than_the_limit_is_refused_by_name(codec: int) -> None:
     body = varint(2**27) + bytes(2**27)
 
-    with pytest.raises(
-        CorruptRecordException, match=r"partition=0.*batch at 0, 1 records.* more than 64 MiB .*past it"
-    ):
+    refused = r"source\[0\]: the batch of 1 records at offset 0 .* take more than 64 MiB .* group to offset 1 "
+    with pytest.raises(CorruptRecordException, match=refused):
         fetched(batch_of(body, 1, codec)).take(1)
 
 
