@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 
 # The group waits for a member to hand its partitions over for 60 s (`rebalance_timeout_ms`), then goes on without it.
-HAND_OVER_SECONDS = 45.0
-LOOK_AT_LEASE = 0.1
+HAND_OVER_S = 45.0
+LOOK_AT_LEASE_S = 0.1
 
 
 class CaststreamApp(faust.App):
@@ -220,10 +220,10 @@ class CaststreamApp(faust.App):
 
     async def _commit_while_member(self) -> bool:
         """The last commit of an assignment, as long as nobody else has the partitions; whether it is complete."""
-        deadline = self.lease.now() + HAND_OVER_SECONDS
+        deadline = self.lease.now() + HAND_OVER_S
         committing = asyncio.create_task(self.committer.commit(last=True))
         while not committing.done() and self.lease.held and self.lease.now() < deadline:
-            await asyncio.wait([committing], timeout=LOOK_AT_LEASE)
+            await asyncio.wait([committing], timeout=LOOK_AT_LEASE_S)
         if not committing.done():
             # What it waits for may never come: nothing is sent without the lease. A commit that begins now would not
             # wait for the outputs that are given up here, and make offsets final behind them.

@@ -37,12 +37,12 @@ RUN = "demo"
 SEED = 7
 CASTING_SPEED = 20
 MEAN_CAST_STEPS = 300
-SEQUENCE_SECONDS = 10
-READY_SECONDS = 60.0
+SEQUENCE_S = 10
+READY_S = 60.0
 # Nothing new for this long after the replays have ended: what is missing now is lost.
-QUIET_SECONDS = 10.0
-STOP_SECONDS = 25.0
-TICK = 0.15
+QUIET_S = 10.0
+STOP_S = 25.0
+TICK_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DemoPlan:
     @property
     def rounds(self) -> int:
         """Sequences that each signal stream plays, about ten seconds each."""
-        return max(1, math.ceil(self.seconds * self.speed / SEQUENCE_SECONDS))
+        return max(1, math.ceil(self.seconds * self.speed / SEQUENCE_S))
 
     @property
     def steps(self) -> int:
@@ -159,14 +159,14 @@ class Demo:
         """Until everything expected was seen, or nothing new comes any more."""
         last, since = -1, time.monotonic()
         while missing(watcher.watched, reference):
-            time.sleep(TICK)
+            time.sleep(TICK_S)
             view.update()
             self._check_parts(watcher, broker)
             seen = watcher.watched.grid.seen + len(watcher.watched.scores)
             replaying = any(child.running for name, child in self.parts.items() if name.startswith("replay"))
             if seen != last or replaying:
                 last, since = seen, time.monotonic()
-            elif time.monotonic() - since > QUIET_SECONDS:
+            elif time.monotonic() - since > QUIET_S:
                 return
         # A repeated output comes after the first one, so look once more.
         time.sleep(1.0)
@@ -193,21 +193,21 @@ class Demo:
     def _wait_ready(self, settings: Settings) -> None:
         url = f"http://{settings.metrics_host}:{settings.metrics_port}/readyz"
         self._say("waiting for the worker: models warm, partitions assigned, tables recovered ...")
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             worker = self.parts["worker"]
             if not worker.running:
                 raise RunError(f"the worker ended with status {worker.exit_status}: {_last_lines(self._log('worker'))}")
             if _answers(url):
                 return
-            time.sleep(TICK)
-        raise RunError(f"the worker was not ready in {READY_SECONDS:.0f} s: {_last_lines(self._log('worker'))}")
+            time.sleep(TICK_S)
+        raise RunError(f"the worker was not ready in {READY_S:.0f} s: {_last_lines(self._log('worker'))}")
 
     def _stop_parts(self) -> None:
         """All at once; the worker commits a last time."""
         self._say("stopping ...")
         stoppers = [
-            threading.Thread(target=child.stop, args=(STOP_SECONDS,)) for child in reversed(list(self.parts.values()))
+            threading.Thread(target=child.stop, args=(STOP_S,)) for child in reversed(list(self.parts.values()))
         ]
         for stopper in stoppers:
             stopper.start()

@@ -18,7 +18,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 1200
 SPARK_COLUMNS = 64
 BAR = 24
-LINE_SECONDS = 5.0
+LINE_S = 5.0
 
 
 def sparkline(values: NDArray[np.float32], low: float, high: float) -> str:
@@ -47,7 +47,7 @@ class View:
         self._started = time.monotonic()
         self._last = (self._started, 0)
         self._rate = 0.0
-        self._next_line = self._started + LINE_SECONDS
+        self._next_line = self._started + LINE_S
         self._latency = "latency: measured after the first second"
         self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
 
@@ -66,7 +66,7 @@ class View:
         if self._live:
             self._live.update(Group(self._figures(), self._signal(), self._strands()))
         elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_SECONDS
+            self._next_line = time.monotonic() + LINE_S
             self.console.print(f"{self._line()}, {self._latency}", highlight=False, soft_wrap=True)
 
     def _measure(self) -> None:

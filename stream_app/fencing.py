@@ -17,9 +17,9 @@ from stream_app.lease import Lease
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 0.05
-LOOK_AT_LEAST = 0.5  # the lease's clock counts while a machine sleeps, the loop's does not
-DISCARD_PATIENCE = 10.0
+LOOK_AGAIN_S = 0.05
+LOOK_AT_LEAST_S = 0.5  # the lease's clock counts while a machine sleeps, the loop's does not
+DISCARD_PATIENCE_S = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: what the kernel still holds is not sent
 
 
@@ -83,14 +83,14 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
 
     async def _close(self) -> None:
         with contextlib.suppress(Exception):  # nobody waits for it, and what it has is not wanted
-            await asyncio.wait_for(self._sender.close(), DISCARD_PATIENCE)
+            await asyncio.wait_for(self._sender.close(), DISCARD_PATIENCE_S)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.client.close(), DISCARD_PATIENCE)
+            await asyncio.wait_for(self.client.close(), DISCARD_PATIENCE_S)
 
     async def _watch(self) -> None:
         held = self._lease.held
         while True:
-            await asyncio.sleep(min(max(self._lease.left, LOOK_AGAIN), LOOK_AT_LEAST))
+            await asyncio.sleep(min(max(self._lease.left, LOOK_AGAIN_S), LOOK_AT_LEAST_S))
             if held and not self._lease.held:
                 log.warning("no answer from the group's coordinator: nothing is published until there is one")
                 self._cut_connections()
@@ -104,7 +104,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
             return self._stock_drain(ignore_nodes, muted_partitions)
         accumulator, loop = self._message_accumulator, asyncio.get_running_loop()
         accumulator._waiter_future = loop.create_future()
-        loop.call_later(LOOK_AGAIN, accumulator._wakeup, accumulator._waiter_future)
+        loop.call_later(LOOK_AGAIN_S, accumulator._wakeup, accumulator._waiter_future)
         return {}, False
 
     async def _send_request(self, node_id: int, request: Any, **options: Any) -> Any:

@@ -12,12 +12,12 @@ from stream_app.access import check_access
 from stream_app.app import CaststreamApp
 
 # With lag and no commit for this long a worker is stuck: it ends, and its supervisor starts another.
-STUCK_SECONDS = 60.0
+STUCK_S = 60.0
 # A broker that has let us in and now refuses us may be in trouble itself, with its list of users out of reach.
-REFUSED_SECONDS = 60.0
+REFUSED_S = 60.0
 # A rebalance waits for a member for up to 60 s. Whom a broker lets in and who still is no member after this long has
 # got stuck on its way: it ends, and its supervisor starts another.
-OUTSIDE_SECONDS = 150.0
+OUTSIDE_S = 150.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -52,7 +52,7 @@ class Health:
         if not self.ready() or self._ready_since is None or self._behind_since is None:
             return None
         quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since, self._behind_since)
-        if quiet_s > STUCK_SECONDS:
+        if quiet_s > STUCK_S:
             names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
             return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
         return None
@@ -61,8 +61,8 @@ class Health:
         """When the group does not answer: is it an outage, does the broker refuse us, or have we got stuck?
 
         Raises:
-            StartupError: it has refused us for `REFUSED_SECONDS`.
-            RunError: it answers, and we have not been a member for `OUTSIDE_SECONDS`.
+            StartupError: it has refused us for `REFUSED_S`.
+            RunError: it answers, and we have not been a member for `OUTSIDE_S`.
         """
         if self.app.lease.held:
             self._refused_since = self._outside_since = None
@@ -71,14 +71,14 @@ class Health:
             answered = await asyncio.to_thread(check_access, self.app.settings.client_config())
         except StartupError:
             self._refused_since = self._refused_since or time.monotonic()
-            if time.monotonic() - self._refused_since >= REFUSED_SECONDS:
+            if time.monotonic() - self._refused_since >= REFUSED_S:
                 raise
             return
         self._refused_since = None
         self._outside_since = (self._outside_since or time.monotonic()) if answered else None
-        if self._outside_since is not None and time.monotonic() - self._outside_since > OUTSIDE_SECONDS:
+        if self._outside_since is not None and time.monotonic() - self._outside_since > OUTSIDE_S:
             group = self.app.settings.app_id
-            raise RunError(f"no member of the group {group!r} for {OUTSIDE_SECONDS:.0f} s, though the broker answers")
+            raise RunError(f"no member of the group {group!r} for {OUTSIDE_S:.0f} s, though the broker answers")
 
 
 async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:

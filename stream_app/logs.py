@@ -20,11 +20,11 @@ RETRIED = (
     "Marking the coordinator dead",
     "Heartbeat failed for group %s because it is rebalancing",
 )
-REPEAT_SECONDS = 30.0
+REPEAT_S = 30.0
 
 
 class Seldom(logging.Filter):
-    """Lets the same line of a library through once per `REPEAT_SECONDS`: without a broker aiokafka writes hundreds."""
+    """Lets the same line of a library through once per `REPEAT_S`: without a broker aiokafka writes hundreds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Seldom(logging.Filter):
         if record.msg.startswith(RETRIED):
             return False
         said, now = (record.name, record.msg), record.created
-        if now - self._last.get(said, float("-inf")) < REPEAT_SECONDS:
+        if now - self._last.get(said, float("-inf")) < REPEAT_S:
             return False
         self._last[said] = now
         return True

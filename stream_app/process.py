@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
-BROKER_PATIENCE = 30.0
-STOP_PATIENCE = 10.0
-HEALTH_SECONDS = 5.0
+BROKER_PATIENCE_S = 30.0
+STOP_PATIENCE_S = 10.0
+HEALTH_S = 5.0
 
 
 async def run(settings: Settings, index: int) -> None:
@@ -44,7 +44,7 @@ async def run(settings: Settings, index: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    log.info("looking for the topics on %s, for up to %.0f s", settings.broker, BROKER_PATIENCE)
+    log.info("looking for the topics on %s, for up to %.0f s", settings.broker, BROKER_PATIENCE_S)
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
     await asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))
     if not stop.is_set():
@@ -56,8 +56,8 @@ def _check_topics(settings: Settings) -> None:
     from stream_app.permissions import check_permissions
     from stream_app.topics import check_topics
 
-    check_topics(settings, BROKER_PATIENCE)
-    check_permissions(settings, BROKER_PATIENCE)
+    check_topics(settings, BROKER_PATIENCE_S)
+    check_permissions(settings, BROKER_PATIENCE_S)
 
 
 def _load_torch() -> None:
@@ -101,7 +101,7 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
 
 async def _wait_patiently(ending: asyncio.Task[None]) -> None:
     """Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not."""
-    _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE)
+    _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE_S)
     if waiting:
         log.warning("the broker does not answer: what is not committed will be done again")
 
@@ -120,9 +120,9 @@ def _spare_garbage_collection() -> None:
 async def _watch(app: CaststreamApp, health: Health) -> None:
     """Ends with RunError when the worker is stuck, with StartupError when the broker does not let it in any more."""
     while True:
-        await asyncio.sleep(HEALTH_SECONDS)
+        await asyncio.sleep(HEALTH_S)
         with contextlib.suppress(TimeoutError):  # then the last lag that is known counts
-            await asyncio.wait_for(app.upkeep.observe(), HEALTH_SECONDS)
+            await asyncio.wait_for(app.upkeep.observe(), HEALTH_S)
         await health.check_let_in()
         problem = health.stuck()
         if problem:

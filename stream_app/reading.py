@@ -16,8 +16,8 @@ from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 2.0
-FETCH_TIMEOUT = 0.2
+PROGRESS_S = 2.0
+FETCH_TIMEOUT_S = 0.2
 RECORDS_AT_ONCE = 5_000  # of 1 KiB: some 5 ms of work between two looks at the loop
 
 Ends = dict[TopicPartition, int]
@@ -80,10 +80,10 @@ class Reading:
             left = {partition for partition in left if await self._consumer.position(partition) < ends[partition]}
             if not left:
                 return
-            fetched = await wait_for_fetched(self._consumer._fetcher, left, RECORDS_AT_ONCE, FETCH_TIMEOUT)
+            fetched = await wait_for_fetched(self._consumer._fetcher, left, RECORDS_AT_ONCE, FETCH_TIMEOUT_S)
             for partition, records in fetched.items():
                 count += len(records)
                 yield partition, records
-            if time.monotonic() - reported > PROGRESS_SECONDS:
+            if time.monotonic() - reported > PROGRESS_S:
                 reported = time.monotonic()
                 log.info("recovering: %d %s read, %d partitions to go", count, self._what, len(left))

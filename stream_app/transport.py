@@ -40,15 +40,15 @@ from stream_app.settings import Settings
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 # Below the broker's default limit of 1,048,588 bytes per batch, headers of the batch included.
 MAX_BATCH_BYTES = 900_000
-FETCH_TIMEOUT = 1.0
+FETCH_TIMEOUT_S = 1.0
 # Kafka's default. The broker aborts a transaction that stays open for longer, so it must outlast the longest commit
 # interval; twice that keeps within the broker's limit of 15 minutes.
 TRANSACTION_TIMEOUT_MS = 60_000
 # A member learns with its next heartbeat that the group rebalances, and all wait for the last: at a third of the
 # session, as is usual, the first one's streams would stand still for up to 2 s.
-HEARTBEAT = 0.3
+HEARTBEAT_S = 0.3
 # Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
-IDLE_PAUSE = 0.02
+IDLE_PAUSE_S = 0.02
 
 
 class NoThread:
@@ -104,7 +104,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             # Also how long a question about offsets waits, which goes over the same connection.
             fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT) * 1000),
+            heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT_S) * 1000),
             rebalance_timeout_ms=60_000,
             # aiokafka leaves the group when nothing is fetched for so long, and joins again with the next fetch.
             # Without a partition there is none: a standby would be gone for good when it is needed.
@@ -128,7 +128,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
-        timeout_s = IDLE_PAUSE if self._hold_back(consumer, active) else FETCH_TIMEOUT
+        timeout_s = IDLE_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
             most = self.app.conf.broker_max_poll_records
             records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self._coverage)
@@ -211,7 +211,7 @@ class Consumer(driver.Consumer):
         self._thread._ensure_consumer()._coordinator.check_errors()
         active = self.app.taken_up(self._get_active_partitions())
         if not self.flow_active or not active:
-            await asyncio.sleep(IDLE_PAUSE)
+            await asyncio.sleep(IDLE_PAUSE_S)
             return
         for chunk in await self._thread.fetch(active):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.

@@ -21,12 +21,12 @@ from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
 # A worker that ran for this long was well: the next failure starts at the shortest pause again.
-WELL_AFTER = 60.0
-STOP_PATIENCE = 30.0
-POLL = 0.1
+WELL_AFTER_S = 60.0
+STOP_PATIENCE_S = 30.0
+POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,7 +37,7 @@ class Child:
     index: int
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    pause: float = FIRST_PAUSE
+    pause: float = FIRST_PAUSE_S
     due: float = 0.0
 
 
@@ -71,7 +71,7 @@ class Supervisor:
             RunError: a worker refused to start, and starting it again would not help. The others are stopped first.
         """
         try:
-            while not self.stopping.wait(POLL):
+            while not self.stopping.wait(POLL_S):
                 for child in self.children:
                     self._look_after(child)
         finally:
@@ -84,7 +84,7 @@ class Supervisor:
             return
         status = child.process.poll()
         if status is None:
-            self._was_up |= time.monotonic() - child.started > WELL_AFTER
+            self._was_up |= time.monotonic() - child.started > WELL_AFTER_S
             return
         child.process = None
         if status == EXIT_REFUSED or (status == EXIT_UNREACHABLE and not self._was_up):
@@ -104,18 +104,18 @@ class Supervisor:
         log.info("worker %d started, pid %d", child.index, child.process.pid)
 
     def _schedule(self, child: Child, status: int) -> None:
-        if time.monotonic() - child.started > WELL_AFTER:
-            child.pause = FIRST_PAUSE
+        if time.monotonic() - child.started > WELL_AFTER_S:
+            child.pause = FIRST_PAUSE_S
         child.due = time.monotonic() + child.pause
         log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, child.pause)
-        child.pause = min(2 * child.pause, LONGEST_PAUSE)
+        child.pause = min(2 * child.pause, LONGEST_PAUSE_S)
 
     def _stop_all(self) -> None:
         running = [child.process for child in self.children if child.process is not None]
         log.info("stopping: the workers commit a last time")
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + STOP_PATIENCE
+        deadline = time.monotonic() + STOP_PATIENCE_S
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))

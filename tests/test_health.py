@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from core.errors import RunError
 from stream_app import health
-from stream_app.health import OUTSIDE_SECONDS, STUCK_SECONDS, Health
+from stream_app.health import OUTSIDE_S, STUCK_S, Health
 
 AT = TopicPartition("signal-samples", 0)
 
@@ -57,16 +57,16 @@ def test_lag_that_stays_without_a_commit_is_told(worker: Worker) -> None:
     worker.look(0, lag=0)
     worker.look(100, lag=5)
 
-    assert worker.look(STUCK_SECONDS, lag=5) is None
+    assert worker.look(STUCK_S, lag=5) is None
     assert worker.look(1, lag=7) == "no commit for 61 s with records waiting in signal-samples[0]"
 
 
 def test_a_commit_shows_that_it_goes_on(worker: Worker) -> None:
     worker.look(0, lag=5)
-    worker.clock.now_s += STUCK_SECONDS
+    worker.clock.now_s += STUCK_S
     worker.app.metrics.last_commit = worker.clock.now_s
 
-    assert worker.look(STUCK_SECONDS, lag=5) is None
+    assert worker.look(STUCK_S, lag=5) is None
     assert worker.look(1, lag=5) is not None
 
 
@@ -77,7 +77,7 @@ def test_time_counts_from_readiness(worker: Worker) -> None:
     worker.app.ready = True
 
     assert worker.look(1, lag=5) is None
-    assert worker.look(STUCK_SECONDS + 1, lag=5) is not None
+    assert worker.look(STUCK_S + 1, lag=5) is not None
 
 
 async def test_whom_the_broker_answers_but_no_group_takes_in_has_got_stuck(
@@ -102,7 +102,7 @@ async def test_whom_the_broker_answers_but_no_group_takes_in_has_got_stuck(
     await look(1)
     worker.app.lease.held = False
     await look(1000)
-    await look(OUTSIDE_SECONDS)
+    await look(OUTSIDE_S)
 
     with pytest.raises(RunError, match="no member of the group 'plant' for 150 s, though the broker answers"):
         await look(1)

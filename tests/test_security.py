@@ -370,7 +370,7 @@ async def test_a_worker_that_was_let_in_ends_when_it_is_refused_for_long(
     nobody = looks(broker=f"127.0.0.1:{free_port()}")
 
     await refused.check_let_in()  # it may be the broker's trouble
-    monkeypatch.setattr(health, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(health, "REFUSED_S", 0.0)
     await let_in.check_let_in()
     await nobody.check_let_in()
     with pytest.raises(StartupError, match="refuses the user"):

@@ -28,7 +28,7 @@ from tests.fuzz.states import state  # noqa: F401 - what every case needs is loa
 MB = 2**20
 SIZE = 10 * MB
 MOST_ADDRESS_SPACE = 6 * 2**30  # so that a case that takes too much ends itself and not the machine
-MOST_SECONDS = 60.0  # each takes less than one
+MOST_S = 60.0  # each takes less than one
 GOOD = b'{"signal":1,"condition_vector":[1,0,0,0]'
 PACKED = msgspec.msgpack.encode({"signal": 1.0, "condition_vector": [1.0, 0.0, 0.0, 0.0]})[1:]  # without its size
 
@@ -147,7 +147,7 @@ def main() -> None:
 def _measure(case: Case) -> None:
     """In the child: its peak begins at what it had when it was forked."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESS_SPACE, MOST_ADDRESS_SPACE))
-    faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(MOST_S, exit=True)
     before = _peak_bytes()
     try:
         case.run(case.value)
