@@ -42,6 +42,16 @@ class Seldom(logging.Filter):
         return True
 
 
+class InOneLine(logging.Filter):
+    """Has a library tell an error in a line instead of with a traceback: what ends a worker is told by the worker."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith(QUIET) and record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
@@ -71,6 +81,7 @@ def configure(log_format: str, debug: bool = False, name: str = "") -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     if not debug:
         handler.addFilter(Seldom())
+        handler.addFilter(InOneLine())
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
     for library in QUIET:
         logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)
