@@ -4,6 +4,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INPUTS ?= 1000000
 SEED ?= 1
+SCHEDULES ?= 20
+JOBS ?= 1
+MINUTES ?= 60
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
 .PHONY: help setup demo test check audit fuzz faults bench bench-check soak overload failover train train-quick clean
@@ -52,9 +55,6 @@ fuzz: setup      ## made-up inputs for every reader, damaged model files, histor
 	@for round in 1 2 3 4 5; do OMP_NUM_THREADS=1 HISTORIES=200 $(BIN)/python -m pytest \
 		--hypothesis-seed=$(SEED)$$round tests/test_stream_machine.py || exit 1; done
 
-SCHEDULES ?= 20
-JOBS ?= 1
-
 faults: setup    ## workers, broker, network, disk and clock fail as SEED=1 says, in SCHEDULES=20; every result is checked; 12 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run --seed $(SEED) --schedules $(SCHEDULES) --jobs $(JOBS)
 
@@ -69,8 +69,6 @@ bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored one
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 		--target .venv/peers -r benchmarks/peers/requirements.txt
 	@touch $@
-
-MINUTES ?= 60
 
 soak: setup      ## a mixed load for MINUTES=60; fails where memory, files, tasks or latency grow, or an output is wrong
 	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)

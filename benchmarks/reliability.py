@@ -16,6 +16,7 @@ from reporting import Report, Say, say, status_of
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 IMAGES = HERE.parent / "docs" / "images"
+Doc = Callable[[Report], str]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +62,6 @@ def _store(options: argparse.Namespace, name: str, report: Report) -> None:
         say(f"wrote {results / f'{name}.json'}")
     if images is not None:
         say(f"wrote {write_plot(name, report, images)}")
-
-
-Doc = Callable[[Report], str]
 
 
 def main() -> int:

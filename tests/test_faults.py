@@ -17,10 +17,10 @@ from faults.orders import POINTS
 from faults.points import WRAPPED
 from faults.proxy import DOWN, HOST, UP, Proxy
 from faults.run import play_and_judge
-from faults.schedule import Fault, Schedule, draw, number_of
+from faults.schedule import Fault, Schedule
 from faults.stage import Stage
 from faults.streams import Habits
-from faults.themes import THEMES
+from faults.themes import THEMES, draw, number_of
 
 # Schedules.
 

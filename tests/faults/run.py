@@ -21,9 +21,10 @@ from typing import Any
 
 from faults.judge import Row, judge, new_row
 from faults.play import Play
-from faults.schedule import Schedule, draw, number_of
+from faults.schedule import Schedule
 from faults.stage import Stage, can_mount
 from faults.table import details, header, line, totals
+from faults.themes import draw, number_of
 
 
 def play_and_judge(schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "") -> Row:

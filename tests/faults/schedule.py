@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from faults.load import LoadPlan
-
-PER_RUN = 1000
-"""Schedule i of the run with seed n has the number n * PER_RUN + i."""
 
 # Faults after which a part of the records is processed anew, from states of zeros: their outputs come once more.
 REPROCESSED = frozenset({"partitions added", "source made anew", "offsets deleted"})
@@ -78,16 +74,3 @@ class Schedule:
             f"{load.seconds:g} s, producer {'idempotent' if load.idempotent else 'not idempotent'}; {load.habits}",
         ]
         return "\n".join([*lines, *(f"  {fault}" for fault in self.faults)])
-
-
-def number_of(seed: int, index: int) -> int:
-    """The number of a run's schedule."""
-    return seed * PER_RUN + index
-
-
-def draw(number: int) -> Schedule:
-    """The schedule of this number; themes take turns, so that a run of twenty has all of them."""
-    from faults.themes import THEMES  # which are made of what stands above
-
-    name, theme = list(THEMES.items())[number % PER_RUN % len(THEMES)]
-    return theme(random.Random(f"schedule {number}"), number, name)

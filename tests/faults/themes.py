@@ -13,6 +13,9 @@ from faults.schedule import Fault, Schedule
 from faults.stage import MOST_WORKERS
 from faults.streams import Habits
 
+PER_RUN = 1000
+"""Schedule i of the run with seed n has the number n * PER_RUN + i."""
+
 Random = random.Random
 Draw = Callable[[Random, int, str], Schedule]
 
@@ -307,3 +310,14 @@ THEMES: dict[str, Draw] = {
     "transactions": transactions,
     "everything": everything,
 }
+
+
+def number_of(seed: int, index: int) -> int:
+    """The number of a run's schedule."""
+    return seed * PER_RUN + index
+
+
+def draw(number: int) -> Schedule:
+    """The schedule of this number; themes take turns, so that a run of twenty has all of them."""
+    name, theme = list(THEMES.items())[number % PER_RUN % len(THEMES)]
+    return theme(random.Random(f"schedule {number}"), number, name)
