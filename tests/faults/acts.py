@@ -18,7 +18,7 @@ from stream_app.topics import ROUTES
 if TYPE_CHECKING:
     from faults.play import Play
 
-HALT_S = 20.0
+HALT_S = 60.0
 COMPACTION = {
     "segment_ms": "200",
     "min_compaction_lag_ms": "0",
