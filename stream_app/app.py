@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 # The group waits for a member to hand its partitions over for 60 s (`rebalance_timeout_ms`), then goes on without it.
 HAND_OVER_S = 45.0
 LOOK_AT_LEASE_S = 0.1
+LET_GO_S = 5.0
 
 
 class CaststreamApp(faust.App):
@@ -56,6 +58,8 @@ class CaststreamApp(faust.App):
         self.upkeep = Upkeep(self.pipelines, self.committer, self.writer, self.metrics, self.chunk_consumer)
         self.failure: BaseException | None = None
         self.ready = False
+        self.moved_on_s = time.monotonic()
+        """When an assignment last came, went, or got further."""
         self._revoked = True
         self._handed_over: int | None = None
         """The generation of an assignment that is over and whose live state is still there, all of it committed."""
@@ -129,7 +133,12 @@ class CaststreamApp(faust.App):
 
     # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.
 
+    def moved_on(self) -> None:
+        """Taking partitions up has got further."""
+        self.moved_on_s = time.monotonic()
+
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.moved_on()
         self._revoked = True
         self.ready = False
         if not self.should_stop:
@@ -137,6 +146,7 @@ class CaststreamApp(faust.App):
         await super()._on_partitions_revoked(revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.moved_on()
         self._revoked = False
         await super()._on_partitions_assigned(assigned, generation_id)
 
@@ -231,7 +241,10 @@ class CaststreamApp(faust.App):
             self._abandon_outputs()
             for pipeline in self.pipelines:
                 pipeline.scores.drop()
-        return await committing
+            await asyncio.wait([committing], timeout=LET_GO_S)
+            committing.cancel()  # nothing, if it is done: one that asks a broker that is away holds up no rebalance
+            await asyncio.wait([committing])
+        return not committing.cancelled() and committing.result()
 
     def _abandon_outputs(self) -> bool:
         """Whatever is not acknowledged by now is not sent any more; whether there was anything."""
@@ -285,9 +298,12 @@ class CaststreamApp(faust.App):
         was refused, it would go on behind the chunks that were let pass since. A worker that has failed may still get
         an assignment before it ends: half a chunk may be left in its engines, it starts nothing.
         """
-        over = self._revoked or self.committer.refuses or generation != self.consumer_generation_id
-        if self.failure is not None or over:
+        if self.failure is not None or self.committer.refuses or not self.is_assigned(generation):
             raise RebalanceAgain
+
+    def is_assigned(self, generation: int) -> bool:
+        """Whether the assignment of a generation goes on, as far as Faust knows."""
+        return not self._revoked and generation == self.consumer_generation_id
 
     async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:
         if not partitions:

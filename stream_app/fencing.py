@@ -19,8 +19,18 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 0.05
 LOOK_AT_LEAST_S = 0.5  # the lease's clock counts while a machine sleeps, the loop's does not
-DISCARD_PATIENCE_S = 10.0
+DISCARD_PATIENCE_S = 5.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: what the kernel still holds is not sent
+
+
+async def throw_away(producer: aiokafka.AIOKafkaProducer) -> None:
+    """Close a producer without what it still has, which is not wanted; aiokafka's ``stop`` would wait for it, for ever
+    where a broker is away.
+    """
+    producer._closed = True
+    for close in (producer._sender.close, producer.client.close):
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(close(), DISCARD_PATIENCE_S)
 
 
 class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
@@ -79,13 +89,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
         self._cut_connections()
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = asyncio.create_task(self._close())
-
-    async def _close(self) -> None:
-        with contextlib.suppress(Exception):  # nobody waits for it, and what it has is not wanted
-            await asyncio.wait_for(self._sender.close(), DISCARD_PATIENCE_S)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.client.close(), DISCARD_PATIENCE_S)
+        self._watching = asyncio.create_task(throw_away(self))
 
     async def _watch(self) -> None:
         held = self._lease.held

@@ -14,7 +14,8 @@ from typing import Any
 
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import CorruptRecordException, UnsupportedVersionError
+from aiokafka.errors import CorruptRecordException, UnsupportedVersionError, for_code
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import TopicPartition
 
@@ -23,7 +24,8 @@ from stream_app.coverage import Coverage
 from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
 from stream_app.uncompress import CODECS, TooLargeError, uncompress
 
-READ_COMMITTED = 1
+READ_UNCOMMITTED, READ_COMMITTED = 0, 1
+LATEST = -1  # instead of a time
 MARKER_BYTES = 4  # of a marker's key: its version and its kind
 MAX_UNCOMPRESSED_BYTES = 64 * 2**20
 """Of one batch, and about so much of one fetch is held at a time: brokers limit batches by their compressed size only,
@@ -202,6 +204,35 @@ async def wait_for_fetched(
             waiter.cancel()
             return {}
         waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
+
+
+async def high_watermarks(client: Any, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where logs end at this moment, records of open transactions counted; without partitions that have no leader now.
+
+    aiokafka's ``end_offsets`` counts them only where uncommitted records are read, and its ``highwater`` is as old as
+    the last fetch, which is not repeated while records wait to be taken.
+
+    Raises:
+        KafkaError: a broker did not answer, or refused.
+    """
+    by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
+    for at in partitions:
+        node = client.cluster.leader_for_partition(at)
+        if node is not None and node >= 0:
+            by_node.setdefault(node, {}).setdefault(at.topic, []).append((at.partition, LATEST))
+    found = {}
+    for answer in await asyncio.gather(
+        *(
+            client.send(node, OffsetRequest(LATEST, READ_UNCOMMITTED, list(topics.items())))
+            for node, topics in by_node.items()
+        )
+    ):
+        for topic, answered in answer.topics:
+            for partition, error_code, _, offset, *_ in answered:
+                if error_code:
+                    raise for_code(error_code)(f"{topic}[{partition}]")
+                found[TopicPartition(topic, partition)] = offset
+    return found
 
 
 def take_fetched(

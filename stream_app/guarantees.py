@@ -10,7 +10,6 @@ together or not at all. A new owner's producer has the same transactional id and
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -18,9 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalStateError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from stream_app.fencing import throw_away
 from stream_app.transport import Consumer, Producer
-
-log = logging.getLogger(__name__)
 
 Offsets = Mapping[TopicPartition, OffsetAndMetadata]
 Source = tuple[str, int]
@@ -112,24 +110,47 @@ class ExactlyOnce:
         self._producer = producer
         self._app_id = app_id
         self._producers: dict[Source, AIOKafkaProducer] = {}
+        self._opening: list[asyncio.Task[AIOKafkaProducer]] = []
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
+        """Raises IllegalStateError where `close` comes in between: a producer that is opened later would fence the
+        next owner's.
+        """
         await self.close()
-        opened = await asyncio.gather(*(self._open(source) for source in sources))
-        self._producers = {(at.topic, at.partition): producer for at, producer in zip(sources, opened, strict=True)}
+        opening = self._opening = [asyncio.create_task(self._open(source)) for source in sources]
+        try:
+            opened = await asyncio.gather(*opening, return_exceptions=True)
+        finally:
+            for task in opening:  # where this one is cancelled
+                task.cancel()
+        producers = {(at.topic, at.partition): one for at, one in zip(sources, opened, strict=True)}
+        errors = [one for one in opened if isinstance(one, BaseException)]
+        self._producers = {source: one for source, one in producers.items() if not isinstance(one, BaseException)}
+        if errors or opening is not self._opening:
+            await self.close()
+        for error in errors:
+            if not isinstance(error, asyncio.CancelledError):
+                raise error
+        if opening is not self._opening:
+            raise IllegalStateError("the assignment ended while transactional producers were opened")
 
     async def _open(self, source: TopicPartition) -> AIOKafkaProducer:
         producer = self._producer()._new_producer(f"{self._app_id}-{source.topic}-{source.partition}")
-        await producer.start()
-        await producer.begin_transaction()  # waits for the producer id: the old owner is fenced from here on
+        try:
+            await producer.start()
+            await producer.begin_transaction()  # waits for the producer id: the old owner is fenced from here on
+        except BaseException:
+            await throw_away(producer)
+            raise
         return producer
 
     async def close(self) -> None:
         """Leave open transactions to the next owner, who aborts them by taking over the transactional id."""
+        for task in self._opening:
+            task.cancel()
+        self._opening = []
         producers, self._producers = self._producers, {}
-        for stopped in await asyncio.gather(*(p.stop() for p in producers.values()), return_exceptions=True):
-            if isinstance(stopped, BaseException):
-                log.warning("a transactional producer did not stop in order: %r", stopped)
+        await asyncio.gather(*map(throw_away, producers.values()))
 
     def abandon(self) -> None:
         """Nothing: what is sent after the transaction was left open never becomes visible."""

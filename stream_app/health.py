@@ -15,9 +15,12 @@ from stream_app.app import CaststreamApp
 STUCK_S = 60.0
 # A broker that has let us in and now refuses us may be in trouble itself, with its list of users out of reach.
 REFUSED_S = 60.0
-# A rebalance waits for a member for up to 60 s. Whom a broker lets in and who still is no member after this long has
-# got stuck on its way: it ends, and its supervisor starts another.
-OUTSIDE_S = 150.0
+# A rebalance waits for a member for up to 60 s. Whom a broker lets in and who still is no member after this long, or a
+# member whose partitions are not taken up and get no further, has got stuck on its way: it ends, and its supervisor
+# starts another.
+ON_THE_WAY_S = 150.0
+# Looks come every 5 s. Behind a longer pause, in which the process stood still, nothing is known of the time between.
+LOOK_S = 30.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,6 +33,8 @@ class Health:
         self._behind_since: float | None = None
         self._refused_since: float | None = None
         self._outside_since: float | None = None
+        self._member_since: float | None = None
+        self._looked = 0.0
 
     def ready(self) -> bool:
         """Partitions assigned, tables recovered, models warm."""
@@ -49,7 +54,9 @@ class Health:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = time.monotonic()
-        if not self.ready() or self._ready_since is None or self._behind_since is None:
+        if not self.ready():
+            return self._stuck_on_its_way()
+        if self._ready_since is None or self._behind_since is None:
             return None
         quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since, self._behind_since)
         if quiet_s > STUCK_S:
@@ -57,14 +64,27 @@ class Health:
             return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
         return None
 
+    def _stuck_on_its_way(self) -> str | None:
+        """As a member, between an assignment and readiness."""
+        if not self.app.lease.held:
+            self._member_since = None
+            return None
+        if self._member_since is None:
+            self._member_since = time.monotonic()
+        waited_s = time.monotonic() - max(self.app.moved_on_s, self._member_since)
+        if waited_s > ON_THE_WAY_S:
+            return f"partitions were assigned, and for {waited_s:.0f} s taking them up has got no further"
+        return None
+
     async def check_let_in(self) -> None:
         """When the group does not answer: is it an outage, does the broker refuse us, or have we got stuck?
 
         Raises:
             StartupError: it has refused us for `REFUSED_S`.
-            RunError: it answers, and we have not been a member for `OUTSIDE_S`.
+            RunError: it answers, and we have not been a member for `ON_THE_WAY_S`.
         """
-        if self.app.lease.held:
+        lease, looked, self._looked = self.app.lease, self._looked, self.app.lease.now()
+        if lease.held:
             self._refused_since = self._outside_since = None
             return
         try:
@@ -75,10 +95,13 @@ class Health:
                 raise
             return
         self._refused_since = None
-        self._outside_since = (self._outside_since or time.monotonic()) if answered else None
-        if self._outside_since is not None and time.monotonic() - self._outside_since > OUTSIDE_S:
+        if not answered or self._outside_since is None or self._looked - looked > LOOK_S:
+            self._outside_since = self._looked if answered else None
+            return
+        # Held or not is asked now and then: a membership that came and went in between counts too.
+        if self._looked - max(self._outside_since, lease.renewed) > ON_THE_WAY_S:
             group = self.app.settings.app_id
-            raise RunError(f"no member of the group {group!r} for {OUTSIDE_S:.0f} s, though the broker answers")
+            raise RunError(f"no member of the group {group!r} for {ON_THE_WAY_S:.0f} s, though the broker answers")
 
 
 async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:

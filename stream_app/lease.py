@@ -39,6 +39,8 @@ class Lease:
         self.now = clock
         self._length = SESSION_SHARE * session_timeout
         self._until = -math.inf
+        self.renewed = -math.inf
+        """When the coordinator was last asked with success; also when the membership has ended since."""
 
     @property
     def held(self) -> bool:
@@ -53,6 +55,7 @@ class Lease:
     def renew(self, asked: float) -> None:
         """The coordinator has confirmed the membership when asked at this time."""
         self._until = max(self._until, asked + self._length)
+        self.renewed = max(self.renewed, asked)
 
     def end(self) -> None:
         """The membership is over."""

@@ -43,10 +43,10 @@ class Seldom(logging.Filter):
 
 
 class InOneLine(logging.Filter):
-    """Has a library tell an error in a line instead of with a traceback: what ends a worker is told by the worker."""
+    """Has aiokafka tell an error in a line instead of with a traceback: what ends a worker is told by the worker."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith(QUIET) and record.exc_info and record.exc_info[1] is not None:
+        if record.name.startswith("aiokafka") and record.exc_info and record.exc_info[1] is not None:
             record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
             record.exc_info = record.exc_text = None
         return True

@@ -37,7 +37,7 @@ from stream_app.topics import Route
 
 log = logging.getLogger(__name__)
 
-NO_GENERATION = -1
+NO_GENERATION = -2  # -1 is what aiokafka has without a group
 CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
 # Compression lets a source hold records larger than what the topic of dead letters takes, 16 MiB with our headers.
 MAX_LETTER_BYTES = 15 * 2**20

@@ -84,12 +84,13 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     site = await serve(app, health, settings.metrics_host, port)
     commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.upkeep.after_commit)
     committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(app, health))
+    running = asyncio.create_task(_run(app))
     _spare_garbage_collection()
     try:
-        await app.start()
-        await _until_over(app, stop, [committing, watching])
+        await _until_over(app, stop, [committing, watching, running])
     finally:
         watching.cancel()
+        running.cancel()
         commits.stop()
         # One after the other: what a commit still asks the consumer, nobody answers once that is stopped.
         await _wait_patiently(committing)
@@ -117,10 +118,17 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(200_000, 50, 1000)
 
 
+async def _run(app: CaststreamApp) -> None:
+    """Ends with an error only. The start waits for the group's first assignment, which others may hold up for long."""
+    await app.start()
+    await asyncio.Event().wait()
+
+
 async def _watch(app: CaststreamApp, health: Health) -> None:
     """Ends with RunError when the worker is stuck, with StartupError when the broker does not let it in any more."""
     while True:
         await asyncio.sleep(HEALTH_S)
+        app.chunk_consumer().check_group()
         with contextlib.suppress(TimeoutError):  # then the last lag that is known counts
             await asyncio.wait_for(app.upkeep.observe(), HEALTH_S)
         await health.check_let_in()

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.errors import ProducerFenced
 from aiokafka.structs import TopicPartition
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
@@ -101,6 +102,10 @@ class ChangelogRecovery(Recovery):
             except RebalanceAgain:
                 continue
             except MEMBERSHIP_LOST as error:
+                if isinstance(error, ProducerFenced) and self.app.is_assigned(generation):
+                    # Of the group we are a member still: no other assignment need come.
+                    await self.app.crash(RunError(f"partitions could not be taken up: {error!r}"))
+                    break
                 log.info("the group has moved on: recovery begins again with the next assignment: %s", error)
                 continue
             except ServiceStopped:
@@ -141,6 +146,7 @@ class ChangelogRecovery(Recovery):
             async for partition, records in reading.read(dict.fromkeys(partitions, 0), ends):
                 winners[partition].add(partition, records)
                 count += len(records)
+                self.app.moved_on()
         for partition, found in winners.items():
             self._take_over(partition, found, ends[partition])
         return count

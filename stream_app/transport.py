@@ -22,16 +22,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import aiokafka
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, InconsistentGroupProtocolError, InvalidSessionTimeoutError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
+from core.errors import StartupError
 from stream_app import lease
 from stream_app.chunks import Chunk
 from stream_app.coverage import Coverage
 from stream_app.fencing import FencedProducer
-from stream_app.fetching import read_raw, wait_for_fetched
+from stream_app.fetching import high_watermarks, read_raw, wait_for_fetched
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
@@ -157,19 +158,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         return self._held
 
     async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where these logs end now, for partitions of which a fetch has been answered.
-
-        The last fetch's high watermark counts records of open transactions, which may yet become visible.
-        """
-        consumer = self._ensure_consumer()
-        ends = await consumer.end_offsets(list(partitions))
-        found = {}
-        for partition in partitions:
-            if partition not in consumer.assignment():  # revoked while we asked: aiokafka would raise AssertionError
-                continue
-            if (highwater := consumer.highwater(partition)) is not None:
-                found[partition] = max(ends[partition], highwater)
-        return found
+        """Where these logs end now, records of open transactions counted, which may yet become visible."""
+        return await high_watermarks(self._ensure_consumer()._client, partitions)
 
     def behind(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Coverage.behind`."""
@@ -206,9 +196,6 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _deliver_one_fetch(self) -> None:
-        # What the coordinator has to say, such as a group that may not be joined. aiokafka's own calls for records
-        # raise it, and until it is raised the coordinator does nothing.
-        self._thread._ensure_consumer()._coordinator.check_errors()
         active = self.app.taken_up(self._get_active_partitions())
         if not self.flow_active or not active:
             await asyncio.sleep(IDLE_PAUSE_S)
@@ -217,6 +204,29 @@ class Consumer(driver.Consumer):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
             if self.flow_active and chunk.generation == self.app.consumer_generation_id:
                 await self.wait_first(self.callback(_message(chunk)), self.suspend_flow.wait())
+
+    def check_group(self) -> None:
+        """What the coordinator has to say, such as a group that may not be joined. Calls for records raise it too, but
+        before the first assignment there are none, and until it is raised the coordinator does nothing.
+
+        Raises:
+            StartupError: it will be the same at every start.
+            KafkaError: it may be better next time.
+        """
+        settings, consumer = self.app.settings, self._thread._consumer
+        try:
+            if consumer is not None:
+                consumer._coordinator.check_errors()
+        except InvalidSessionTimeoutError as error:
+            raise StartupError(
+                f"the broker does not accept session_timeout = {settings.session_timeout:g} s: it lies outside of its "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms; change one of them"
+            ) from error
+        except InconsistentGroupProtocolError as error:
+            raise StartupError(
+                f"the group {settings.app_id!r} has members that are no caststream workers: stop them, or choose "
+                "another app_id"
+            ) from error
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit exactly these offsets; aiokafka's errors pass through."""

@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalStateError, ProducerFenced
+from aiokafka.structs import TopicPartition
 from fakes import DEAD, OUTPUT, FakeBroker, FakeWorker, record, settle, written_in
 from strategies import FakeRecord, signal_model
 
 from core.stepper import SignalStepper
 from stream_app.app import CaststreamApp
+from stream_app.guarantees import ExactlyOnce
 from stream_app.native.batches import BatchBuilder
 from tests.reference import stream_rules
 from tests.test_app import app_of
@@ -134,3 +137,81 @@ async def test_a_commit_of_an_assignment_that_is_over_leaves_the_next_one_alone(
     assert not await asyncio.wait_for(commit, WAIT_S)
     assert worker.committer.committed == {}
     assert not worker.committer.refuses
+
+
+async def test_a_commit_that_asks_a_broker_that_is_away_holds_up_no_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_app.app.LET_GO_S", 0.05)
+    broker = FakeBroker(prompt=False)
+    worker = FakeWorker(broker)
+    worker.run(record(0))
+    app = over(worker, broker, monkeypatch)  # type: ignore[arg-type]
+    app.lease.renew(app.lease.now())
+    ending = asyncio.create_task(app._hand_over())
+    while [request.what for request in broker.waiting] != ["commit"]:  # all else is answered
+        for request in broker.next_ones():
+            if request.what != "commit":
+                broker.take(request)
+        await settle()
+
+    app.lease.end()
+    await asyncio.wait_for(ending, WAIT_S)
+
+    assert worker.pipeline.next_offset == {}
+    assert app.failure is None
+
+
+class Opening:
+    """A transactional producer that is opened when the test lets it."""
+
+    def __init__(self) -> None:
+        self.opened, self._closed, self.closed = asyncio.Event(), False, 0
+        self._sender = self.client = SimpleNamespace(close=self._close)
+
+    async def start(self) -> None:
+        await self.opened.wait()
+
+    async def begin_transaction(self) -> None: ...
+
+    async def _close(self) -> None:
+        self.closed += 1
+
+
+SOURCES = [TopicPartition("source", 0), TopicPartition("source", 1)]
+
+
+def transactional(*producers: Opening) -> ExactlyOnce:
+    waiting: Any = list(producers)
+    return ExactlyOnce(lambda: SimpleNamespace(_new_producer=lambda name: waiting.pop(0)), "app")  # type: ignore[arg-type, return-value]
+
+
+async def test_producers_that_are_still_opened_when_an_assignment_ends_fence_nobody() -> None:
+    first, second = Opening(), Opening()
+    guarantee = transactional(first, second)
+    first.opened.set()
+    opening = asyncio.create_task(guarantee.open(SOURCES))
+    await settle()
+
+    await guarantee.close()
+    second.opened.set()
+
+    with pytest.raises(IllegalStateError):
+        await opening
+    assert [producer.closed for producer in (first, second)] == [2, 2]
+    assert all(producer._closed for producer in (first, second))
+
+
+async def test_where_one_producer_cannot_be_opened_the_others_are_closed() -> None:
+    first, second = Opening(), Opening()
+    guarantee = transactional(first, second)
+    first.opened.set()
+    second.begin_transaction = _fenced  # type: ignore[method-assign]
+    second.opened.set()
+
+    with pytest.raises(ProducerFenced):
+        await guarantee.open(SOURCES)
+
+    assert [producer.closed for producer in (first, second)] == [2, 2]
+
+
+async def _fenced() -> None:
+    raise ProducerFenced

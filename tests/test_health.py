@@ -10,7 +10,8 @@ from aiokafka.structs import TopicPartition
 
 from core.errors import RunError
 from stream_app import health
-from stream_app.health import OUTSIDE_S, STUCK_S, Health
+from stream_app.health import ON_THE_WAY_S, STUCK_S, Health
+from stream_app.lease import Lease
 
 AT = TopicPartition("signal-samples", 0)
 
@@ -30,9 +31,9 @@ class Worker:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = HandClock()
         monkeypatch.setattr(health, "time", self.clock)
-        self.app: Any = SimpleNamespace(
-            ready=True, upkeep=SimpleNamespace(lag={}), metrics=SimpleNamespace(last_commit=self.clock.now_s)
-        )
+        metrics = SimpleNamespace(last_commit=self.clock.now_s)
+        lease, upkeep = SimpleNamespace(held=False), SimpleNamespace(lag={})
+        self.app: Any = SimpleNamespace(ready=True, lease=lease, upkeep=upkeep, metrics=metrics)
         self.health = Health(self.app)
 
     def look(self, after_s: float, lag: int) -> str | None:
@@ -80,29 +81,71 @@ def test_time_counts_from_readiness(worker: Worker) -> None:
     assert worker.look(STUCK_S + 1, lag=5) is not None
 
 
+class HandLease(Lease):
+    """A lease that the test gives and takes."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(6.0, clock.monotonic)
+
+
+class Outsider:
+    """A worker whose lease is not held, and a broker that answers or does not."""
+
+    def __init__(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.worker, self.answers = worker, True
+        self.lease = worker.app.lease = HandLease(worker.clock)
+        worker.app.settings = SimpleNamespace(app_id="plant", client_config=dict)
+        monkeypatch.setattr(health, "check_access", lambda config: self.answers)
+
+    async def wait(self, seconds: float, step_s: float = 5.0) -> None:
+        """Look every 5 s."""
+        for _ in range(round(seconds / step_s)):
+            self.worker.clock.now_s += step_s
+            await self.worker.health.check_let_in()
+
+
 async def test_whom_the_broker_answers_but_no_group_takes_in_has_got_stuck(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not in an outage, nor while the group has it as a member."""
-    answers = {"now": True}
-    monkeypatch.setattr(health, "check_access", lambda config: answers["now"])
-    worker.app.lease = SimpleNamespace(held=False)
-    worker.app.settings = SimpleNamespace(app_id="plant", client_config=dict)
-
-    async def look(after_s: float) -> None:
-        worker.clock.now_s += after_s
-        await worker.health.check_let_in()
-
-    await look(0)
-    answers["now"] = False
-    await look(1000)
-    answers["now"] = True
-    await look(1000)
-    worker.app.lease.held = True
-    await look(1)
-    worker.app.lease.held = False
-    await look(1000)
-    await look(OUTSIDE_S)
+    outsider = Outsider(worker, monkeypatch)
+    await outsider.wait(ON_THE_WAY_S)
 
     with pytest.raises(RunError, match="no member of the group 'plant' for 150 s, though the broker answers"):
-        await look(1)
+        await outsider.wait(10)
+
+
+async def test_an_outage_a_pause_and_a_short_membership_are_no_standing_still(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outsider = Outsider(worker, monkeypatch)
+    await outsider.wait(140)
+    outsider.answers = False
+    await outsider.wait(500)
+    outsider.answers = True
+    await outsider.wait(140)
+    await outsider.wait(1000, step_s=1000)  # the process stood still
+    await outsider.wait(140)
+    outsider.lease.renew(worker.clock.now_s)
+    outsider.lease.end()  # before the next look
+    await outsider.wait(140)
+
+
+def test_a_member_whose_partitions_are_not_taken_up_has_got_stuck(worker: Worker) -> None:
+    worker.app.ready = False
+    worker.app.lease = HandLease(worker.clock)
+    worker.app.moved_on_s = worker.clock.now_s
+
+    def look(after_s: float) -> str | None:
+        worker.clock.now_s += after_s
+        worker.app.lease.renew(worker.clock.now_s)
+        return worker.health.stuck()
+
+    assert look(0) is None
+    assert look(ON_THE_WAY_S) is None
+    worker.app.moved_on_s = worker.clock.now_s  # a recovery has read something
+    assert look(ON_THE_WAY_S) is None
+    assert look(1) == "partitions were assigned, and for 151 s taking them up has got no further"
+
+    worker.clock.now_s += 1000  # an outage
+    assert worker.health.stuck() is None
+    assert look(1) is None

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from admin import add_partitions, commit
 from broker import ToSend, produce, wait_until
+from confluent_kafka import Consumer
 from conftest import MakeSettings
 from feeds import PARTITIONS, signal_feed
 from offline import signal_samples
@@ -135,6 +136,24 @@ def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Ca
     assert status == EXIT_REFUSED, worker.log
     assert len(worker.errors) == 1, worker.log
     assert [word for word in words if word not in worker.errors[0]] == []
+    assert "Traceback" not in worker.log
+
+
+def test_a_worker_refuses_a_group_of_others(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings()
+    create_topics(settings)
+    other = Consumer({"bootstrap.servers": settings.broker, "group.id": settings.app_id})
+    other.subscribe([settings.topic("signal-samples")])
+    wait_until(lambda: other.poll(0.1) is None and bool(other.assignment()), 30, "the other's assignment")
+
+    try:
+        with WorkerProcess(settings, tmp_path) as worker:
+            status = worker.start(ready=False).wait()
+    finally:
+        other.close()
+
+    assert status == EXIT_REFUSED, worker.log
+    assert [line for line in worker.errors if "members that are no caststream workers" in line], worker.log
     assert "Traceback" not in worker.log
 
 

@@ -4,46 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
+from conftest import MakeSettings
 
 from stream_app.coverage import Coverage
-from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches
+from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
+from stream_app.topics import create_topics
 from stream_app.transport import ConsumerService
 from tests.record_batches import Row, aiokafka_batch
 
-KEPT, REVOKED = TopicPartition("source", 0), TopicPartition("source", 1)
+KEPT = TopicPartition("source", 0)
 
 
-class RevokedMeanwhile:
-    """aiokafka's consumer, as far as it is asked here; while the ends are on their way a partition is revoked."""
+@pytest.mark.kafka
+async def test_a_log_ends_behind_the_records_of_open_transactions(make_settings: MakeSettings) -> None:
+    """They may yet become visible, with the append time that they have now."""
+    settings = make_settings(partitions=2)
+    create_topics(settings)
+    topic = settings.topic("signal-samples")
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, isolation_level="read_committed")
+    producer = AIOKafkaProducer(bootstrap_servers=settings.broker, transactional_id=f"{topic}-sensor")
+    ends = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+    async with consumer, producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"value", partition=0)
 
-    def __init__(self) -> None:
-        self.assigned = {KEPT, REVOKED}
+        assert await consumer.end_offsets(ends) == dict.fromkeys(ends, 0)  # after which it knows the leaders
+        assert await high_watermarks(consumer._client, ends) == {ends[0]: 1, ends[1]: 0}
 
-    def assignment(self) -> set[TopicPartition]:
-        return self.assigned
-
-    async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        self.assigned = {KEPT}
-        return dict.fromkeys(partitions, 7)
-
-    def highwater(self, partition: TopicPartition) -> int:
-        assert partition in self.assigned, "Partition is not assigned"
-        return 7
-
-
-async def test_a_partition_that_is_revoked_while_the_ends_are_asked_for_is_left_out() -> None:
-    consumer = RevokedMeanwhile()
-    service: Any = SimpleNamespace(_ensure_consumer=lambda: consumer)
-
-    assert await ConsumerService.log_ends(service, [REVOKED, KEPT]) == {KEPT: 7}
+        await producer.abort_transaction()
 
 
 class Assigned:
