@@ -1,4 +1,4 @@
-"""The rows that settings and time decide, through a real worker: gap policy ``hold``, the idle rule, eviction.
+"""The rows that settings and time decide, through a real worker: gap policy ``hold``, the idle rule.
 
 The sources have CreateTime here, so that a test chooses the times by which the idle rule goes. Outputs are MessagePack.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from admin import alter_topic
-from broker import Received, consume_all, consume_until, wait_until
+from broker import wait_until
 from feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
 from offline import Sample, casting_samples, predictions, scores, signal_samples
 from worker import WorkerProcess, own_worker
@@ -186,73 +186,7 @@ def test_an_idle_cast_gives_its_final_score_first(casts: Feed, now_ms: int) -> N
     assert casts.outputs(3)[1].header("source-offset") == b"%d" % offsets[109]
 
 
-# Eviction.
-
-
-def last_per_key(records: list[Received], stream: str) -> dict[bytes, Received]:
-    return {record.key: record for record in records if record.key and record.key.endswith(stream.encode())}
-
-
-def evicted(settings: Settings, table: str, stream: str) -> list[Received]:
-    """Wait until the changelog's last record of every key of the stream is a tombstone; returns these."""
-
-    def gone(records: list[Received]) -> bool:
-        last = last_per_key(records, stream)
-        return bool(last) and all(record.value is None for record in last.values())
-
-    topic = settings.changelog(table)
-    consume_until(settings, topic, gone)
-    return list(last_per_key(consume_all(settings, topic), stream).values())
-
-
-def test_an_idle_signal_stream_is_evicted(worker: WorkerProcess, signals: Feed, now_ms: int) -> None:
-    samples = in_sequence(signal_samples(6, seed=8), "a")
-    *_, last = signals.send(*samples[:4], timestamp_ms=now_ms - IDLE_MS - 6_000)
-
-    (tombstone,) = evicted(worker.settings, "signal-states", signals.name)
-    signals.send(*samples[4:], timestamp_ms=now_ms)
-    found = signals.predictions(6)
-
-    assert tombstone.header("source-offset") == b"%d" % last
-    assert found[4].gap == 4
-    assert_close(predictions(samples[:4]) + predictions(samples[4:]), [prediction.prediction for prediction in found])
-
-
-def test_a_stream_that_is_not_idle_stays(worker: WorkerProcess, signals: Feed, casts: Feed, now_ms: int) -> None:
-    signals.send(*signal_samples(4), timestamp_ms=now_ms - IDLE_MS + 60_000)
-    old = signal_feed(worker.settings, signals.partition)
-    old.send(*signal_samples(1), timestamp_ms=now_ms - IDLE_MS - 6_000)
-
-    evicted(worker.settings, "signal-states", old.name)
-    records = consume_all(worker.settings, worker.settings.changelog("signal-states"))
-
-    (state,) = last_per_key(records, signals.name).values()
-    assert state.value is not None
-
-
-def test_an_idle_cast_gives_its_final_score_and_leaves_no_segment(
-    worker: WorkerProcess, casts: Feed, now_ms: int
-) -> None:
-    samples = in_sequence(casting_samples(150, seed=4), "cast-1")
-    offsets = casts.send(*samples, timestamp_ms=now_ms - IDLE_MS - 6_000)
-
-    found = casts.scores(3)
-    tombstones = evicted(worker.settings, "casting-windows", casts.name)
-
-    assert_scores(scores(samples, ended=True), found)
-    assert casts.outputs(3)[-1].header("source-offset") == b"%d" % offsets[-1]
-    assert len(tombstones) >= 4  # a head and a segment for each 50 samples
-    assert {b"%d" % offsets[-1]} == {tombstone.header("source-offset") for tombstone in tombstones}
-
-
-def test_an_ended_cast_is_evicted_without_another_final_score(worker: WorkerProcess, casts: Feed, now_ms: int) -> None:
-    samples = in_sequence(casting_samples(101, seed=5), "cast-1")
-    samples[-1]["end"] = True
-    casts.send(*samples, timestamp_ms=now_ms - IDLE_MS - 6_000)
-
-    evicted(worker.settings, "casting-windows", casts.name)
-
-    assert_scores(scores(samples, ended=True), casts.scores(2))
+# Latency.
 
 
 def test_latency_on_a_create_time_topic_does_not_count_the_age_of_the_samples(
