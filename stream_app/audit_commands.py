@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import StartupError
 from stream_app.failures import EXIT_FAILED
 from stream_app.options import KAFKA, command, say
 
@@ -51,7 +52,7 @@ def verify_system(
     """Audit a system, running or stopped: outputs, dead letters and states against the models run offline.
 
     Nothing is written and no worker is disturbed. The settings must be the workers' own. Exit status 1 if anything is
-    missing, there twice, or different.
+    missing, there twice, or different, and where nothing could be compared.
     """
     from stream_app.access import check_access
     from stream_app.progress import phases
@@ -59,13 +60,17 @@ def verify_system(
     from stream_app.verify import verify
 
     now_ms = time.time_ns() // 1_000_000
+    begin_ms = None if since is None else since_ms(since, now_ms)
+    end_ms = None if until is None else since_ms(until, now_ms)
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+        raise StartupError(f"--since {since} is not before --until {until}")
     check_access(settings.client_config())
     with phases() as phase:
         report = verify(
             settings,
             streams=stream or None,
-            since_ms=None if since is None else since_ms(since, now_ms),
-            until_ms=None if until is None else since_ms(until, now_ms),
+            since_ms=begin_ms,
+            until_ms=end_ms,
             on_progress=phase("verifying"),
         )
     if as_json:
@@ -79,7 +84,7 @@ def verify_system(
 def lines(report: "Report") -> list[str]:
     """What a person wants to know."""
     looked_at = (
-        f"{report.records:,} records, {report.outputs:,} outputs, {report.dead_letters:,} dead letters and "
+        f"{report.records:,} records were read; {report.outputs:,} outputs, {report.dead_letters:,} dead letters and "
         f"{report.states:,} states were compared with the offline run"
     )
     found = [looked_at, *(f"caststream: {problem}" for problem in report.problems)]
@@ -88,9 +93,13 @@ def lines(report: "Report") -> list[str]:
         found.append(f"{report.pending:,} of the records were not committed yet: their outputs may be there or not")
     if report.not_judged:
         found.append(
-            f"{report.not_judged:,} streams could not be judged: they begin before what can be read, and do not "
-            "certainly start anew in it"
+            f"{report.not_judged:,} streams could not be judged, and none of their outputs was compared: they begin "
+            "before what was read, and do not certainly start anew in it (with a new sequence, or behind a pause "
+            "longer than the idle timeout); an earlier --since, or none, reads more"
         )
-    if report.ok:
-        found.append(f"everything agrees; the largest difference is {report.max_abs_diff:.1e}")
+    if not report.compared:
+        found.append("caststream: nothing was compared")
+    elif report.ok:
+        what = "everything agrees" if not report.not_judged else "what was compared agrees"
+        found.append(f"{what}; the largest difference is {report.max_abs_diff:.1e}")
     return found

@@ -166,12 +166,16 @@ def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
 def topics_reset_state(
     settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
-    """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run."""
+    """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run.
+
+    The outputs of all records that the sources still hold are published once more, beside those that are there.
+    """
     from stream_app.topics import reset_state
 
     if not yes:
         question = (
-            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, and read its sources anew?"
+            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, read its sources anew, and "
+            "publish once more the outputs of all records that they still hold?"
         )
         typer.confirm(question, abort=True, err=True)
     for name in reset_state(settings, BROKER_PATIENCE_S):

@@ -92,13 +92,17 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
         self._watching = asyncio.create_task(throw_away(self))
 
     async def _watch(self) -> None:
-        held = self._lease.held
+        held, told = self._lease.held, False
         while True:
             await asyncio.sleep(min(max(self._lease.left, LOOK_AGAIN_S), LOOK_AT_LEAST_S))
             if held and not self._lease.held:
                 log.warning("no answer from the group's coordinator: nothing is published until there is one")
                 self._cut_connections()
+                told = True
             held = self._lease.held
+            if held and told:
+                log.info("the group's coordinator answers again")
+                told = False
 
     # What aiokafka's sender calls.
 

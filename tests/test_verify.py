@@ -316,7 +316,7 @@ def test_the_command_says_that_everything_agrees(run: Run, system: System) -> No
     done = run("verify", *options(system.settings))
 
     assert (done.status, done.out) == (0, "")
-    assert done.err.startswith("621 records, ")
+    assert done.err.startswith("621 records were read; ")
     assert "everything agrees; the largest difference is " in done.err
 
 
@@ -355,7 +355,12 @@ def test_the_command_looks_at_streams_and_times(run: Run, at_rest: tuple[System,
     assert report("--stream", load.plain.name, "--stream", load.casts.name)["records"] == 123 + 257
     assert report("--since", "2000-01-01T00:00")["records"] == 621
     assert report("--since", "100000s", "--until", "0s")["records"] == 621
-    assert report("--until", "2000-01-01T00:00:00+02:00")["records"] == 0
+
+
+def test_where_nothing_can_be_compared_a_system_is_not_found_in_order(run: Run, system: System) -> None:
+    done = run("verify", *options(system.settings), "--until", "2000-01-01T00:00:00+02:00")
+
+    assert (done.status, done.err.splitlines()[-1]) == (1, "caststream: nothing was compared")
 
 
 @pytest.mark.parametrize(
@@ -363,6 +368,8 @@ def test_the_command_looks_at_streams_and_times(run: Run, at_rest: tuple[System,
     [
         (["--since", "yesterday"], "'yesterday' is no time: write 2026-11-30T14:00 (UTC), or how long ago, as 90m"),
         (["--until", "1e999"], "'1e999' is no time"),
+        (["--since", "2m", "--until", "10m"], "--since 2m is not before --until 10m"),
+        (["--stream", "nosuch"], "no record of 'nosuch' was found in what was read of the source topics"),
         (["--until", "9999999999d"], "'9999999999d' is no time"),
         (["--topic-prefix", "nothing-here-"], "no topic nothing-here-casting-samples, "),
         (["--hop", "0"], "setting hop: '0' is not accepted"),

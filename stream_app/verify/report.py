@@ -66,9 +66,14 @@ class Report:
             self.examples.append(f"{kind}: {example}")
 
     @property
+    def compared(self) -> bool:
+        """Whether there was anything to compare."""
+        return bool(self.outputs or self.dead_letters or self.states)
+
+    @property
     def ok(self) -> bool:
-        """Whether everything that could be judged is as it should be."""
-        return not any(getattr(self, kind) for kind in KINDS)
+        """Whether everything that was compared is as it should be; not where nothing was."""
+        return self.compared and not any(getattr(self, kind) for kind in KINDS)
 
     @property
     def problems(self) -> list[str]:
@@ -76,7 +81,8 @@ class Report:
         return [f"{getattr(self, kind):,} {meaning}" for kind, meaning in KINDS.items() if getattr(self, kind)]
 
     def __str__(self) -> str:
-        return "\n".join([*self.problems, *self.examples]) or "everything agrees"
+        agrees = "everything agrees" if self.compared else "nothing was compared"
+        return "\n".join([*self.problems, *self.examples]) or agrees
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""

@@ -43,7 +43,7 @@ def verify(
         on_progress: told the offsets read so far and their total, which may grow.
 
     Raises:
-        StartupError: no broker answers, a topic or a checkpoint is missing.
+        StartupError: no broker answers, a topic or a checkpoint is missing, or no record of one of ``streams``.
         RunError: the broker fails on the way; a source was truncated.
     """
     return _Verification(settings, streams, since_ms, until_ms, on_progress).run()
@@ -63,6 +63,7 @@ class _Verification:
         self._since_ms = since_ms
         self._until_ms = until_ms
         self._tell = on_progress or (lambda done, total: None)
+        self._met: set[bytes] = set()
         self._done = self._total = 0
         self._report = Report()
 
@@ -78,7 +79,14 @@ class _Verification:
                     cut = take_cut(reader, route, partition, offset, self._since_ms, self._until_ms)
                     self._total += cut.offsets
                     self._check(reader, cut, makers[route.kind])
+        self._require_met()
         return self._report
+
+    def _require_met(self) -> None:
+        """A misspelt name would be found in order."""
+        if unknown := sorted((self._chosen or frozenset()) - self._met):
+            names = ", ".join(repr(key.decode(errors="backslashreplace")) for key in unknown)
+            raise StartupError(f"no record of {names} was found in what was read of the source topics")
 
     def _progress(self, offsets: int) -> None:
         self._done += offsets
@@ -89,7 +97,10 @@ class _Verification:
         stored = read_states(reader, cut, self._chosen, report)
         audit = make(self._scope(cut, {key: offset for key, offset, _ in stored.heads()}))
         for message in reader.read(cut.route.source, cut.partition, *cut.source):
-            audit.feed(message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers())  # type: ignore[arg-type]
+            key: bytes | None = message.key()
+            audit.feed(message.offset(), message.timestamp()[1], key, message.value(), message.headers())  # type: ignore[arg-type]
+            if self._chosen is not None and key in self._chosen:
+                self._met.add(key)
         now_ms = time.time_ns() // 1_000_000  # after all ends: what is idle now may have been let go of by then
         audit.finish(now_ms)
         outputs, letters = (check(audit, cut, app_id, report) for check in (OutputCheck, LetterCheck))
@@ -132,5 +143,6 @@ def _check_topics(reader: LogReader, both: list[Route]) -> None:
     missing = sorted(names - reader.partitions.keys())
     if missing:
         raise StartupError(
-            f"no topic {', '.join(missing)}: --topic-prefix and --app-id must be those of the system to be verified"
+            f"no topic {', '.join(missing)}: --topic-prefix and --app-id must be those of the system to be verified; "
+            "a new system begins with `caststream topics create`"
         )

@@ -130,6 +130,12 @@ def main() -> int:
     return 0 if all(row.passed for row in rows) else 1
 
 
+def _some(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError("none would be played: nothing would be tried")
+    return count
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -138,7 +144,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--schedules", type=int, default=20)
+    parser.add_argument("--schedules", type=_some, default=20)
     parser.add_argument("--jobs", type=int, default=1, help="schedules at a time, each with a broker of its own")
     parser.add_argument("--only", type=int, nargs="+", help="the schedules of these numbers, and no others")
     parser.add_argument("--show", action="store_true", help="print the schedules, and play none")
