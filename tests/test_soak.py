@@ -278,7 +278,7 @@ def test_a_worker_is_looked_at_from_outside_and_inside(settings: Settings, tmp_p
     assert {len(values) for values in columns.values()} == {len(columns["at_s"])}
     assert columns["rss_bytes"][-1] > 100 * MIB
     assert min(columns["fds"]) > 3
-    assert min(columns["tasks"]) > 1
+    assert columns["tasks"][-1] > 1  # the first look may come before the worker has begun
     assert read_count(tmp_path / "worker" / "tasks") > 1  # where they come from; the worker goes on writing it
     assert columns["processed"][-1] > 0
     assert 0 < (looks.latency_ms(0.5) or 0) < 10_000
