@@ -343,7 +343,7 @@ class Engine(Generic[S]):
         applied between two steps; no commit's cut may lie open.
 
         Args:
-            partition: read to its end.
+            partition: of which all is applied that the log held when ``before`` was found.
             before: the offset below which everything is committed, and older than the idle timeout: any record of
                 these streams that is still to come finds them idle.
             now_ms: the time that final scores get as their records' append time.

@@ -112,9 +112,8 @@ class CaststreamApp(faust.App):
             except KafkaError as error:
                 log.warning("the broker did not answer: %r", error)
                 continue
-            if beginning >= start and pipeline.missing_before(chunk):
+            if beginning >= start and pipeline.pass_over(partition, expected, start):
                 report_lost(pipeline, partition, expected, start)
-                pipeline.pass_over(partition, start)
 
     def has_room(self, topic: str) -> bool:
         """Whether records of a source are wanted: not while many of its windows wait for the model."""

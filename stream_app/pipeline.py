@@ -202,16 +202,14 @@ class Pipeline:
                 found.append(Missing(partition, expected, start))
         return found
 
-    def pass_over(self, partition: int, offset: int) -> None:
-        """No record before ``offset`` will ever come."""
-        self.next_offset[partition] = offset
-
-    def pass_over_holes(self, partition: int, first: int, end: int) -> None:
-        """No record stands in ``[first, end)``. Behind all that was applied they are committed too: a marker would look
-        like a record that waits.
+    def pass_over(self, partition: int, first: int, end: int) -> bool:
+        """No record stands in ``[first, end)``. Where these offsets follow on what was applied they count as applied,
+        so they are committed too: a marker would look like a record that waits. Returns whether they do.
         """
-        if first <= self.next_offset.get(partition, end) < end:
+        follows = first <= self.next_offset.get(partition, end) < end
+        if follows:
             self.next_offset[partition] = end
+        return follows
 
     def _not_yet_applied(self, partition: int, records: Records) -> Records:
         """The seek after a recovery can deliver records again: what this worker has applied is cut off here."""

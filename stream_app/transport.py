@@ -133,10 +133,12 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         with fetcher._subscriptions.fetch_context():
             most = self.app.conf.broker_max_poll_records
             records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self._coverage)
-        chunks: dict[str, Chunk] = {}
+        generation, fetched_ms = self.app.consumer_generation_id, time.time_ns() // 1_000_000
+        chunks = {
+            topic: Chunk(topic, generation, fetched_ms, {}, {}) for topic in dict.fromkeys(at.topic for at in records)
+        }
         for at, found in records.items():
-            new = Chunk(at.topic, self.app.consumer_generation_id, time.time_ns() // 1_000_000, {}, {})
-            chunk = chunks.setdefault(at.topic, new)
+            chunk = chunks[at.topic]
             chunk.records[at.partition] = found
             chunk.starts[at.partition] = self._coverage.handed(at, found.last_offset + 1)
         return list(chunks.values())

@@ -90,7 +90,7 @@ class Upkeep:
         self._looks = {at: look for at, look in self._looks.items() if at in owned}
         for at, end in ends.items():
             self._looks.setdefault(at, Look(asked_s, end))
-            owned[at].pass_over_holes(at.partition, *self._consumer().behind(at))
+            owned[at].pass_over(at.partition, *self._consumer().behind(at))
 
     async def _evict_idle(self) -> None:
         """Let go of who had been idle for long enough when a partition was looked at, once all of it until then has

@@ -14,6 +14,7 @@ import pytest
 import worker as workers
 from broker import JARS_DIR
 from commands import Done, Run
+from feeds import Feed, casting_feed, signal_feed
 
 from stream_app import cli
 from stream_app.broker import LocalBroker
@@ -78,6 +79,18 @@ def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A worker with the default settings, for tests that bring streams of their own and leave it running."""
     with workers.own_worker(broker, tmp_path_factory.mktemp("worker"), "tests-worker") as running:
         yield running
+
+
+@pytest.fixture
+def signals(worker: workers.WorkerProcess) -> Feed:
+    """A new signal stream of the module's worker."""
+    return signal_feed(worker.settings)
+
+
+@pytest.fixture
+def casts(worker: workers.WorkerProcess) -> Feed:
+    """A new strand of the module's worker."""
+    return casting_feed(worker.settings)
 
 
 @pytest.fixture

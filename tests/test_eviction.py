@@ -24,16 +24,6 @@ def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-@pytest.fixture
-def signals(worker: WorkerProcess) -> Feed:
-    return signal_feed(worker.settings)
-
-
-@pytest.fixture
-def casts(worker: WorkerProcess) -> Feed:
-    return casting_feed(worker.settings)
-
-
 def last_per_key(records: list[Received], stream: str) -> dict[bytes, Received]:
     return {record.key: record for record in records if record.key and record.key.endswith(stream.encode())}
 

@@ -80,7 +80,7 @@ async def test_records_are_never_applied_over_missing_ones(worker: FakeWorker) -
 
     assert await published(worker) == [0]
     assert worker.pipeline.next_offset[0] == 1
-    worker.pipeline.pass_over(0, 3)
+    worker.pipeline.pass_over(0, 1, 3)
     worker.run(record(3), start=3)
     assert await published(worker) == [0, 3]
 

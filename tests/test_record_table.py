@@ -17,7 +17,6 @@ from feeds import (
     dead_letters,
     in_sequence,
     msgpack,
-    signal_feed,
 )
 from offline import predictions, signal_samples
 from worker import WorkerProcess
@@ -25,11 +24,6 @@ from worker import WorkerProcess
 pytestmark = pytest.mark.kafka
 
 SAMPLE = {"signal": 0.5, "condition_vector": [0, 1, 0, 0]}
-
-
-@pytest.fixture
-def signals(worker: WorkerProcess) -> Feed:
-    return signal_feed(worker.settings)
 
 
 # The plain row: the next step.

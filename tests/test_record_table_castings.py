@@ -7,18 +7,13 @@ import math
 from typing import Any
 
 import pytest
-from feeds import MSGPACK, Feed, assert_scores, bad, casting_feed, dead_letters, in_sequence, msgpack
+from feeds import MSGPACK, Feed, assert_scores, bad, dead_letters, in_sequence, msgpack
 from offline import casting_samples, scores
 from worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
 CAST_SAMPLE = casting_samples(1)[0] | {"step": None}
-
-
-@pytest.fixture
-def casts(worker: WorkerProcess) -> Feed:
-    return casting_feed(worker.settings)
 
 
 def test_a_cast_is_scored_at_100_samples_then_every_30_and_at_its_end(worker: WorkerProcess, casts: Feed) -> None:

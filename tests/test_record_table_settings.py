@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from admin import alter_topic
 from broker import wait_until
-from feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
+from feeds import Feed, assert_close, assert_scores, in_sequence
 from offline import Sample, casting_samples, predictions, scores, signal_samples
 from worker import WorkerProcess, own_worker
 
@@ -35,16 +35,6 @@ def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Ite
     directory = tmp_path_factory.mktemp("table-settings")
     with own_worker(broker, directory, "table-settings", give_producers_the_time, **changes) as running:
         yield running
-
-
-@pytest.fixture
-def signals(worker: WorkerProcess) -> Feed:
-    return signal_feed(worker.settings)
-
-
-@pytest.fixture
-def casts(worker: WorkerProcess) -> Feed:
-    return casting_feed(worker.settings)
 
 
 @pytest.fixture
