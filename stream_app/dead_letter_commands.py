@@ -102,8 +102,8 @@ def resend(
 ) -> None:
     """Send dead letters back to their topic and partition, once what was wrong is right.
 
-    Not sent: what was resent before, what was cut, and, unless told to, what its stream has gone on without. Exit
-    status 1 if anything was skipped or refused.
+    Not sent: what was resent before, what was cut, what a worker would refuse again, and, unless told to, what its
+    stream has gone on without. Exit status 1 if anything was skipped or refused.
     """
     from stream_app.dead_letters import make_plan
     from stream_app.resend import Resender, overtaken
@@ -112,13 +112,18 @@ def resend(
     corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
     plan = make_plan(settings, choice, corrections, even_if_late)
     passed: list[Verdict] = []
+    asked: list[str] = []
     if plan.to_send and not dry_run:
         if not yes:
+            asked = _tell(_lines(plan.verdicts))
             _ask(plan, settings)
         sender = Resender(settings)  # from here on no other run can send
         plan = make_plan(settings, choice, corrections, even_if_late)
         passed = overtaken(settings, plan, sender.send(plan.to_send))
-    _show(plan.verdicts, as_json)
+    for verdict in plan.verdicts if as_json else ():
+        typer.echo(_json(verdict))
+    if not as_json:
+        _tell(line for line in _lines(plan.verdicts, dry_run) if line not in asked)
     for verdict in passed:
         say(f"{_place(verdict)}: its stream has gone on while it was sent: look at its outputs")
     counts = plan.counts()
@@ -160,14 +165,21 @@ def _ask(plan: "Plan", settings: "Settings") -> None:
     typer.confirm(f"Send records on {settings.broker} again: {topics}?", abort=True, err=True)
 
 
-def _show(verdicts: "Iterable[Verdict]", as_json: bool) -> None:
+def _lines(verdicts: "Iterable[Verdict]", dry_run: bool = False) -> list[str]:
+    """A line for each letter that stays, and in a dry run for each that would go too."""
     from stream_app.dead_letters import Fate
 
-    for verdict in verdicts:
-        if as_json:
-            typer.echo(_json(verdict))
-        elif verdict.fate in (Fate.LATE, Fate.REFUSED):
-            say(f"{_place(verdict)}: {'skipped' if verdict.fate is Fate.LATE else 'refused'}: {verdict.why}")
+    words = {Fate.LATE: "skipped: ", Fate.REFUSED: "refused: "}
+    if dry_run:
+        words |= {Fate.RESEND: "would be resent", Fate.RESENT: "resent before"}
+    return [f"{_place(each)}: {words[each.fate]}{each.why}" for each in verdicts if each.fate in words]
+
+
+def _tell(lines: Iterable[str]) -> list[str]:
+    told = list(lines)
+    for line in told:
+        say(line)
+    return told
 
 
 def _json(verdict: "Verdict") -> str:
@@ -190,9 +202,10 @@ def _json(verdict: "Verdict") -> str:
 
 def _place(verdict: "Verdict") -> str:
     letter = verdict.letter
-    place = (*(letter.source or (None, None)), letter.source_offset)
-    record = " ".join("?" if part is None else str(part) for part in place)
-    return f"{record} (letter {letter.partition} {letter.offset})"
+    topic, partition, offset = (
+        "?" if part is None else part for part in (letter.topic, letter.source_partition, letter.source_offset)
+    )
+    return f"{topic} partition {partition} offset {offset} (letter {letter.partition}/{letter.offset})"
 
 
 def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:

@@ -205,14 +205,15 @@ class _Judge:
             return Verdict(letter, Fate.RESENT)
         correction = self.corrections.get((source, letter.source_offset))
         value = correction.value if correction else letter.value
-        problem = self._problem(letter, scan, self.bounds[source])
-        if why := problem or (correction and self._still_wrong(letter, correction)):
+        if why := self._problem(letter, scan, self.bounds[source]):
             return Verdict(letter, Fate.REFUSED, why)
         if not self.even_if_late:
             if (offset := scan.gone_on(letter)) is not None:
                 return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
             if letter.reason == _LATE and correction is None:
                 return Verdict(letter, Fate.LATE, "its sequence had ended before it came")
+        if why := self._still_wrong(letter, correction):
+            return Verdict(letter, Fate.REFUSED, why)
         return Verdict(letter, Fate.RESEND, value=value)
 
     def _problem(self, letter: Letter, scan: Scan, bounds: tuple[int, int]) -> str | None:
@@ -226,11 +227,15 @@ class _Judge:
             return "another record stands at its place: the topic was made anew, or no worker has written this letter"
         return None
 
-    def _still_wrong(self, letter: Letter, correction: Correction) -> str | None:
-        if correction.key is not None and correction.key != letter.key:
+    def _still_wrong(self, letter: Letter, correction: Correction | None) -> str | None:
+        """Why a worker would refuse it again: it is sent once only, so that chance is not thrown away."""
+        if correction and correction.key is not None and correction.key != letter.key:
             return f"line {correction.line}: a correction may change the value, not the key"
+        value = correction.value if correction else letter.value
         try:
-            _DECODERS[self.sources[letter.topic or ""]](correction.value, tuple(letter.headers))
+            _DECODERS[self.sources[letter.topic or ""]](value, tuple(letter.headers))
         except RecordError as error:
-            return f"line {correction.line}: still not usable: {error}"
+            if correction:
+                return f"line {correction.line}: still not usable: {error}"
+            return f"a worker would refuse it again, so correct it (--corrected): {error}"
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from core.errors import CaststreamError, StartupError
+from core.errors import CaststreamError, StartupError, UnreachableError
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -18,7 +18,8 @@ def explain(error: Exception) -> tuple[str, int]:
     """The line to show for an error, "" where it has been told already, and the status to leave with."""
     text = " ".join(str(error).split())
     if isinstance(error, CaststreamError):
-        return f"caststream: {text}", EXIT_REFUSED if isinstance(error, StartupError) else EXIT_FAILED
+        to_mend = isinstance(error, StartupError) and not isinstance(error, UnreachableError)  # an outage ends
+        return f"caststream: {text}", EXIT_REFUSED if to_mend else EXIT_FAILED
     if isinstance(error, typer.Abort):
         return "caststream: nothing was done", EXIT_FAILED
     if isinstance(error, _UsageError):

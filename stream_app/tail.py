@@ -179,10 +179,10 @@ def _head(output: Prediction | Score) -> str:
 
 def _text_of_dead_letter(message: Message) -> str:
     letter = letter_of(message)
-    place = " ".join(_said(part) for part in (letter.topic, letter.source_partition, letter.source_offset))
     return (
-        f"letter {letter.partition} {letter.offset}: {place}  {_said(letter.reason)}: {_said(letter.message)}"
-        f"  key {_text(letter.key)}  value {_text(letter.value)}"
+        f"{_time(letter.sent_ms)}  {_said(letter.topic)} partition {_said(letter.source_partition)}"
+        f" offset {_said(letter.source_offset)}  {_said(letter.reason)}: {_said(letter.message)}"
+        f"  key {_text(letter.key)}  value {_text(letter.value)}  letter {letter.partition}/{letter.offset}"
     )
 
 

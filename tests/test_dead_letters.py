@@ -25,7 +25,9 @@ from stream_app.settings import Settings
 from stream_app.since import since_ms
 from stream_app.topics import DEAD_LETTERS
 
-GOOD = {"sequence": "a", "step": 3, "signal": 0.5, "condition_vector": [1, 0, 0, 0]}
+SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
+# A sample of either kind.
+GOOD = {"sequence": "a", "step": 3, "signal": 0.5, "condition_vector": [1, 0, 0, 0]} | dict.fromkeys(SENSORS, 1.0)
 BAD = GOOD | {"signal": "0.5"}
 PARTITION = 2
 
@@ -40,14 +42,18 @@ def block(topic: str, offset: int, reason: str = "wrong_type", partition: int = 
     return [*((f"error.{name}", str(value).encode()) for name, value in said.items()), ("app-id", b"some-worker")]
 
 
-def letter(feed: Feed, offset: int, value: Any = BAD, own: Headers | None = None, **more: Any) -> None:
+def letter(feed: Feed, offset: int, value: Any = GOOD, own: Headers | None = None, **more: Any) -> None:
     """What a worker makes of the record at this offset."""
     headers = [*(own or []), *block(feed.topic, offset, **more)]
     produce(feed.settings, feed.settings.topic(DEAD_LETTERS), [ToSend(feed.name, value, headers, PARTITION)])
 
 
-def refused(feed: Feed, value: Any = BAD, own: Headers | None = None, **more: Any) -> int:
-    """Send a record that a worker refuses, and its dead letter; the record's offset."""
+def refused(feed: Feed, value: Any = GOOD, own: Headers | None = None, **more: Any) -> int:
+    """Send a record and its dead letter. It is good, as one that was refused until a worker's settings were put right.
+
+    Returns:
+        The record's offset.
+    """
     (offset,) = feed.send(value, headers=own or [])
     letter(feed, offset, value, own, **more)
     return offset
@@ -113,7 +119,7 @@ def test_a_stream_that_has_gone_on_is_left_alone_by_default(
     done = run("dead-letters", "resend", "--yes", "--stream", feed.name)
 
     assert done.status == 1
-    assert f"{feed.topic} {PARTITION} {offsets[1]} (letter" in done.err
+    assert f"{feed.topic} partition {PARTITION} offset {offsets[1]} (letter" in done.err
     assert f"skipped: its stream has gone on without it, up to offset {offsets[2]}" in done.err
     assert len(feed.predictions(2)) == 2
 
@@ -138,10 +144,10 @@ def test_a_record_goes_to_its_partition_with_its_headers_and_is_marked(feed: Fee
 
 @pytest.mark.kafka
 def test_letters_of_one_stream_go_in_the_order_of_their_records(feed: Feed, resend: Resend) -> None:
-    offsets = feed.send(*(BAD | {"step": step} for step in range(5)))
+    offsets = feed.send(*(GOOD | {"step": step} for step in range(5)))
     for step in (3, 0, 4, 1, 2):
-        letter(feed, offsets[step], BAD | {"step": step})
-    letter(feed, offsets[1], BAD | {"step": 1})  # a worker that starts again may repeat one
+        letter(feed, offsets[step], GOOD | {"step": step})
+    letter(feed, offsets[1], GOOD | {"step": 1})  # a worker that starts again may repeat one
 
     assert resend().err == "5 resent\n"
     assert [record.json["step"] for record in source(feed)[5:]] == [0, 1, 2, 3, 4]
@@ -152,7 +158,7 @@ def test_run_twice_it_sends_once_and_after_a_second_refusal_once_more(feed: Feed
     first = refused(feed)
     assert resend().err == "1 resent\n"
     again = source(feed)[-1]
-    letter(feed, again.offset, BAD, again.headers)
+    letter(feed, again.offset, GOOD, again.headers)
 
     assert resend().err == "1 resent; 1 resent before\n"
     assert resend().err == "0 resent; 2 resent before\n"
@@ -168,7 +174,7 @@ def test_a_run_that_dies_in_the_middle_leaves_nothing_and_the_next_one_sends_all
     feed: Feed, settings: Settings, resend: Resend
 ) -> None:
     for step in range(3):
-        refused(feed, BAD | {"step": step})
+        refused(feed, GOOD | {"step": step})
     died, plan = Resender(settings), make_plan(settings, Choice())
     died._producer.begin_transaction()
     for verdict in plan.to_send[:2]:
@@ -186,7 +192,7 @@ def test_a_run_that_dies_in_the_middle_leaves_nothing_and_the_next_one_sends_all
 @pytest.mark.kafka
 def test_a_stream_that_goes_on_while_its_letters_are_sent_is_told(feed: Feed, settings: Settings) -> None:
     for step in range(2):
-        refused(feed, BAD | {"step": step})
+        refused(feed, GOOD | {"step": step})
     quiet = signal_feed(settings, PARTITION)
     refused(quiet)
     plan = make_plan(settings, Choice())
@@ -201,28 +207,63 @@ def test_a_stream_that_goes_on_while_its_letters_are_sent_is_told(feed: Feed, se
 @pytest.mark.kafka
 def test_reason_stream_and_time_choose(settings: Settings, feed: Feed, resend: Resend) -> None:
     other = signal_feed(settings, PARTITION)
-    refused(feed, BAD | {"step": 1})
-    refused(feed, BAD | {"step": 2}, reason="not_finite")
+    refused(feed, GOOD | {"step": 1})
+    refused(feed, GOOD | {"step": 2}, reason="not_finite")
     refused(other)
 
-    assert resend("--dry-run").err == "3 would be resent\n"
-    assert resend("--dry-run", "--stream", feed.name, "--stream", other.name).err == "3 would be resent\n"
-    assert resend("--dry-run", "--stream", feed.name, "--reason", "not_finite").err == "1 would be resent\n"
-    assert resend("--dry-run", "--since", "2h").err == "3 would be resent\n"
-    assert resend("--dry-run", "--since", "2099-01-01").err == "0 would be resent\n"
+    def would_go(*arguments: str) -> str:
+        return resend("--dry-run", *arguments).err.splitlines()[-1]
+
+    assert would_go() == "3 would be resent"
+    assert would_go("--stream", feed.name, "--stream", other.name) == "3 would be resent"
+    assert would_go("--stream", feed.name, "--reason", "not_finite") == "1 would be resent"
+    assert would_go("--since", "2h") == "3 would be resent"
+    assert would_go("--since", "2099-01-01") == "0 would be resent"
     assert len(source(feed)) == 3
+
+
+@pytest.mark.kafka
+def test_a_dry_run_names_each_letter_and_what_would_become_of_it(feed: Feed, resend: Resend) -> None:
+    good, bad = refused(feed), refused(feed, BAD)
+
+    done = resend("--dry-run")
+
+    at = f"{feed.topic} partition {PARTITION} offset"
+    assert done.err.splitlines() == [
+        f"{at} {good} (letter {PARTITION}/0): would be resent",
+        f"{at} {bad} (letter {PARTITION}/1): refused: a worker would refuse it again, "
+        "so correct it (--corrected): Expected `float`, got `str` - at `$.signal`",
+        "1 would be resent; 1 refused",
+    ]
+    assert len(source(feed)) == 2
+
+
+@pytest.mark.kafka
+def test_what_would_be_refused_again_keeps_its_chance(feed: Feed, resend: Resend, tmp_path: Path) -> None:
+    offset = refused(feed, BAD)
+    line = {"topic": feed.topic, "partition": PARTITION, "offset": offset, "value": GOOD}
+    (tmp_path / "c.jsonl").write_text(json.dumps(line))
+
+    uncorrected = resend()
+
+    assert uncorrected.status == 1
+    assert "refused: a worker would refuse it again, so correct it (--corrected): " in uncorrected.err
+    assert resend("--corrected", tmp_path / "c.jsonl").err == "1 resent\n"
+    assert [record.json for record in source(feed)] == [BAD, GOOD]
 
 
 @pytest.mark.kafka
 def test_it_asks_before_it_sends(run: Run, resend: Resend, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(feed)
+    refused(feed, BAD)
     monkeypatch.setattr("sys.stdin", __import__("io").StringIO("n\n"))
 
     done = run("dead-letters", "resend")
 
     assert done.status == 1
+    assert 0 < done.err.find("refused: ") < done.err.find("Send records")
     assert f"Send records on {feed.settings.broker} again: 1 into {feed.topic}?" in done.err
-    assert len(source(feed)) == 1
+    assert len(source(feed)) == 2
 
 
 # What stays.
@@ -230,9 +271,9 @@ def test_it_asks_before_it_sends(run: Run, resend: Resend, feed: Feed, monkeypat
 
 @pytest.mark.kafka
 def test_what_was_sent_to_the_stream_later_keeps_a_letter_back_unless_told_to(feed: Feed, resend: Resend) -> None:
-    refused(feed, BAD | {"step": 3})
+    refused(feed, GOOD | {"step": 3})
     (later,) = feed.send(GOOD | {"step": 4})
-    refused(feed, BAD | {"step": 5})
+    refused(feed, GOOD | {"step": 5})
 
     done = resend()
 
@@ -271,7 +312,7 @@ def test_of_records_that_retention_has_deleted_the_changelog_knows(
 
     done = resend()
 
-    assert f"{feed.topic} {PARTITION} {offset} (letter {PARTITION} 0): skipped: its stream has gone on" in done.err
+    assert f"offset {offset} (letter {PARTITION}/0): skipped: its stream has gone on" in done.err
     assert [record.key for record in source(feed)] == [quiet.name.encode()]
 
 
@@ -296,7 +337,7 @@ def test_what_cannot_go_back_is_refused_and_named(feed: Feed, settings: Settings
     produce(settings, letters, [ToSend(feed.name, b"no letter at all", (), PARTITION)])
     said = resend().err
     assert said.count("refused: ") == 3
-    assert "? ? ? (letter" in said
+    assert "? partition ? offset ? (letter" in said
     assert len(source(feed)) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 from commands import ROOT, commands_in, parse
 
-from core.records import CastingSample, Prediction, Score, SignalSample, decode_signal
+from core.records import REASONS, CastingSample, Prediction, Score, SignalSample, decode_signal
 from stream_app.cli import app
 from stream_app.metrics import Metrics
 from stream_app.settings import PREFIX, Settings
@@ -186,6 +186,12 @@ def test_the_layers_in_the_architecture_are_modules_and_packages() -> None:
         places = [ROOT / one, *(ROOT / package / one for package in ("core", "stream_app"))]
         assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), one
     assert len(names) > 20
+
+
+def test_every_reason_of_a_dead_letter_is_explained_in_order() -> None:
+    table = ARCHITECTURE.read_text().split("| `error.reason` |")[1].split("\n\n")[0]
+
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == REASONS
 
 
 def test_the_newest_version_in_the_changelog_is_that_of_the_package() -> None:

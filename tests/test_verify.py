@@ -373,16 +373,23 @@ def test_where_nothing_can_be_compared_a_system_is_not_found_in_order(run: Run, 
         (["--until", "9999999999d"], "'9999999999d' is no time"),
         (["--topic-prefix", "nothing-here-"], "no topic nothing-here-casting-samples, "),
         (["--hop", "0"], "setting hop: '0' is not accepted"),
-        (["--broker", "127.0.0.1:1"], "no Kafka broker answers on 127.0.0.1:1"),
     ],
 )
 def test_what_is_to_be_put_right_first_is_said_in_a_line(
-    run: Run, system: System, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, system: System, arguments: list[str], words: str
 ) -> None:
-    monkeypatch.setattr("stream_app.verify.read.CONNECT_TIMEOUT_S", 2.0)
     done = run("verify", *options(system.settings), *arguments)
 
     assert done.status == 2
     assert done.err.startswith("caststream: ")
     assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_without_a_broker_the_run_has_failed_with_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_app.verify.read.CONNECT_TIMEOUT_S", 2.0)
+    done = run("verify", "--broker", "127.0.0.1:1")
+
+    assert done.status == 1
+    assert done.err.startswith("caststream: no Kafka broker answers on 127.0.0.1:1")
     assert done.err.count("\n") == 1
