@@ -9,7 +9,7 @@ JOBS ?= 1
 MINUTES ?= 60
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check audit fuzz faults bench bench-check soak overload failover train train-quick clean
+.PHONY: help setup demo test check audit fuzz faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -78,6 +78,9 @@ overload: setup  ## three times what a worker can do, a hot stream, a stream of 
 
 failover: setup  ## workers killed, stopped and joining under load: how long streams pause; half an hour
 	@$(BIN)/python benchmarks/failover.py --streams 1000000
+
+dashboards: setup  ## Grafana's JSON anew from dashboards/pages.py
+	@$(BIN)/python -m dashboards.generate
 
 train-quick: setup  ## both models, briefly, held to a stated quality; under 5 minutes
 	@$(BIN)/python benchmarks/train_quick.py

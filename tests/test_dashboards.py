@@ -1,0 +1,167 @@
+"""The dashboards: the JSON is what the code gives, and every panel shows data of a real worker in a real Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from broker import Received, consume_all, consume_until, wait_until
+from commands import ROOT
+from feeds import casting_feed, signal_feed
+from offline import casting_samples, signal_samples
+from prometheus import PROGRAM, Prometheus
+from worker import WorkerProcess, own_worker
+
+from dashboards.generate import FOLDER, THRESHOLDS, write_all
+from dashboards.pages import PAGES
+from stream_app.broker import LocalBroker
+from stream_app.metrics import LATENCY_BUCKETS, PROBABILITY_BUCKETS
+from stream_app.settings import Settings
+from stream_app.topics import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
+
+DATA_S = 60.0
+STEPS = 40  # of each signal stream in a round
+CAST_STEPS = 130
+VARIABLES = {"$__rate_interval": "5s", "$job": ".*", "$instance": ".*", "$threshold": "0.1"}
+
+
+def queries() -> list[str]:
+    """Every query of every panel of the dashboards in the repository."""
+    pages: list[Any] = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+    return [target["expr"] for page in pages for panel in page["panels"] for target in panel["targets"]]
+
+
+def filled(query: str) -> str:
+    """The query as Grafana sends it."""
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value)
+    return query
+
+
+class Traffic:
+    """Samples of both kinds, good and bad ones: every round something of everything that a panel shows."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._signals = [signal_feed(worker.settings) for _ in range(8)]
+        self._casts = casting_feed(worker.settings)
+        self._round = self.predictions = 0
+
+    def round(self) -> None:
+        """Send it: to each stream a sequence with duplicates and a gap; a bad record, a late one; two casts."""
+        self._round += 1
+        for feed in self._signals:
+            samples = [sample | {"sequence": f"run-{self._round}"} for sample in signal_samples(STEPS)]
+            feed.send(*samples[:20], *samples[18:30], *samples[33:])
+            self.predictions += STEPS - 3
+        late = [signal_samples(1)[0] | {"sequence": f"run-{self._round - 1}"}] if self._round > 1 else []
+        self._signals[0].send({"signal": "no number"}, *late)
+        for length in (CAST_STEPS, 20):
+            cast = [sample | {"sequence": f"cast-{self._round}-{length}"} for sample in casting_samples(length)]
+            self._casts.send(*cast[:-1], cast[-1] | {"end": True})
+
+
+class Watched(NamedTuple):
+    """A worker with some traffic of every kind behind it, and the Prometheus that has seen it."""
+
+    settings: Settings
+    prometheus: Prometheus
+    traffic: Traffic
+    without_data: list[str]
+    """Queries that had nothing to show within a minute."""
+
+
+@pytest.fixture(scope="module")
+def watched(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    if PROGRAM is None:
+        pytest.skip("Prometheus is not on this machine (Debian: prometheus; or its path in PROMETHEUS)")
+    directory = tmp_path_factory.mktemp("prometheus")
+    with own_worker(broker, directory, "dashboards") as worker:
+        target = f"{worker.settings.metrics_host}:{worker.settings.metrics_port}"
+        with Prometheus(directory, [target], ROOT / "dashboards" / "alerts.yml") as prometheus:
+            traffic, open_queries = Traffic(worker), list(map(filled, queries()))
+
+            def all_have_data() -> bool:
+                traffic.round()
+                open_queries[:] = [query for query in open_queries if not prometheus.values(query)]
+                return not open_queries
+
+            with contextlib.suppress(AssertionError):  # a test names the queries
+                wait_until(all_have_data, DATA_S)
+            yield Watched(worker.settings, prometheus, traffic, open_queries)
+
+
+def test_the_files_are_what_the_code_gives(tmp_path: Path) -> None:
+    written = {path.name: path.read_text() for path in write_all(tmp_path)}
+
+    assert {path.name: path.read_text() for path in FOLDER.glob("*.json")} == written, "run `make dashboards`"
+
+
+def test_panels_do_not_overlap_and_have_a_title_of_their_own() -> None:
+    for path in FOLDER.glob("*.json"):
+        page = json.loads(path.read_text())
+        cells = [
+            (x, y)
+            for at in (panel["gridPos"] for panel in page["panels"])
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        ]
+        assert len(cells) == len(set(cells))
+        assert max(x for x, _ in cells) < 24
+    titles = [(page.name, panel.title) for page in PAGES for panel in page.panels]
+    assert len(titles) == len(set(titles))
+
+
+def test_the_thresholds_are_bounds_of_the_histogram() -> None:
+    assert tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1]) == THRESHOLDS
+
+
+@pytest.mark.kafka
+def test_every_panel_shows_data(watched: Watched) -> None:
+    assert len(queries()) > 30
+    assert watched.without_data == []
+
+
+@pytest.mark.kafka
+def test_the_alert_rules_are_evaluated_and_none_fires_of_a_healthy_worker(watched: Watched) -> None:
+    rules = [rule for group in watched.prometheus.get("rules")["groups"] for rule in group["rules"]]
+
+    assert len(rules) > 10
+    assert {rule["name"]: rule["health"] for rule in rules} == {rule["name"]: "ok" for rule in rules}
+    firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
+    assert firing == set()
+
+
+@pytest.mark.kafka
+def test_latency_is_that_of_the_brokers_clock_and_counts_every_sample(watched: Watched) -> None:
+    settings, prometheus, count = watched.settings, watched.prometheus, watched.traffic.predictions
+    histogram = f'caststream_latency_seconds_%s{{topic="{settings.topic(SIGNAL_PREDICTIONS)}"}}'
+
+    def counted() -> list[float]:
+        return prometheus.values(f"sum({histogram % 'count'})")
+
+    outputs = consume_until(settings, settings.topic(SIGNAL_PREDICTIONS), count)
+    wait_until(lambda: counted() == [len(outputs)] == [count], what=f"{count} samples in Prometheus")
+
+    (measured,) = prometheus.values(f"histogram_quantile(0.99, sum by (le) ({histogram % 'bucket'}))")
+    true = float(np.quantile(latencies_s(settings, outputs), 0.99))
+    assert abs(bucket(measured) - bucket(true)) <= 2, f"{measured} s by Prometheus, {true} s by the log"
+
+
+def latencies_s(settings: Settings, outputs: list[Received]) -> list[float]:
+    """From the append of each sample to that of its prediction, as the demo has them."""
+    samples = consume_all(settings, settings.topic(SIGNAL_SAMPLES))
+    appended = {(record.partition, record.offset): record.timestamp for record in samples}
+    return [
+        (output.timestamp - appended[output.partition, int(output.header("source-offset") or -1)]) / 1000
+        for output in outputs
+    ]
+
+
+def bucket(seconds: float) -> int:
+    return bisect_left(LATENCY_BUCKETS, seconds)
