@@ -35,6 +35,7 @@ class Prometheus:
         assert PROGRAM is not None
         self._directory = directory
         self._port = free_port()
+        self.address = f"http://127.0.0.1:{self._port}"
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rules)],
@@ -65,7 +66,7 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5):
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=5):
                 return True
         except OSError:
             assert self._child.running, (self._directory / "prometheus.log").read_text()
@@ -73,7 +74,7 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer of the HTTP API."""
-        url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]
 

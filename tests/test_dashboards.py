@@ -18,6 +18,7 @@ from offline import casting_samples, signal_samples
 from prometheus import PROGRAM, Prometheus
 from worker import WorkerProcess, own_worker
 
+from dashboards.draw import Source, draw
 from dashboards.generate import FOLDER, THRESHOLDS, write_all
 from dashboards.pages import PAGES
 from stream_app.broker import LocalBroker
@@ -125,6 +126,15 @@ def test_the_thresholds_are_bounds_of_the_histogram() -> None:
 def test_every_panel_shows_data(watched: Watched) -> None:
     assert len(queries()) > 30
     assert watched.without_data == []
+
+
+@pytest.mark.kafka
+def test_a_page_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
+    for page in PAGES:
+        picture = tmp_path / f"{page.name}.png"
+        draw(page, Source(watched.prometheus.address, minutes=0.5), picture)
+
+        assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.kafka
