@@ -59,6 +59,7 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
 
     async def start(self) -> None:
         await super().start()
+        self._sender.sender_task.add_done_callback(self._hear_errors)  # after the sender's own, which fails its batches
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -103,6 +104,21 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
             if held and told:
                 log.info("the group's coordinator answers again")
                 told = False
+
+    def _hear_errors(self, sender: asyncio.Task[None]) -> None:
+        """A sender that ends by an error sets it on futures that nobody may be waiting for. Whoever waits gets it too,
+        and asyncio need not warn with a traceback.
+        """
+        if sender.cancelled() or sender.exception() is None:
+            return
+        accumulator, manager = self._message_accumulator, self._txn_manager
+        batches = {batch for queue in accumulator._batches.values() for batch in queue} | accumulator._pending_batches
+        waiters = [batch._drain_waiter for batch in batches]
+        if manager is not None:
+            waiters.append(manager._transaction_waiter)  # made anew by the error itself
+        for waiter in waiters:
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()
 
     # What aiokafka's sender calls.
 

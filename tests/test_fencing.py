@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiokafka.errors import ProducerFenced
 from broker import consume_all
 from conftest import MakeSettings
 
@@ -123,6 +125,28 @@ async def test_what_a_discarded_producer_still_had_is_never_sent(
 
     assert await values(settings) == []
     await asyncio.wait_for(producer.stop(), TIMEOUT)  # at once, whatever it still holds
+
+
+async def test_a_fenced_producer_leaves_no_error_that_nobody_hears(settings: Settings, lease: Lease) -> None:
+    warnings: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: warnings.append(context["message"]))
+    config = {"bootstrap_servers": settings.broker, "transactional_id": f"{settings.app_id}-0", "acks": "all"}
+    older, newer = FencedProducer(lease, **config), FencedProducer(lease, **config)
+    await older.start()
+    await older.begin_transaction()
+    await newer.start()
+
+    acked = await send(older, settings, b"late")
+    with pytest.raises(ProducerFenced):
+        await asyncio.wait_for(acked, TIMEOUT)
+    older.discard()
+    await older._watching
+    await newer.stop()
+    del older, acked
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert warnings == []
 
 
 @pytest.mark.parametrize("waits", ["before", "after"])
