@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -36,12 +37,35 @@ MIN_FREE_BYTES = 200 * 2**20
 PORT_RANGE = range(20_000, 32_768)
 
 
+# Whoever is given a port listens there a moment later: until then nobody else on this machine is given it. A process
+# holds the claims of the last ones that it gave, which is longer than any of them needs.
+_claims: deque[socket.socket] = deque()
+CLAIMS = 64
+
+
 def free_port() -> int:
-    """A port on 127.0.0.1 on which nothing listens."""
+    """A port on 127.0.0.1 on which nothing listens, and that nobody else was given just now."""
     for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
+        if (claim := _claim(port)) is None:
+            continue
         if _can_listen(port):
+            _claims.append(claim)
+            while len(_claims) > CLAIMS:
+                _claims.popleft().close()
             return port
+        claim.close()
     raise StartupError(f"no free port on {HOST} from {PORT_RANGE.start} to {PORT_RANGE.stop - 1}")
+
+
+def _claim(port: int) -> socket.socket | None:
+    """A name that only one socket on this machine can have, as long as it is open; None where somebody has it."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0caststream-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
 
 
 class LocalBroker:

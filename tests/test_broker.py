@@ -17,7 +17,7 @@ from broker import JARS_DIR, ToSend, consume_all, produce, wait_until
 from confluent_kafka.admin import AdminClient
 
 from core.errors import RunError, StartupError
-from stream_app.broker import LocalBroker, free_port
+from stream_app.broker import PORT_RANGE, LocalBroker, _can_listen, free_port
 from stream_app.jars import KAFKA_VERSION
 from stream_app.java import find_java, java_version
 from stream_app.kafka_config import java_properties
@@ -200,3 +200,22 @@ def test_java_properties_are_escaped() -> None:
 def test_free_ports_can_be_listened_on() -> None:
     with socket.create_server(("127.0.0.1", free_port())):
         pass
+
+
+def test_a_port_that_was_given_is_not_given_again_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = range(15_000, PORT_RANGE.start - 1)  # nobody else takes one from there
+    two = next(range(port, port + 2) for port in below if _can_listen(port) and _can_listen(port + 1))
+    monkeypatch.setattr("stream_app.broker.PORT_RANGE", two)
+    program = (
+        f"from stream_app import broker; broker.PORT_RANGE = {two}; print(broker.free_port(), flush=True); input()"
+    )
+
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        ours = free_port()
+        with pytest.raises(StartupError, match="no free port"):
+            free_port()
+        other.communicate(b"\n")
+
+    assert {theirs, ours} == set(two)
