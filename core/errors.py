@@ -5,7 +5,7 @@ CaststreamError
   StateError        stored state that cannot be used          -> zero state, count, go on
   StartupError      wrong setting, checkpoint, topic, broker  -> refuse to start (exit 2)
     DataError       a file that is not what it should be      -> names file and dataset
-    UnreachableError  no broker answers: later it may           -> a running system tries again
+    UnreachableError  no broker answers: later it may           -> exit 1; a running system tries again
   RunError          a run that began and could not go on      -> exit 1
 """
 

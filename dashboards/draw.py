@@ -25,14 +25,12 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from dashboards.generate import USUAL_THRESHOLD
 from dashboards.pages import PAGES
-from dashboards.panels import Dashboard, Panel, Query
+from dashboards.panels import USUAL_THRESHOLD, Dashboard, Panel, Query, filled
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 STEP_S = 2
 WINDOW = "20s"
-VARIABLES = {"$__rate_interval": WINDOW, "$job": ".*", "$instance": ".*", "$threshold": USUAL_THRESHOLD}
 PER_ROW = 3
 Series = dict[str, tuple[list[float], list[float]]]  # name -> minutes from the start, values
 
@@ -59,11 +57,8 @@ class Source:
         Raises:
             OSError: Prometheus does not answer, or not to this.
         """
-        expression = query.expression
-        for name, value in VARIABLES.items():
-            expression = expression.replace(name, value)
         span = {"start": self._start, "end": self._end, "step": STEP_S}
-        asked = urllib.parse.urlencode({"query": expression, **span})
+        asked = urllib.parse.urlencode({"query": filled(query.expression, WINDOW), **span})
         with urllib.request.urlopen(f"{self._address}/api/v1/query_range?{asked}", timeout=30) as answer:
             found = json.load(answer)["data"]["result"]
         return {_legend(query, each["metric"]): self._points(each["values"]) for each in found}

@@ -21,15 +21,11 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.pages import PAGES
-from dashboards.panels import Dashboard, Panel, Query
+from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, Dashboard, Panel, Query
 
 FOLDER = Path(__file__).resolve().parent / "grafana"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 HEIGHT = 8
-THRESHOLDS = tuple(f"{step / 20:g}" for step in range(1, 20))
-"""Bounds of the histogram of probabilities, but 1."""
-USUAL_THRESHOLD = "0.1"
-"""The bound next to the shipped model's own."""
 AnyPanel = timeseries.Panel | heatmap.Panel | stat.Panel
 
 

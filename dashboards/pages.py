@@ -7,6 +7,7 @@ from dashboards.panels import WORKERS, Dashboard, Panel, Query, quantile, quanti
 SIGNALS, SCORES = 'topic=~".*signal-predictions"', 'topic=~".*casting-scores"'
 LATENCY = "caststream_latency_seconds"
 FAST = 'le="0.1"'
+MIDDLE_AND_HIGH = (0.5, 0.99)
 PROBABILITY = "caststream_score_probability"
 BELOW = 'le="$threshold"'
 SCORED = rate(f"{PROBABILITY}_count")
@@ -90,13 +91,13 @@ THROUGHPUT_PAGE = Dashboard(
         Panel(
             "Streams in a call of a model",
             "short",
-            tuple(Query(quantile(q, "caststream_batch_streams"), f"p{100 * q:g}") for q in (0.5, 0.99)),
+            quantiles("caststream_batch_streams", of=MIDDLE_AND_HIGH),
             "Batches grow with the load; they never wait.",
         ),
         Panel(
             "Steps in a call of a model",
             "short",
-            tuple(Query(quantile(q, "caststream_batch_steps"), f"p{100 * q:g}") for q in (0.5, 0.99)),
+            quantiles("caststream_batch_steps", of=MIDDLE_AND_HIGH),
             "Above the number of streams: a stream's backlog is stepped in one call.",
         ),
         Panel(
@@ -108,10 +109,7 @@ THROUGHPUT_PAGE = Dashboard(
         Panel(
             "Length of commits",
             "s",
-            tuple(
-                Query(quantile(q, "caststream_stage_seconds", labels='stage="commit"'), f"p{100 * q:g}")
-                for q in (0.5, 0.99)
-            ),
+            quantiles("caststream_stage_seconds", 'stage="commit"', of=MIDDLE_AND_HIGH),
             "Acknowledgements of outputs, states, offsets: the broker's disk and network.",
         ),
         Panel(

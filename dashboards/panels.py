@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from stream_app.metrics import PROBABILITY_BUCKETS
 
 # Which workers are looked at: variables of every dashboard.
 WORKERS = 'job=~"$job",instance=~"$instance"'
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
+THRESHOLDS = tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1])
+USUAL_THRESHOLD = "0.1"
+"""The bound next to the shipped model's own."""
 
 Look = Literal["lines", "stacked", "heatmap", "number"]
 
@@ -59,11 +65,19 @@ def quantile(q: float, histogram: str, by: str = "", labels: str = "") -> str:
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', f'{by}, le' if by else 'le', labels)})"
 
 
-def quantiles(histogram: str, labels: str = "") -> tuple[Query, ...]:
-    """The usual ones."""
-    return tuple(Query(quantile(q, histogram, labels=labels), f"p{100 * q:g}") for q in QUANTILES)
+def quantiles(histogram: str, labels: str = "", of: Sequence[float] = QUANTILES) -> tuple[Query, ...]:
+    """Several of them, such as p99."""
+    return tuple(Query(quantile(q, histogram, labels=labels), f"p{100 * q:g}") for q in of)
 
 
 def share(part: str, whole: str) -> str:
-    """A part of a whole, 0 where there is nothing."""
+    """A part of a whole; no value where the whole is 0."""
     return f"({part}) / ({whole} > 0)"
+
+
+def filled(expression: str, window: str) -> str:
+    """An expression as Grafana sends it, of all workers: its variables filled in, rates over ``window``."""
+    values = {"$__rate_interval": window, "$job": ".*", "$instance": ".*", "$threshold": USUAL_THRESHOLD}
+    for name, value in values.items():
+        expression = expression.replace(name, value)
+    return expression

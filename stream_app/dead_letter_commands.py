@@ -112,18 +112,21 @@ def resend(
     corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
     plan = make_plan(settings, choice, corrections, even_if_late)
     passed: list[Verdict] = []
-    asked: list[str] = []
+    told: list[str] = []
     if plan.to_send and not dry_run:
         if not yes:
-            asked = _tell(_lines(plan.verdicts))
+            told = _lines(plan.verdicts)
+            _say_all(told)
             _ask(plan, settings)
         sender = Resender(settings)  # from here on no other run can send
         plan = make_plan(settings, choice, corrections, even_if_late)
         passed = overtaken(settings, plan, sender.send(plan.to_send))
-    for verdict in plan.verdicts if as_json else ():
-        typer.echo(_json(verdict))
-    if not as_json:
-        _tell(line for line in _lines(plan.verdicts, dry_run) if line not in asked)
+    if as_json:
+        for verdict in plan.verdicts:
+            typer.echo(_json(verdict))
+    else:
+        before = set(told)
+        _say_all(line for line in _lines(plan.verdicts, dry_run) if line not in before)
     for verdict in passed:
         say(f"{_place(verdict)}: its stream has gone on while it was sent: look at its outputs")
     counts = plan.counts()
@@ -175,11 +178,9 @@ def _lines(verdicts: "Iterable[Verdict]", dry_run: bool = False) -> list[str]:
     return [f"{_place(each)}: {words[each.fate]}{each.why}" for each in verdicts if each.fate in words]
 
 
-def _tell(lines: Iterable[str]) -> list[str]:
-    told = list(lines)
-    for line in told:
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
         say(line)
-    return told
 
 
 def _json(verdict: "Verdict") -> str:
@@ -201,11 +202,10 @@ def _json(verdict: "Verdict") -> str:
 
 
 def _place(verdict: "Verdict") -> str:
+    from stream_app.tail import source_text
+
     letter = verdict.letter
-    topic, partition, offset = (
-        "?" if part is None else part for part in (letter.topic, letter.source_partition, letter.source_offset)
-    )
-    return f"{topic} partition {partition} offset {offset} (letter {letter.partition}/{letter.offset})"
+    return f"{source_text(letter)} (letter {letter.partition}/{letter.offset})"
 
 
 def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:

@@ -212,7 +212,7 @@ class _Judge:
                 return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
             if letter.reason == _LATE and correction is None:
                 return Verdict(letter, Fate.LATE, "its sequence had ended before it came")
-        if why := self._still_wrong(letter, correction):
+        if why := self._still_wrong(letter, value, correction):
             return Verdict(letter, Fate.REFUSED, why)
         return Verdict(letter, Fate.RESEND, value=value)
 
@@ -227,11 +227,10 @@ class _Judge:
             return "another record stands at its place: the topic was made anew, or no worker has written this letter"
         return None
 
-    def _still_wrong(self, letter: Letter, correction: Correction | None) -> str | None:
+    def _still_wrong(self, letter: Letter, value: bytes | None, correction: Correction | None) -> str | None:
         """Why a worker would refuse it again: it is sent once only, so that chance is not thrown away."""
         if correction and correction.key is not None and correction.key != letter.key:
             return f"line {correction.line}: a correction may change the value, not the key"
-        value = correction.value if correction else letter.value
         try:
             _DECODERS[self.sources[letter.topic or ""]](value, tuple(letter.headers))
         except RecordError as error:

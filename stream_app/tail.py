@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from core.errors import RecordError, RunError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
-from stream_app.letters import Choice, letter_of
+from stream_app.letters import Choice, Letter, letter_of
 from stream_app.topic_reader import missing, open_consumer, patiently, words
 
 # What can be followed -> the topic's name before the prefix.
@@ -180,10 +180,14 @@ def _head(output: Prediction | Score) -> str:
 def _text_of_dead_letter(message: Message) -> str:
     letter = letter_of(message)
     return (
-        f"{_time(letter.sent_ms)}  {_said(letter.topic)} partition {_said(letter.source_partition)}"
-        f" offset {_said(letter.source_offset)}  {_said(letter.reason)}: {_said(letter.message)}"
+        f"{_time(letter.sent_ms)}  {source_text(letter)}  {_said(letter.reason)}: {_said(letter.message)}"
         f"  key {_text(letter.key)}  value {_text(letter.value)}  letter {letter.partition}/{letter.offset}"
     )
+
+
+def source_text(letter: Letter) -> str:
+    """The place of the record that a letter is about, on one line."""
+    return f"{_said(letter.topic)} partition {_said(letter.source_partition)} offset {_said(letter.source_offset)}"
 
 
 def _said(value: str | int | None) -> str:

@@ -19,8 +19,9 @@ from prometheus import PROGRAM, Prometheus
 from worker import WorkerProcess, own_worker
 
 from dashboards.draw import Source, draw
-from dashboards.generate import FOLDER, THRESHOLDS, write_all
+from dashboards.generate import FOLDER, write_all
 from dashboards.pages import PAGES
+from dashboards.panels import filled
 from stream_app.broker import LocalBroker
 from stream_app.metrics import LATENCY_BUCKETS, PROBABILITY_BUCKETS
 from stream_app.settings import Settings
@@ -29,20 +30,13 @@ from stream_app.topics import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 DATA_S = 60.0
 STEPS = 40  # of each signal stream in a round
 CAST_STEPS = 130
-VARIABLES = {"$__rate_interval": "5s", "$job": ".*", "$instance": ".*", "$threshold": "0.1"}
+WINDOW = "5s"  # of rates
 
 
 def queries() -> list[str]:
     """Every query of every panel of the dashboards in the repository."""
     pages: list[Any] = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
     return [target["expr"] for page in pages for panel in page["panels"] for target in panel["targets"]]
-
-
-def filled(query: str) -> str:
-    """The query as Grafana sends it."""
-    for name, value in VARIABLES.items():
-        query = query.replace(name, value)
-    return query
 
 
 class Traffic:
@@ -85,7 +79,7 @@ def watched(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> It
     with own_worker(broker, directory, "dashboards") as worker:
         target = f"{worker.settings.metrics_host}:{worker.settings.metrics_port}"
         with Prometheus(directory, [target], ROOT / "dashboards" / "alerts.yml") as prometheus:
-            traffic, open_queries = Traffic(worker), list(map(filled, queries()))
+            traffic, open_queries = Traffic(worker), [filled(query, WINDOW) for query in queries()]
 
             def all_have_data() -> bool:
                 traffic.round()
@@ -119,7 +113,10 @@ def test_panels_do_not_overlap_and_have_a_title_of_their_own() -> None:
 
 
 def test_the_thresholds_are_bounds_of_the_histogram() -> None:
-    assert tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1]) == THRESHOLDS
+    page = json.loads((FOLDER / "caststream-casting.json").read_text())
+    (offered,) = (each["query"] for each in page["templating"]["list"] if each["name"] == "threshold")
+
+    assert tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1]) == tuple(offered.split(","))
 
 
 @pytest.mark.kafka

@@ -17,6 +17,7 @@ from offline import predictions, signal_samples
 from worker import WorkerProcess
 
 from core.errors import StartupError
+from core.records import SENSORS
 from stream_app.corrections import read_corrections
 from stream_app.dead_letters import TABLE_KEYS, make_plan
 from stream_app.letters import Choice, split_headers
@@ -25,7 +26,6 @@ from stream_app.settings import Settings
 from stream_app.since import since_ms
 from stream_app.topics import DEAD_LETTERS
 
-SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
 # A sample of either kind.
 GOOD = {"sequence": "a", "step": 3, "signal": 0.5, "condition_vector": [1, 0, 0, 0]} | dict.fromkeys(SENSORS, 1.0)
 BAD = GOOD | {"signal": "0.5"}
