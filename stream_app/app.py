@@ -66,6 +66,9 @@ class CaststreamApp(faust.App):
         self._failures: set[asyncio.Task[None]] = set()
         super().__init__(settings.app_id, **options)
 
+    def _create_directories(self) -> None:
+        """Faust would make folders for its tables; ours are in memory, and a worker writes to no disk."""
+
     def chunk_consumer(self) -> Consumer:
         """The consumer that our driver makes."""
         return cast(Consumer, self.consumer)

@@ -29,11 +29,9 @@ def build_app(settings: Settings) -> CaststreamApp:
     Raises:
         StartupError: a checkpoint is missing or of another kind.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes its folder in there, and no parents
     app = CaststreamApp(
         settings,
         broker=f"caststream://{settings.broker.split(',')[0]}",
-        datadir=str(settings.data_dir / "faust"),
         store="memory://",
         TableManager=TableManager,
         web_enabled=False,

@@ -42,9 +42,11 @@ MEANINGS = {
     "ssl_certfile": "Our own certificate (PEM).",
     "ssl_keyfile": "Its private key (PEM).",
     "ssl_password": "The key's password.",
+    "ssl_password_file": "A file that holds nothing but the key's password.",
     "sasl_mechanism": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
     "sasl_username": "User name.",
     "sasl_password": "Password.",
+    "sasl_password_file": "A file that holds nothing but the password.",
 }
 # Anybody on the machine can read a command line.
 NOT_ON_THE_COMMAND_LINE = {"sasl_password", "ssl_password"}

@@ -14,20 +14,20 @@ def aiokafka_config(settings: Settings) -> dict[str, Any]:
     """Arguments common to every aiokafka client of this worker: where the broker is and how to authenticate.
 
     Raises:
-        StartupError: a certificate or key file cannot be used.
+        StartupError: a certificate, key or password file cannot be used.
     """
     config: dict[str, Any] = {
         "bootstrap_servers": settings.broker.split(","),
         "security_protocol": settings.security_protocol,
     }
     if settings.security_protocol.endswith("SSL"):
-        password = settings.ssl_password.get_secret_value()
+        password = settings.ssl_secret()
         config["ssl_context"] = tls_context(settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile, password)
     if settings.security_protocol.startswith("SASL"):
         config |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+            "sasl_plain_password": settings.sasl_secret(),
         }
     return config
 

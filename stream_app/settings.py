@@ -62,6 +62,7 @@ Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.exp
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(Path.expanduser)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
 ]
+Password = Annotated[SecretStr, _accepts("a password")]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -111,10 +112,12 @@ class Settings(BaseSettings):
     ssl_cafile: OptionalPath = None
     ssl_certfile: OptionalPath = None
     ssl_keyfile: OptionalPath = None
-    ssl_password: Annotated[SecretStr, _accepts("a password")] = SecretStr("")
+    ssl_password: Password = SecretStr("")
+    ssl_password_file: OptionalPath = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: Annotated[str, _accepts("a user name")] = ""
-    sasl_password: Annotated[SecretStr, _accepts("a password")] = SecretStr("")
+    sasl_password: Password = SecretStr("")
+    sasl_password_file: OptionalPath = None
 
     @classmethod
     def settings_customise_sources(
@@ -136,8 +139,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_commit_interval {self.max_commit_interval} is below commit_interval {self.commit_interval}"
             )
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
+        for name in ("ssl_password", "sasl_password"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file are both given: leave out one of them")
+        self.ssl_secret()  # a file that cannot be read is told now
+        sasl_password = self.sasl_secret()
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and sasl_password):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_username and a password: sasl_password or "
+                "sasl_password_file"
+            )
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise ValueError("ssl_certfile and ssl_keyfile go together: one of them is missing")
         return self
@@ -149,6 +160,22 @@ class Settings(BaseSettings):
     def changelog(self, table: str) -> str:
         """The name on the broker of a table's changelog topic; the application id makes it unique, not the prefix."""
         return f"{self.app_id}-{table}-changelog"
+
+    def ssl_secret(self) -> str:
+        """The password of our private key, read anew where it stands in a file; "" where it has none.
+
+        Raises:
+            StartupError: its file cannot be read.
+        """
+        return _secret("ssl_password_file", self.ssl_password_file, self.ssl_password)
+
+    def sasl_secret(self) -> str:
+        """The password at the broker, read anew where it stands in a file.
+
+        Raises:
+            StartupError: its file cannot be read.
+        """
+        return _secret("sasl_password_file", self.sasl_password_file, self.sasl_password)
 
     def client_config(self) -> dict[str, Any]:
         """librdkafka's configuration of where the broker is and how to speak to it, to be completed by the caller."""
@@ -163,13 +190,13 @@ class Settings(BaseSettings):
             config["ssl.endpoint.identification.algorithm"] = "https"  # the host's name is checked, as aiokafka does
             if not self.ssl_cafile and (authorities := _system_authorities()):
                 config["ssl.ca.location"] = authorities
-            if self.ssl_keyfile and (password := self.ssl_password.get_secret_value()):
+            if self.ssl_keyfile and (password := self.ssl_secret()):
                 config["ssl.key.password"] = password
         if self.security_protocol.startswith("SASL"):
             config |= {
                 "sasl.mechanism": self.sasl_mechanism,
                 "sasl.username": self.sasl_username,
-                "sasl.password": self.sasl_password.get_secret_value(),
+                "sasl.password": self.sasl_secret(),
             }
         return config
 
@@ -245,6 +272,17 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
     secret = Settings.model_fields[name].annotation is SecretStr
     value = "the value" if secret else repr(detail["input"])
     return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}"
+
+
+def _secret(name: str, path: Path | None, given: SecretStr) -> str:
+    if path is None:
+        return given.get_secret_value()
+    try:
+        # Editors and `echo` end a file with a newline that is no part of the password.
+        return path.read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StartupError(f"{name} {path}: cannot be read: {reason}") from None
 
 
 def _system_authorities() -> str | None:

@@ -1,84 +1,115 @@
-"""docker-compose.yml and Dockerfile name only what there is: commands, options, settings, ports, paths, topics."""
+"""docker-compose.yml and what it mounts: hardened, and it names only what there is."""
 
 from __future__ import annotations
 
-import ast
 import re
-import tomllib
-from functools import cache
-from pathlib import PurePosixPath
-from typing import Any
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
-from commands import PROGRAM, ROOT, parse
+from commands import ROOT, parse
+from containers import OURS, compose, image_environment, listeners, mounts, published, routes, services, settings_of
 
 from stream_app.jars import KAFKA_VERSION
-from stream_app.settings import PREFIX, Settings, load_settings
+from stream_app.settings import PREFIX, Settings
+from stream_app.worker import STOP_PATIENCE_S
 
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
-# The one address that may stand in the repository: PyTorch's own wheels without CUDA.
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+ALWAYS = {"kafka", "topics", "worker", "prometheus", "grafana"}
 
 
-@cache
-def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return content
+# Hardened.
 
 
-@cache
-def services() -> dict[str, Any]:
-    found: dict[str, Any] = compose()["services"]
-    return found
+@pytest.mark.parametrize("service", services())
+def test_a_service_can_write_only_where_it_must_and_has_a_limit(service: str) -> None:
+    content = services()[service]
+
+    assert content["read_only"] is True
+    assert content["cap_drop"] == ["ALL"]
+    assert content["security_opt"] == ["no-new-privileges:true"]
+    assert set(content["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    assert content.get("user", "") != "root"
 
 
-OURS = [name for name, service in services().items() if service.get("build")]
+@pytest.mark.parametrize("service", services())
+def test_an_image_is_of_one_version(service: str) -> None:
+    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", services()[service]["image"])
 
 
-@cache
-def instructions() -> list[tuple[str, str]]:
-    """(instruction, rest) of the Dockerfile, continued lines joined."""
-    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    pairs = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
-    return [(first, rest) for first, rest in pairs]
+def test_no_password_stands_in_the_environment() -> None:
+    names = [name for service in services().values() for name in service.get("environment", {})]
+
+    assert not [name for name in names if "PASSWORD" in name and not name.endswith("_FILE")]
 
 
-def of(instruction: str) -> list[str]:
-    return [rest for name, rest in instructions() if name == instruction]
+def test_a_worker_has_the_time_that_its_supervisor_takes() -> None:
+    assert int(services()["worker"]["stop_grace_period"].removesuffix("s")) > STOP_PATIENCE_S
 
 
-def image_environment() -> dict[str, str]:
-    return dict(pair.split("=", 1) for rest in of("ENV") for pair in rest.split())
+# Prometheus and Grafana.
 
 
-def settings_of(service: str) -> Settings:
-    """The settings that a service's container loads."""
-    environment = image_environment() | services()[service]["environment"]
-    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    return load_settings(**{name[len(PREFIX) :].lower(): value for name, value in ours.items()})
+@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+def test_what_is_mounted_is_there_and_cannot_be_changed(service: str) -> None:
+    assert mounts(service)
+    for text in services()[service]["volumes"]:
+        source, *rest = text.split(":")
+        if source.startswith("./"):
+            assert (ROOT / source).exists()
+            assert rest[1:] == ["ro"]
 
 
-def published(service: str) -> dict[int, int]:
-    """Port in the container -> port on this machine."""
-    pairs = [text.split(":")[-2:] for text in services()[service].get("ports", [])]
-    return {int(inside): int(outside) for outside, inside in pairs}
+def test_prometheus_takes_its_configuration_with_the_rules(tmp_path: Path) -> None:
+    for place, source in mounts("prometheus").items():
+        (tmp_path / PurePosixPath(place).name).write_text((ROOT / source).read_text())
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on this machine (Debian: prometheus)")
+
+    done = subprocess.run(
+        [promtool, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "rules found" in done.stdout
 
 
-def listeners(name: str) -> dict[str, str]:
-    """Listener -> address, of one of Kafka's settings."""
-    text = services()["kafka"]["environment"][name]
-    return dict(re.fullmatch(r"(\w+)://(.*)", listener).groups() for listener in text.split(","))  # type: ignore[union-attr]
+def test_prometheus_reads_the_file_that_is_mounted_and_scrapes_every_worker() -> None:
+    options = dict(word.lstrip("-").split("=", 1) for word in services()["prometheus"]["command"])
+    (job,) = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
+    (discovery,) = job["dns_sd_configs"]
+
+    assert mounts("prometheus")[options["config.file"]] == "./deploy/prometheus.yml"
+    assert f"prometheus:{options['storage.tsdb.path']}" in services()["prometheus"]["volumes"]
+    assert job["job_name"] == "caststream"
+    assert discovery["names"] == ["worker"]
+    assert discovery["port"] == settings_of("worker").metrics_port
 
 
-def routes() -> set[str]:
-    """The paths that a worker serves, by its source."""
-    calls = ast.walk(ast.parse((ROOT / "stream_app" / "health.py").read_text()))
-    return {
-        node.args[0].value
-        for node in calls
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "web.get" and isinstance(node.args[0], ast.Constant)
-    }
+def test_grafana_shows_our_dashboards_of_that_prometheus() -> None:
+    (source,) = yaml.safe_load((ROOT / "deploy/grafana/datasource.yml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/dashboards.yml").read_text())["providers"]
+    home = PurePosixPath(services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    folder = provider["options"]["path"]
+
+    assert source["url"] == f"http://prometheus:{next(iter(published('prometheus')))}"
+    assert mounts("grafana")[folder] == "./dashboards/grafana"
+    assert str(home.parent) == folder
+    assert (ROOT / "dashboards" / "grafana" / home.name).exists()
+    assert all("/etc/grafana/provisioning/" in at for at, file in mounts("grafana").items() if file.endswith(".yml"))
+
+
+def test_health_checks_ask_the_port_that_is_published() -> None:
+    for service in ("prometheus", "grafana"):
+        check = " ".join(services()[service]["healthcheck"]["test"])
+        (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", check)
+        assert int(port) in published(service)
+
+
+# What the services run.
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -90,9 +121,8 @@ def test_a_service_runs_a_command_that_exists_with_settings_that_are_accepted(se
 def test_the_services_of_the_whole_path_are_there() -> None:
     commands = [" ".join(services()[service]["command"][:2]) for service in OURS]
 
-    assert {"topics create", "worker", "generate signals"} <= set(commands)
-    assert [service for service in OURS if services()[service]["command"][0] == "replay"]
-    assert {service for service in services() if "profiles" not in services()[service]} == {"kafka", "topics", "worker"}
+    assert {"topics create", "worker", "generate signals", "generate castings"} <= set(commands)
+    assert {service for service in services() if "profiles" not in services()[service]} == ALWAYS
 
 
 def test_kafka_is_the_version_that_is_tested_here() -> None:
@@ -134,10 +164,11 @@ def test_kafka_makes_no_topics_by_itself_and_copies_no_more_than_one_node_can_ho
     assert settings_of("topics").replication_factor == 1
 
 
-def test_the_workers_metrics_are_published_on_their_port_and_only_on_this_machine() -> None:
+def test_the_workers_metrics_are_for_the_network_and_all_ports_of_this_machine_for_it_alone() -> None:
     settings = settings_of("worker")
 
-    assert published("worker") == {settings.metrics_port: settings.metrics_port}
+    assert services()["worker"]["expose"] == [str(settings.metrics_port)]
+    assert not published("worker"), "two workers cannot have one port"
     assert settings.metrics_host == "0.0.0.0"
     assert all(text.startswith("127.0.0.1:") for service in services() for text in services()[service].get("ports", []))
 
@@ -158,80 +189,19 @@ def test_services_wait_for_services_that_there_are() -> None:
             assert how["condition"] != "service_completed_successfully" or "restart" not in services()[other]
 
 
-def test_the_replay_plays_the_file_that_was_generated_for_it() -> None:
-    generated, played = (parse(services()[service]["command"])["file"] for service in ("generate", "replay"))
+@pytest.mark.parametrize("kind", ["signals", "castings"])
+def test_the_replay_plays_the_file_that_was_generated_for_it(kind: str) -> None:
+    generate, replay = services()[f"generate-{kind}"], services()[f"replay-{kind}"]
+    generated, played = (parse(service["command"])["file"] for service in (generate, replay))
 
+    assert generate["command"][:2] == ["generate", kind]
     assert played == generated
-    assert services()["replay"]["volumes"] == services()["generate"]["volumes"]
-    place = services()["replay"]["volumes"][0].split(":")[1]
+    assert replay["volumes"] == generate["volumes"]
+    place = replay["volumes"][0].split(":")[1]
     assert str(generated.parent) == place == image_environment()[f"{PREFIX}DATA_DIR"]
 
 
 def test_every_volume_is_declared_and_used() -> None:
     used = {text.split(":")[0] for service in services().values() for text in service.get("volumes", [])}
 
-    assert used == set(compose()["volumes"])
-
-
-def test_the_image_is_named_by_the_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-
-    assert {services()[service]["image"] for service in OURS} == {f"{PROGRAM}:{version}"}
-
-
-def test_the_dockerfile_copies_what_there_is_and_what_the_context_holds() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    sources = [word for rest in of("COPY") for word in rest.split()[:-1]]
-
-    assert ignored[-1] == "**/__pycache__"
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        assert f"!{source}" in ignored, source
-    assert {"core", "replay", "stream_app", "setup.py", "constraints.txt", "README.md", "LICENSE"} <= set(sources)
-
-
-def test_the_image_runs_a_command_that_exists_as_an_ordinary_user() -> None:
-    assert of("ENTRYPOINT") == [f'["{PROGRAM}"]']
-    assert parse(ast.literal_eval(of("CMD")[0]))
-    assert of("USER") == [PROGRAM]
-    assert settings_of("worker").data_dir.as_posix() in of("VOLUME")
-
-
-def test_the_image_has_a_python_that_the_package_accepts_and_pinned_packages() -> None:
-    bases = {rest.split(" AS ")[0] for rest in of("FROM")}  # compiled for the Python that runs it
-    [version] = re.findall(r"^python:(3\.\d+)\.\d+-slim", bases.pop())
-    accepted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    installs = [rest for rest in of("RUN") if "pip install" in rest]
-
-    assert not bases
-    assert accepted == f">={version}"
-    assert len(installs) == 2
-    assert all("-c constraints.txt" in rest for rest in installs)
-
-
-def test_the_compiler_stays_in_the_first_stage() -> None:
-    names = [name for name, _ in instructions()]
-    last = len(names) - names[::-1].index("FROM")
-    final = [rest for name, rest in instructions()[last:] if name in {"RUN", "COPY"}]
-
-    assert any("g++" in rest for rest in of("RUN"))
-    assert final
-    assert not any("g++" in rest or "pip wheel" in rest for rest in final)
-
-
-def test_torch_alone_comes_from_an_address_of_its_own() -> None:
-    addresses = re.findall(r"https?://[^\s\"']+", "\n".join(rest for _, rest in instructions()))
-    [torch] = [rest for rest in of("RUN") if "TORCH_INDEX" in rest]
-
-    assert addresses == [TORCH_INDEX]
-    assert torch.split()[-1] == "torch"
-    assert "--no-deps" in torch
-
-
-def test_paths_in_the_image_are_absolute_or_made_by_it() -> None:
-    made = " ".join(of("RUN"))
-
-    for place in of("WORKDIR"):
-        assert PurePosixPath(place).is_absolute()
-    assert f"-o {PROGRAM}" in made
-    assert image_environment()[f"{PREFIX}DATA_DIR"] in made
+    assert {name for name in used if not name.startswith("./")} == set(compose()["volumes"])

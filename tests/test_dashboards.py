@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 from broker import Received, consume_all, consume_until, wait_until
 from commands import ROOT
 from feeds import casting_feed, signal_feed
@@ -142,6 +143,18 @@ def test_the_alert_rules_are_evaluated_and_none_fires_of_a_healthy_worker(watche
     assert {rule["name"]: rule["health"] for rule in rules} == {rule["name"]: "ok" for rule in rules}
     firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
     assert firing == set()
+
+
+@pytest.mark.kafka
+def test_the_figure_that_kubernetes_scales_by_is_how_far_the_workers_are_behind(watched: Watched) -> None:
+    (rule,) = yaml.safe_load((ROOT / "deploy/kubernetes/prometheus-adapter.yml").read_text())["rules"]["external"]
+    series, _, matchers = rule["seriesQuery"].partition("{")
+    query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.LabelMatchers>>", matchers.rstrip("}"))
+
+    wait_until(lambda: watched.prometheus.values(query), DATA_S)
+
+    (seconds,) = watched.prometheus.values(query)
+    assert 0 <= seconds < 60
 
 
 @pytest.mark.kafka

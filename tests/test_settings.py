@@ -122,8 +122,18 @@ def test_a_wrong_argument_is_refused() -> None:
     [
         ({"window_length": 200, "window_min": 201}, "window_min 201 is above window_length 200"),
         ({"commit_interval": 6}, "max_commit_interval 5.0 is below commit_interval 6.0"),
-        ({"security_protocol": "SASL_SSL"}, "SASL_SSL needs sasl_username and sasl_password"),
+        ({"security_protocol": "SASL_SSL"}, "SASL_SSL needs sasl_username and a password: sasl_password or"),
         ({"ssl_certfile": "a.pem"}, "ssl_certfile and ssl_keyfile go together"),
+        (
+            {"ssl_password": "a", "ssl_password_file": "b"},
+            "ssl_password and ssl_password_file are both given: leave out one",
+        ),
+        (
+            {"sasl_password": "a", "sasl_password_file": "b"},
+            "sasl_password and sasl_password_file are both given: leave out one",
+        ),
+        ({"sasl_password_file": "nowhere"}, "sasl_password_file nowhere: cannot be read: No such file"),
+        ({"ssl_password_file": "."}, "ssl_password_file .: cannot be read: Is a directory"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(values: dict[str, object], words: str) -> None:
@@ -233,6 +243,36 @@ def test_the_client_configuration_carries_tls_and_sasl() -> None:
         "sasl.username": "me",
         "sasl.password": "secret",
     }
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_passwords_by_file_are_read_and_handed_on_as_the_files_names(end: str) -> None:
+    Path("user").write_text(f" of the user{end}")
+    Path("key").write_text(f"of the key{end}")
+    settings = load_settings(
+        security_protocol="SASL_SSL",
+        ssl_certfile="me.pem",
+        ssl_keyfile="me.key",
+        ssl_password_file="key",
+        sasl_username="me",
+        sasl_password_file="user",
+    )
+    config = settings.client_config()
+
+    assert (config["sasl.password"], config["ssl.key.password"]) == (" of the user", "of the key")
+    assert "of the user" not in "".join(settings.environment().values())
+    assert settings.environment()["CASTSTREAM_SASL_PASSWORD_FILE"] == "user"
+    Path("user").write_text("changed meanwhile")
+    assert settings.client_config()["sasl.password"] == "changed meanwhile"
+
+
+def test_a_password_file_that_is_no_text_is_refused_and_not_quoted() -> None:
+    Path("user").write_bytes(b"hunter2\xff")
+
+    with pytest.raises(StartupError, match="sasl_password_file user: cannot be read: it is not UTF-8 text") as caught:
+        load_settings(sasl_password_file="user")
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_without_ssl_cafile_both_kafka_clients_trust_the_same_authorities() -> None:

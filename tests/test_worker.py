@@ -321,6 +321,7 @@ def test_a_worker_stopped_in_order_repeats_nothing(worker: WorkerProcess) -> Non
     assert_close(predictions(samples), [prediction.prediction for prediction in found])
     assert [score.step for score in casts.scores(2)] == [99, 129]
     assert worker.metric("caststream_duplicates_total") == 0
+    assert {path.suffix for path in settings.data_dir.iterdir()} == {".log"}, "a worker writes nothing to disk"
 
 
 def test_records_that_retention_took_are_counted_and_leave_a_gap(worker: WorkerProcess) -> None:

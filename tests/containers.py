@@ -1,0 +1,87 @@
+"""What docker-compose.yml and the Dockerfile say, for the tests of both and of `deploy`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from typing import Any
+
+import yaml
+from commands import ROOT
+
+from stream_app.settings import PREFIX, Settings, load_settings
+
+
+@cache
+def compose() -> dict[str, Any]:
+    """docker-compose.yml."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return content
+
+
+@cache
+def services() -> dict[str, Any]:
+    """Its services, by name."""
+    found: dict[str, Any] = compose()["services"]
+    return found
+
+
+OURS = [name for name, service in services().items() if service.get("build")]
+
+
+@cache
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, rest) of the Dockerfile, continued lines joined."""
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
+    return [(first, rest) for first, rest in pairs]
+
+
+def of(instruction: str) -> list[str]:
+    """What follows an instruction of the Dockerfile, for each of its places."""
+    return [rest for name, rest in instructions() if name == instruction]
+
+
+def image_environment() -> dict[str, str]:
+    """The environment that the image sets."""
+    return dict(pair.split("=", 1) for rest in of("ENV") for pair in rest.split())
+
+
+def settings_of(service: str) -> Settings:
+    """The settings that a service's container loads."""
+    return settings_from(image_environment() | services()[service]["environment"])
+
+
+def settings_from(environment: dict[str, str]) -> Settings:
+    """The settings that a process with this environment loads."""
+    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    return load_settings(**{name[len(PREFIX) :].lower(): value for name, value in ours.items()})
+
+
+def published(service: str) -> dict[int, int]:
+    """Port in the container -> port on this machine."""
+    pairs = [text.split(":")[-2:] for text in services()[service].get("ports", [])]
+    return {int(inside): int(outside) for outside, inside in pairs}
+
+
+def listeners(name: str) -> dict[str, str]:
+    """Listener -> address, of one of Kafka's settings."""
+    text = services()["kafka"]["environment"][name]
+    return dict(re.fullmatch(r"(\w+)://(.*)", listener).groups() for listener in text.split(","))  # type: ignore[union-attr]
+
+
+def routes() -> set[str]:
+    """The paths that a worker serves, by its source."""
+    calls = ast.walk(ast.parse((ROOT / "stream_app" / "health.py").read_text()))
+    return {
+        node.args[0].value
+        for node in calls
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "web.get" and isinstance(node.args[0], ast.Constant)
+    }
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Place in the container -> file or folder of the repository."""
+    parts = [text.split(":") for text in services()[service]["volumes"]]
+    return {part[1]: part[0] for part in parts if part[0].startswith("./")}
