@@ -85,8 +85,11 @@ def _broker_paused(play: Play, fault: Fault) -> None:
 
 
 def _disk_full(play: Play, fault: Fault) -> None:
-    play.stage.fill_disk()
-    play.wait(lambda: not play.stage.broker.running, HALT_S, "Kafka's halt on a full disk")
+    def halted() -> bool:
+        play.stage.fill_disk()  # again and again: a file that Kafka writes anew gives the space of the old one back
+        return not play.stage.broker.running
+
+    play.wait(halted, HALT_S, "Kafka's halt on a full disk")
 
     def make_space() -> None:
         play.stage.free_disk()
