@@ -190,7 +190,7 @@ def worker(
     """Run the models on the source topics until Ctrl-C or SIGTERM."""
     from stream_app.worker import run_workers
 
-    run_workers(settings, workers, Debug.wanted)
+    raise typer.Exit(run_workers(settings, workers, Debug.wanted))
 
 
 @command(generate_app, "signals", example="caststream generate signals train.h5 --samples 1000 --seed 1")

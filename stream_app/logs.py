@@ -55,10 +55,16 @@ class InOneLine(logging.Filter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "process": self._process,
+            "pid": record.process,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -67,18 +73,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure(log_format: str, debug: bool = False, name: str = "") -> None:
-    """Send this process's logs to stderr.
+def configure(log_format: str, process: str, debug: bool = False) -> None:
+    """Send this process's logs to stderr, Python's warnings too.
 
     Args:
         log_format: "text" or "json".
+        process: its name, to tell the lines of several processes apart.
         debug: our own debug lines, and the libraries' INFO.
-        name: put before the message in text logs, to tell processes apart.
     """
     handler = logging.StreamHandler(sys.stderr)
-    prefix = f"{name} " if name else ""
-    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {prefix}%(message)s", datefmt="%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {process}: %(message)s", datefmt="%H:%M:%S")
+    handler.setFormatter(JsonFormatter(process) if log_format == "json" else text)
+    logging.captureWarnings(True)
     if not debug:
         handler.addFilter(Seldom())
         handler.addFilter(InOneLine())

@@ -162,7 +162,7 @@ def main() -> int:
     from stream_app.settings import load_settings
 
     settings = load_settings()
-    logs.configure(settings.log_format, options.debug, f"worker {options.index}:")
+    logs.configure(settings.log_format, f"worker {options.index}", options.debug)
     try:
         # Not asyncio.run, which would wait at its end for tasks and threads that a lost broker keeps waiting for ever.
         asyncio.new_event_loop().run_until_complete(run(settings, options.index))

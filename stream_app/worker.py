@@ -16,6 +16,7 @@ from types import FrameType
 
 from core.errors import RunError
 from stream_app import logs
+from stream_app.failures import EXIT_FAILED
 from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
 from stream_app.settings import Settings
 
@@ -125,13 +126,9 @@ class Supervisor:
                 process.wait()
 
 
-def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> None:
-    """`caststream worker`: run until SIGTERM or SIGINT.
-
-    Raises:
-        RunError: see `Supervisor.run`.
-    """
-    logs.configure(settings.log_format, debug, "supervisor:")
+def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> int:
+    """`caststream worker`: run until SIGTERM or SIGINT. Returns the exit status; the log says why where it is not 0."""
+    logs.configure(settings.log_format, "supervisor", debug)
     supervisor = Supervisor(settings, workers, debug)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -139,4 +136,9 @@ def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> No
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    supervisor.run()
+    try:
+        supervisor.run()
+    except RunError as error:
+        log.error("%s", error)
+        return EXIT_FAILED
+    return 0

@@ -1,20 +1,35 @@
-"""What a worker's log shows of its libraries."""
+"""What a worker logs: each change of state in a line, no record, no secret; of its libraries what somebody needs."""
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from broker import consume_until, wait_until
+from conftest import MakeSettings
+from feeds import signal_feed
+from offline import signal_samples
 
+from stream_app.broker import free_port
+from stream_app.child import Child
 from stream_app.logs import configure
+from stream_app.settings import Settings
+from stream_app.topics import DEAD_LETTERS, SIGNAL_SAMPLES
 
 
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    logging.captureWarnings(False)  # so that the next call takes over from pytest, which has them within a test
     yield
+    logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -30,7 +45,7 @@ def fail(name: str) -> None:
 def test_a_library_s_error_is_a_line_and_ours_has_its_traceback(
     log_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure(log_format)
+    configure(log_format, "worker 0")
 
     fail("aiokafka.producer.sender")
     (line,) = capsys.readouterr().err.splitlines()
@@ -42,7 +57,7 @@ def test_a_library_s_error_is_a_line_and_ours_has_its_traceback(
 
 
 def test_with_debug_libraries_show_their_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
-    configure("text", debug=True)
+    configure("text", "worker 0", debug=True)
 
     fail("aiokafka.producer.sender")
 
@@ -50,7 +65,7 @@ def test_with_debug_libraries_show_their_tracebacks(capsys: pytest.CaptureFixtur
 
 
 def test_a_library_says_the_same_only_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    configure("text")
+    configure("text", "worker 0")
 
     for number in range(5):
         logging.getLogger("aiokafka").warning("no answer from %d", number)
@@ -58,3 +73,70 @@ def test_a_library_says_the_same_only_now_and_then(capsys: pytest.CaptureFixture
 
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 + 5
+
+
+def test_pythons_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json", "worker 3")
+
+    warnings.warn("old\nand slow", stacklevel=1)
+
+    (entry,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (entry["level"], entry["process"]) == ("warning", "worker 3")
+    assert "old\nand slow" in entry["message"]
+
+
+# A whole `caststream worker`.
+
+PASSWORD = "hunter2"
+
+
+def command(settings: Settings, tmp_path: Path) -> Child:
+    """`caststream worker` with its log as JSON in a file, and a password in its environment."""
+    changed = settings.replace(log_format="json", metrics_port=free_port(), sasl_username="u", sasl_password=PASSWORD)
+    program = Path(sys.executable).parent / "caststream"
+    return Child([program, "worker"], output=tmp_path / "log", environment=changed.process_environment())
+
+
+def entries(tmp_path: Path) -> list[dict[str, Any]]:
+    """Its log so far."""
+    return [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+
+
+@pytest.mark.kafka
+def test_a_worker_logs_its_changes_of_state_as_json_and_nothing_of_its_records(
+    settings: Settings, tmp_path: Path
+) -> None:
+    feed, bad = signal_feed(settings), 200
+    worker = command(settings, tmp_path)
+    try:
+        wait_until(lambda: [entry for entry in entries(tmp_path) if entry["message"].startswith("ready: ")], 60)
+        feed.send(*signal_samples(300), *[{"signal": "no number"}] * bad)
+        feed.predictions(300)
+        consume_until(settings, settings.topic(DEAD_LETTERS), bad)
+    finally:
+        worker.stop(60)
+
+    said = entries(tmp_path)
+    text = (tmp_path / "log").read_text()
+    assert worker.exit_status == 0
+    assert {"time", "level", "process", "pid", "logger", "message"} == set().union(*said)
+    assert {entry["process"] for entry in said} == {"supervisor", "worker 0"}
+    told = "\n".join(entry["message"] for entry in said)
+    for state in ("worker 0 started", "looking for the topics", "recovered", "ready: ", "stopping"):
+        assert told.count(state) == 1
+    assert len(said) < 10, "records are in the log"
+    assert PASSWORD not in text
+    assert feed.name not in text
+
+
+@pytest.mark.kafka
+def test_a_refusal_is_the_last_line_of_the_log_as_json(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings()
+    worker = command(settings.replace(topic_prefix="nowhere-"), tmp_path)
+
+    assert worker.wait(60)
+
+    *_, why, last = [entry["message"] for entry in entries(tmp_path) if entry["level"] == "error"]
+    assert worker.exit_status == 1
+    assert f"nowhere-{SIGNAL_SAMPLES}" in why
+    assert last == "worker 0 refused to start; the line above says why"

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer
 from conftest import MakeSettings
 from feeds import PARTITIONS, signal_feed
 from offline import signal_samples
-from worker import WorkerProcess
+from worker import ROOT, WorkerProcess
 
 from core.errors import RunError
 from stream_app.admin import Cluster
@@ -49,6 +49,10 @@ def partitions_differ(settings: Settings) -> list[str]:
 
 def checkpoint_missing(settings: Settings) -> list[str]:
     return ["nowhere.pt", "no such file"]
+
+
+def checkpoint_of_another_kind(settings: Settings) -> list[str]:
+    return ["defect.pt", "signal"]
 
 
 def port_taken(settings: Settings) -> list[str]:
@@ -112,6 +116,7 @@ REFUSALS: list[Callable[[Settings], list[str]]] = [
     topics_missing,
     partitions_differ,
     checkpoint_missing,
+    checkpoint_of_another_kind,
     port_taken,
     offsets_deleted,
     topic_made_anew,
@@ -126,6 +131,7 @@ def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Ca
     with socket.create_server(("127.0.0.1", 0)) as taken:
         changes = {
             checkpoint_missing: {"signal_checkpoint": tmp_path / "nowhere.pt"},
+            checkpoint_of_another_kind: {"signal_checkpoint": ROOT / "core" / "checkpoints" / "defect.pt"},
             port_taken: {"metrics_port": taken.getsockname()[1]},
         }
         settings = make_settings(**changes.get(wrong, {}))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
-from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from core.errors import StartupError
 from stream_app.admin import Cluster
@@ -210,3 +214,26 @@ def test_reading_until_enough_goes_on_while_records_arrive(settings: Settings) -
     reader.join()
 
     assert {record.key for record in found} == {b"a", b"last"}
+
+
+@pytest.mark.parametrize("said", [KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION])
+def test_offsets_of_a_topic_that_is_only_just_set_up_are_asked_for_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: int
+) -> None:
+    cluster, name = Cluster(settings), settings.topic("signal-samples")
+    answer = cluster._admin.list_offsets
+    calls = 0
+
+    def list_offsets(asked: dict[TopicPartition, OffsetSpec], **options: Any) -> dict[TopicPartition, Any]:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return answer(asked, **options)
+        refused: Future[None] = Future()
+        refused.set_exception(KafkaException(KafkaError(said)))
+        return dict.fromkeys(asked, refused)
+
+    monkeypatch.setattr(cluster, "_admin", SimpleNamespace(list_offsets=list_offsets))
+
+    assert cluster.offsets({name: settings.partitions}) == {name: 0}
+    assert calls == 3  # the ends twice, the starts once
