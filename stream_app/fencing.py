@@ -33,8 +33,31 @@ async def throw_away(producer: aiokafka.AIOKafkaProducer) -> None:
             await asyncio.wait_for(close(), DISCARD_PATIENCE_S)
 
 
-class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-    """An aiokafka producer whose produce requests leave only while the lease is held.
+class QuietProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    """An idempotent aiokafka producer whose sender may end by an error without asyncio warning of it with a traceback.
+
+    The error is set on futures that may have nobody waiting for them. Whoever does wait gets it all the same.
+    """
+
+    async def start(self) -> None:
+        await super().start()
+        if self._txn_manager._transaction_waiter is None:  # outside of transactions; the sender's own end fails on that
+            self._txn_manager._transaction_waiter = asyncio.get_running_loop().create_future()
+        self._sender.sender_task.add_done_callback(self._retrieve_errors)  # after the sender's own, which sets them
+
+    def _retrieve_errors(self, sender: asyncio.Task[None]) -> None:
+        """These attributes are those of aiokafka 0.14."""
+        if sender.cancelled() or sender.exception() is None:
+            return
+        accumulator = self._message_accumulator
+        batches = {batch for queue in accumulator._batches.values() for batch in queue} | accumulator._pending_batches
+        for future in (*(batch._drain_waiter for batch in batches), self._txn_manager._transaction_waiter):
+            if future.done() and not future.cancelled():
+                future.exception()
+
+
+class FencedProducer(QuietProducer):
+    """An idempotent producer whose produce requests leave only while the lease is held.
 
     Without it they wait, in order. At the lease's end connections are cut, so that bytes that are stuck on their way
     do not arrive later.
@@ -59,7 +82,6 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
 
     async def start(self) -> None:
         await super().start()
-        self._sender.sender_task.add_done_callback(self._hear_errors)  # after the sender's own, which fails its batches
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -104,21 +126,6 @@ class FencedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokaf
             if held and told:
                 log.info("the group's coordinator answers again")
                 told = False
-
-    def _hear_errors(self, sender: asyncio.Task[None]) -> None:
-        """A sender that ends by an error sets it on futures that nobody may be waiting for. Whoever waits gets it too,
-        and asyncio need not warn with a traceback.
-        """
-        if sender.cancelled() or sender.exception() is None:
-            return
-        accumulator, manager = self._message_accumulator, self._txn_manager
-        batches = {batch for queue in accumulator._batches.values() for batch in queue} | accumulator._pending_batches
-        waiters = [batch._drain_waiter for batch in batches]
-        if manager is not None:
-            waiters.append(manager._transaction_waiter)  # made anew by the error itself
-        for waiter in waiters:
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()
 
     # What aiokafka's sender calls.
 

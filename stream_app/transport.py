@@ -31,7 +31,7 @@ from core.errors import StartupError
 from stream_app import lease
 from stream_app.chunks import Chunk
 from stream_app.coverage import Coverage
-from stream_app.fencing import FencedProducer
+from stream_app.fencing import FencedProducer, QuietProducer
 from stream_app.fetching import high_watermarks, read_raw, wait_for_fetched
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
@@ -298,7 +298,7 @@ class Producer(driver.Producer):
             return FencedProducer(self.app.lease, **config)
         timeout_ms = max(TRANSACTION_TIMEOUT_MS, int(2000 * self.app.settings.max_commit_interval))
         # Fenced by its transactional id.
-        return aiokafka.AIOKafkaProducer(transactional_id=transactional_id, transaction_timeout_ms=timeout_ms, **config)
+        return QuietProducer(transactional_id=transactional_id, transaction_timeout_ms=timeout_ms, **config)
 
     def discard(self) -> None:
         """Never send what the producer has not sent yet; no use of it until `renew`."""

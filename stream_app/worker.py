@@ -113,6 +113,8 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         running = [child.process for child in self.children if child.process is not None]
+        if not running:
+            return
         log.info("stopping: the workers commit a last time")
         for process in running:
             process.terminate()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import TopicPartition
 from broker import consume_all
 from conftest import MakeSettings
 
 from stream_app.fencing import FencedProducer
+from stream_app.guarantees import ExactlyOnce
 from stream_app.lease import Lease
 from stream_app.native.batches import BatchBuilder
 from stream_app.settings import Settings
 from stream_app.topics import create_topics
+from stream_app.transport import Producer
 
 pytestmark = pytest.mark.kafka
 
@@ -127,26 +132,52 @@ async def test_what_a_discarded_producer_still_had_is_never_sent(
     await asyncio.wait_for(producer.stop(), TIMEOUT)  # at once, whatever it still holds
 
 
-async def test_a_fenced_producer_leaves_no_error_that_nobody_hears(settings: Settings, lease: Lease) -> None:
-    warnings: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: warnings.append(context["message"]))
-    config = {"bootstrap_servers": settings.broker, "transactional_id": f"{settings.app_id}-0", "acks": "all"}
-    older, newer = FencedProducer(lease, **config), FencedProducer(lease, **config)
-    await older.start()
-    await older.begin_transaction()
-    await newer.start()
+@pytest.fixture
+async def complaints() -> list[str]:
+    """What asyncio would print with a traceback."""
+    found: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context["message"]))
+    return found
 
-    acked = await send(older, settings, b"late")
+
+async def test_a_fenced_producer_leaves_no_error_unretrieved(
+    settings: Settings, lease: Lease, complaints: list[str]
+) -> None:
+    driver: Any = SimpleNamespace(app=SimpleNamespace(settings=settings, lease=lease))
+    driver._new_producer = partial(Producer._new_producer, driver)
+    older, newer = (ExactlyOnce(lambda: driver, settings.app_id) for _ in range(2))
+    at = TopicPartition(settings.topic("signal-samples"), 0)
+    await older.open([at])
+    await newer.open([at])
+
+    acked = await send(older.producer_of((at.topic, at.partition)), settings, b"late")
     with pytest.raises(ProducerFenced):
         await asyncio.wait_for(acked, TIMEOUT)
-    older.discard()
-    await older._watching
-    await newer.stop()
+    await older.close()
+    await newer.close()
     del older, acked
     gc.collect()
     await asyncio.sleep(0)
 
-    assert warnings == []
+    assert complaints == []
+
+
+async def test_a_sender_that_fails_without_transactions_leaves_no_error_unretrieved(
+    producer: FencedProducer, settings: Settings, monkeypatch: pytest.MonkeyPatch, complaints: list[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault in the sender")
+
+    monkeypatch.setattr(producer._message_accumulator, "drain_by_nodes", fail)
+    acked = await send(producer, settings, b"late")
+    await asyncio.wait([producer._sender.sender_task], timeout=TIMEOUT)
+    with pytest.raises(KafkaError):
+        await asyncio.wait_for(acked, TIMEOUT)
+    del acked
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert complaints == []
 
 
 @pytest.mark.parametrize("waits", ["before", "after"])
