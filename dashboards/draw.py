@@ -1,6 +1,6 @@
 """Draw the dashboards as pictures, from what a Prometheus has: for documents, and where there is no Grafana.
 
-    .venv/bin/python -m dashboards.draw [--prometheus http://127.0.0.1:9090] [--minutes 5] [--into docs/images]
+    .venv/bin/python -m dashboards.draw [--prometheus URL] [--minutes 5] [--window 1m] [--into docs/images]
 
 One picture per dashboard, ``dashboard-NAME.png``, with the panels in their order; heatmaps over their buckets.
 """
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -26,11 +27,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from dashboards.pages import PAGES
-from dashboards.panels import USUAL_THRESHOLD, Dashboard, Panel, Query, filled
+from dashboards.panels import USUAL_THRESHOLD, Dashboard, Panel, Query, fill_variables
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 STEP_S = 2
-WINDOW = "20s"
 PER_ROW = 3
 Series = dict[str, tuple[list[float], list[float]]]  # name -> minutes from the start, values
 
@@ -44,10 +44,15 @@ _UNITS: dict[str, tuple[float, str]] = {
 
 
 class Source:
-    """A Prometheus, and the time that is looked at."""
+    """A Prometheus, and the time that is looked at.
 
-    def __init__(self, address: str, minutes: float) -> None:
+    Args:
+        window: of rates, a PromQL duration of at least two scrapes.
+    """
+
+    def __init__(self, address: str, minutes: float, window: str) -> None:
         self._address = address
+        self._window = window
         self._end = time.time()
         self._start = self._end - 60 * minutes
 
@@ -55,10 +60,10 @@ class Source:
         """The lines of a query.
 
         Raises:
-            OSError: Prometheus does not answer, or not to this.
+            OSError: Prometheus does not answer; urllib's HTTPError where it refuses the query.
         """
         span = {"start": self._start, "end": self._end, "step": STEP_S}
-        asked = urllib.parse.urlencode({"query": filled(query.expression, WINDOW), **span})
+        asked = urllib.parse.urlencode({"query": fill_variables(query.expression, self._window), **span})
         with urllib.request.urlopen(f"{self._address}/api/v1/query_range?{asked}", timeout=30) as answer:
             found = json.load(answer)["data"]["result"]
         return {_legend(query, each["metric"]): self._points(each["values"]) for each in found}
@@ -91,7 +96,7 @@ def _draw_panel(axis: Axes, panel: Panel, source: Source) -> None:
     lines = {name: points for query in panel.queries for name, points in source.series(query).items()}
     axis.set_title(f"{panel.title}{f', {unit}' if unit else ''}", fontsize=10)
     axis.tick_params(labelsize=8)
-    if panel.look == "heatmap":
+    if panel.look == "heatmap" and lines:
         _draw_heatmap(axis, lines, factor)
         return
     if panel.look == "stacked" and lines:
@@ -121,6 +126,7 @@ def _draw_heatmap(axis: Axes, lines: Series, factor: float) -> None:
     times = sorted({at for minutes, _ in lines.values() for at in minutes})
     heights = np.array([np.interp(times, *lines[bound]) for bound in bounds])
     cells = np.maximum(np.diff(heights, axis=0, prepend=0), 0)
+    # The square root shows the few slow ones beside the many fast.
     axis.pcolormesh(times, np.arange(len(bounds)), np.sqrt(cells), cmap="Oranges", shading="nearest")
     shown = FuncFormatter(lambda row, _: f"{factor * float(bounds[int(row)]):g}" if 0 <= row < len(bounds) else "")
     axis.yaxis.set_major_formatter(shown)
@@ -131,14 +137,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", help="where it is; default %(default)s")
     parser.add_argument("--minutes", type=float, default=5, help="until now; default %(default)s")
+    parser.add_argument("--window", default="1m", help="of rates: two scrapes at least; default %(default)s")
     parser.add_argument("--into", type=Path, default=IMAGES, help="the folder; default docs/images")
     options = parser.parse_args()
-    source = Source(options.prometheus, options.minutes)
+    source = Source(options.prometheus, options.minutes, options.window)
     options.into.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
         path = options.into / f"dashboard-{page.name.removeprefix('caststream-')}.png"
         try:
             draw(page, source, path)
+        except urllib.error.HTTPError as error:
+            print(f"the Prometheus at {options.prometheus} refuses: {error.read().decode()}", file=sys.stderr)
+            return 1
         except OSError as error:
             print(f"the Prometheus at {options.prometheus} does not answer: {error}", file=sys.stderr)
             return 1

@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.pages import PAGES
-from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, Dashboard, Panel, Query
+from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, Dashboard, Look, Panel, Query
 
 FOLDER = Path(__file__).resolve().parent / "grafana"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
@@ -30,7 +30,7 @@ AnyPanel = timeseries.Panel | heatmap.Panel | stat.Panel
 
 
 def write_all(folder: Path = FOLDER) -> list[Path]:
-    """Write every dashboard into ``folder``; the files."""
+    """Write every dashboard into ``folder``. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for page in PAGES:
@@ -113,7 +113,7 @@ def _heatmap() -> heatmap.Panel:
     return heatmap.Panel().calculate(False).cell_gap(1)
 
 
-_LOOKS: dict[str, Callable[[], Any]] = {
+_LOOKS: dict[Look, Callable[[], Any]] = {
     "lines": _lines,
     "stacked": _stacked,
     "heatmap": _heatmap,

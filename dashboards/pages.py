@@ -25,7 +25,7 @@ LATENCY_PAGE = Dashboard(
         Panel("Signals: latency", "s", quantiles(LATENCY, SIGNALS), "Every sample counts once."),
         Panel("Casts: latency of scores", "s", quantiles(LATENCY, SCORES), "Of the samples that had a score."),
         Panel(
-            "Signals: how the latencies lie",
+            "Signals: distribution of latency",
             "s",
             (Query(f"sum by (le) (increase({LATENCY}_bucket{{{WORKERS},{SIGNALS}}}[$__rate_interval]))", "{{le}}"),),
             "A second band above the first is a part of the streams, or of the time, that is slower.",
@@ -46,8 +46,8 @@ LATENCY_PAGE = Dashboard(
         Panel(
             "Time in stages",
             "percentunit",
-            (Query(rate("caststream_stage_seconds_sum", "stage"), "{{stage}}"),),
-            "Seconds a second, of all workers: one worker has one.",
+            (Query(rate("caststream_stage_seconds_sum", "stage", 'stage!="commit"'), "{{stage}}"),),
+            "Of all workers; 100 % is one core. Scoring of casts runs beside the rest. Commits mostly wait: not shown.",
             "stacked",
         ),
     ),
@@ -72,13 +72,13 @@ THROUGHPUT_PAGE = Dashboard(
             "Uneven: partitions differ, or the workers have different numbers of them.",
         ),
         Panel(
-            "Records that wait",
+            "Lag",
             "short",
             (Query(_gauge("caststream_consumer_lag_records", "sum", "topic"), "{{topic}}"),),
             "Log end less committed offset, so those of the last half a second always wait.",
         ),
         Panel(
-            "Records that wait, by partition",
+            "Lag by partition",
             "short",
             (
                 Query(
@@ -89,16 +89,16 @@ THROUGHPUT_PAGE = Dashboard(
             "One above all others: a slow worker, or one stream with most of the samples.",
         ),
         Panel(
-            "Streams in a call of a model",
+            "Batch size: streams per model call",
             "short",
-            quantiles("caststream_batch_streams", of=MIDDLE_AND_HIGH),
+            quantiles("caststream_batch_streams", levels=MIDDLE_AND_HIGH),
             "Batches grow with the load; they never wait.",
         ),
         Panel(
-            "Steps in a call of a model",
+            "Batch size: steps per model call",
             "short",
-            quantiles("caststream_batch_steps", of=MIDDLE_AND_HIGH),
-            "Above the number of streams: a stream's backlog is stepped in one call.",
+            quantiles("caststream_batch_steps", levels=MIDDLE_AND_HIGH),
+            "Above the number of streams: waiting samples of a stream are stepped in one call.",
         ),
         Panel(
             "Time since the last commit",
@@ -107,9 +107,9 @@ THROUGHPUT_PAGE = Dashboard(
             "Rises with samples waiting: the broker takes no writes.",
         ),
         Panel(
-            "Length of commits",
+            "Commit duration",
             "s",
-            quantiles("caststream_stage_seconds", 'stage="commit"', of=MIDDLE_AND_HIGH),
+            quantiles("caststream_stage_seconds", 'stage="commit"', levels=MIDDLE_AND_HIGH),
             "Acknowledgements of outputs, states, offsets: the broker's disk and network.",
         ),
         Panel(
@@ -120,7 +120,7 @@ THROUGHPUT_PAGE = Dashboard(
             width=6,
         ),
         Panel(
-            "Workers that answer",
+            "Workers up",
             "short",
             (Query('sum(up{job=~"$job"})', "workers"),),
             "Of those that Prometheus scrapes.",
@@ -128,7 +128,7 @@ THROUGHPUT_PAGE = Dashboard(
             width=6,
         ),
         Panel(
-            "Processor",
+            "CPU",
             "short",
             (Query(rate("process_cpu_seconds_total", "instance"), "{{instance}}"),),
             "Cores. A worker steps on one.",
@@ -138,7 +138,7 @@ THROUGHPUT_PAGE = Dashboard(
             "Memory",
             "bytes",
             (Query(_gauge("process_resident_memory_bytes", "max", "instance"), "{{instance}}"),),
-            "Grows with live streams, not with a backlog.",
+            "Grows with live streams, not with the lag.",
             width=6,
         ),
     ),
@@ -186,7 +186,7 @@ QUALITY_PAGE = Dashboard(
             "States set to zero, by reason",
             "cps",
             (Query(rate("caststream_resets_total", "reason"), "{{reason}}"),),
-            "sequence, restart and idle are the streams' own. model: a changed one. corrupt_state: call us.",
+            "sequence, restart and idle are the streams' own. model: a changed one. corrupt_state: report it.",
         ),
         Panel(
             "Records lost to retention",

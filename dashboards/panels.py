@@ -65,9 +65,9 @@ def quantile(q: float, histogram: str, by: str = "", labels: str = "") -> str:
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', f'{by}, le' if by else 'le', labels)})"
 
 
-def quantiles(histogram: str, labels: str = "", of: Sequence[float] = QUANTILES) -> tuple[Query, ...]:
-    """Several of them, such as p99."""
-    return tuple(Query(quantile(q, histogram, labels=labels), f"p{100 * q:g}") for q in of)
+def quantiles(histogram: str, labels: str = "", levels: Sequence[float] = QUANTILES) -> tuple[Query, ...]:
+    """One query for each of the ``levels``, with the legend ``p50``, ``p99.9``."""
+    return tuple(Query(quantile(q, histogram, labels=labels), f"p{100 * q:g}") for q in levels)
 
 
 def share(part: str, whole: str) -> str:
@@ -75,8 +75,8 @@ def share(part: str, whole: str) -> str:
     return f"({part}) / ({whole} > 0)"
 
 
-def filled(expression: str, window: str) -> str:
-    """An expression as Grafana sends it, of all workers: its variables filled in, rates over ``window``."""
+def fill_variables(expression: str, window: str) -> str:
+    """An expression as Grafana sends it, of all workers; ``window`` of rates is a PromQL duration."""
     values = {"$__rate_interval": window, "$job": ".*", "$instance": ".*", "$threshold": USUAL_THRESHOLD}
     for name, value in values.items():
         expression = expression.replace(name, value)

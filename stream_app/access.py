@@ -106,7 +106,8 @@ def refusal(config: Config, heard: list[KafkaError]) -> str | None:
     if any(error.code() == KafkaError._AUTHENTICATION for error in heard):
         return (
             f"the Kafka broker at {config['bootstrap.servers']} refuses the user {config.get('sasl.username')!r} with "
-            f"{config.get('sasl.mechanism')}: sasl_username or sasl_password is wrong, or the broker has no such user"
+            f"{config.get('sasl.mechanism')}: the user name or the password (sasl_password, sasl_password_file) is "
+            "wrong"
         )
     return None
 
@@ -180,7 +181,7 @@ def _password_wanted(connection: socket.socket, protocol: str, offered: list[str
     secure = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
     return (
         f"{broker} asks for a password ({' or '.join(offered)}), and security_protocol is {protocol}: set it to "
-        f"{secure}, and sasl_mechanism, sasl_username and sasl_password"
+        f"{secure}, and sasl_mechanism, sasl_username and sasl_password_file or sasl_password"
     )
 
 

@@ -21,13 +21,13 @@ def aiokafka_config(settings: Settings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
     }
     if settings.security_protocol.endswith("SSL"):
-        password = settings.ssl_secret()
+        password = settings.read_ssl_password()
         config["ssl_context"] = tls_context(settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile, password)
     if settings.security_protocol.startswith("SASL"):
         config |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_secret(),
+            "sasl_plain_password": settings.read_sasl_password(),
         }
     return config
 
@@ -72,7 +72,10 @@ def _key_problem(certfile: Path, keyfile: Path, error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"ssl_keyfile {keyfile} is not the key of the certificate ssl_certfile {certfile}"
     if b"ENCRYPTED" in keyfile.read_bytes():
-        return f"ssl_keyfile {keyfile}: cannot be decrypted: ssl_password is missing or wrong"
+        return (
+            f"ssl_keyfile {keyfile}: cannot be decrypted: its password (ssl_password, ssl_password_file) is missing or "
+            "wrong"
+        )
     return f"ssl_certfile {certfile} and ssl_keyfile {keyfile}: cannot be read as PEM ({_reason(error)})"
 
 

@@ -47,6 +47,13 @@ def _not_empty(value: object) -> object:
     return value
 
 
+def _expand_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # a user of a service may have none
+        raise ValueError("has no home directory for ~") from error
+
+
 def _accepts(text: str) -> Any:
     """Words for the error message, where the type and its bounds do not say it."""
     return Field(json_schema_extra={"accepted": text})
@@ -58,9 +65,9 @@ AppId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$"), _accepts(f"1 t
 TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"), _accepts(f"up to 100 {_NAME_CHARACTERS}")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a host name or an address")]
-Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser), _accepts("a path")]
+Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand_home), _accepts("a path")]
 OptionalPath = Annotated[
-    Annotated[Path, AfterValidator(Path.expanduser)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
+    Annotated[Path, AfterValidator(_expand_home)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
 ]
 Password = Annotated[SecretStr, _accepts("a password")]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -132,18 +139,22 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @model_validator(mode="after")
-    def _values_fit_together(self) -> Self:
+    def _lengths_fit_together(self) -> Self:
         if self.window_min > self.window_length:
             raise ValueError(f"window_min {self.window_min} is above window_length {self.window_length}")
         if self.max_commit_interval < self.commit_interval:
             raise ValueError(
                 f"max_commit_interval {self.max_commit_interval} is below commit_interval {self.commit_interval}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_fit_together(self) -> Self:
         for name in ("ssl_password", "sasl_password"):
             if getattr(self, name) and getattr(self, f"{name}_file"):
                 raise ValueError(f"{name} and {name}_file are both given: leave out one of them")
-        self.ssl_secret()  # a file that cannot be read is told now
-        sasl_password = self.sasl_secret()
+        self.read_ssl_password()  # a file that cannot be read is told now
+        sasl_password = self.read_sasl_password()
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and sasl_password):
             raise ValueError(
                 f"security_protocol {self.security_protocol} needs sasl_username and a password: sasl_password or "
@@ -161,24 +172,28 @@ class Settings(BaseSettings):
         """The name on the broker of a table's changelog topic; the application id makes it unique, not the prefix."""
         return f"{self.app_id}-{table}-changelog"
 
-    def ssl_secret(self) -> str:
+    def read_ssl_password(self) -> str:
         """The password of our private key, read anew where it stands in a file; "" where it has none.
 
         Raises:
             StartupError: its file cannot be read.
         """
-        return _secret("ssl_password_file", self.ssl_password_file, self.ssl_password)
+        return _read_password("ssl_password_file", self.ssl_password_file, self.ssl_password)
 
-    def sasl_secret(self) -> str:
+    def read_sasl_password(self) -> str:
         """The password at the broker, read anew where it stands in a file.
 
         Raises:
             StartupError: its file cannot be read.
         """
-        return _secret("sasl_password_file", self.sasl_password_file, self.sasl_password)
+        return _read_password("sasl_password_file", self.sasl_password_file, self.sasl_password)
 
     def client_config(self) -> dict[str, Any]:
-        """librdkafka's configuration of where the broker is and how to speak to it, to be completed by the caller."""
+        """librdkafka's configuration of where the broker is and how to speak to it, to be completed by the caller.
+
+        Raises:
+            StartupError: a password file cannot be read.
+        """
         config: dict[str, Any] = {"bootstrap.servers": self.broker, "security.protocol": self.security_protocol}
         if self.security_protocol.endswith("SSL"):
             files = {
@@ -190,13 +205,13 @@ class Settings(BaseSettings):
             config["ssl.endpoint.identification.algorithm"] = "https"  # the host's name is checked, as aiokafka does
             if not self.ssl_cafile and (authorities := _system_authorities()):
                 config["ssl.ca.location"] = authorities
-            if self.ssl_keyfile and (password := self.ssl_secret()):
+            if self.ssl_keyfile and (password := self.read_ssl_password()):
                 config["ssl.key.password"] = password
         if self.security_protocol.startswith("SASL"):
             config |= {
                 "sasl.mechanism": self.sasl_mechanism,
                 "sasl.username": self.sasl_username,
-                "sasl.password": self.sasl_secret(),
+                "sasl.password": self.read_sasl_password(),
             }
         return config
 
@@ -204,7 +219,7 @@ class Settings(BaseSettings):
         """A copy with some values changed, validated again; the environment and the file are not read again.
 
         Raises:
-            StartupError: a changed value is not accepted.
+            StartupError: a changed value is not accepted, or a password file can no longer be read.
         """
         return _build({**dict(self), **changes}, named=changes)
 
@@ -274,15 +289,15 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
     return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}"
 
 
-def _secret(name: str, path: Path | None, given: SecretStr) -> str:
+def _read_password(name: str, path: Path | None, given: SecretStr) -> str:
     if path is None:
         return given.get_secret_value()
     try:
         # Editors and `echo` end a file with a newline that is no part of the password.
-        return path.read_text().removesuffix("\n").removesuffix("\r")
+        return path.read_text("utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise StartupError(f"{name} {path}: cannot be read: {reason}") from None
+        raise StartupError(f"{name} {path}: cannot be read: {reason}") from None  # it would carry the password along
 
 
 def _system_authorities() -> str | None:

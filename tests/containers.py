@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -38,14 +39,14 @@ def instructions() -> list[tuple[str, str]]:
     return [(first, rest) for first, rest in pairs]
 
 
-def of(instruction: str) -> list[str]:
+def dockerfile(instruction: str) -> list[str]:
     """What follows an instruction of the Dockerfile, for each of its places."""
     return [rest for name, rest in instructions() if name == instruction]
 
 
 def image_environment() -> dict[str, str]:
     """The environment that the image sets."""
-    return dict(pair.split("=", 1) for rest in of("ENV") for pair in rest.split())
+    return dict(pair.split("=", 1) for rest in dockerfile("ENV") for pair in rest.split())
 
 
 def settings_of(service: str) -> Settings:
@@ -54,9 +55,18 @@ def settings_of(service: str) -> Settings:
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
-    """The settings that a process with this environment loads."""
+    """The settings that these variables give, whatever ours are."""
     ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     return load_settings(**{name[len(PREFIX) :].lower(): value for name, value in ours.items()})
+
+
+def deployed_settings(environment: dict[str, str], directory: Path) -> Settings:
+    """The settings of a container whose password is in a secret: in ``directory`` here, as its path is not ours."""
+    place = directory / "password"
+    place.write_text("secret\n")
+    settings = settings_from(environment | {"CASTSTREAM_SASL_PASSWORD_FILE": str(place)})
+    assert settings.client_config()["sasl.password"] == "secret"
+    return settings
 
 
 def published(service: str) -> dict[int, int]:

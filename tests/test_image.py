@@ -8,7 +8,7 @@ import tomllib
 from pathlib import PurePosixPath
 
 from commands import PROGRAM, ROOT, parse
-from containers import OURS, image_environment, instructions, of, services, settings_of
+from containers import OURS, dockerfile, image_environment, instructions, services, settings_of
 
 from stream_app.settings import PREFIX
 
@@ -24,7 +24,7 @@ def test_the_image_is_named_by_the_version() -> None:
 
 def test_the_dockerfile_copies_what_there_is_and_what_the_context_holds() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
-    sources = [word for rest in of("COPY") for word in rest.split()[:-1]]
+    sources = [word for rest in dockerfile("COPY") for word in rest.split()[:-1]]
 
     assert ignored[-1] == "**/__pycache__"
     for source in sources:
@@ -34,17 +34,17 @@ def test_the_dockerfile_copies_what_there_is_and_what_the_context_holds() -> Non
 
 
 def test_the_image_runs_a_command_that_exists_as_an_ordinary_user() -> None:
-    assert of("ENTRYPOINT") == [f'["{PROGRAM}"]']
-    assert parse(ast.literal_eval(of("CMD")[0]))
-    assert of("USER") == [PROGRAM]
-    assert settings_of("worker").data_dir.as_posix() in of("VOLUME")
+    assert dockerfile("ENTRYPOINT") == [f'["{PROGRAM}"]']
+    assert parse(ast.literal_eval(dockerfile("CMD")[0]))
+    assert dockerfile("USER") == [PROGRAM]
+    assert settings_of("worker").data_dir.as_posix() in dockerfile("VOLUME")
 
 
 def test_the_image_has_a_python_that_the_package_accepts_and_pinned_packages() -> None:
-    bases = {rest.split(" AS ")[0] for rest in of("FROM")}  # compiled for the Python that runs it
+    bases = {rest.split(" AS ")[0] for rest in dockerfile("FROM")}  # compiled for the Python that runs it
     [version] = re.findall(r"^python:(3\.\d+)\.\d+-slim", bases.pop())
     accepted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    installs = [rest for rest in of("RUN") if "pip install" in rest]
+    installs = [rest for rest in dockerfile("RUN") if "pip install" in rest]
 
     assert not bases
     assert accepted == f">={version}"
@@ -57,14 +57,14 @@ def test_the_compiler_stays_in_the_first_stage() -> None:
     last = len(names) - names[::-1].index("FROM")
     final = [rest for name, rest in instructions()[last:] if name in {"RUN", "COPY"}]
 
-    assert any("g++" in rest for rest in of("RUN"))
+    assert any("g++" in rest for rest in dockerfile("RUN"))
     assert final
     assert not any("g++" in rest or "pip wheel" in rest for rest in final)
 
 
 def test_torch_alone_comes_from_an_address_of_its_own() -> None:
     addresses = re.findall(r"https?://[^\s\"']+", "\n".join(rest for _, rest in instructions()))
-    [torch] = [rest for rest in of("RUN") if "TORCH_INDEX" in rest]
+    [torch] = [rest for rest in dockerfile("RUN") if "TORCH_INDEX" in rest]
 
     assert addresses == [TORCH_INDEX]
     assert torch.split()[-1] == "torch"
@@ -72,9 +72,9 @@ def test_torch_alone_comes_from_an_address_of_its_own() -> None:
 
 
 def test_paths_in_the_image_are_absolute_or_made_by_it() -> None:
-    made = " ".join(of("RUN"))
+    made = " ".join(dockerfile("RUN"))
 
-    for place in of("WORKDIR"):
+    for place in dockerfile("WORKDIR"):
         assert PurePosixPath(place).is_absolute()
     assert f"-o {PROGRAM}" in made
     assert image_environment()[f"{PREFIX}DATA_DIR"] in made

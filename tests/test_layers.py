@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"cli.py": {"replay"}, "demo.py": {"replay"}}  # the two places where everything meets
 FORBIDDEN = {
-    "core": {"stream_app", "replay", "faust", "aiokafka", "confluent_kafka", "prometheus_client"},
-    "replay": {"stream_app", "faust", "torch"},
-    "stream_app": {"replay", "h5py"},
+    "core": {"stream_app", "replay", "dashboards", "faust", "aiokafka", "confluent_kafka", "prometheus_client"},
+    "replay": {"stream_app", "dashboards", "faust", "torch"},
+    "stream_app": {"replay", "dashboards", "h5py"},
+    "dashboards": {"core", "replay", "faust", "torch"},
 }
 
 

@@ -209,7 +209,7 @@ Case = Callable[[SecureBroker], dict[str, Any]]
 REFUSALS: dict[str, tuple[Case, str]] = {
     "password": (
         lambda at: at.settings("SASL_SSL", sasl_password=WRONG),
-        "refuses the user 'boss' with SCRAM-SHA-512: sasl_username or sasl_password is wrong",
+        "refuses the user 'boss' with SCRAM-SHA-512: the user name or the password (sasl_password, ",
     ),
     "user": (lambda at: at.settings("SASL_SSL", "nobody"), "refuses the user 'nobody'"),
     "mechanism": (
@@ -273,7 +273,7 @@ REFUSALS: dict[str, tuple[Case, str]] = {
         lambda at: at.settings(
             "SSL", ssl_certfile=at.files["client.pem"], ssl_keyfile=at.files["locked.key"], ssl_password=WRONG
         ),
-        "locked.key: cannot be decrypted: ssl_password is missing or wrong",
+        "locked.key: cannot be decrypted: its password (ssl_password, ssl_password_file) is missing or wrong",
     ),
 }
 BOUNDED_S = 15.0

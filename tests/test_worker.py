@@ -26,7 +26,7 @@ from offline import (
     signal_samples,
 )
 from prometheus_client.parser import text_string_to_metric_families
-from worker import WorkerProcess, own_worker
+from worker import ROOT, WorkerProcess, own_worker
 
 from core.chunk import WindowRules
 from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
@@ -322,6 +322,7 @@ def test_a_worker_stopped_in_order_repeats_nothing(worker: WorkerProcess) -> Non
     assert [score.step for score in casts.scores(2)] == [99, 129]
     assert worker.metric("caststream_duplicates_total") == 0
     assert {path.suffix for path in settings.data_dir.iterdir()} == {".log"}, "a worker writes nothing to disk"
+    assert not list(ROOT.glob(f"{settings.app_id}*")), "Faust's folder for tables, in the working directory"
 
 
 def test_records_that_retention_took_are_counted_and_leave_a_gap(worker: WorkerProcess) -> None:
