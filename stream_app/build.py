@@ -59,6 +59,7 @@ def build_app(settings: Settings) -> CaststreamApp:
         models.defect, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
     )
     _add(app, both["casting"], table, scorer)
+    app.metrics.ready.set_function(lambda: float(app.ready))
     return app
 
 
@@ -80,6 +81,7 @@ def _add(app: CaststreamApp, route: Route, table: StateTable, engine: StreamEngi
     settings = app.settings
     headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
     past = PastPositions(settings.idle_timeout)
+    app.metrics.expect(route.source)
     app.pipelines.append(
         Pipeline(route, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, past, headers)
     )

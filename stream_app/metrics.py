@@ -41,6 +41,7 @@ SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 # Latencies are observed for this many batches of outputs together: one by one they were 9 % of a worker's time at 5,000
 # samples/s, when batches are small.
 BATCHES_TOGETHER = 500
+OUTCOMES = ("processed", "duplicate", "late", "dead_letter")
 PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
 
 
@@ -92,6 +93,7 @@ class Metrics:
         self._decode, self._infer, self._publish = map(self.stages.labels, ("decode", "infer", "publish"))
         self.batch_streams = histogram("batch_streams", "Streams per model call", SIZE_BUCKETS)
         self.batch_steps = histogram("batch_steps", "Steps per model call", SIZE_BUCKETS)
+        self.ready = gauge("ready", "1 when partitions are assigned, tables recovered and models warm, else 0")
         self.active_streams = gauge("active_streams", "Streams with live state", ["table"])
         self.lag = gauge("consumer_lag_records", "Log end offset minus committed offset", ["topic", "partition"])
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
@@ -99,6 +101,11 @@ class Metrics:
         self._latencies: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
         self.last_commit = time.monotonic()
         self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)
+
+    def expect(self, source: str) -> None:
+        """Show a source topic's counters from 0 on: to Prometheus a series that begins at 4,000 has not increased."""
+        for outcome in OUTCOMES:
+            self.records.labels(source, outcome)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -131,13 +138,8 @@ class Metrics:
 
     def _outcomes(self, topic: str, result: ChunkResult) -> None:
         counts = result.counts
-        outcomes = {
-            "processed": counts.processed,
-            "duplicate": sum(counts.duplicates.values()),
-            "late": counts.late,
-            "dead_letter": len(result.dead_letters) - counts.late,
-        }
-        for outcome, count in outcomes.items():
+        duplicates, dead_letters = sum(counts.duplicates.values()), len(result.dead_letters) - counts.late
+        for outcome, count in zip(OUTCOMES, (counts.processed, duplicates, counts.late, dead_letters), strict=True):
             if count:
                 self.records.labels(topic, outcome).inc(count)
 

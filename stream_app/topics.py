@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -136,7 +136,7 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
             "delete them, or set --partitions, or another --topic-prefix and --app-id"
         )
     missing = [plan for plan in plans if plan.name not in there]
-    _create(cluster, missing, settings)
+    _create(cluster, missing, settings.replication_factor)
     return [plan.name for plan in missing]
 
 
@@ -212,6 +212,8 @@ def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[st
 def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
     """Delete the changelogs, and with them all state, and the group's offsets; create the changelogs again, empty.
 
+    They have as many copies as before, or as the sources: whoever resets need not know the setting of whoever created.
+
     States and offsets belong together: with states gone, the records that made them must be read again. The next worker
     starts at the first record that each source topic still holds, and its outputs are published again.
 
@@ -231,16 +233,26 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
         )
     there = cluster.partitions()
     names = {settings.changelog(table) for _, table in ROUTES.values()}
+    copies = _copies(cluster, [*names, *(settings.topic(source) for source in ROUTES)])
     cluster.delete([name for name in names if name in there])
     cluster.delete_group(settings.app_id)
     plans = [plan for plan in planned_topics(settings, there) if plan.name in names]
-    _create(cluster, plans, settings)
+    _create(cluster, plans, copies or settings.replication_factor)
     return [plan.name for plan in plans]
+
+
+def _copies(cluster: Cluster, names: Sequence[str]) -> int:
+    """Of each partition of the first of the topics that is there; 0 where none is."""
+    found = cluster.describe(names)
+    return next((len(found[name].partitions[0].replicas) for name in names if name in found), 0)
 
 
 def create_command(settings: Settings) -> str:
     """The command line that creates the topics of these settings."""
-    options = {name: getattr(settings, name) for name in ("broker", "topic_prefix", "app_id", "partitions")}
+    options = {
+        name: getattr(settings, name)
+        for name in ("broker", "topic_prefix", "app_id", "partitions", "replication_factor")
+    }
     given = [
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
         for name, value in options.items()
@@ -249,10 +261,10 @@ def create_command(settings: Settings) -> str:
     return " ".join(["caststream topics create", *given])
 
 
-def _create(cluster: Cluster, plans: list[TopicPlan], settings: Settings) -> None:
+def _create(cluster: Cluster, plans: list[TopicPlan], copies: int) -> None:
     cluster.create(
         {plan.name: plan.partitions for plan in plans},
-        settings.replication_factor,
+        copies,
         {plan.name: plan.config for plan in plans},
     )
 

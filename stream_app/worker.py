@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
-from core.errors import RunError
+from core.errors import StartupError, UnreachableError
 from stream_app import logs
-from stream_app.failures import EXIT_FAILED
+from stream_app.failures import explain
 from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
 from stream_app.settings import Settings
 
@@ -69,7 +69,8 @@ class Supervisor:
         """Until `stopping` is set.
 
         Raises:
-            RunError: a worker refused to start, and starting it again would not help. The others are stopped first.
+            StartupError: a worker refused to start, and starting it again would not help. The others are stopped first.
+            UnreachableError: the first start found no broker.
         """
         try:
             while not self.stopping.wait(POLL_S):
@@ -88,8 +89,10 @@ class Supervisor:
             self._was_up |= time.monotonic() - child.started > WELL_AFTER_S
             return
         child.process = None
-        if status == EXIT_REFUSED or (status == EXIT_UNREACHABLE and not self._was_up):
-            raise RunError(f"worker {child.index} refused to start; the line above says why")
+        if status == EXIT_REFUSED:
+            raise StartupError(f"worker {child.index} refused to start; the line above says why")
+        if status == EXIT_UNREACHABLE and not self._was_up:
+            raise UnreachableError(f"worker {child.index} could not start; the line above says why")
         self._was_up |= status != EXIT_UNREACHABLE  # it came past the broker: from now on silence is an outage
         self._schedule(child, status)
 
@@ -140,7 +143,7 @@ def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> in
         signal.signal(number, stop)
     try:
         supervisor.run()
-    except RunError as error:
+    except StartupError as error:
         log.error("%s", error)
-        return EXIT_FAILED
+        return explain(error)[1]
     return 0

@@ -61,7 +61,7 @@ def test_what_is_mounted_is_there_and_cannot_be_changed(service: str) -> None:
             assert rest[1:] == ["ro"]
 
 
-def test_prometheus_takes_its_configuration_with_the_rules(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_configuration_with_the_rules(tmp_path: Path) -> None:
     for place, source in mounts("prometheus").items():
         (tmp_path / PurePosixPath(place).name).write_text((ROOT / source).read_text())
 

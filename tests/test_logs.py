@@ -137,6 +137,6 @@ def test_a_refusal_is_the_last_line_of_the_log_as_json(make_settings: MakeSettin
     assert worker.wait(60)
 
     *_, why, last = [entry["message"] for entry in entries(tmp_path)]
-    assert worker.exit_status == 1
+    assert worker.exit_status == 2
     assert f"nowhere-{SIGNAL_SAMPLES}" in why
     assert last == "worker 0 refused to start; the line above says why"

@@ -22,7 +22,7 @@ from feeds import PARTITIONS, signal_feed
 from offline import signal_samples
 from worker import ROOT, WorkerProcess
 
-from core.errors import RunError
+from core.errors import StartupError
 from stream_app.admin import Cluster
 from stream_app.process import EXIT_REFUSED
 from stream_app.settings import Settings
@@ -225,5 +225,5 @@ def test_the_supervisor_ends_when_a_worker_refuses(
     settings = make_settings()
     topics_missing(settings)
 
-    with pytest.raises(RunError, match=r"worker [01] refused to start"):
+    with pytest.raises(StartupError, match=r"worker [01] refused to start"):
         supervisor(settings, workers=2).run()

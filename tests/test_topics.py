@@ -216,6 +216,14 @@ def test_reading_until_enough_goes_on_while_records_arrive(settings: Settings) -
     assert {record.key for record in found} == {b"a", b"last"}
 
 
+def test_a_reset_keeps_the_number_of_copies(settings: Settings) -> None:
+    """One broker holds one copy: with the setting's three the topics could not be made."""
+    reset_state(settings.replace(replication_factor=3))
+
+    copies = {topic.name: topic.replication_factor for topic in describe_topics(settings)}
+    assert copies[settings.changelog("signal-states")] == 1
+
+
 @pytest.mark.parametrize("said", [KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION])
 def test_offsets_of_a_topic_that_is_only_just_set_up_are_asked_for_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, said: int
