@@ -77,6 +77,11 @@ def _legend(query: Query, labels: dict[str, str]) -> str:
     return text.replace("$threshold", USUAL_THRESHOLD)
 
 
+def picture_of(page: Dashboard) -> str:
+    """The name of its picture."""
+    return f"dashboard-{page.name.removeprefix('caststream-')}.png"
+
+
 def draw(page: Dashboard, source: Source, path: Path) -> None:
     """Write the picture of a dashboard."""
     rows = -(-len(page.panels) // PER_ROW)
@@ -143,7 +148,7 @@ def main() -> int:
     source = Source(options.prometheus, options.minutes, options.window)
     options.into.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
-        path = options.into / f"dashboard-{page.name.removeprefix('caststream-')}.png"
+        path = options.into / picture_of(page)
         try:
             draw(page, source, path)
         except urllib.error.HTTPError as error:

@@ -234,7 +234,7 @@ CASTING_PAGE = Dashboard(
             "Far from its usual level: the process has changed, or a sensor has.",
         ),
         Panel(
-            "How the probabilities lie",
+            "Distribution of probabilities",
             "percentunit",
             (
                 Query(

