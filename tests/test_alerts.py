@@ -10,14 +10,15 @@ import yaml
 from commands import ROOT
 from prometheus import names_in, names_of_a_worker, promtool
 
-from stream_app.metrics import LATENCY_BUCKETS
+from stream_app.metrics import LATENCY_BUCKETS, Metrics
+from stream_app.topics import CASTING_SAMPLES, CASTING_SCORES, SIGNAL_PREDICTIONS
 
 DASHBOARDS = ROOT / "dashboards"
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"] for rule in group["rules"]
 ]
 ALERTS = [rule for rule in RULES if "alert" in rule]
-OBJECTIVE_S = 0.1
+OBJECTIVES_S = {SIGNAL_PREDICTIONS: 0.1, CASTING_SCORES: 1}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
@@ -30,6 +31,14 @@ def test_every_rule_is_of_metrics_that_there_are(rule: dict[str, Any]) -> None:
     assert found <= names_of_a_worker() | recorded
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_every_rule_is_of_the_workers_alone(rule: dict[str, Any]) -> None:
+    selectors = re.findall(r"\b(?:caststream_|process_|up\b)\w*(.{0,18})", rule["expr"])
+
+    assert all(selector.startswith('{job="caststream"') for selector in selectors)
+    assert selectors or "caststream:" in rule["expr"]
+
+
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_every_alert_is_tested_and_says_what_to_do(alert: dict[str, Any]) -> None:
     name = alert["alert"]
@@ -38,15 +47,29 @@ def test_every_alert_is_tested_and_says_what_to_do(alert: dict[str, Any]) -> Non
     page, anchor = alert["annotations"]["runbook_url"].split("#")
 
     assert any(expected), "no test has it fire"
+    assert not all(expected), "no test has it silent"
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert anchor == name.lower()
     assert f"\n### {name}\n" in (ROOT / page).read_text()
 
 
-def test_the_objective_is_a_bucket_of_the_latency() -> None:
-    assert OBJECTIVE_S in LATENCY_BUCKETS
-    buckets = {bound for rule in RULES for bound in re.findall(r'le="([^"]+)"', rule["expr"])}
-    assert buckets == {str(OBJECTIVE_S)}
+def test_the_objectives_are_buckets_of_the_latency() -> None:
+    metrics = Metrics()
+    metrics.latency.labels("t").observe(0)
+    written = set(re.findall(r'caststream_latency_seconds_bucket{le="([^"]+)"', metrics.exposition().decode()))
+
+    assert set(OBJECTIVES_S.values()) <= set(LATENCY_BUCKETS)
+    for rule in RULES:
+        if "record" in rule:
+            asked = re.findall(r'topic=~"\.\*([^"]+)", le="([^"]+)"', rule["expr"])
+            assert {topic: float(bound) for topic, bound in asked} == OBJECTIVES_S
+            assert {bound for _, bound in asked} <= written
+
+
+def test_topics_are_named_as_they_are_with_any_prefix() -> None:
+    asked = {name for rule in RULES for name in re.findall(r'topic=~"([^"]+)"', rule["expr"])}
+
+    assert asked == {f".*{name}" for name in (SIGNAL_PREDICTIONS, CASTING_SCORES, CASTING_SAMPLES)}
 
 
 @pytest.mark.parametrize("command", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
