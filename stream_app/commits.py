@@ -151,21 +151,20 @@ class Committer:
         async with self._lock:
             if self._refuses:
                 return False
-            with self.metrics.stage("commit"):
-                if self.guarantee.exclusive:
-                    self._may_process.clear()
-                assignment = self._assignment
-                try:
-                    await self._commit()
-                except MEMBERSHIP_LOST as error:
-                    log.warning("commit refused, this worker has lost its partitions: %s", error)
-                    self._fail(assignment)
-                    return False
-                except BaseException:
-                    self._fail(assignment)  # the same for any other end, a cancellation too
-                    raise
-                finally:
-                    self._may_process.set()
+            if self.guarantee.exclusive:
+                self._may_process.clear()
+            assignment = self._assignment
+            try:
+                await self._commit()
+            except MEMBERSHIP_LOST as error:
+                log.warning("commit refused, this worker has lost its partitions: %s", error)
+                self._fail(assignment)
+                return False
+            except BaseException:
+                self._fail(assignment)  # the same for any other end, a cancellation too
+                raise
+            finally:
+                self._may_process.set()
             self._refuses = self._refuses or last
             return True
 
@@ -183,8 +182,11 @@ class Committer:
         cuts = [pipeline.cut() for pipeline in self.pipelines]  # no await in between: one cut through both
         offsets = self._to_commit(cuts)
         self.last_changes = sum(sum(cut.changed.values()) for cut in cuts)
-        if not offsets:
-            return
+        if offsets:
+            with self.metrics.stage("commit"):  # not of the many that have nothing to commit
+                await self._carry_out(assignment, cuts, offsets)
+
+    async def _carry_out(self, assignment: int, cuts: Sequence[Cut], offsets: Mapping[TopicPartition, int]) -> None:
         await all_acked({ack for cut in cuts for ack in cut.acks})  # (1)
         if any(cut.changed or cut.extra for cut in cuts):
             await self.guarantee.confirm(self._with_metadata(self.committed, self._ends))

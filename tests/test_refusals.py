@@ -170,8 +170,9 @@ def test_a_topic_made_anew_ends_the_worker_that_reads_it(make_settings: MakeSett
         worker.start()
         feed.send(*signal_samples(10))
         feed.predictions(10)
-        Cluster(settings).delete([feed.topic])
-        create_topics(settings)
+        with worker.standing_still():  # so that it does not find the topic missing, which is another refusal
+            Cluster(settings).delete([feed.topic])
+            create_topics(settings)
         feed.send(*signal_samples(3))
 
         assert worker.wait() == EXIT_REFUSED, worker.log

@@ -352,7 +352,7 @@ def test_the_worker_refuses_and_is_not_started_again(secured: SecureBroker, tmp_
         check=False,
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count(words) == 2  # the line, and the traceback that --debug asks for
     assert done.stderr.count("worker 0 started, pid") == 1
     assert not any(secret in done.stdout + done.stderr for secret in SECRETS)

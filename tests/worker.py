@@ -108,6 +108,16 @@ class WorkerProcess:
         self._child.send_signal(signal.SIGTERM)
         return self.wait()
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Inside it stands still; shorter than the session's timeout, nobody minds."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.send_signal(signal.SIGCONT)
+
     def wait(self) -> int:
         """Wait for its end; its exit status."""
         assert self._child is not None
