@@ -12,8 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +24,6 @@ from live_worker import LiveWorker
 from reporting import say, status_of
 
 from core.errors import StartupError
-from stream_app.broker import free_port
 from stream_app.child import Child
 from stream_app.settings import Settings
 from stream_app.topics import SIGNAL_SAMPLES, create_topics
@@ -33,10 +31,11 @@ from stream_app.topics import SIGNAL_SAMPLES, create_topics
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from dashboards.draw import IMAGES, Source, draw, picture_of
+from dashboards.local import LocalPrometheus
 from dashboards.pages import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRAPE_S = 2
+SCRAPE_EVERY = "2s"
 WINDOW = "20s"
 STREAMS = 10
 ROUND_S = 0.1
@@ -84,43 +83,32 @@ class OddRecords(Background):
         self._producer.produce(self._topic, value, key=f"odd-{stream}")
 
 
-@contextmanager
-def prometheus(worker: LiveWorker, directory: Path) -> Iterator[str]:
-    """A Prometheus that scrapes the worker; its address.
+def find_prometheus() -> str:
+    """Where the program is.
 
     Raises:
-        StartupError: the program is not on this machine.
+        StartupError: it is not on this machine.
     """
     program = shutil.which("prometheus")
     if program is None:
         raise StartupError("the program prometheus is not on this machine; on Debian: apt install prometheus")
-    listen = f"127.0.0.1:{free_port()}"
-    target = f"{worker.settings.metrics_host}:{worker.settings.metrics_port}"
-    config = directory / "prometheus.yml"
-    job = {"job_name": "caststream", "static_configs": [{"targets": [target]}]}
-    # JSON is YAML too.
-    config.write_text(json.dumps({"global": {"scrape_interval": f"{SCRAPE_S}s"}, "scrape_configs": [job]}))
-    options = (f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}", f"--web.listen-address={listen}")
-    child = Child([program, *options], output=directory / "prometheus.log")
-    try:
-        yield f"http://{listen}"
-    finally:
-        child.stop(10)
+    return program
 
 
 def run(minutes: float) -> None:
     """Run all of it and write the pictures."""
+    program = find_prometheus()
     with ExitStack() as stack:
         settings = stack.enter_context(bench_broker(say))
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="caststream-pictures-")))
         create_topics(settings)
         worker = stack.enter_context(LiveWorker(settings, directory))
         worker.start()
-        address = stack.enter_context(prometheus(worker, directory))
-        program = Path(sys.executable).parent / "caststream"
+        target = f"{worker.settings.metrics_host}:{worker.settings.metrics_port}"
+        prometheus = stack.enter_context(LocalPrometheus(program, directory, [target], SCRAPE_EVERY))
         for number, words in enumerate(REPLAYS):
             environment = settings.process_environment()
-            command = [str(program), "replay", *map(str, words)]
+            command = [str(Path(sys.executable).parent / "caststream"), "replay", *map(str, words)]
             replay = Child(command, output=directory / f"replay-{number}.log", environment=environment)
             stack.callback(replay.stop, 10)
         stack.enter_context(OddRecords(settings))
@@ -129,7 +117,7 @@ def run(minutes: float) -> None:
             worker.require_running()
             say(f"{left_s:.0f} s to go")
             time.sleep(min(30.0, left_s))
-        source = Source(address, minutes, WINDOW)
+        source = Source(prometheus.address, minutes, WINDOW)
         for page in PAGES:
             draw(page, source, IMAGES / picture_of(page))
             say(f"wrote {IMAGES / picture_of(page)}")

@@ -2,8 +2,8 @@
 
     python benchmarks/metered_worker.py timed|without [OPTIONS OF THE WORKER PROCESS]
 
-Timed, `SECONDS` among its metrics is what all of them have taken, scrapes included. Left out, only what health goes by
-is kept. All else is the worker as it is.
+Timed, `SECONDS` among its metrics is what observing and counting have taken, scrapes included. Left out, none of that
+is done. The time of commits is observed in both. All else is the worker as it is.
 """
 
 from __future__ import annotations

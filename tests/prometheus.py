@@ -12,19 +12,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import yaml
-from broker import wait_until
 
-from stream_app.broker import free_port
-from stream_app.child import Child
+from dashboards.local import LocalPrometheus
 from stream_app.metrics import Metrics
 
 PROGRAM = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
-READY_S = 30.0
 NAMESPACE = "plant"
 """A label of all targets, as the scrape configuration for Kubernetes sets it."""
 
@@ -53,58 +48,16 @@ def names_of_a_worker() -> set[str]:
     return found | {"up"}
 
 
-class Prometheus:
-    """A context manager: ready inside, gone after.
+class Prometheus(LocalPrometheus):
+    """One that scrapes every second and evaluates a file of rules, and can be asked.
 
     Args:
-        targets: ``host:port`` of workers, scraped as the job ``caststream``.
-        rules: a file of rules.
+        targets: ``host:port`` of workers.
     """
 
     def __init__(self, directory: Path, targets: Sequence[str], rules: Path) -> None:
-        self._directory = directory
-        self._port = free_port()
-        self.address = f"http://127.0.0.1:{self._port}"
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(rules)],
-            "scrape_configs": [
-                {
-                    "job_name": "caststream",
-                    "static_configs": [{"targets": list(targets), "labels": {"namespace": NAMESPACE}}],
-                }
-            ],
-        }
-        self._config = directory / "prometheus.yml"
-        self._config.write_text(yaml.safe_dump(config))
-
-    def __enter__(self) -> Self:
         assert PROGRAM is not None
-        options = [
-            f"--config.file={self._config}",
-            f"--storage.tsdb.path={self._directory / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-        ]
-        self._child = Child([PROGRAM, *options], output=self._directory / "prometheus.log")
-        try:
-            wait_until(self._is_ready, READY_S, "Prometheus")
-        except BaseException:
-            self._child.kill()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._child.kill()
-
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=5):
-                return True
-        except OSError:
-            assert self._child.running, (self._directory / "prometheus.log").read_text()
-            return False
+        super().__init__(PROGRAM, directory, targets, "1s", [rules], {"namespace": NAMESPACE})
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer of the HTTP API."""

@@ -165,7 +165,7 @@ async def test_a_fenced_producer_leaves_no_error_unretrieved(
 async def test_a_sender_that_fails_without_transactions_leaves_no_error_unretrieved(
     producer: FencedProducer, settings: Settings, monkeypatch: pytest.MonkeyPatch, complaints: list[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a fault in the sender")
 
     monkeypatch.setattr(producer._message_accumulator, "drain_by_nodes", fail)

@@ -19,7 +19,7 @@ from offline import signal_samples
 from stream_app.broker import free_port
 from stream_app.child import Child
 from stream_app.logs import configure
-from stream_app.settings import Settings
+from stream_app.settings import Settings, load_settings
 from stream_app.topics import DEAD_LETTERS, SIGNAL_SAMPLES
 
 
@@ -140,3 +140,17 @@ def test_a_refusal_is_the_last_line_of_the_log_as_json(make_settings: MakeSettin
     assert worker.exit_status == 2
     assert f"nowhere-{SIGNAL_SAMPLES}" in why
     assert last == "worker 0 refused to start; the line above says why"
+
+
+def test_without_a_broker_a_worker_says_so_and_ends_after_the_time_that_it_states(tmp_path: Path) -> None:
+    settings = load_settings(broker=f"127.0.0.1:{free_port()}")
+    worker = command(settings, tmp_path)
+
+    assert worker.wait(60)
+
+    _, patience, why, last = entries(tmp_path)
+    assert worker.exit_status == 1
+    assert f"on {settings.broker}, for up to 30 s" in patience["message"]
+    assert why["message"].startswith(f"no Kafka broker answers on {settings.broker} within 30 s")
+    assert "caststream broker" in why["message"]
+    assert last["message"] == "worker 0 could not start; the line above says why"
