@@ -9,7 +9,7 @@ JOBS ?= 1
 MINUTES ?= 60
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check audit fuzz faults bench bench-check soak overload failover dashboards train train-quick clean
+.PHONY: help setup demo test check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,6 +54,9 @@ fuzz: setup      ## made-up inputs for every reader, damaged model files, histor
 	@OMP_NUM_THREADS=1 DAMAGES=20000 $(BIN)/python -m pytest tests/test_damaged_checkpoints.py
 	@for round in 1 2 3 4 5; do OMP_NUM_THREADS=1 HISTORIES=200 $(BIN)/python -m pytest \
 		--hypothesis-seed=$(SEED)$$round tests/test_stream_machine.py || exit 1; done
+
+cases: setup     ## what people report of files, feeds and clusters, played: case, before, now; CASES="data-01 ops" for some
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.cases $(CASES)
 
 faults: setup    ## workers, broker, network, disk and clock fail as SEED=1 says, in SCHEDULES=20; every result is checked; 12 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run --seed $(SEED) --schedules $(SCHEDULES) --jobs $(JOBS)

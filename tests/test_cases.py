@@ -1,0 +1,24 @@
+"""The quick cases of tests/cases: each is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cases.play import load_cases
+from cases.case import Case
+from cases.room import Room
+
+QUICK = [case for case in load_cases() if not case.slow]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with Room(tmp_path_factory.mktemp("cases")) as room:
+        yield room
+
+
+@pytest.mark.parametrize("case", QUICK, ids=[case.number for case in QUICK])
+def test_case_is_right(case: Case, room: Room) -> None:
+    case.play(room)
