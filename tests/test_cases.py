@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from cases.play import load_cases
 from cases.case import Case
+from cases.inside import InsideRoom
+from cases.play import load_cases
 from cases.room import Room
 
 QUICK = [case for case in load_cases() if not case.slow]
@@ -15,7 +15,7 @@ QUICK = [case for case in load_cases() if not case.slow]
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    with Room(tmp_path_factory.mktemp("cases")) as room:
+    with InsideRoom(tmp_path_factory.mktemp("cases")) as room:
         yield room
 
 

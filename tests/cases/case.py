@@ -10,7 +10,7 @@ from cases.room import Room
 Play = Callable[[Room], str]
 
 
-class Wrong(AssertionError):
+class CaseError(AssertionError):
     """The case is not right; the text says what happened."""
 
 
@@ -19,7 +19,7 @@ class Case:
     """One case.
 
     ``number``: ``data-01`` or ``ops-03``. ``tried``: what a user did. ``before``: what happened in version 0.1.
-    ``play``: does it again and returns what happens now; raises `Wrong`. ``slow``: needs a broker or whole processes
+    ``play``: does it again and returns what happens now; raises `CaseError`. ``slow``: needs a broker or whole processes
     for more than a few seconds, so it is played by ``make cases`` and not by the quick tests.
     """
 
@@ -46,6 +46,6 @@ def case(number: str, *, tried: str, before: str, slow: bool = False) -> Callabl
 
 
 def expect(right: object, happened: str) -> None:
-    """Raise `Wrong`, with what happened, where it is not right."""
+    """Raise `CaseError`, with what happened, where it is not right."""
     if not right:
-        raise Wrong(happened)
+        raise CaseError(happened)

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 import cases
-from cases.case import CASES, Case, Wrong
+from cases.case import CASES, Case, CaseError
 from cases.room import Room
 
 
 def load_cases() -> list[Case]:
     """Every case of this folder's modules, by number."""
     for module in pkgutil.iter_modules(cases.__path__):
-        if module.name not in ("__main__", "play"):
+        if module.name not in ("__main__", "play", "inside"):
             importlib.import_module(f"cases.{module.name}")
     return sorted(CASES.values(), key=lambda case: case.number)
 
@@ -30,7 +30,7 @@ def play(case: Case, room: Room) -> tuple[bool, str]:
     """Whether a case is right, and what happens now."""
     try:
         return True, case.play(room)
-    except Wrong as wrong:
+    except CaseError as wrong:
         return False, str(wrong)
     except Exception as error:  # a case that cannot be played is not right either
         return False, f"cannot be played: {error!r}"
@@ -61,4 +61,3 @@ def main() -> int:
     console.print(table)
     console.print(f"{len(chosen)} cases, {wrong} not right")
     return 1 if wrong else 0
-

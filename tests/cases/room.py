@@ -1,4 +1,4 @@
-"""Where cases are played: a folder, the command line as a process of its own, and a Kafka that starts when asked for."""
+"""Where cases are played: a folder, the command line as a process, and a Kafka that starts when asked for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from broker import JARS_DIR
+from worker import ROOT, WorkerProcess
+
 from stream_app.broker import LocalBroker
 from stream_app.settings import PREFIX, Settings, load_settings
 from stream_app.topics import create_topics
-from broker import JARS_DIR
-from worker import ROOT, WorkerProcess
 
 PATIENCE_S = 180.0
 COMMAND = [sys.executable, "-m", "stream_app.cli"]
