@@ -19,8 +19,8 @@ class Case:
     """One case.
 
     ``number``: ``data-01`` or ``ops-03``. ``tried``: what a user did. ``before``: what happened in version 0.1.
-    ``play``: does it again and returns what happens now; raises `CaseError`. ``slow``: needs a broker or whole processes
-    for more than a few seconds, so it is played by ``make cases`` and not by the quick tests.
+    ``play``: does it again and returns what happens now; raises `CaseError`. ``slow``: needs a broker or whole
+    processes for more than a few seconds, so it is played by ``make cases`` and not by the quick tests.
     """
 
     number: str
