@@ -319,23 +319,54 @@ def test_an_empty_head_and_only_the_enabled_norms_are_built() -> None:
     assert len(model.classifier) == 1
 
 
-def test_layers_freeze_by_flag_and_by_name() -> None:
+def trainable(model: SteelDefectLSTM) -> set[str]:
+    """The layers of which every parameter is trained."""
+    return {name for name, layer in model.named_children() if all(p.requires_grad for p in layer.parameters())}
+
+
+def test_layers_freeze_by_flag_and_false_leaves_a_part_as_it_is() -> None:
     model = make()
+    everything = trainable(model)
 
     model.freeze_layers()
-    assert not any(p.requires_grad for p in model.lstm.parameters())
-    assert all(p.requires_grad for p in model.classifier.parameters())
+    assert trainable(model) == everything - {"lstm"}
     parameters = model.get_model_info()["parameters"]
     assert parameters["frozen"] == sum(p.numel() for p in model.lstm.parameters())
     assert parameters["trainable"] + parameters["frozen"] == parameters["total"]
 
     model.freeze_layers(freeze_lstm=False, freeze_classifier=True)
-    assert all(p.requires_grad for p in model.lstm.parameters())
+    assert trainable(model) == everything - {"lstm", "classifier"}
+    model.freeze_layers(freeze_lstm=False, freeze_classifier=False)
+    assert trainable(model) == everything - {"lstm", "classifier"}
+
+
+def test_layers_come_back_into_training_by_a_call_of_their_own() -> None:
+    model = make()
+    everything = trainable(model)
+    model.freeze_layers(True, True)
+
+    model.unfreeze_layers(lstm=False)
+    assert trainable(model) == everything - {"lstm"}
+    model.unfreeze_layers(classifier=False)
+    assert trainable(model) == everything
+
+    model.freeze_layers(True, True)
+    model.unfreeze_layers(["lstm"])
+    assert trainable(model) == everything - {"classifier"}
+    model.unfreeze_layers()
+    assert trainable(model) == everything
+
+
+def test_layers_and_parameters_freeze_by_name() -> None:
+    model = make()
+
     model.freeze_layers(["input_norm", "lstm.bias_hh_l0"])
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad and "classifier" not in name}
+
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert frozen == {"input_norm.weight", "input_norm.bias", "lstm.bias_hh_l0"}
-    with pytest.raises(ValueError, match="no layer 'lst'"):
-        model.freeze_layers(["lst"])
+    for call in (model.freeze_layers, model.unfreeze_layers):
+        with pytest.raises(ValueError, match="no layer 'lst'"):
+            call(["lst"])
 
 
 @pytest.mark.parametrize("norm", ["lstm_batch_norm", "lstm_layer_norm"])

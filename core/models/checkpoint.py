@@ -14,6 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.models.finite import check_numbers
+from core.models.formats import looks_like_safetensors, what_it_is
+from core.models.names import with_weights
+from core.models.safetensors import read_safetensors
+
 
 class CheckpointError(RuntimeError):
     """A file that is not a usable checkpoint."""
@@ -44,31 +49,44 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, all tensors on the CPU.
+    """A checkpoint's content, all tensors on the CPU, the weights as ``model_state_dict`` by the model's own names.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: not written by torch (1.6 or later), damaged, not plain data, or without weights.
+        CheckpointError: not written by torch (1.6 or later) nor safetensors, damaged, not plain data, without weights,
+            or with numbers that are not finite; it says what the file is, where that is known.
     """
     if not path.exists():
         raise FileNotFoundError(f"Checkpoint not found: {path}")
     try:
-        raw = io.BytesIO(path.read_bytes())
+        raw = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    content = _plain_content(path, raw)
     try:
-        damaged = _damaged_part(raw)
-        raw.seek(0)
-        content: Any = None if damaged else torch.load(raw, map_location="cpu", weights_only=True)
+        checked = with_weights(content)
+    except ValueError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    try:
+        check_numbers(checked)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checked
+
+
+def _plain_content(path: Path, raw: bytes) -> Any:
+    """What the file holds, read as plain data only: nothing of it is run."""
+    try:
+        if looks_like_safetensors(raw):
+            return read_safetensors(raw)
+        damaged = _damaged_part(io.BytesIO(raw))
+        content: Any = None if damaged else torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # zipfile and torch raise a dozen types, from KeyError to UnpicklingError
-        raise CheckpointError(f"{path} is not a PyTorch file of plain data") from error
+        told = str(error) if looks_like_safetensors(raw) else what_it_is(raw)
+        raise CheckpointError(f"{path} is not a PyTorch file of plain data{f': {told}' if told else ''}") from error
     if damaged:
         raise CheckpointError(f"{path} is damaged: the checksum of its part {damaged!r} does not fit")
-    if isinstance(content, dict):
-        weights = content.get("model_state_dict")
-        if isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values()):
-            return content
-    raise CheckpointError(f"{path} holds no 'model_state_dict' with a model's weights")
+    return content
 
 
 def _damaged_part(raw: BinaryIO) -> str | None:
@@ -79,8 +97,11 @@ def _damaged_part(raw: BinaryIO) -> str | None:
             part is larger than the file.
     """
     with zipfile.ZipFile(raw) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise zipfile.BadZipFile("compressed")
+        if any(part.filename.endswith("/constants.pkl") for part in parts):
+            raise zipfile.BadZipFile("TorchScript")  # torch.load would warn, and then refuse it
         return archive.testzip()
 
 

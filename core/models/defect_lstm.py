@@ -255,29 +255,41 @@ class SteelDefectLSTM(nn.Module):
         return outputs[str(layer_name)]
 
     def freeze_layers(self, freeze_lstm: bool | Sequence[str] = True, freeze_classifier: bool = False) -> None:
-        """Take layers out of training, or back into it.
+        """Take layers out of training. What is not named stays as it is: `unfreeze_layers` brings layers back.
 
         Args:
-            freeze_lstm: whether the LSTM is frozen; or a list of names (layers or single parameters) to freeze,
-                and then everything else stays as it is.
-            freeze_classifier: whether the head is frozen.
+            freeze_lstm: True freezes the LSTM, False leaves it as it is; or a list of names (layers or single
+                parameters) to freeze.
+            freeze_classifier: the same for the head.
 
         Raises:
             ValueError: a name that no layer or parameter has.
         """
-        if isinstance(freeze_lstm, bool):
-            self.lstm.requires_grad_(not freeze_lstm)
-            self.classifier.requires_grad_(not freeze_classifier)
-            return
+        self._set_trainable(_chosen(freeze_lstm, freeze_classifier), False)
+
+    def unfreeze_layers(self, lstm: bool | Sequence[str] = True, classifier: bool = True) -> None:
+        """Bring layers back into training; False leaves a part as it is.
+
+        Args:
+            lstm: whether the LSTM; or a list of names (layers or single parameters), and then ``classifier`` says
+                nothing.
+            classifier: whether the head.
+
+        Raises:
+            ValueError: a name that no layer or parameter has.
+        """
+        self._set_trainable(_chosen(lstm, classifier and isinstance(lstm, bool)), True)
+
+    def _set_trainable(self, layers: Sequence[str], trainable: bool) -> None:
         parameters = dict(self.named_parameters())
-        for layer in [freeze_lstm] if isinstance(freeze_lstm, str) else freeze_lstm:
+        for layer in layers:
             chosen = [name for name in parameters if name == layer or name.startswith(f"{layer}.")]
             if not chosen:
                 raise ValueError(
                     f"no layer '{layer}': there are {', '.join(name for name, _ in self.named_children())}"
                 )
             for name in chosen:
-                parameters[name].requires_grad_(False)
+                parameters[name].requires_grad_(trainable)
 
     def get_model_info(self) -> dict[str, Any]:
         """Sizes, counts and configuration as plain data."""
@@ -315,6 +327,17 @@ def _batch_norm(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
         )
     normalized: Tensor = norm(rows)
     return normalized
+
+
+def _chosen(lstm: bool | Sequence[str], classifier: bool) -> list[str]:
+    """The names of layers that a call is about."""
+    if isinstance(lstm, str):
+        names = [lstm]
+    elif isinstance(lstm, Sequence):
+        names = list(lstm)
+    else:
+        names = ["lstm"] if lstm else []  # numpy's booleans too
+    return [*names, "classifier"] if classifier else names
 
 
 def _attention(output: Tensor, mask: Tensor | None) -> Tensor:

@@ -31,7 +31,8 @@ def build(content: Mapping[str, Any]) -> Model:
     if "lstm.weight_ih_l0" in weights and "fc.weight" in weights:
         configured = _mapping(_mapping(config.get("model")).get("lstm"))
         return SignalExtractionLSTM(**_lstm_sizes(weights) | signal_sizes(info) | signal_sizes(configured))
-    raise ValueError("the weights are neither a SignalExtractionLSTM's nor a SteelDefectLSTM's")
+    first = f": the first is {next(iter(weights))!r}" if weights else ""
+    raise ValueError(f"the weights are neither a SignalExtractionLSTM's nor a SteelDefectLSTM's{first}")
 
 
 def signal_sizes(found: Mapping[str, Any]) -> dict[str, Any]:

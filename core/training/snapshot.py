@@ -13,6 +13,7 @@ from core.errors import RunError, StartupError
 from core.models.checkpoint import CheckpointError, plain, read_checkpoint
 from core.models.factory import ModelFactory
 from core.models.fingerprint import Model
+from core.models.finite import check_tensor, tensors_in
 from core.training.config import TrainingSettings
 
 # These may differ in a resumed run; epochs only where the learning rate does not depend on them.
@@ -79,6 +80,12 @@ def load_last(out: Path, settings: TrainingSettings, extras: Mapping[str, Any]) 
     stored = content.get("resume")
     if not isinstance(stored, dict):
         raise StartupError(f"{path}: holds a model, but nothing that a training could be resumed from")
+    try:
+        for part in ("resume", "optimizer_state_dict"):
+            for place, tensor in tensors_in(content.get(part), part):
+                check_tensor(place, tensor)
+    except ValueError as error:
+        raise StartupError(f"{path}: nothing can be resumed: {error}") from error
     if not out.exists():
         raise StartupError(f"{out}: no such file; it holds the best model of the training that {path} would resume")
     _compare(path, stored["settings"], settings)
