@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from broker import wait_until
+
 from cases.case import case, expect
 from cases.room import Ran, Room
 
@@ -51,7 +53,7 @@ def _refused(ran: Ran, *words: str) -> None:
 
 @case(
     "ops-07",
-    tried="a model with NaN in a weight or its statistics, or a std of 0, in predict, evaluate and a worker",
+    tried="a model with NaN in a weight, a std of 0 in its statistics, in predict and evaluate",
     before="accepted everywhere; every prediction null, and no metric told",
 )
 def model_with_nan(room: Room) -> str:
@@ -64,10 +66,29 @@ def model_with_nan(room: Room) -> str:
     std = {"mean": [0.0] * 5, "std": [1.0, 1.0, 0.0, 1.0, 1.0]}
     _refused(_predict(room, file, of_nan), "tensor 'lstm.weight_hh_l0' at [0, 0] is nan")
     _refused(_predict(room, file, _save(room, content | {"input_statistics": std})), "'std' at [2] is 0: must be above")
-    _refused(room.caststream("evaluate", "signal", file, "--checkpoint", of_nan), "is nan")
-    worker = room.caststream("worker", broker="127.0.0.1:1", signal_checkpoint=of_nan)
-    _refused(worker, "tensor 'lstm.weight_hh_l0' at [0, 0] is nan: must be finite")
-    return "refused by all, " + worker.said
+    evaluated = room.caststream("evaluate", "signal", file, "--checkpoint", of_nan)
+    _refused(evaluated, "is nan")
+    return "refused by all, " + evaluated.said
+
+
+@case(
+    "ops-07b",
+    tried="a worker with a model whose weights hold NaN",
+    before="ready, every prediction null",
+    slow=True,
+)
+def worker_with_nan(room: Room) -> str:
+    import torch
+
+    content = _content("signal")
+    content["model_state_dict"]["fc.bias"] = torch.tensor([float("nan")])
+    settings = room.settings(signal_checkpoint=_save(room, content))
+    with room.worker(settings) as worker:
+        child = worker.launch()
+        wait_until(lambda: not child.running, 120, "the end of the worker")
+        status = child.exit_status
+        expect(status == 2 and "'fc.bias' at [0] is nan" in worker.log, f"status {status}: {worker.log[-300:]}")
+        return f"status {status}: {worker.log.strip().splitlines()[-1][-200:]}"
 
 
 def _taken(room: Room, name: Callable[[str], str]) -> str:
