@@ -1,86 +1,106 @@
 """Lines of text -> records: JSON objects, or CSV with a header, one sample on each line.
 
-The first line that is not empty decides: it begins with ``{``, or it is the header of a CSV (comma, semicolon or tab).
-Fields and columns have the names of the wire; a CSV has the condition vector as the four columns c1, c2, c3 and c4. The
-field ``stream`` names the stream, which becomes the record's key. Unknown fields and columns change nothing.
+The first line that is one of the two decides. Fields and columns have the names of the wire, or those that
+``--column`` gives them; a CSV has the condition vector as the four columns c1, c2, c3 and c4. The field ``stream``
+names the stream, which becomes the record's key. Unknown fields and columns change nothing, and are named once.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from core.errors import RecordError, StartupError
+from core.data.csv.header import Columns
+from core.data.csv.names import IgnoredFields, Notice, Renamed
+from core.data.csv.numbers import Decimal, whole
+from core.data.csv.table import Table
+from core.data.csv.text import text_of
+from core.data.csv.times import Times
+from core.errors import RecordError
 from core.records import SENSORS, decode_casting, decode_signal, stream_id
 from replay.sink import Pair
 
 CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")
-COLUMNS = {"signal": ("signal", *CONDITION_COLUMNS), "casting": SENSORS}
-# A longer line is no sample: it is refused without being kept.
-MAX_LINE_BYTES = 1 << 20
+_OPTIONAL = ("stream", "sequence", "step", "timestamp_ms", "timestamp", "time")
+COLUMNS = {
+    "signal": Columns((), ("signal", *CONDITION_COLUMNS), _OPTIONAL),
+    "casting": Columns((), SENSORS, (*_OPTIONAL, "end")),
+}
+FIELDS = {
+    "signal": ("stream", "signal", "condition_vector", "sequence", "step", "timestamp_ms"),
+    "casting": ("stream", *SENSORS, "sequence", "step", "timestamp_ms", "end"),
+}
+# A producer takes 1,000,000 bytes with key and headers, and ends at a larger record.
+MAX_RECORD_BYTES = 999_000
+# 2000 to 2100: a number in a column "timestamp" is taken for milliseconds where it lies in between.
+_FIRST_MS, _LAST_MS = 946_684_800_000, 4_102_444_800_000
 
 _CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casting": decode_casting}
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+_TOPIC = re.compile(r"[^\s{\"]+ \{")
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class LineSplitter:
-    """Cuts what arrives, in pieces of any length, into lines. A line that is too long comes as None."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._skipping = False
-
-    def feed(self, chunk: bytes) -> Iterator[bytes | None]:
-        """The lines that ``chunk`` completes."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            yield None if self._skipping or len(line) > MAX_LINE_BYTES else line
-            self._skipping = False
-        if len(self._rest) > MAX_LINE_BYTES:
-            self._rest, self._skipping = b"", True
-
-    def end(self) -> Iterator[bytes | None]:
-        """The last line, where it has no line end."""
-        if self._rest or self._skipping:
-            yield None if self._skipping else self._rest
+def _unheard(*_: object) -> None:
+    return
 
 
 class LineParser:
     """Turns the lines of one feed into records of ``kind``, "signal" or "casting".
 
-    ``stream`` is the stream of the lines that do not name one.
+    Args:
+        kind: the task.
+        stream: the stream of the lines that do not name one.
+        renamed: names of fields in this feed.
+        decimal: the decimal sign of a CSV, where somebody has said it.
+        on_notice: told what a user should know and nothing was refused for.
+        on_bad: told of lines before the first good one, by number, when it has come.
     """
 
-    def __init__(self, kind: str, stream: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        stream: str | None = None,
+        *,
+        renamed: Renamed | None = None,
+        decimal: Decimal | None = None,
+        on_notice: Notice = _unheard,
+        on_bad: Callable[[int, str], None] = _unheard,
+    ) -> None:
+        self._kind = kind
         self._check = _CHECKS[kind]
-        self._columns = COLUMNS[kind]
         self._stream = stream
-        self._parse: Callable[[str], dict[str, Any]] | None = None
-        self._header: list[str] = []
-        self._delimiter = ","
+        self._renamed = renamed or {}
+        self._notice, self._on_bad = on_notice, on_bad
+        self._table = Table(COLUMNS[kind], self._renamed, decimal, on_notice)
+        self._ignored = IgnoredFields(FIELDS[kind], on_notice)
+        self._times = Times()
+        self._parse: Callable[[bytes | None], dict[str, Any] | None] = self._first
+        self._number = 0
+        self._said: set[str] = set()
 
-    def parse(self, line: bytes) -> Pair | None:
-        """The record of one line; None for an empty line and for the header.
+    def parse(self, line: bytes | None) -> Pair | None:
+        """The record of one line, None being one that was too long; None for a line without a sample.
 
         Raises:
             RecordError: the line cannot be used; the next one may.
-            StartupError: the first line is no JSON object, and no header with the columns that are needed.
+            StartupError: the input is neither JSON lines nor a CSV with the columns that are needed.
         """
-        try:
-            text = line.decode("utf-8-sig" if self._parse is None else "utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise RecordError("not_decodable", f"is not UTF-8: {error.reason}") from error
-        if not text.strip():
-            return None
-        if self._parse is None:
-            if not text.lstrip().startswith("{"):
-                self._read_header(text)
-                return None
-            self._parse = _json_fields
-        return self._record(self._parse(text))
+        self._number += 1
+        fields = self._parse(line)
+        return None if fields is None else self._record(fields)
+
+    def end(self) -> None:
+        """Say that no more lines come.
+
+        Raises:
+            StartupError: none of them was a JSON object, nor a header.
+        """
+        if self._parse == self._first and self._table.before:
+            self._table.refuse()
 
     def _record(self, fields: dict[str, Any]) -> Pair:
         stream = fields.pop("stream", None)
@@ -94,49 +114,145 @@ class LineParser:
         stream_id(key)
         value = msgspec.json.encode(fields)
         self._check(value)
+        if len(value) > MAX_RECORD_BYTES:
+            raise RecordError("not_decodable", f"makes a record of {len(value):,} bytes: at most {MAX_RECORD_BYTES:,}")
         return key, value
 
-    def _read_header(self, text: str) -> None:
-        self._delimiter = max(",;\t", key=text.count)
-        self._header = [name.strip() for name in next(csv.reader([text], delimiter=self._delimiter))]
-        missing = [name for name in self._columns if name not in self._header]
-        if missing:
-            raise StartupError(
-                f"the first line is neither a JSON object nor a CSV header: it lacks the columns {', '.join(missing)}"
-            )
-        self._parse = self._csv_fields
+    # Before it is known which of the two the input is.
 
-    def _csv_fields(self, text: str) -> dict[str, Any]:
-        cells = next(csv.reader([text], delimiter=self._delimiter))
-        if len(cells) != len(self._header):
-            raise RecordError("wrong_type", f"has {len(cells)} cells, the header has {len(self._header)}")
-        row = {name: cell.strip() for name, cell in zip(self._header, cells, strict=True) if cell.strip()}
-        fields: dict[str, Any] = {name: row[name] for name in ("stream", "sequence") if name in row}
-        fields |= {name: _number(name, row[name], int) for name in ("step", "timestamp_ms") if name in row}
-        numbers = {name: _number(name, row[name], float) for name in self._columns if name in row}
-        if "c1" in self._columns and all(name in numbers for name in CONDITION_COLUMNS):
-            fields["condition_vector"] = [numbers.pop(name) for name in CONDITION_COLUMNS]
-        if "end" in row and "c1" not in self._columns:
-            fields["end"] = _truth(row["end"])
-        return fields | numbers
+    def _first(self, line: bytes | None) -> dict[str, Any] | None:
+        text = _text_or_nothing(line)
+        if text.startswith("{"):
+            fields = _object_of(text)
+            if isinstance(fields, dict):
+                self._begin_json()
+                return self._named(fields)
+            self._table.hold(self._number, f"line {self._number} {_not_json_lines(text) or fields}")
+        elif text and (why := _not_json_lines(text)):
+            self._table.hold(self._number, f"line {self._number} {why}")
+        elif self._table.begin(self._number, line):
+            self._parse = self._csv
+        return None
+
+    def _begin_json(self) -> None:
+        self._parse = self._json
+        for number, why in self._table.before:
+            begin = f"line {number} "
+            self._on_bad(number, why.removeprefix(begin) if why.startswith(begin) else "is no JSON object")
+
+    # JSON.
+
+    def _json(self, line: bytes | None) -> dict[str, Any] | None:
+        text = text_of(line).strip("\0 \t\r\n")  # programs in C send the end of a text with it
+        if not text:
+            _refuse_nothing_but_nul(line)
+            return None
+        fields = _object_of(text)
+        if isinstance(fields, dict):
+            return self._named(fields)
+        raise RecordError("not_decodable", _not_json_lines(text) or fields)
+
+    def _named(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields under the names of the wire, times in milliseconds."""
+        for field, name in self._renamed.items():
+            if name in fields:
+                fields[field] = fields.pop(name)
+        if fields.get("timestamp_ms") is None and isinstance(fields.get("timestamp"), str):
+            self._take_timestamp(fields)
+        elif isinstance(time := fields.get("timestamp_ms"), str):
+            fields["timestamp_ms"] = self._milliseconds(time) or time
+        if isinstance(step := fields.get("step"), float) and step.is_integer():
+            fields["step"] = int(step)
+        self._ignored.look(fields)
+        return fields
+
+    def _take_timestamp(self, fields: dict[str, Any]) -> None:
+        if (time_ms := self._milliseconds(fields["timestamp"])) is not None:
+            del fields["timestamp"]
+            fields["timestamp_ms"] = time_ms
+
+    # CSV.
+
+    def _csv(self, line: bytes | None) -> dict[str, Any] | None:
+        text = self._table.text(line)
+        return self._table.read(self._number, text, self._fields) if text.strip() else None
+
+    def _fields(self, cells: list[str]) -> dict[str, Any]:
+        table = self._table
+        numbers = table.numbers(cells)
+        fields: dict[str, Any] = {name: text for name in ("stream", "sequence") if (text := table.name(cells, name))}
+        if table.cell(cells, "step"):
+            fields["step"] = table.whole(cells, "step")
+        if (time_ms := self._time_ms(cells)) is not None:
+            fields["timestamp_ms"] = time_ms
+        if self._kind == "signal":
+            return fields | {"signal": numbers[0], "condition_vector": numbers[1:]}
+        if end := table.cell(cells, "end"):
+            fields["end"] = _truth(end)
+        return fields | dict(zip(SENSORS, numbers, strict=True))
+
+    def _time_ms(self, cells: list[str]) -> int | None:
+        """The event time: of ``timestamp_ms``, else of a column ``timestamp`` or ``time`` that holds times."""
+        if text := self._table.cell(cells, "timestamp_ms"):
+            time_ms = self._milliseconds(text)
+            return whole("timestamp_ms", text) if time_ms is None else time_ms
+        for name in ("timestamp", "time"):
+            if text := self._table.cell(cells, name):
+                return self._time_of(name, text)
+        return None
+
+    def _time_of(self, name: str, text: str) -> int | None:
+        if (time_ms := self._milliseconds(text)) is not None:
+            return time_ms
+        if text.isascii() and text.isdigit() and _FIRST_MS <= int(text[:20]) <= _LAST_MS:
+            return int(text)
+        self._say(name, f"the column {name} is not used: {text[:40]!r} is no time in ISO 8601, nor in milliseconds")
+        return None
+
+    def _milliseconds(self, text: str) -> int | None:
+        time_us = self._times.microseconds(text)
+        if self._times.without_zone:
+            self._say("zone", "times without a zone are taken for UTC")
+        return None if time_us is None else time_us // 1000
+
+    def _say(self, about: str, text: str) -> None:
+        """Notice something once."""
+        if about not in self._said:
+            self._said.add(about)
+            self._notice(text)
 
 
-def _json_fields(text: str) -> dict[str, Any]:
+def _text_or_nothing(line: bytes | None) -> str:
+    try:
+        return text_of(line).strip("\0 \t\r\n")
+    except RecordError:
+        return ""
+
+
+def _refuse_nothing_but_nul(line: bytes | None) -> None:
+    if line is not None and b"\0" in line:
+        raise RecordError("not_decodable", "holds NUL bytes only: its writer was interrupted")
+
+
+def _object_of(text: str) -> dict[str, Any] | str:
+    """The object that a line holds, or why it holds none."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RecordError("not_decodable", str(error)) from error
+        if _HALF_PAIR.search(text):
+            return "holds half of a surrogate pair (such as \\ud83d), which is no text"
+        return str(error)
 
 
-def _number(name: str, cell: str, kind: Callable[[str], float]) -> float:
-    try:
-        number = kind(cell)
-    except ValueError as error:
-        what = "a whole number" if kind is int else "a number"
-        raise RecordError("wrong_type", f"{name} is {cell[:40]!r}: must be {what}") from error
-    if number - number != 0.0:  # NaN and infinity, which JSON cannot say
-        raise RecordError("not_finite", f"{name} is {cell}: must be a finite number")
-    return number
+def _not_json_lines(text: str) -> str | None:
+    """What a user can do about JSON that is not one object on each line; None where it is no such."""
+    if text == "{":
+        return "is an object that goes on below: one object on each line is needed: jq -c ."
+    if text.startswith("["):
+        return "begins with [: one object on each line is needed: jq -c '.[]'"
+    if _TOPIC.match(text) and text.endswith("}"):
+        return "has a topic before its object: one object on each line is needed, so leave out -v of mosquitto_sub"
+    return None
 
 
 def _truth(cell: str) -> bool:

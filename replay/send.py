@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.data.csv.lines import LineSplitter
+from core.data.csv.names import Renamed
+from core.data.csv.numbers import Decimal
 from core.errors import RecordError, RunError, StartupError
 from replay.clock import Clock
-from replay.lines import MAX_LINE_BYTES, LineParser, LineSplitter
+from replay.lines import LineParser
 from replay.player import LAST_WAIT_S
 from replay.sink import KafkaSink, Sink
 
@@ -24,6 +27,7 @@ QUIET_S = 0.2
 CATCH_UP_S = 0.1
 
 OnBad = Callable[[int, str], None]
+OnNotice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ def send(
     topic: str,
     stream: str | None = None,
     rate: float | None = None,
+    renamed: Renamed | None = None,
+    decimal: Decimal | None = None,
     on_bad: OnBad | None = None,
+    on_notice: OnNotice | None = None,
     chunks: Iterable[bytes | None] | None = None,
     sink: Sink | None = None,
     clock: Clock | None = None,
@@ -56,7 +63,10 @@ def send(
         topic: the topic's name on the broker.
         stream: the stream of the lines that do not name one.
         rate: at most so many records per second; None: as they come.
+        renamed: the names of fields in this feed, where they have others.
+        decimal: the decimal sign of a CSV, where its numbers could be read in two ways.
         on_bad: told the number (from 1) of each line that cannot be used, and why; the feed goes on.
+        on_notice: told, once each, what is not used, skipped or doubtful.
         chunks: bytes to read instead of standard input, None where nothing has arrived for a while.
         sink: where records go instead of Kafka.
         clock: another clock than the real one.
@@ -65,15 +75,22 @@ def send(
         What was sent; the command fails when ``bad`` is not 0. After Ctrl-C, too: then ``interrupted`` is true.
 
     Raises:
-        StartupError: the first line, the rate, the stream or the topic is wrong.
-        RunError: the broker was not found, or lost.
+        StartupError: the header, the rate, the stream or the topic is wrong.
+        RunError: the broker was not found, or lost; or the input cannot be read further. What came before it was sent.
     """
     if rate is not None and not 0 < rate < float("inf"):
         raise StartupError(f"rate is {rate}: must be a number of records per second, above 0")
     if stream is not None and not 1 <= len(stream.encode()) <= 255:
         raise StartupError(f"stream is {stream!r}: must be 1 to 255 bytes")
-    feed = _Feed(LineParser(kind, stream), sink or KafkaSink(client_config, topic), rate, on_bad, clock or Clock())
-    return feed.run(stdin_chunks() if chunks is None else chunks)
+    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad or _unheard, clock or Clock())
+    parser = LineParser(
+        kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice or _unheard, on_bad=feed.tell_bad
+    )
+    return feed.run(parser, stdin_chunks() if chunks is None else chunks)
+
+
+def _unheard(*_: object) -> None:
+    return
 
 
 def stdin_chunks(descriptor: int = 0) -> Iterator[bytes | None]:
@@ -88,8 +105,7 @@ def stdin_chunks(descriptor: int = 0) -> Iterator[bytes | None]:
 
 
 class _Feed:
-    def __init__(self, parser: LineParser, sink: Sink, rate: float | None, on_bad: OnBad | None, clock: Clock) -> None:
-        self._parser = parser
+    def __init__(self, sink: Sink, rate: float | None, on_bad: OnBad, clock: Clock) -> None:
         self._sink = sink
         self._step_s = 1.0 / rate if rate else 0.0
         self._on_bad = on_bad
@@ -97,36 +113,52 @@ class _Feed:
         self._due_s = clock.now_s()
         self._lines = self._bad = 0
 
-    def run(self, chunks: Iterable[bytes | None]) -> SendSummary:
-        interrupted, splitter = False, LineSplitter()
+    def run(self, parser: LineParser, chunks: Iterable[bytes | None]) -> SendSummary:
+        interrupted = False
         try:
-            for chunk in chunks:
-                self._take(splitter.feed(chunk) if chunk else ())
-                self._sink.poll()
-            self._take(splitter.end())
+            self._read(parser, chunks)
             self._sink.flush()
         except KeyboardInterrupt:
             interrupted = True
             self._sink.close(LAST_WAIT_S)
         except RunError as error:
             self._sink.close(0.0)
-            raise RunError(f"{error}; {sum(self._sink.acked.values()):,} records were acknowledged") from error
-        except StartupError:
+            raise RunError(f"{error}; {self._sent:,} records were acknowledged") from error
+        except OSError as error:
+            self._sink.close(LAST_WAIT_S)
+            why = error.strerror or type(error).__name__
+            raise RunError(
+                f"the input cannot be read after line {self._lines:,}: {why}; {self._sent:,} records were sent"
+            ) from error
+        except BaseException:
             self._sink.close(LAST_WAIT_S)
             raise
-        return SendSummary(sum(self._sink.acked.values()), self._bad, self._lines, interrupted)
+        return SendSummary(self._sent, self._bad, self._lines, interrupted)
 
-    def _take(self, lines: Iterable[bytes | None]) -> None:
+    def tell_bad(self, number: int, why: str) -> None:
+        """Count and name a line that cannot be used."""
+        self._bad += 1
+        self._on_bad(number, why)
+
+    @property
+    def _sent(self) -> int:
+        return sum(self._sink.acked.values())
+
+    def _read(self, parser: LineParser, chunks: Iterable[bytes | None]) -> None:
+        splitter = LineSplitter()
+        for chunk in chunks:
+            self._take(parser, splitter.feed(chunk) if chunk else ())
+            self._sink.poll()
+        self._take(parser, splitter.end())
+        parser.end()
+
+    def _take(self, parser: LineParser, lines: Iterable[bytes | None]) -> None:
         for line in lines:
             self._lines += 1
             try:
-                if line is None:
-                    raise RecordError("not_decodable", f"is longer than {MAX_LINE_BYTES:,} bytes")
-                record = self._parser.parse(line)
+                record = parser.parse(line)
             except RecordError as error:
-                self._bad += 1
-                if self._on_bad is not None:
-                    self._on_bad(self._lines, str(error))
+                self.tell_bad(self._lines, str(error))
                 continue
             if record is not None:
                 self._wait()

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.data.csv.lines import MAX_LINE_BYTES, LineSplitter
 from core.errors import RecordError, RunError, StartupError
 from core.records import decode_casting, decode_signal
-from replay.lines import MAX_LINE_BYTES, LineParser, LineSplitter
+from replay.lines import LineParser
 from replay.send import send, stdin_chunks
 from replay.sink import MemorySink
 from tests.broker import consume_all, consume_until, wait_until

@@ -1,0 +1,6 @@
+"""Text into rows: what `caststream send` and `caststream import-csv` share, so that both take and refuse alike.
+
+From the bottom: `lines` (bytes into lines), `text` (a line into text), `cells`, `numbers`, `times` (text into values),
+`names` and `header` (which column is which field), `table` (the rows under a header). Above them the import: `order`,
+`samples`, `casts`, `signals`.
+"""

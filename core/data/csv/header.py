@@ -1,0 +1,163 @@
+"""The header of a CSV: which column holds which field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.data.csv.cells import DELIMITERS, split_cells
+from core.data.csv.names import Renamed, meant, plain, shown
+from core.errors import RecordError, StartupError
+
+_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_TAG = {
+    "tag",
+    "tagname",
+    "name",
+    "item",
+    "itemid",
+    "point",
+    "pointname",
+    "variable",
+    "nodeid",
+    "parameter",
+    "signalname",
+}
+_VALUE = {"value", "val", "wert", "itemvalue"}
+# So many known names make a header of a line that lacks others.
+_ENOUGH = 2
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the CSV of a task may hold.
+
+    ``needed`` columns must be there, those of ``numbers`` too: the model reads them. ``optional`` ones may be there.
+    """
+
+    needed: tuple[str, ...]
+    numbers: tuple[str, ...]
+    optional: tuple[str, ...]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every field."""
+        return (*self.needed, *self.numbers, *self.optional)
+
+
+class NoHeaderError(Exception):
+    """A line that is no header. ``certain``: it must be one all the same, so nothing can be read."""
+
+    def __init__(self, why: str, certain: bool) -> None:
+        super().__init__(why)
+        self.certain = certain
+
+
+@dataclass(frozen=True)
+class Header:
+    """``at`` says in which cell each field stands; ``ignored`` are the columns without a meaning here."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    at: dict[str, int]
+    ignored: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Cells up to the last one that has a name."""
+        return max(place for place, name in enumerate(self.names) if name) + 1
+
+    def cells(self, text: str) -> list[str]:
+        """The cells of a line; raises RecordError. Empty cells at its end, one delimiter too many, do no harm."""
+        cells = split_cells(text, self.delimiter)
+        if len(cells) != len(self.names):
+            if len(cells) < self.width or any(cell.strip() for cell in cells[len(self.names) :]):
+                raise RecordError("wrong_type", f"has {len(cells)} cells, the header has {len(self.names)}")
+            cells += [""] * (len(self.names) - len(cells))
+        return cells
+
+
+def separator_of(text: str) -> str | None:
+    """The delimiter that a line ``sep=;`` names, as Excel writes it."""
+    found = _SEP.fullmatch(text.strip(" ,;"))
+    return found[1] if found else "\t" if text.strip("\r ") == "sep=\t" else None
+
+
+def read_header(text: str, number: int, columns: Columns, renamed: Renamed, delimiter: str | None = None) -> Header:
+    """The header that line ``number`` is.
+
+    Args:
+        text: the line.
+        number: from 1, for messages.
+        columns: what is looked for.
+        renamed: names of fields in this file.
+        delimiter: the one that is known; None: the one that gives most known names.
+
+    Raises:
+        NoHeaderError: the line is none, or lacks columns.
+        StartupError: a column is there twice.
+    """
+    headers = [_read(text, each, columns, renamed) for each in (delimiter or DELIMITERS)]
+    best = max(headers, key=lambda header: (len(header.at), len(header.names)))
+    needed = (*columns.needed, *columns.numbers, *(field for field in renamed if field in columns.optional))
+    lacking = [field for field in needed if field not in best.at]
+    if lacking:
+        raise _no_header(best, number, lacking, renamed)
+    for field in best.at:
+        _refuse_twice(best, number, field, renamed)
+    return best
+
+
+def _read(text: str, delimiter: str, columns: Columns, renamed: Renamed) -> Header:
+    try:
+        names = tuple(name.strip() for name in split_cells(text, delimiter))
+    except RecordError:
+        names = ()
+    at = {}
+    for field in columns.known:
+        place = _place(field, names, renamed)
+        if place is not None:
+            at[field] = place
+    used = set(at.values())
+    ignored = tuple(name for place, name in enumerate(names) if name and place not in used)
+    return Header(names, delimiter, at, ignored)
+
+
+def _place(field: str, names: Sequence[str], renamed: Renamed) -> int | None:
+    """Where a field stands: under its name as it is, else under one that differs in capitals, blanks and the like."""
+    alike = _alike(field, names, renamed)
+    name = renamed.get(field, field)
+    return names.index(name) if name in alike else names.index(alike[0]) if alike else None
+
+
+def _alike(field: str, names: Sequence[str], renamed: Renamed) -> list[str]:
+    """The names that could be those of a field, except those that were given to others."""
+    if field in renamed and renamed[field] in names:
+        return [name for name in names if name == renamed[field]]
+    wanted = plain(renamed.get(field, field))
+    taken = {name for other, name in renamed.items() if other != field}
+    return [name for name in names if plain(name) == wanted and name not in taken]
+
+
+def _refuse_twice(header: Header, number: int, field: str, renamed: Renamed) -> None:
+    alike = _alike(field, header.names, renamed)
+    if len(alike) > 1:
+        raise StartupError(
+            f"the header (line {number}) has the column {field} twice ({', '.join(alike)}): leave one out"
+        )
+
+
+def _no_header(header: Header, number: int, lacking: list[str], renamed: Renamed) -> NoHeaderError:
+    found = {plain(name) for name in header.names}
+    if found & _TAG and found & _VALUE:
+        return NoHeaderError(
+            f"the header (line {number}) is of one tag per line: turn it into one sample per line", True
+        )
+    named = [name for name in header.names if name]
+    ways = [f"--column {field}={name!r}" for name in header.ignored if (field := meant(name, lacking))]
+    way = " ".join(ways) or f"--column {lacking[0]}='NAME IN THE FILE'"
+    has = f"; it has {shown(named)}. Columns of another name: {way}" if len(named) > 1 else ""
+    lacks = ", ".join(f"{field} ({renamed[field]!r})" if field in renamed else field for field in lacking)
+    certain = len(header.at) >= _ENOUGH or len(ways) >= _ENOUGH
+    return NoHeaderError(f"the header (line {number}) lacks the columns {lacks}{has}", certain)

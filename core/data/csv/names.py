@@ -1,0 +1,91 @@
+"""Names that people write -> the names of fields."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from core.errors import StartupError
+
+Notice = Callable[[str], None]
+Renamed = Mapping[str, str]  # field -> its name in the file
+
+MAX_NOTICED = 20  # names; a stranger's feed could hold any number of them
+SHOWN = 60  # characters of a name in a message
+_OTHER_WORDS = {
+    "seq": "sequence",
+    "seqid": "sequence",
+    "seqno": "step",
+    "heat": "sequence",
+    "heatnumber": "sequence",
+    "index": "step",
+    "ts": "timestamp_ms",
+    "time": "timestamp_ms",
+    "timestamp": "timestamp_ms",
+    "streamid": "stream",
+    "conditions": "condition_vector",
+    "last": "end",
+}
+
+
+def plain(name: str) -> str:
+    """A name without what people write in different ways: capitals, blanks, underscores, dashes, dots."""
+    return re.sub(r"[\s_.-]+", "", name).casefold()
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` is a near miss of; None where it resembles none."""
+    by_plain = {plain(each): each for each in known}
+    short = plain(re.sub(r"[\[(].*", "", name))  # without a unit in brackets
+    if short in by_plain:
+        return by_plain[short]
+    if _OTHER_WORDS.get(short) in by_plain.values():
+        return _OTHER_WORDS[short]
+    near = difflib.get_close_matches(short, by_plain, 1, 0.65)
+    return by_plain[near[0]] if near else None
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first names of a list, for a message."""
+    more = f" and {len(names) - MAX_NOTICED:,} more" if len(names) > MAX_NOTICED else ""
+    return ", ".join(name[:SHOWN] for name in names[:MAX_NOTICED]) + more
+
+
+def parse_renamed(texts: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """What ``--column FIELD=NAME`` says, each field with its name in the file.
+
+    Raises:
+        StartupError: a text of another form, an unknown field, or one that is there twice.
+    """
+    renamed: dict[str, str] = {}
+    for text in texts:
+        field, equals, name = (part.strip() for part in text.partition("="))
+        if not (equals and name):
+            raise StartupError(f"--column {text!r} is not FIELD=NAME")
+        if field not in known:
+            raise StartupError(f"--column {text!r}: there is no field {field!r}; the fields are {', '.join(known)}")
+        if field in renamed:
+            raise StartupError(f"--column names the field {field} twice")
+        renamed[field] = name
+    return renamed
+
+
+class IgnoredFields:
+    """Says of each field that is not used, once, that it is not; and what it is called, where it is a near miss."""
+
+    def __init__(self, known: Sequence[str], notice: Notice) -> None:
+        self._known = known
+        self._notice = notice
+        self._seen = {*known}
+
+    def look(self, names: Iterable[str]) -> None:
+        """Look at the names of one record."""
+        new = [name for name in names if name not in self._seen]
+        for name in new:
+            if len(self._seen) - len(self._known) == MAX_NOTICED:
+                return
+            self._seen.add(name)
+            right = meant(name, self._known)
+            hint = f": is it meant as {right!r}?" if right else ""
+            self._notice(f"the field {name[:SHOWN]!r} is not used{hint}")

@@ -1,0 +1,195 @@
+"""The rows of a CSV: lines in, cells and values out. It finds the header, and knows lines that hold no sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from core.data.csv.header import Columns, Header, NoHeaderError, read_header, separator_of
+from core.data.csv.names import MAX_NOTICED, Notice, Renamed, shown
+from core.data.csv.numbers import Decimal, Numbers, is_number, is_rounded, whole
+from core.data.csv.text import UTF_8, WINDOWS, refuse_nul, text_of
+from core.errors import RecordError, StartupError
+
+# Lines before the header that are no header: titles of an export, the rest of a cut line.
+MAX_PREAMBLE = 20
+# Lines of units and descriptions below a header.
+MAX_UNITS = 3
+
+T = TypeVar("T")
+
+
+class Table:
+    """One CSV.
+
+    Args:
+        columns: the fields of its task.
+        renamed: names of fields in this file.
+        decimal: its decimal sign, where somebody has said it.
+        notice: told, once each, what a user should know and nothing was refused for.
+    """
+
+    def __init__(self, columns: Columns, renamed: Renamed, decimal: Decimal | None, notice: Notice) -> None:
+        self.columns = columns
+        self.before: list[tuple[int, str]] = []  # lines before the header, and why each is none
+        self._renamed = renamed
+        self._decimal = decimal
+        self._notice = notice
+        self._delimiter: str | None = None
+        self._header: Header | None = None
+        self._encoding = UTF_8
+        self._units = 0
+        self._said: set[str] = set()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the header was found."""
+        return self._header is not None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The columns without a meaning here."""
+        return self._header.ignored if self._header else ()
+
+    def text(self, line: bytes | None) -> str:
+        """The text of a line; raises RecordError."""
+        text = text_of(line, self._encoding)
+        refuse_nul(text)
+        return text
+
+    def begin(self, number: int, line: bytes | None) -> bool:
+        """Take a line before the header; whether it was the header.
+
+        Raises:
+            StartupError: it should be the header and cannot be used, or none came in `MAX_PREAMBLE` lines.
+        """
+        try:
+            text, encoding = self.text(line), UTF_8
+        except RecordError as error:
+            if line is None or b"\0" in line:
+                return self.hold(number, f"line {number} {error}")
+            text, encoding = line.decode(WINDOWS, "replace"), WINDOWS
+        if not text.strip():
+            return False
+        if (separator := separator_of(text)) is not None:
+            self._delimiter = separator
+            return False
+        try:
+            self._use(read_header(text, number, self.columns, self._renamed, self._delimiter))
+        except NoHeaderError as error:
+            if error.certain:
+                raise StartupError(str(error)) from error
+            why = str(error) if encoding == UTF_8 else "is no text in UTF-8: a CSV with a header is needed"
+            return self.hold(number, why)
+        if self.before:
+            numbers = ", ".join(str(number) for number, _ in self.before)
+            self._notice(f"before the header, in line {number}, these were skipped: {numbers}")
+        if encoding == WINDOWS:
+            self._encoding = WINDOWS
+            self._notice("the header is not UTF-8: read as Windows-1252")
+        return True
+
+    def hold(self, number: int, why: str) -> bool:
+        """Keep in mind that a line before the header is none, and why; raises StartupError, as `begin`. False."""
+        self.before.append((number, why))
+        if len(self.before) > MAX_PREAMBLE:
+            self.refuse()
+        return False
+
+    def refuse(self) -> NoReturn:
+        """Raises: StartupError: no header was found."""
+        if self.before:
+            raise StartupError(self.before[0][1])
+        lacking = ", ".join((*self.columns.needed, *self.columns.numbers))
+        raise StartupError(f"is empty: it lacks the columns {lacking}")
+
+    def read(self, number: int, text: str, make: Callable[[list[str]], T]) -> T | None:
+        """What ``make`` makes of the cells of a line; None for the header again and for units.
+
+        Raises:
+            RecordError: the line cannot be used.
+        """
+        assert self._header is not None
+        try:
+            row = make(self._header.cells(text))
+        except RecordError:
+            if self._is_header(number, text) or self._is_units(number, text):
+                return None
+            raise
+        self._units = MAX_UNITS
+        return row
+
+    def numbers(self, cells: Sequence[str]) -> list[float]:
+        """The numbers of a row, in the order of ``columns.numbers``; raises RecordError."""
+        return self._numbers.all(self.columns.numbers, [cells[place] for place in self._places])
+
+    def number(self, name: str, cell: str) -> float:
+        """A number beside the samples; raises RecordError."""
+        return self._numbers.one(name, cell)
+
+    def whole(self, cells: Sequence[str], field: str) -> int | None:
+        """A whole number; None where the field has no column; raises RecordError."""
+        place = self._at.get(field)
+        return None if place is None else whole(field, cells[place])
+
+    def cell(self, cells: Sequence[str], field: str) -> str:
+        """The text of a field; empty where it has no column."""
+        place = self._at.get(field)
+        return "" if place is None else cells[place].strip()
+
+    def has(self, field: str) -> bool:
+        """Whether there is a column for a field."""
+        return field in self._at
+
+    def name(self, cells: Sequence[str], field: str) -> str:
+        """As `cell`, of a field that names something: told once where the name has lost digits."""
+        name = self.cell(cells, field)
+        if "E" in name.upper() and is_rounded(name) and field not in self._said:
+            self._said.add(field)
+            self._notice(
+                f"the {field} {name!r} looks like a long number that Excel has rounded: several may have become one; "
+                "export the column as text"
+            )
+        return name
+
+    def _use(self, header: Header) -> None:
+        self._header = header
+        self._at = header.at
+        self._places = [header.at[name] for name in self.columns.numbers]
+        self._numbers = Numbers(header.delimiter, self._decimal)
+        if header.ignored and (said := f"columns without a meaning here: {shown(header.ignored)}") not in self._said:
+            self._said.add(said)
+            self._notice(said)
+
+    def _is_header(self, number: int, text: str) -> bool:
+        """Whether a line is a header again, as files that were put together have it: it counts from here on."""
+        assert self._header is not None
+        try:
+            header = read_header(text, number, self.columns, self._renamed)
+        except (NoHeaderError, StartupError):
+            return False
+        same = header.at == self._header.at and header.delimiter == self._header.delimiter
+        what = "skipped" if same else "it has other columns, which count from here on"
+        if len(self._said) < MAX_NOTICED:
+            said = f"line {number} is a header again: {what}"
+            self._said.add(said)
+            self._notice(said)
+        if not same:
+            self._use(header)
+        return True
+
+    def _is_units(self, number: int, text: str) -> bool:
+        """Whether a line right below the header says units or descriptions: text where each number would stand."""
+        assert self._header is not None
+        if self._units >= MAX_UNITS:
+            return False
+        try:
+            cells = self._header.cells(text)
+        except RecordError:
+            return False
+        units = [cells[place].strip() for place in self._places]
+        if any(not unit or is_number(unit) for unit in units):
+            return False
+        self._units += 1
+        self._notice(f"line {number} holds no numbers but {shown(units)}: taken for units and skipped")
+        return True
