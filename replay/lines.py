@@ -33,6 +33,8 @@ FIELDS = {
     "signal": ("stream", "signal", "condition_vector", "sequence", "step", "timestamp_ms"),
     "casting": ("stream", *SENSORS, "sequence", "step", "timestamp_ms", "end"),
 }
+# What ``--column`` can name.
+NAMES = {kind: tuple(dict.fromkeys((*columns.known, *FIELDS[kind]))) for kind, columns in COLUMNS.items()}
 # A producer takes 1,000,000 bytes with key and headers, and ends at a larger record.
 MAX_RECORD_BYTES = 999_000
 # 2000 to 2100: a number in a column "timestamp" is taken for milliseconds where it lies in between.

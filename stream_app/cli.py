@@ -16,12 +16,26 @@ from core.errors import StartupError
 from stream_app.audit_commands import add_audit_commands
 from stream_app.dead_letter_commands import add_dead_letter_commands
 from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
-from stream_app.options import ALL, HELP, KAFKA, Count, Debug, DebugOption, FromBeginning, JsonLines, command, say
+from stream_app.options import (
+    ALL,
+    HELP,
+    KAFKA,
+    ColumnNames,
+    Count,
+    Debug,
+    DebugOption,
+    DecimalSign,
+    FromBeginning,
+    JsonLines,
+    command,
+    say,
+)
 from stream_app.training_commands import add_training_commands
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from core.data.csv.numbers import Decimal
     from replay.send import SendSummary
     from stream_app.settings import Settings
 
@@ -315,9 +329,15 @@ Rate = Annotated[float | None, typer.Option(help="Records per second, at most.",
 
 
 @command(send_app, "signal", settings=SEND_SETTINGS, example="caststream send signal --stream press-7 < samples.jsonl")
-def send_signal(settings: "Settings", stream: Stream = None, rate: Rate = None) -> None:
+def send_signal(
+    settings: "Settings",
+    stream: Stream = None,
+    rate: Rate = None,
+    column: ColumnNames = None,
+    decimal: DecimalSign = None,
+) -> None:
     """Send signal samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
-    _send("signal", settings, stream, rate)
+    _send("signal", settings, stream, rate, column or [], decimal)
 
 
 @command(
@@ -326,15 +346,31 @@ def send_signal(settings: "Settings", stream: Stream = None, rate: Rate = None) 
     settings=SEND_SETTINGS,
     example="mosquitto_sub -t caster/1 | caststream send casting --stream strand-1",
 )
-def send_casting(settings: "Settings", stream: Stream = None, rate: Rate = None) -> None:
+def send_casting(
+    settings: "Settings",
+    stream: Stream = None,
+    rate: Rate = None,
+    column: ColumnNames = None,
+    decimal: DecimalSign = None,
+) -> None:
     """Send casting samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
-    _send("casting", settings, stream, rate)
+    _send("casting", settings, stream, rate, column or [], decimal)
 
 
-def _send(kind: str, settings: "Settings", stream: str | None, rate: float | None) -> None:
+def _send(
+    kind: str,
+    settings: "Settings",
+    stream: str | None,
+    rate: float | None,
+    columns: list[str],
+    decimal: "Decimal | None",
+) -> None:
+    from core.data.csv.names import parse_renamed
+    from replay.lines import NAMES
     from replay.send import send
     from stream_app.access import check_access
 
+    renamed = parse_renamed(columns, NAMES[kind])
     check_access(settings.client_config())
 
     def bad(number: int, why: str) -> None:
@@ -346,7 +382,10 @@ def _send(kind: str, settings: "Settings", stream: str | None, rate: float | Non
         topic=settings.topic(f"{kind}-samples"),
         stream=stream,
         rate=rate,
+        renamed=renamed,
+        decimal=decimal,
         on_bad=bad,
+        on_notice=say,
     )
     say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
     if done.interrupted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -78,6 +78,16 @@ DebugOption = Annotated[
 HELP = {"help_option_names": ["-h", "--help"]}
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="FIELD=NAME", help="The field stands under another name; repeatable.", show_default=False
+    ),
+]
+DecimalSign = Annotated[
+    Literal["point", "comma"] | None,
+    typer.Option(help="The decimal sign of a CSV, where its numbers could be read in two ways.", show_default=False),
+]
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
 
 

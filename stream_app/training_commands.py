@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stream_app.failures import EXIT_INTERRUPTED
-from stream_app.options import command
+from stream_app.options import ColumnNames, DecimalSign, command, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.table import Table
 
+    from core.data.csv.casts import CastSummary
+    from core.data.csv.signals import SignalSummary
     from stream_app.settings import Settings
 
 # A training that ends in an error of import would have been for nothing.
@@ -254,22 +256,66 @@ def _show(figures: dict[str, Any], table: "Callable[[dict[str, Any]], Table]", a
 
 
 def import_csv_file(
-    file: Annotated[Path, typer.Argument(help="A CSV of casts, one sample on each line.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A CSV of recordings, one sample on each line.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+    task: Annotated[
+        Literal["casting", "signal"] | None,
+        typer.Option(help="What it holds; by default its columns tell.", show_default=False),
+    ] = None,
+    column: ColumnNames = None,
+    decimal: DecimalSign = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave lines out that cannot be used, and say how many.")
+    ] = False,
+    sampling_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Of signals, in Hz; by default their times tell.", show_default=False),
+    ] = None,
 ) -> None:
-    """A CSV of your own casts becomes an HDF5 file for train, evaluate, predict and replay.
+    """A CSV of your own recordings becomes an HDF5 file for train, evaluate, predict and replay.
 
-    Columns: sequence (the cast), the five sensors, and, if there are any, step, label, defect_probability, trigger.
+    Columns of casts: sequence (the cast), the five sensors, and, if there are any, step, timestamp_ms or timestamp,
+    label, defect_probability, trigger. Of signals: signal, c1 to c4, and, if there are any, sequence, step,
+    timestamp_ms or timestamp, target.
     """
-    from core.data.import_csv import import_csv
+    from core.data.csv.casts import CastSummary
+    from core.data.csv.names import parse_renamed
+    from core.data.import_csv import FIELDS, ImportOptions, import_csv
     from stream_app.progress import phases
 
-    with phases() as phase:
-        done = import_csv(file, out, phase("reading"))
+    notices: list[str] = []
+    renamed = parse_renamed(column or [], FIELDS)
+    options = ImportOptions(task, renamed, decimal, skip_bad, sampling_rate)
+    try:
+        with phases() as phase:
+            done = import_csv(file, out, phase("reading"), options, notices.append)
+    except BaseException:
+        for notice in notices:
+            say(notice)
+        raise
+    written = _casts_written(done, out) if isinstance(done, CastSummary) else _signals_written(done, out)
+    for line in (*written, *notices):
+        say(line)
+    if done.left_out.lines:
+        of = f", of {', '.join(done.left_out.sequences)}" if done.left_out.sequences else ""
+        say(f"left out {done.left_out.lines:,} lines that cannot be used{of}: {'; '.join(done.left_out.named)}")
+
+
+def _casts_written(done: "CastSummary", out: Path) -> "Iterator[str]":
     labels = f"{done.defective:,} defective, {done.good:,} good, {done.unknown:,} without a label"
-    typer.echo(f"wrote {done.casts:,} casts of {done.samples:,} samples to {out}: {labels}", err=True)
-    for count, what in ((done.short, "casts are too short for a score"), (done.gaps, "steps are missing inside casts")):
-        if count:
-            typer.echo(f"{count:,} {what}", err=True)
-    if done.ignored:
-        typer.echo(f"columns without a meaning here: {', '.join(done.ignored)}", err=True)
+    yield f"wrote {done.casts:,} casts of {done.samples:,} samples to {out}: {labels}"
+    if done.short:
+        yield f"{done.short:,} casts are too short for a score"
+    if done.gaps:
+        yield f"{done.gaps:,} steps are missing inside casts"
+
+
+def _signals_written(done: "SignalSummary", out: Path) -> "Iterator[str]":
+    targets = "with targets" if done.targets else "without targets: to predict and replay, not to train"
+    yield f"wrote {done.rows:,} signals of {done.steps:,} samples to {out}, {targets}"
+    if done.sampling_rate is None:
+        yield "the file does not say its sampling rate: 1000 Hz is assumed; --sampling-rate says another"
+    if done.gaps:
+        yield f"{done.gaps:,} steps are missing inside sequences"
+    if done.other_lengths:
+        yield f"left out, as they have another length: {', '.join(done.other_lengths[:20])}"

@@ -10,7 +10,7 @@ from core.data.csv.cells import DELIMITERS, split_cells
 from core.data.csv.names import Renamed, meant, plain, shown
 from core.errors import RecordError, StartupError
 
-_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEP = re.compile(r'"?sep=(.)"?[,;\t ]*', re.IGNORECASE)
 _TAG = {
     "tag",
     "tagname",
@@ -80,8 +80,8 @@ class Header:
 
 def separator_of(text: str) -> str | None:
     """The delimiter that a line ``sep=;`` names, as Excel writes it."""
-    found = _SEP.fullmatch(text.strip(" ,;"))
-    return found[1] if found else "\t" if text.strip("\r ") == "sep=\t" else None
+    found = _SEP.fullmatch(text)
+    return found[1] if found else None
 
 
 def read_header(text: str, number: int, columns: Columns, renamed: Renamed, delimiter: str | None = None) -> Header:
@@ -102,11 +102,17 @@ def read_header(text: str, number: int, columns: Columns, renamed: Renamed, deli
     best = max(headers, key=lambda header: (len(header.at), len(header.names)))
     needed = (*columns.needed, *columns.numbers, *(field for field in renamed if field in columns.optional))
     lacking = [field for field in needed if field not in best.at]
+    if not lacking or len(best.at) >= _ENOUGH:
+        for field in best.at:
+            _refuse_twice(best, number, field, renamed)
     if lacking:
         raise _no_header(best, number, lacking, renamed)
-    for field in best.at:
-        _refuse_twice(best, number, field, renamed)
     return best
+
+
+def mentions(text: str, field: str, renamed: Renamed) -> bool:
+    """Whether a line has a cell that names ``field``."""
+    return any(_read(text, each, Columns((), (field,), ()), renamed).at for each in DELIMITERS)
 
 
 def _read(text: str, delimiter: str, columns: Columns, renamed: Renamed) -> Header:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 MAX_LINE_BYTES = 1 << 20
 
 _LINE_END = re.compile(rb"\r*\n|\r+(?=[^\r\n])")
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# A byte order mark and a character below U+0100, with which every header begins.
+_UTF_16 = re.compile(rb"\xff\xfe[^\0]\0|\xfe\xff\0[^\0]", re.DOTALL)
 
 
 class LineSplitter:
@@ -64,19 +65,19 @@ class LineSplitter:
 
 
 class _ToUtf8:
-    """Turns UTF-16 into UTF-8 where the first two bytes are its byte order mark; other bytes pass as they are."""
+    """Turns UTF-16 with a byte order mark into UTF-8; other bytes pass as they are."""
 
     def __init__(self) -> None:
-        self._begin: bytes | None = b""  # the first bytes, until there are two
+        self._begin: bytes | None = b""  # the first bytes, while they may be a byte order mark
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         if self._begin is not None:
             chunk, self._begin = self._begin + chunk, None
-            if len(chunk) < 2 and chunk in (b"", b"\xff", b"\xfe"):
+            if len(chunk) < 4 and any(mark.startswith(chunk[:2]) for mark in (b"\xff\xfe", b"\xfe\xff")):
                 self._begin = chunk
                 return b""
-            if chunk.startswith(_UTF_16):
+            if _UTF_16.match(chunk):
                 # A half of a pair passes, and is no UTF-8 afterwards: it costs its line.
                 self._decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
         return chunk if self._decoder is None else self._decoder.decode(chunk).encode("utf-8", "surrogatepass")

@@ -145,7 +145,7 @@ def _refuse_either(name: str, text: str) -> None:
 
 def _refuse(names: Sequence[str], cells: Sequence[str], numbers: Sequence[float]) -> None:
     for name, cell, number in zip(names, cells, numbers, strict=True):
-        if not math.isfinite(number):
+        if not math.isfinite(number) and not any(sign.isdigit() for sign in cell):
             raise RecordError("not_finite", f"{name} is {cell.strip()[:SHOWN]}: must be a finite number")
         if not -MAX_VALUE <= number <= MAX_VALUE:
             raise RecordError(

@@ -137,6 +137,13 @@ class Table:
         place = self._at.get(field)
         return "" if place is None else cells[place].strip()
 
+    def peek(self, line: bytes | None, field: str) -> str:
+        """The text of a field of a line that cannot be used, as far as it can be told; else empty."""
+        try:
+            return "" if self._header is None else self.cell(self._header.cells(self.text(line)), field)
+        except RecordError:
+            return ""
+
     def has(self, field: str) -> bool:
         """Whether there is a column for a field."""
         return field in self._at
