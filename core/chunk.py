@@ -93,6 +93,7 @@ class Counts:
     gaps: int = 0
     resets: dict[str, int] = field(default_factory=dict)  # by reason, see core.state.RESETS
     moved: int = 0  # keys met in a second partition, each once
+    repeating: int = 0  # times that a stream sent ten duplicates by step in a row
     scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
     probabilities: list[float] = field(default_factory=list)
     batch_streams: int = 0  # rows of the LSTM call; windows of a scorer
@@ -126,6 +127,8 @@ class ChunkResult:
     ends: dict[int, int] = field(default_factory=dict)  # by partition: last offset in the chunk + 1
     counts: Counts = field(default_factory=Counts)
     moved: list[tuple[bytes, int, int]] = field(default_factory=list)  # key, first partition, second partition
+    repeating: list[tuple[bytes, int, int]] = field(default_factory=list)
+    """Key, partition and offset of the tenth duplicate by step in a row; each stream once."""
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0

@@ -15,11 +15,14 @@ from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
 from core.eviction import IdleStreams
 from core.native.records import Record, Records, parts_of
-from core.native.streams import NO_STATE, NOT_LISTED, LiveStream, StreamState
+from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
 from core.records import Headers, stream_id
-from core.state import DUPLICATE, JUMP, LATE, NEXT, Decision, begin, decide, unpack_state
+from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, unpack_state
 
 S = TypeVar("S", bound=LiveStream)
+MANY_REPEATS = 10
+"""Duplicates by step in a row of one stream that are told: a sender repeats a few, a counter that went back repeats all."""
+
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
 
@@ -138,12 +141,13 @@ class Engine(Generic[S]):
         stream = self._streams[record.partition].get(record.key)  # type: ignore[arg-type]  # None is no stream's key
         if stream is None:
             stream = self._open(record.partition, record.key)
-        if offset <= stream.offset:
+        if offset <= stream.included:
             self._result.counts.duplicates["offset"] += 1
             return
         sample = self._decode(record.value, record.headers)
-        decision = decide(stream, sample.sequence or "", sample.step, append_ms, self.rules)
-        if decision is not NEXT and not self._may_advance(sample, decision):
+        decision = decide(stream, sample.sequence or "", sample.step, append_ms, sample.timestamp_ms, self.rules)
+        if decision.fate is not Fate.ADVANCE:
+            self._turn_away(stream, sample, decision.fate, offset)
             return
         self._touch(stream)
         if decision is NEXT:
@@ -152,24 +156,41 @@ class Engine(Generic[S]):
             self._enter(stream, sample, decision, append_ms)
         event_ms = sample.timestamp_ms
         stream.offset = offset
+        stream.back_step = NO_STEP
         stream.append_ms = append_ms
         stream.timestamp_ms = append_ms if event_ms is None else event_ms
         self._result.counts.processed += 1
         self._apply(stream, sample, decision)
 
-    def _may_advance(self, sample: Sample, decision: Decision) -> bool:
-        """Whether the record is to be applied, where it is not the plain next step."""
-        counts = self._result.counts
-        if decision is DUPLICATE:
+    def _turn_away(self, stream: S, sample: Sample, fate: Fate, offset: int) -> None:
+        """Count a record that is not to be applied. Raises RecordError unless it is a duplicate."""
+        counts, step = self._result.counts, sample.step
+        if fate is Fate.DUPLICATE:
             counts.duplicates["step"] += 1
-            return False
-        if decision is LATE:
-            counts.late += 1
-            raise RecordError("late", f"sequence '{sample.sequence or ''}' has ended, step {sample.step}")
-        if decision is JUMP:
-            limit = self.rules.max_step_jump
-            raise RecordError("step_jump", f"step {sample.step} is more than {limit} past the stream's last")
-        return True
+            self._note_repeat(stream, offset)
+            return
+        counts.late += fate in (Fate.LATE, Fate.SKIPPED)
+        if fate is Fate.STEP_BACK:
+            last = stream.step
+            self._touch(stream)
+            step_back(stream, step, sample.timestamp_ms, offset)
+            raise RecordError("step_back", f"step {step} is not above the last one, {last}, but its timestamp_ms is later")
+        if fate is Fate.LATE:
+            raise RecordError("late", f"sequence '{sample.sequence or ''}' has ended, step {step}")
+        if fate is Fate.SKIPPED:
+            raise RecordError("late", f"step {step} comes after step {stream.step}, when it had been skipped as missing")
+        raise RecordError("step_jump", f"step {step} is more than {self.rules.max_step_jump} past the stream's last")
+
+    def _note_repeat(self, stream: S, offset: int) -> None:
+        """A duplicate by step: many in a row are told, as whatever the stream sends may be lost."""
+        if stream.repeated_at != stream.offset:  # it has advanced since
+            stream.repeated_at, stream.repeats = stream.offset, 0
+        stream.repeats += 1
+        if stream.repeats == MANY_REPEATS:
+            self._result.counts.repeating += 1
+            if not stream.is_told:
+                stream.is_told = True
+                self._result.repeating.append((stream.key, stream.partition, offset))
 
     def _enter(self, stream: S, sample: Sample, decision: Decision, append_ms: int) -> None:
         """Everything but the record's own step: gaps, resets, the end of one sequence and the start of another."""
@@ -181,7 +202,7 @@ class Engine(Generic[S]):
             if stream.offset != NO_STATE:
                 self._conclude(stream, append_ms)
             begin(stream, sample.sequence or "", decision.reset)
-        stream.step = decision.step
+        enter(stream, decision)
 
     def _reject(self, record: Record, error: RecordError) -> None:
         letter = DeadLetter(
@@ -364,12 +385,12 @@ class Engine(Generic[S]):
             self._conclude(stream, now_ms)
             *keys, last = self._table_keys(stream)
             for key in keys:
-                tombstones.append(key, None, stream.offset, 0, tied=True)
-            tombstones.append(last, None, stream.offset, 0)
+                tombstones.append(key, None, stream.included, 0, tied=True)
+            tombstones.append(last, None, stream.included, 0)
             self._remove(stream)
         self._finish(self._clock())
         for stream in due:
-            stream.offset = NO_STATE  # a list of changed streams may still hold it
+            stream.clear()  # a list of changed streams may still hold it
         self._result = before
         result.counts.resets.clear()  # what was only loaded to be let go was not reset
         return Evicted(result.outputs, tombstones, result.counts, result.deferred)

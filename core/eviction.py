@@ -21,7 +21,7 @@ T = TypeVar("T")
 class IdleStreams(Generic[S]):
     """Looks for idle streams, in memory and in the store alone.
 
-    A stream is idle where its last record lies below an offset that the caller knows. For each partition this keeps
+    A stream is idle where all that its state includes lies below an offset that the caller knows. For each partition this keeps
     offsets below which no stream's is: nobody can be idle before these are, so until then there is no need to look.
 
     Args:
@@ -45,8 +45,8 @@ class IdleStreams(Generic[S]):
 
     def opened(self, stream: S) -> None:
         """A stream has come into memory."""
-        oldest = self._oldest_opened.get(stream.partition, stream.offset)
-        self._oldest_opened[stream.partition] = min(oldest, stream.offset)
+        oldest = self._oldest_opened.get(stream.partition, stream.included)
+        self._oldest_opened[stream.partition] = min(oldest, stream.included)
 
     def drop(self, partition: int) -> None:
         """Know nothing of a partition any more."""
@@ -64,12 +64,12 @@ class IdleStreams(Generic[S]):
         streams = iter(list(self._streams.get(partition, {}).values()))
         while looked_at := list(islice(streams, LOOKED_AT_AT_ONCE)):
             yield from _some_at_a_time([s for s in looked_at if self.is_idle(s, before)])
-            oldest = min(oldest, min((s.offset for s in looked_at if s.offset != NO_STATE), default=oldest))
+            oldest = min(oldest, min((s.included for s in looked_at if s.offset != NO_STATE), default=oldest))
         self._oldest[partition] = oldest
 
     def is_idle(self, stream: S, before: int) -> bool:
-        """Whether a stream is in memory, and its last record lies below an offset."""
-        if stream.offset >= before:  # first, as it is true of nearly all
+        """Whether a stream is in memory, and all that its state includes lies below an offset."""
+        if stream.included >= before:  # first, as it is true of nearly all
             return False
         return self._streams.get(stream.partition, {}).get(stream.key) is stream
 

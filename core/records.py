@@ -35,6 +35,7 @@ REASONS = (
     "out_of_range",
     "sequence_too_long",
     "step_jump",
+    "step_back",
     "late",
 )
 """Every reason of a RecordError: a header of the dead letter and a metric label."""

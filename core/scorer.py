@@ -157,7 +157,6 @@ class CastScorer(Engine[CastStream]):
 
     def _apply(self, stream: CastStream, sample: CastingSample, decision: Decision) -> None:
         window = stream.window
-        stream.changed = True
         if decision.fresh or decision.reset is not None:
             stream.retired += window.clear()
         window.open(stream.offset)
@@ -255,13 +254,17 @@ class CastScorer(Engine[CastStream]):
             self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
         self._write(stream, records)
 
+    def _touch(self, stream: CastStream) -> None:
+        super()._touch(stream)
+        stream.changed = True
+
     def _write(self, stream: CastStream, records: list[tuple[bytes, bytes | None]]) -> None:
         """Head and segments go to the broker together or not at all."""
         packed = self._packed.setdefault(stream.partition, Records(stream.partition))
         for key, value in records[:-1]:
-            packed.append(key, value, stream.offset, 0, tied=True)
+            packed.append(key, value, stream.included, 0, tied=True)
         for key, value in records[-1:]:
-            packed.append(key, value, stream.offset, 0)
+            packed.append(key, value, stream.included, 0)
 
     def _rewrite(self, stream: CastStream) -> None:
         stream.changed = True

@@ -9,20 +9,24 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from core.chunk import StreamRules
 from core.errors import StateError
 from core.native.states import pack_head
-from core.native.streams import NO_STATE, StreamState
+from core.native.streams import NO_STATE, NO_STEP, StreamState
 from core.records import MAX_VALUE
 
-VERSION = 1
+PLAIN_VERSION = 1
+EXTENDED_VERSION = 2  # with the last gap and the last step back; written where there is one of them
 MAX_STORED_STEP = 2**62  # beyond MAX_STEP, as samples without a step go on counting; far from where int64 ends
-RESETS = ("sequence", "restart", "idle", "gap", "model", "corrupt_state")
+RESETS = ("sequence", "restart", "step_back", "idle", "gap", "model", "corrupt_state")
 """Why a state went to zeros: a metric label."""
 
 # version, flags, bytes of sequence and of previous sequence; offset, append time, step, event time; model; sample
 _HEAD = struct.Struct("<BBBBqqqq12s5f")
+# gap's first step and the one after its last; step and event time of a step back; offset of the last good record
+_EXTENSION = struct.Struct("<qqqqq")
 _PEEK = struct.Struct("<Bxxxq")  # the same bytes as far as eviction needs them
 _CRC = struct.Struct("<I")
 _CLOSED, _HAS_PREVIOUS = 1, 2
@@ -34,6 +38,8 @@ class Fate(Enum):
     ADVANCE = "advance"
     DUPLICATE = "duplicate"  # its step was applied before
     LATE = "late"  # its sequence has ended
+    SKIPPED = "skipped"  # a gap has skipped its step, so it is late too
+    STEP_BACK = "step_back"  # its step is not above the last one, but its own time is later: what is wrong is the counter
     JUMP = "jump"  # its step is too far ahead to be true
 
 
@@ -52,17 +58,22 @@ class Decision:
 NEXT = Decision(Fate.ADVANCE)  # the plain case, at the step after the state's: one object, compared by identity
 DUPLICATE = Decision(Fate.DUPLICATE)
 LATE = Decision(Fate.LATE)
+SKIPPED = Decision(Fate.SKIPPED)
+STEP_BACK = Decision(Fate.STEP_BACK)
 JUMP = Decision(Fate.JUMP)
 
 
-def decide(state: StreamState, sequence: str, step: int | None, append_ms: int, rules: StreamRules) -> Decision:
-    """Judge a good record that lies past the state's offset. Reads the log only, so it is the same everywhere.
+def decide(
+    state: StreamState, sequence: str, step: int | None, append_ms: int, event_ms: int | None, rules: StreamRules
+) -> Decision:
+    """Judge a good record that lies past what the state includes. Reads the log only, so it is the same everywhere.
 
     Args:
         state: of the record's stream; offset NO_STATE if it has none.
         sequence: the record's, "" by default.
         step: the record's, >= 0, or None.
         append_ms: the record's append time.
+        event_ms: the record's own time, or None.
         rules: for gaps, jumps and pauses.
     """
     if state.offset == NO_STATE:
@@ -80,7 +91,7 @@ def decide(state: StreamState, sequence: str, step: int | None, append_ms: int, 
         return NEXT
     if step == 0 and last > 0 and not sequence:
         return _first(step, "restart")
-    return DUPLICATE if step <= last else _after_gap(step, step - last - 1, rules)
+    return _behind(state, step, event_ms) if step <= last else _after_gap(step, step - last - 1, rules)
 
 
 def _first(step: int | None, reset: str | None) -> Decision:
@@ -98,18 +109,41 @@ def _after_gap(step: int, gap: int, rules: StreamRules) -> Decision:
     return Decision(Fate.ADVANCE, step=step, gap=gap, reset=None if rules.gap_policy == "step" else "gap")
 
 
+def _behind(state: StreamState, step: int, event_ms: int | None) -> Decision:
+    """A step at or below the last one. A sample of a later time is new, so its counter went back; two of them that follow
+    on each other are a counter that started again. All others are late or sent twice.
+    """
+    if event_ms is None or event_ms <= state.timestamp_ms:
+        return SKIPPED if state.gap_first <= step < state.gap_end else DUPLICATE
+    follows = state.back_step != NO_STEP and step == state.back_step + 1 and event_ms > state.back_ms
+    return _first(step, "step_back") if follows else STEP_BACK
+
+
+def step_back(state: StreamState, step: int, event_ms: int, offset: int) -> None:
+    """Remember a step back, instead of the one before: the next record may follow on it."""
+    state.back_step, state.back_ms, state.back_offset = step, event_ms, offset
+
+
+def enter(state: StreamState, decision: Decision) -> None:
+    """Move to the step of a record that advances the stream and is not `NEXT`."""
+    state.step = decision.step
+    if decision.fresh or decision.gap:
+        state.gap_first, state.gap_end = decision.step - decision.gap, decision.step
+
+
 def begin(state: StreamState, sequence: str, reset: str | None) -> None:
     """Enter a new sequence. One that ended for a named successor is remembered: its records are late from now on."""
     if reset == "sequence":
         state.previous = state.sequence
-    elif reset != "restart":  # without state, and after a pause as if without
+    elif reset not in ("restart", "step_back"):  # without state, and after a pause as if without
         state.previous = None
     state.sequence = sequence
     state.closed = False
 
 
 def pack_state(state: StreamState, model: str, body: bytes = b"") -> bytes:
-    """The table value of a state: a fixed head, both sequences, the body, CRC-32; little-endian.
+    """The table value of a state: a fixed head, an extension where there is a gap or a step back, both sequences, the
+    body, CRC-32; little-endian.
 
     Args:
         state: one that has an offset.
@@ -134,20 +168,24 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
         raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its head")
     version, flags, sequence_bytes, previous_bytes, *numbers = _HEAD.unpack_from(payload)
     offset, append_ms, step, timestamp_ms, model, *sample = numbers
-    middle = _HEAD.size + sequence_bytes
+    names = _HEAD.size + (_EXTENSION.size if version == EXTENDED_VERSION else 0)
+    middle = names + sequence_bytes
     end = middle + previous_bytes
-    if version != VERSION or len(payload) < end:
+    if version not in (PLAIN_VERSION, EXTENDED_VERSION) or len(payload) < end:
         raise StateError("corrupt_state", f"a state of version {version}, {len(payload)} bytes, cannot be read")
     # The checksum says that the state is as it was written. Who may write to the changelog can write any numbers, and
     # these would end the worker that counts on from them, or reach the model (NaN lies within no limits).
     if offset < 0 or not 0 <= step <= MAX_STORED_STEP or not all(-MAX_VALUE <= value <= MAX_VALUE for value in sample):
         raise StateError("corrupt_state", f"a state at offset {offset}, step {step}, sample {sample} cannot be")
+    extension = _extension(payload, offset, step) if version == EXTENDED_VERSION else _Extension(offset)
     try:
-        sequence, previous = payload[_HEAD.size : middle].decode(), payload[middle:end].decode()
+        sequence, previous = payload[names:middle].decode(), payload[middle:end].decode()
         fingerprint = model.decode("ascii")
     except UnicodeDecodeError as error:
         raise StateError("corrupt_state", f"a state's text cannot be read: {error}") from error
-    state.offset, state.append_ms, state.step, state.timestamp_ms = offset, append_ms, step, timestamp_ms
+    state.offset, state.append_ms, state.step, state.timestamp_ms = extension.applied, append_ms, step, timestamp_ms
+    state.gap_first, state.gap_end = extension.gap_first, extension.gap_end
+    state.back_step, state.back_ms, state.back_offset = extension.back_step, extension.back_ms, offset
     state.sequence = sequence
     state.previous = previous if flags & _HAS_PREVIOUS else None
     state.closed = bool(flags & _CLOSED)
@@ -155,15 +193,39 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
     return fingerprint, payload[end:]
 
 
+class _Extension(NamedTuple):
+    """What a stored state holds of the last gap and of a step back."""
+
+    applied: int  # offset of the last good record
+    gap_first: int = 0
+    gap_end: int = 0
+    back_step: int = NO_STEP
+    back_ms: int = 0
+
+
+def _extension(payload: bytes, offset: int, step: int) -> _Extension:
+    """The extension of a state that includes ``offset`` and stands at ``step``. Raises StateError."""
+    gap_first, gap_end, back_step, back_ms, applied = _EXTENSION.unpack_from(payload, _HEAD.size)
+    has_gap = 0 <= gap_first < gap_end <= step or gap_first == gap_end == 0
+    is_back = 0 <= back_step <= step and 0 <= applied < offset
+    if not has_gap or not (is_back or (back_step == NO_STEP and applied == offset)):
+        raise StateError(
+            "corrupt_state",
+            f"a state at offset {offset}, step {step} with a gap from {gap_first} to {gap_end} and a step back to "
+            f"{back_step} after offset {applied} cannot be",
+        )
+    return _Extension(applied, gap_first, gap_end, back_step, back_ms)
+
+
 def peek_offset(blob: bytes) -> int | None:
-    """Offset of a stored state, unchecked; None if it is no state of this version.
+    """The offset that a stored state includes, unchecked; None if it is no state of a version that is known.
 
     Eviction looks at every state of a table: this is the part of the work that each of them costs.
     """
     if len(blob) < _HEAD.size:
         return None
     version, offset = _PEEK.unpack_from(blob)
-    return int(offset) if version == VERSION else None
+    return int(offset) if version in (PLAIN_VERSION, EXTENDED_VERSION) else None
 
 
 def seal(payload: bytes) -> bytes:

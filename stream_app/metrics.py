@@ -78,6 +78,9 @@ class Metrics:
 
         self.records = counter("records", "Input records, one outcome each", ["topic", "outcome"])
         self.duplicates = counter("duplicates", "Records that were applied before", ["topic", "reason"])
+        self.repeating_streams = counter(
+            "repeating_streams", "Times that a stream sent ten duplicates by step in a row", ["topic"]
+        )
         self.dead_letters = counter("dead_letters", "Records that could not be used", ["topic", "reason"])
         self.resets = counter("resets", "Hidden states set to zero", ["reason"])
         self.gaps = counter("gaps", "Jumps over missing steps")
@@ -106,6 +109,7 @@ class Metrics:
         """Show a source topic's counters from 0 on: to Prometheus a series that begins at 4,000 has not increased."""
         for outcome in OUTCOMES:
             self.records.labels(source, outcome)
+        self.repeating_streams.labels(source)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -128,6 +132,8 @@ class Metrics:
         self._outcomes(topic, result)
         for reason, count in counts.duplicates.items():
             self.duplicates.labels(topic, reason).inc(count)
+        if counts.repeating:
+            self.repeating_streams.labels(topic).inc(counts.repeating)
         for letter in result.dead_letters:
             self.dead_letters.labels(topic, letter.reason).inc()
         for reason, count in counts.resets.items():

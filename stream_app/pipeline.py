@@ -183,6 +183,10 @@ class Pipeline:
         self.metrics.observe_stages(result, time.perf_counter() - started_s)
         self.next_offset.update(result.ends)
         self.metrics.count(self.topics.source, result)
+        self._tell(result)
+
+    def _tell(self, result: ChunkResult) -> None:
+        """Log what is told once of a stream."""
         for key, first, second in result.moved:
             log.warning(
                 "%s: stream %r came in partition %d and now in %d; each has a state of its own",
@@ -190,6 +194,16 @@ class Pipeline:
                 key,
                 first,
                 second,
+            )
+        for key, partition, offset in result.repeating:
+            log.warning(
+                "%s[%d] offset %d: stream %r sends only steps that it has sent before, ten in a row by now; they are "
+                "dropped as duplicates. Where its counter started again, its samples need a timestamp_ms or another "
+                "sequence",
+                self.topics.source,
+                partition,
+                offset,
+                key,
             )
 
     def missing_before(self, chunk: Chunk) -> list[Missing]:

@@ -41,6 +41,15 @@ class SlowState:
     closed: bool = False
     sample: tuple[float, ...] = ()
     memory: Any = None
+    skipped: tuple[int, ...] = ()
+    """The steps that the last gap has skipped."""
+    back: tuple[int, int, int] | None = None
+    """Step, own time and offset of the last record whose counter went back, since the last good one."""
+
+    @property
+    def included(self) -> int:
+        """The offset of the last record that left something here."""
+        return self.offset if self.back is None else self.back[2]
 
 
 @dataclass
@@ -52,6 +61,8 @@ class SlowWorker:
     outputs: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
+    letters: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Partition and offset -> reason, of the records that were good by themselves."""
 
     def blank(self) -> Any:
         """The memory at the start of a sequence."""
@@ -66,7 +77,7 @@ class SlowWorker:
 
     def feed(self, event: Event) -> None:
         state = None if event.sample is None and not event.record.key else self.streams.get(event.stream)
-        if state is not None and event.record.offset <= state.offset:
+        if state is not None and event.record.offset <= state.included:
             return
         if event.sample is None:
             self.counts["dead"] += 1
@@ -77,17 +88,32 @@ class SlowWorker:
         same = state is not None and not idle and event.sequence == state.sequence
         if self._refused(event, state, idle, same):
             return
-        if state is None or not same or (not event.sequence and event.step == 0 and state.step > 0):
-            state, gap = self._begin(event, state, idle, same), event.step or 0
+        restarts = same and state is not None and not event.sequence and event.step == 0 and state.step > 0
+        goes_back = same and state is not None and not restarts and self._goes_back(event, state)
+        follows = goes_back and state is not None and self._follows(event, state)
+        if goes_back and not follows and state is not None:
+            state.back = (event.step or 0, event.timestamp_ms, event.record.offset)
+            self._refuse(event, "step_back")
+            return
+        if state is None or not same or restarts or follows:
+            reason = "restart" if restarts else "step_back" if follows else "idle" if idle else "sequence"
+            state, gap = self._begin(event, state, reason), event.step or 0
         else:
             step = state.step + 1 if event.step is None else event.step
             if step <= state.step:
-                self.counts["duplicate"] += 1
+                if step in state.skipped:
+                    self.counts["late"] += 1
+                    self._refuse(event, "late")
+                else:
+                    self.counts["duplicate"] += 1
                 return
             gap = step - state.step - 1
             self._bridge(state, gap)
             state.step = step
         self.counts["gaps"] += gap > 0
+        if gap > 0:
+            state.skipped = tuple(range(state.step - gap, state.step))
+        state.back = None
         self.counts["processed"] += 1
         state.offset, state.append_ms, state.timestamp_ms = event.record.offset, append_ms, event.timestamp_ms
         state.sample = event.sample
@@ -100,17 +126,32 @@ class SlowWorker:
         jump = same and state is not None and event.step is not None and event.step > state.step + MAX_STEP_JUMP
         late = late and not (same and jump)
         self.counts["late"] += late
-        self.counts["dead"] += late or jump
+        if late or jump:
+            self._refuse(event, "late" if late else "step_jump")
         return late or jump
 
-    def _begin(self, event: Event, old: SlowState | None, idle: bool, same: bool) -> SlowState:
+    def _refuse(self, event: Event, reason: str) -> None:
+        self.counts["dead"] += 1
+        self.letters[event.record.partition, event.record.offset] = reason
+
+    @staticmethod
+    def _goes_back(event: Event, state: SlowState) -> bool:
+        return event.step is not None and event.step <= state.step and event.own_time and (
+            event.timestamp_ms > state.timestamp_ms
+        )
+
+    @staticmethod
+    def _follows(event: Event, state: SlowState) -> bool:
+        return state.back is not None and event.step == state.back[0] + 1 and event.timestamp_ms > state.back[1]
+
+    def _begin(self, event: Event, old: SlowState | None, reason: str) -> SlowState:
         previous = None
         if old is not None:
-            self.resets["idle" if idle else "restart" if same else "sequence"] += 1
+            self.resets[reason] += 1
             if not old.closed:
                 self.conclude(event.stream, old)
-            if not idle:
-                previous = old.previous if same else old.sequence
+            if reason != "idle":
+                previous = old.sequence if reason == "sequence" else old.previous
         state = SlowState(sequence=event.sequence, previous=previous, step=event.step or 0, memory=self.blank())
         self.streams[event.stream] = state
         return state
@@ -167,6 +208,8 @@ class CrashingWorker:
         self.committed = {0: 0, 1: 0}
         self.ends = {0: 0, 1: 0}
         self.published: list[Published] = []
+        self.letters: dict[tuple[int, int], str] = {}  # that were published, at least once
+        self.unacked_letters: dict[tuple[int, int], str] = {}
         self.unacked: list[Published] = []
         self.extra: list[Change] = []
         self.arrived = 0  # events that have ever been read
@@ -177,6 +220,7 @@ class CrashingWorker:
     def process(self, events: list[Event]) -> ChunkResult:
         result = self.engine.run([event.record for event in events])
         self.unacked += read_outputs(result.outputs)
+        self.unacked_letters |= {(letter.partition, letter.offset): letter.reason for letter in result.dead_letters}
         self.ends |= result.ends
         return result
 
@@ -191,15 +235,22 @@ class CrashingWorker:
     def commit(self, torn_after: int | None = None) -> None:
         """All three stages; or a crash inside the second, after so many of the changes."""
         changes = self.extra + take_changed(self.engine, self.committed, streams=1)
-        self.published += self.unacked
-        self.unacked, self.extra = [], []
+        self.acknowledge()
+        self.extra = []
         self.log.apply(changes[:torn_after])
         if torn_after is None:
             self.committed = dict(self.ends)
 
+    def acknowledge(self) -> None:
+        """The broker has everything that was sent."""
+        self.published += self.unacked
+        self.letters |= self.unacked_letters
+        self.unacked, self.unacked_letters = [], {}
+
     def crash(self, outputs_were_sent: bool) -> None:
-        self.published += self.unacked if outputs_were_sent else []
-        self.unacked, self.extra = [], []
+        if outputs_were_sent:
+            self.acknowledge()
+        self.unacked, self.unacked_letters, self.extra = [], {}, []
         self.store = self.log.recovered()
         self.engine = self.make_engine(self.store)
         self.ends = dict(self.committed)
@@ -271,6 +322,14 @@ def needed_by(head: bytes) -> list[int]:
     """Segment numbers in a head's body: count (8 bytes), how many (4), then 8 bytes each."""
     _, body = unpack_state(head, StreamState())
     return [int.from_bytes(body[i : i + 8], "little") for i in range(12, len(body), 8)]
+
+
+def assert_same_head(expected: SlowState, found: StreamState) -> None:
+    """What a state holds beside the model's part."""
+    for name in ("offset", "append_ms", "timestamp_ms", "sequence", "previous", "step", "closed", "sample", "included"):
+        assert getattr(expected, name) == getattr(found, name), name
+    assert expected.skipped == tuple(range(found.gap_first, found.gap_end))
+    assert expected.back == (None if found.back_step < 0 else (found.back_step, found.back_ms, found.back_offset))
 
 
 def stored_rows(table: MemoryTable) -> dict[tuple[int, bytes], bytes]:

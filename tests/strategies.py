@@ -50,6 +50,8 @@ class Event:
     timestamp_ms: int = 0
     sample: tuple[float, ...] | None = None
     end: bool = False
+    own_time: bool = False
+    """Whether the record itself says its time."""
 
     @property
     def stream(self) -> tuple[int, bytes]:
@@ -130,6 +132,8 @@ class EventFeed:
     now_ms: int = 1_000_000
     offsets: dict[int, int] = field(default_factory=dict)
     places: dict[tuple[int, bytes], tuple[str, int]] = field(default_factory=dict)
+    backs: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    """The step that a stream's counter went back to, last."""
 
     def event(self) -> Event:
         partition = self.draw(st.sampled_from((0, 0, 0, 1)))
@@ -137,23 +141,34 @@ class EventFeed:
         self.now_ms += self.draw(st.sampled_from((1,) * 22 + (IDLE_TIMEOUT_MS // 2, IDLE_TIMEOUT_MS + 1)))
         self.offsets[partition] = self.offsets.get(partition, -1) + self.draw(st.sampled_from((1, 1, 1, 3)))
         move = self.draw(st.sampled_from(_MOVES))
+        if (partition, key) in self.backs and move == "next" and self.draw(st.booleans()):
+            move = "onward"
         place = self.places.get((partition, key), ("", -1))
         if move == "bad":
             return Event(self._record(partition, *self.draw(st.sampled_from(_bad_records(key, self.casts)))))
-        sequence, step = self._position(move, *place)
+        sequence, step = self._position(move, *place, self.backs.pop((partition, key), 0))
         self.places[partition, key] = (sequence, place[1] + 1 if step is None else max(step, place[1]))
         if move in ("new", "zero"):
             self.places[partition, key] = (sequence, step or 0)
-        return self._good(partition, key, sequence, step, end=self.casts and move == "end")
+        if move in ("back", "onward"):
+            self.backs[partition, key] = step or 0
+        if move == "onward":
+            self.places[partition, key] = (sequence, step or 0)
+        end, counts_anew = self.casts and move == "end", move in ("back", "onward")
+        return self._good(partition, key, sequence, step, end, counts_anew)
 
-    def _position(self, move: str, sequence: str, last: int) -> tuple[str, int | None]:
+    def _position(self, move: str, sequence: str, last: int, back: int) -> tuple[str, int | None]:
         if move == "new":
             return self.draw(st.sampled_from(("", "A", "B", "ä" * 127))), self.draw(st.sampled_from((None, 0, 0, 3)))
         steps: dict[str, int | None] = {"none": None, "zero": 0, "repeat": max(last, 0), "gap": last + 3}
         steps |= {"wide": last + 12, "jump": last + MAX_STEP_JUMP + 1, "next": last + 1, "end": last + 1}
+        steps |= {"skipped": max(last - self.draw(st.integers(1, 12)), 0), "onward": back + 1}
+        steps["back"] = self.draw(st.sampled_from((0, 1, max(last - 1, 0), max(last - 5, 0), back)))
         return sequence, steps[move]
 
-    def _good(self, partition: int, key: bytes, sequence: str, step: int | None, end: bool) -> Event:
+    def _good(
+        self, partition: int, key: bytes, sequence: str, step: int | None, end: bool, counts_anew: bool
+    ) -> Event:
         head = self.draw(st.integers(-20, 20)) / 8
         sample = (head, *self.draw(st.sampled_from(((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)))))
         fields: dict[str, Any] = {"sequence": sequence}
@@ -162,8 +177,12 @@ class EventFeed:
         if self.draw(st.sampled_from((False, False, False, True))):
             fields["surplus"] = [1]  # nested: not for the compiled way of plain records
         timestamp_ms = self.now_ms
-        if self.draw(st.booleans()):
-            fields["timestamp_ms"] = timestamp_ms = 10 * self.now_ms
+        own_time = self.draw(st.sampled_from((True, True, True, False) if counts_anew else (True, False)))
+        if own_time:
+            timestamp_ms = 10 * self.now_ms
+            if not counts_anew:  # by another clock, or of a sample that was taken before
+                timestamp_ms = self.draw(st.sampled_from((timestamp_ms, timestamp_ms, timestamp_ms - 50, self.now_ms)))
+            fields["timestamp_ms"] = timestamp_ms
         if end:
             fields["end"] = True
         value = casting_value(sample, **fields) if self.casts else signal_value(sample, **fields)
@@ -171,13 +190,18 @@ class EventFeed:
         if self.draw(st.booleans()):
             value, headers = msgspec.msgpack.encode(json.loads(value)), tuple(MSGPACK)
         record = self._record(partition, key, value, headers)
-        return Event(record, sequence, step, timestamp_ms, sample, end)
+        return Event(record, sequence, step, timestamp_ms, sample, end, own_time)
 
     def _record(self, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> FakeRecord:
         return FakeRecord(partition, self.offsets[partition], self.now_ms, key, value, tuple(headers))
 
 
-_MOVES = ("next",) * 16 + ("none",) * 4 + ("gap", "wide", "repeat", "new", "new", "zero", "jump", "bad", "end")
+_MOVES = (
+    ("next",) * 14
+    + ("none",) * 4
+    + ("gap", "wide", "repeat", "new", "new", "zero", "jump", "bad", "end")
+    + ("back", "back", "onward", "onward", "onward", "skipped", "skipped")
+)
 
 
 def _bad_records(key: bytes, casts: bool) -> list[tuple[Any, ...]]:

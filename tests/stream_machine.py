@@ -47,9 +47,9 @@ class SteppedWorker(CrashingWorker):
         return self.ends != self.committed or bool(self.extra or self.unacked)
 
     def cut(self) -> None:
-        self.published += self.unacked
+        self.acknowledge()
         self.log.apply(self.extra)
-        self.unacked, self.extra = [], []
+        self.extra = []
         self.cut_ends = dict(self.ends)
         self.engine.cut(list(PARTITIONS))
         self.rest = list(PARTITIONS)
@@ -82,6 +82,9 @@ class SteppedWorker(CrashingWorker):
         lost = [output for output in self.unacked if output.partition == partition]
         self.published += lost if outputs_were_sent else []
         self.unacked = [output for output in self.unacked if output.partition != partition]
+        letters = {at: reason for at, reason in self.unacked_letters.items() if at[0] == partition}
+        self.letters |= letters if outputs_were_sent else {}
+        self.unacked_letters = {at: reason for at, reason in self.unacked_letters.items() if at not in letters}
         self.extra = [change for change in self.extra if change.partition != partition]
         self.engine.drop([partition])
         rows = self.log.rows.get(partition, {})
@@ -126,9 +129,9 @@ class StreamMachine(RuleBasedStateMachine):
         self.events.append(event)
         self.slow.feed(event)
         state = self.slow.streams.get((event.record.partition, event.record.key))
-        if state is not None and state.offset == event.record.offset:
+        if state is not None and state.included == event.record.offset:
             kept = list(state.memory) if isinstance(state.memory, list) else state.memory
-            self.history.setdefault(event.stream, {})[state.offset] = dataclasses.replace(state, memory=kept)
+            self.history.setdefault(event.stream, {})[state.included] = dataclasses.replace(state, memory=kept)
 
     @precondition(lambda self: self.worker.unread(self.events))
     @rule(count=st.integers(1, 20))
@@ -258,6 +261,7 @@ class StreamMachine(RuleBasedStateMachine):
         assert self.slow.outputs.keys() == {output.identity for output in self.worker.published}
         for output in [*self.finals, *self.worker.published[self.checked :]]:
             self.module.assert_same(self.slow.outputs[output.identity], output.fields)
+        assert self.slow.letters.items() <= self.worker.letters.items()
         assert stored_rows(self.worker.log) == {}, "something would stay in the table for ever"
         assert self.worker.engine.active() == 0
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.audit.partition import PartitionAudit
-from core.audit.rules import Memory, entered, judge
+from core.audit.rules import Candidate, Memory, entered, judge
 from core.audit.scope import NOT_JUDGED, NOTHING, Scope
 from core.chunk import StreamRules
 from core.native.streams import StreamState
-from core.state import NEXT, Fate, begin, decide
+from core.state import NEXT, Fate, begin, decide, step_back
 from tests import test_scorer, test_stepper
 from tests.audits import (
     ALL,
@@ -161,26 +161,34 @@ NAMES = st.sampled_from(("", "A", "B"))
         closed=st.booleans(),
         offset=st.just(0),
         append_ms=st.just(0),
+        timestamp_ms=st.integers(-1, 1),
+        skipped=st.sampled_from((range(0), range(2), range(1, 3))),
+        candidate=st.none() | st.builds(Candidate, st.integers(0, 3), st.integers(0, 2), st.just(1)),
     ),
     sequence=NAMES,
     step=st.none() | st.integers(0, 8) | st.integers(MAX_STEP_JUMP - 1, MAX_STEP_JUMP + 5),
     append_ms=st.sampled_from((0, IDLE_TIMEOUT_MS, IDLE_TIMEOUT_MS + 1)),
+    event_ms=st.none() | st.integers(-1, 4),
     policy=POLICIES,
 )
 def test_the_auditor_and_the_worker_judge_alike(
-    memory: Memory, sequence: str, step: int | None, append_ms: int, policy: str
+    memory: Memory, sequence: str, step: int | None, append_ms: int, event_ms: int | None, policy: str
 ) -> None:
     rules, state = stream_rules(policy, max_gap=3), StreamState()
-    for name in ("sequence", "previous", "step", "closed", "offset", "append_ms"):
+    for name in ("sequence", "previous", "step", "closed", "offset", "append_ms", "timestamp_ms"):
         setattr(state, name, getattr(memory, name))
+    state.gap_first, state.gap_end = memory.skipped.start, memory.skipped.stop
+    if memory.candidate is not None:
+        step_back(state, *memory.candidate)
 
     mine, theirs = (
-        judge(memory, sequence, step, append_ms, rules),
-        decide(state, sequence, step, append_ms, rules),
+        judge(memory, sequence, step, append_ms, event_ms, rules),
+        decide(state, sequence, step, append_ms, event_ms, rules),
     )
 
-    fates = {"step": Fate.ADVANCE, "duplicate": Fate.DUPLICATE, "late": Fate.LATE, "step_jump": Fate.JUMP}
-    assert fates[mine.fate] is theirs.fate
+    fates = {"step": {Fate.ADVANCE}, "step_jump": {Fate.JUMP}, "late": {Fate.LATE, Fate.SKIPPED}}
+    fates |= {"duplicate": {Fate.DUPLICATE}, "step_back": {Fate.STEP_BACK}}
+    assert theirs.fate in fates[mine.fate]
     if theirs.fate is Fate.ADVANCE:
         assert mine.step == (memory.step + 1 if theirs is NEXT else theirs.step)
         assert (mine.gap, mine.held) == (theirs.gap, theirs.held)

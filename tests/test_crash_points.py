@@ -36,7 +36,8 @@ LONG_AFTER_MS = 10**9
 RULES = StreamRules()
 WINDOWS = WindowRules(window_length=12, window_min=4, hop=3, segment=5)
 TOLERANCE = 1e-5
-FIELDS = ("offset", "append_ms", "timestamp_ms", "step", "closed", "sequence", "previous", "sample")
+COUNTERS = ("gap_first", "gap_end", "back_step", "back_ms", "included")
+FIELDS = ("offset", "append_ms", "timestamp_ms", "step", "closed", "sequence", "previous", "sample", *COUNTERS)
 
 
 def source(kind: str) -> dict[int, list[FakeRecord]]:
@@ -47,7 +48,8 @@ def source(kind: str) -> dict[int, list[FakeRecord]]:
         log[partition] = []
         for step in range(STEPS):
             for stream in range(STREAMS):
-                value = _value(kind, drawn[partition, step, stream].tolist(), step, counted=stream == 0)
+                numbers = drawn[partition, step, stream].tolist()
+                value = _restarting(kind, numbers, step) if stream == 2 else _value(kind, numbers, step, stream == 0)
                 offset = len(log[partition])
                 key = f"{partition}-{stream}".encode()
                 log[partition].append(FakeRecord(partition, offset, 1_000_000 + offset, key, value))
@@ -60,12 +62,30 @@ def source(kind: str) -> dict[int, list[FakeRecord]]:
 def _value(kind: str, numbers: list[float], step: int, counted: bool) -> bytes:
     """Samples that are not ``counted`` have no step: only their offsets keep them from being applied twice."""
     half = STEPS // 2
-    sample: dict[str, Any] = {"sequence": f"s{step // half}", "step": step % half if counted else None}
+    return _encoded(kind, numbers, {"sequence": f"s{step // half}", "step": step % half if counted else None})
+
+
+def _encoded(kind: str, numbers: list[float], sample: dict[str, Any]) -> bytes:
     if kind == "signals":
         sample |= {"signal": numbers[0], "condition_vector": numbers[1:]}
     else:
         sample |= dict(zip(SENSORS, numbers, strict=True))
     return msgspec.json.encode(sample)
+
+
+COUNTED = (0, 1, 4, 2, 5, 6, 7, 3, 0, 1, 2, 5, 4, 0, 0, 1, 2, 3, 9, 9, 10)
+"""What the counter of a stream says in each half: a gap and what it has skipped, odd repeats, beginnings at 0."""
+COUNTED_RUNS = ((0, 1, 2, 4, 5, 6), (9, 10, 11), (15, 16, 17, 18))
+"""Its samples that the model sees from zeros on; the others are dead letters."""
+
+
+def _restarting(kind: str, numbers: list[float], step: int) -> bytes:
+    """A sample of a counter that begins again; its own time goes on, but for what a gap has skipped."""
+    half = STEPS // 2
+    place = step % half
+    late_ms = 25 if place in (3, 12) else 0
+    sample = {"sequence": f"s{step // half}", "step": COUNTED[place], "timestamp_ms": 10 * step - late_ms}
+    return _encoded(kind, numbers, sample)
 
 
 class World:
@@ -151,8 +171,11 @@ class World:
         return [int(dict(letter.headers)["error.offset"]) for letter in self.broker.written(DEAD, partition)]
 
 
-def offline(kind: str) -> tuple[dict[int, list[Any]], dict[int, dict[bytes, bytes]]]:
-    """Outputs and table of one worker that nothing happens to, one record per chunk."""
+Offline = tuple[dict[int, list[Any]], dict[int, list[int]], dict[int, dict[bytes, bytes]]]
+
+
+def offline(kind: str) -> Offline:
+    """Outputs, letters and table of one worker that nothing happens to, one record per chunk."""
     broker = FakeBroker()
     world = World(kind, 0)
     world.broker = broker
@@ -167,17 +190,18 @@ def offline(kind: str) -> tuple[dict[int, list[Any]], dict[int, dict[bytes, byte
 
     asyncio.run(run())
     tables = {partition: {k: v for k, (_, v) in world.table(partition).items()} for partition in world.log}
-    return {partition: list(world.outputs(partition)) for partition in world.log}, tables
+    letters = {partition: world.letters(partition) for partition in world.log}
+    return {partition: list(world.outputs(partition)) for partition in world.log}, letters, tables
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[str, tuple[dict[int, list[Any]], dict[int, dict[bytes, bytes]]]]:
+def undisturbed() -> dict[str, Offline]:
     return {kind: offline(kind) for kind in ("signals", "casts")}
 
 
 def identity(output: Prediction | Score) -> tuple[Any, ...]:
     final = output.final if isinstance(output, Score) else None
-    return output.stream, output.sequence, output.step, final
+    return output.stream, output.sequence, output.step, output.timestamp_ms, final
 
 
 def number(output: Prediction | Score) -> float:
@@ -194,13 +218,13 @@ def test_no_death_of_a_worker_is_seen_in_outputs_or_states(
         monkeypatch.setattr("stream_app.commits.FEWEST_AT_ONCE", 1)
         monkeypatch.setattr("stream_app.commits.MOST_AT_ONCE", 1)
         monkeypatch.setattr("stream_app.commits.BATCHES_IN_FLIGHT", 1)
-    expected, tables = undisturbed[kind]
+    expected, letters, tables = undisturbed[kind]
     world = World(kind, seed)
 
     asyncio.run(history(world, lives=4))
 
     for partition in world.log:
-        assert sorted(world.letters(partition)) == [at.offset for at in world.log[partition] if at.value == b"?"]
+        assert sorted(world.letters(partition)) == letters[partition]
         found = defaultdict(list)
         for output in world.outputs(partition):
             found[identity(output)].append(output)
@@ -228,7 +252,7 @@ def test_final_scores_of_idle_casts_stand_once_however_often_workers_die(seed: i
     for partition in world.log:
         outputs = [identity(output) for output in world.outputs(partition)]
         assert len(outputs) == len(set(outputs))
-        finals = {(stream, sequence) for stream, sequence, _, final in outputs if final}
+        finals = {(stream, sequence) for stream, sequence, *_, final in outputs if final}
         assert finals == {(f"{partition}-{stream}", f"s{half}") for stream in range(STREAMS) for half in range(2)}
         assert world.table(partition) == {}
 
@@ -250,16 +274,20 @@ def assert_same_states(kind: str, expected: dict[bytes, bytes], found: dict[byte
 
 
 def test_the_undisturbed_run_is_the_offline_run(undisturbed: Any) -> None:
-    outputs, _ = undisturbed["signals"]
+    outputs, letters, _ = undisturbed["signals"]
     log, half = source("signals"), STEPS // 2
+    plain = [range(half)]
     for partition, records in log.items():
-        for stream in range(STREAMS):
+        for stream, runs in enumerate((plain, plain, COUNTED_RUNS)):
             key = f"{partition}-{stream}".encode()
             samples = [msgspec.json.decode(record.value or b"") for record in records if record.key == key]
             rows = np.array([[sample["signal"], *sample["condition_vector"]] for sample in samples], np.float32)
-            predictions, _ = advance_sequences(signal_model(), [rows[:half], rows[half:]])
+            parts = [rows[start:][list(run)] for start in (0, half) for run in runs]
+            predictions, _ = advance_sequences(signal_model(), parts)
             found = [output.prediction for output in outputs[partition] if output.stream == f"{partition}-{stream}"]
             np.testing.assert_allclose(found, np.concatenate(predictions), atol=TOLERANCE)
+        refused = 2 * (half - sum(map(len, COUNTED_RUNS)))
+        assert len(letters[partition]) == refused + sum(record.value == b"?" for record in records)
 
 
 def test_every_row_of_the_failure_table_occurs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,14 +16,19 @@ from core.state import (
     JUMP,
     LATE,
     NEXT,
-    VERSION,
+    PLAIN_VERSION,
+    SKIPPED,
+    STEP_BACK,
     Decision,
     Fate,
     StreamState,
     begin,
     decide,
+    enter,
     pack_state,
     peek_offset,
+    seal,
+    step_back,
     unpack_state,
 )
 from tests.strategies import relaxed
@@ -83,7 +90,72 @@ def first(step: int, reset: str | None) -> Decision:
 def test_each_row_of_the_table(
     before: StreamState, sequence: str, step: int | None, after_ms: int, expected: Decision
 ) -> None:
-    assert expected == decide(before, sequence, step, before.append_ms + after_ms, RULES)
+    assert expected == decide(before, sequence, step, before.append_ms + after_ms, None, RULES)
+
+
+def after_gap(first: int, end: int, step: int = 5) -> StreamState:
+    made = state(step=step)
+    made.gap_first, made.gap_end, made.timestamp_ms = first, end, 700
+    return made
+
+
+def went_back(step: int, event_ms: int) -> StreamState:
+    made = after_gap(2, 4)
+    step_back(made, step, event_ms, 12)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "step", "event_ms", "expected"),
+    [
+        # a step of the last gap, and those beside it
+        (after_gap(2, 4), 1, None, DUPLICATE),
+        (after_gap(2, 4), 2, None, SKIPPED),
+        (after_gap(2, 4), 3, 700, SKIPPED),
+        (after_gap(2, 4), 4, 699, DUPLICATE),
+        # a time that is not later says nothing new, whatever went back before
+        (went_back(0, 701), 1, 700, DUPLICATE),
+        (went_back(2, 701), 3, None, SKIPPED),
+        # a later one does, also where the step lies in the gap
+        (after_gap(2, 4), 5, 701, STEP_BACK),
+        (after_gap(2, 4), 3, 701, STEP_BACK),
+        (after_gap(2, 4), 0, 701, STEP_BACK),
+        # two that follow on each other
+        (went_back(0, 701), 1, 702, first(1, "step_back")),
+        (went_back(2, 701), 3, 702, first(3, "step_back")),
+        (went_back(4, 701), 5, 702, first(5, "step_back")),
+        # and two that do not
+        (went_back(0, 701), 0, 701, STEP_BACK),
+        (went_back(0, 701), 2, 702, STEP_BACK),
+        (went_back(0, 702), 1, 702, STEP_BACK),
+        (went_back(3, 701), 2, 702, STEP_BACK),
+        # the counter was right after all
+        (went_back(5, 701), 6, 702, NEXT),
+        (went_back(5, 701), 8, 702, Decision(Fate.ADVANCE, step=8, gap=2)),
+    ],
+)
+def test_steps_that_are_not_above_the_last(
+    before: StreamState, step: int, event_ms: int | None, expected: Decision
+) -> None:
+    assert expected == decide(before, "A", step, before.append_ms + 1, event_ms, RULES)
+
+
+@pytest.mark.parametrize(
+    ("decision", "gap"),
+    [
+        (Decision(Fate.ADVANCE, step=9, gap=3), (6, 9)),
+        (Decision(Fate.ADVANCE, step=9, gap=3, held=3), (6, 9)),
+        (Decision(Fate.ADVANCE, step=9, gap=3, reset="gap"), (6, 9)),
+        (first(3, "sequence"), (0, 3)),
+        (first(0, "sequence"), (0, 0)),
+    ],
+)
+def test_the_bounds_of_the_last_gap_are_kept(decision: Decision, gap: tuple[int, int]) -> None:
+    entered = after_gap(2, 4)
+
+    enter(entered, decision)
+
+    assert (entered.gap_first, entered.gap_end, entered.step) == (*gap, decision.step)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +170,10 @@ def test_each_row_of_the_table(
 def test_each_gap_policy(policy: str, step: int, expected: Decision) -> None:
     rules = StreamRules(gap_policy=policy, max_gap=3)  # type: ignore[arg-type]
 
-    assert expected == decide(state(), "A", step, 50_001, rules)
+    assert expected == decide(state(), "A", step, 50_001, None, rules)
 
 
-@pytest.mark.parametrize(("reset", "previous"), [("sequence", "A"), ("restart", "P"), ("idle", None), (None, None)])
+@pytest.mark.parametrize(("reset", "previous"), [("sequence", "A"), ("restart", "P"), ("step_back", "P"), ("idle", None), (None, None)])
 def test_only_a_named_successor_makes_the_sequence_before_it_late(reset: str | None, previous: str | None) -> None:
     entered = state(closed=True)
 
@@ -125,6 +197,7 @@ def test_wrong_window_rules_are_refused(wrong: dict[str, int]) -> None:
 
 
 FIELDS = ("offset", "append_ms", "timestamp_ms", "sequence", "previous", "step", "closed", "sample")
+FIELDS += ("gap_first", "gap_end", "back_step", "back_ms", "included")
 NUMBERS = st.floats(-1e6, 1e6, width=32)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -137,6 +210,11 @@ def states(draw: st.DrawFn) -> StreamState:
     made.sequence, made.previous = draw(st.text(max_size=63)), draw(st.none() | st.text(max_size=63))
     made.closed = draw(st.booleans())
     made.sample = draw(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS))
+    if made.step > 0 and draw(st.booleans()):
+        made.gap_end = draw(st.integers(1, made.step))
+        made.gap_first = draw(st.integers(0, made.gap_end - 1))
+    if made.offset < 2**63 - 1 and draw(st.booleans()):
+        step_back(made, draw(st.integers(0, made.step)), draw(INT64), draw(st.integers(made.offset + 1, 2**63 - 1)))
     return made
 
 
@@ -152,11 +230,68 @@ def test_a_stored_state_comes_back(before: StreamState, body: bytes) -> None:
 
     assert (MODEL, body) == unpack_state(blob, after)
     assert fields(before) == fields(after)
-    assert before.offset == peek_offset(blob)
+    assert before.included == peek_offset(blob)
+
+
+V1_BLOB = bytes.fromhex(
+    "01020101"  # version, flags, bytes of the two names
+    "0a00000000000000" "50c3000000000000" "0500000000000000" "bc02000000000000"  # offset, append time, step, event time
+    "303132333435363738396162" "0000803f" "00000000" "00000000" "00000000" "0000003f"  # model, sample
+    "4150" "7879"  # names, body
+    "d729d259"
+)  # fmt: skip
+"""A state as version 0.1 has written it."""
+
+
+def test_a_state_of_version_0_1_is_read_and_written_to_the_byte() -> None:
+    read = StreamState()
+
+    assert unpack_state(V1_BLOB, read) == (MODEL, b"xy")
+    assert pack_state(read, MODEL, b"xy") == V1_BLOB
+    assert (read.offset, read.append_ms, read.step, read.timestamp_ms) == (10, 50_000, 5, 700)
+    assert (read.sequence, read.previous, read.closed, read.sample) == ("A", "P", False, (1, 0, 0, 0, 0.5))
+    assert (read.gap_first, read.gap_end, read.back_step, read.included) == (0, 0, -1, 10)
+    assert peek_offset(V1_BLOB) == 10
+
+
+def test_a_version_1_state_takes_the_place_of_a_step_back() -> None:
+    read = went_back(0, 701)
+
+    unpack_state(V1_BLOB, read)
+
+    assert (read.gap_first, read.gap_end, read.back_step, read.included) == (0, 0, -1, 10)
+
+
+@pytest.mark.parametrize("make", [lambda: after_gap(2, 4), lambda: went_back(0, 701)], ids=["gap", "step-back"])
+def test_a_gap_and_a_step_back_make_it_version_2(make: Callable[[], StreamState]) -> None:
+    assert pack_state(make(), MODEL)[0] == 2
+    assert pack_state(state(), MODEL)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "wrong"),
+    [
+        ((68, 76), (-1, 3)),
+        ((68, 76), (3, 3)),
+        ((68, 76), (2, 6)),
+        ((84,), (6,)),
+        ((84,), (-2,)),
+        ((84,), (-1,)),
+        ((100,), (12,)),
+        ((100,), (-1,)),
+    ],
+)
+def test_counters_that_no_record_gives_are_refused(at: tuple[int, ...], wrong: tuple[int, ...]) -> None:
+    payload = bytearray(pack_state(went_back(0, 701), MODEL)[:-4])
+    for place, number in zip(at, wrong, strict=True):
+        payload[place : place + 8] = number.to_bytes(8, "little", signed=True)
+
+    with pytest.raises(StateError, match="step back to"):
+        unpack_state(seal(bytes(payload)), StreamState())
 
 
 def test_any_damaged_byte_and_any_cut_is_found() -> None:
-    blob = pack_state(state(), MODEL, bytes(8))
+    blob = pack_state(went_back(0, 701), MODEL, bytes(8))
     damaged = [blob[:i] + bytes([blob[i] ^ 1]) + blob[i + 1 :] for i in range(len(blob))]
 
     for bad in [*damaged, *(blob[:i] for i in range(len(blob))), blob + b"x"]:
@@ -167,12 +302,12 @@ def test_any_damaged_byte_and_any_cut_is_found() -> None:
         assert fields(StreamState()) == fields(untouched)
 
 
-def test_a_state_of_another_version_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    blob = pack_state(state(), MODEL)
-    unpack_state(blob, StreamState())
-    monkeypatch.setattr("core.state.VERSION", VERSION + 1)
+def test_a_state_of_another_version_is_not_read() -> None:
+    payload = pack_state(state(), MODEL)[:-4]
+    assert payload[0] == PLAIN_VERSION
+    blob = seal(b"\x03" + payload[1:])
 
-    with pytest.raises(StateError, match="version 1"):
+    with pytest.raises(StateError, match="version 3"):
         unpack_state(blob, StreamState())
     assert peek_offset(blob) is None
     assert peek_offset(b"") is None

@@ -21,7 +21,9 @@ from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, Score, dec
 Floats = NDArray[np.float32]
 
 BATCH_WINDOWS = 256
-PEAK_TOLERANCE = 1e-5  # of attention, relative: two machines may find another peak where it is as flat as that
+# Attention of two steps that is as close as this counts as a tie, of which two machines may find another step the peak:
+# of the highest, and absolute, as on flat sensors a norm summed in another order moves it by up to 1.8e-6.
+PEAK_TOLERANCE, PEAK_DIFFERENCE = 1e-5, 2e-6
 
 
 class Cast:
@@ -180,7 +182,8 @@ class CastAudit(PartitionAudit):
         steps, samples = self._window(self.due[row])
         attention = attention_of(self.model, samples)
         (places,) = np.nonzero(steps == step)
-        return bool(len(places)) and bool(attention[places[0]] >= attention.max() * (1 - PEAK_TOLERANCE))
+        tied = attention.max() - max(PEAK_DIFFERENCE, PEAK_TOLERANCE * attention.max())
+        return bool(len(places)) and bool(attention[places[0]] >= tied)
 
     def key(self, row: int) -> bytes:
         """The stream of a row."""

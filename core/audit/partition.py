@@ -8,7 +8,7 @@ from copy import copy
 from typing import Any
 
 from core.audit.doubt import Doubt, Name
-from core.audit.rules import Began, Memory, Verdict, entered, judge
+from core.audit.rules import Began, Candidate, Memory, Verdict, entered, judge
 from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, Letter, Scope, Snapshot, Stream, checksum
 from core.chunk import StreamRules
 from core.errors import RecordError
@@ -117,9 +117,11 @@ class PartitionAudit:
         sequence = sample.sequence or ""
         if (stream.doubt is not None or stream.maybe_previous) and not self._is_certain(stream, sequence, append_ms):
             return NOT_JUDGED
-        verdict = judge(stream.memory, sequence, sample.step, append_ms, self.rules)
+        verdict = judge(stream.memory, sequence, sample.step, append_ms, sample.timestamp_ms, self.rules)
         if verdict.fate == "step":
             return self._advance(stream, sample, verdict, offset, append_ms)
+        if verdict.fate == "step_back":
+            self._remember(stream, Candidate(sample.step, sample.timestamp_ms, offset))
         if verdict.fate != "duplicate":
             self._refused(verdict.fate, offset, append_ms, key, value)
         return NOTHING
@@ -133,22 +135,35 @@ class PartitionAudit:
         if verdict.began is not None or memory is None:
             memory = self._enter(stream, sample.sequence or "", verdict.began or "first", offset)
         memory.step = verdict.step
+        memory.candidate = None
+        if verdict.gap:
+            memory.skipped = range(verdict.step - verdict.gap, verdict.step)
         memory.offset = offset
         memory.append_ms = append_ms
         memory.timestamp_ms = append_ms if sample.timestamp_ms is None else sample.timestamp_ms
         row = self._step(stream, sample, verdict)
         memory.sample = sample
+        self._include(stream, memory, offset)
+        return row
+
+    def _remember(self, stream: Stream, candidate: Candidate) -> None:
+        """The stream's next record may follow on a step back."""
+        assert stream.memory is not None
+        stream.memory.candidate = candidate
+        self._include(stream, stream.memory, candidate.offset)
+
+    def _include(self, stream: Stream, memory: Memory, offset: int) -> None:
+        """The stream's state has taken the record at ``offset`` in."""
         if offset < self.scope.committed:
-            stream.committed_memory = offset, append_ms
+            stream.committed_memory = offset, memory.append_ms
         if offset == stream.state_offset:
             stream.snapshot = Snapshot(copy(memory), stream.maybe_previous)
             self._mark(stream)
-        return row
 
     def _enter(self, stream: Stream, sequence: str, began: Began, offset: int) -> Memory:
         if stream.memory is not None:
             self._conclude(stream, offset)
-            if began != "restart":
+            if began not in ("restart", "step_back"):
                 stream.maybe_previous = NO_NAMES
         stream.memory = entered(stream.memory, sequence, began)
         return stream.memory

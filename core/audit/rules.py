@@ -11,13 +11,21 @@ from typing import Literal, NamedTuple
 from core.chunk import StreamRules
 from core.records import CastingSample, SignalSample
 
-Fate = Literal["step", "duplicate", "late", "step_jump"]
-Began = Literal["first", "idle", "sequence", "restart"]
+Fate = Literal["step", "duplicate", "late", "step_jump", "step_back"]
+Began = Literal["first", "idle", "sequence", "restart", "step_back"]
+
+
+class Candidate(NamedTuple):
+    """A record whose counter went back although its own time went on."""
+
+    step: int
+    event_ms: int
+    offset: int
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a stream remembers after a good record."""
+    """What a stream remembers: of its good records, and of the last step back since."""
 
     sequence: str
     previous: str | None
@@ -27,6 +35,13 @@ class Memory:
     append_ms: int = 0
     timestamp_ms: int = 0
     sample: SignalSample | CastingSample | None = None
+    skipped: range = range(0)  # the steps of the last gap
+    candidate: Candidate | None = None
+
+    @property
+    def included(self) -> int:
+        """The offset of the last record that left something here."""
+        return self.offset if self.candidate is None else self.candidate.offset
 
 
 class Verdict(NamedTuple):
@@ -40,7 +55,9 @@ class Verdict(NamedTuple):
     zeros: bool = False  # the model's state or the window is empty before this step
 
 
-def judge(memory: Memory | None, sequence: str, step: int | None, append_ms: int, rules: StreamRules) -> Verdict:
+def judge(
+    memory: Memory | None, sequence: str, step: int | None, append_ms: int, event_ms: int | None, rules: StreamRules
+) -> Verdict:
     """Judge a record that can be read.
 
     Args:
@@ -48,6 +65,7 @@ def judge(memory: Memory | None, sequence: str, step: int | None, append_ms: int
         sequence: the record's, "" by default.
         step: the record's, or None.
         append_ms: the record's append time.
+        event_ms: the time that the record itself has, or None.
         rules: the worker's.
     """
     if memory is None:
@@ -65,9 +83,18 @@ def judge(memory: Memory | None, sequence: str, step: int | None, append_ms: int
     if sequence == "" and step == 0 and memory.step > 0:
         return _beginning(step, "restart")
     if step is not None and step <= memory.step:
-        return Verdict("duplicate")
+        return _not_above(memory, step, event_ms)
     gap = 0 if step is None else step - memory.step - 1
     return _going_on(memory.step + 1 + gap, gap, rules)
+
+
+def _not_above(memory: Memory, step: int, event_ms: int | None) -> Verdict:
+    if event_ms is None or event_ms <= memory.timestamp_ms:
+        return Verdict("late" if step in memory.skipped else "duplicate")
+    before = memory.candidate
+    if before is not None and before.step + 1 == step and before.event_ms < event_ms:
+        return _beginning(step, "step_back")
+    return Verdict("step_back")
 
 
 def _beginning(step: int | None, began: Began) -> Verdict:

@@ -92,4 +92,5 @@ class Stream:
         self.maybe_previous = NO_NAMES  # where there are any: memory.previous is one of them, and nobody knows which
         self.state_offset = state_offset  # of the stored state
         self.snapshot: Snapshot | None = None  # of the record at that offset
-        self.committed_memory: tuple[int, int] | None = None  # offset and append time of the last below the committed
+        self.committed_memory: tuple[int, int] | None = None
+        """Of what it remembers below the committed offset: the last offset, and the last good record's append time."""

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
-from core.audit.rules import Memory
+from core.audit.rules import Candidate, Memory
 from core.audit.scope import Stream
 from core.audit.signals import SignalAudit
 from core.errors import StateError
-from core.native.streams import StreamState
+from core.native.streams import NO_STEP, StreamState
 from core.records import FEATURES
 from core.state import unpack_state
 from core.windows import unpack_segment
@@ -46,8 +46,8 @@ def state_problems(
         model, body = unpack_state(blob, stored)
     except StateError as error:
         return [str(error)]
-    if stored.offset != source_offset:
-        return [f"its offset {stored.offset} is not that of its header, {source_offset}"]
+    if stored.included != source_offset:
+        return [f"its offset {stored.included} is not that of its header, {source_offset}"]
     if not audit.is_judged(source_offset):
         return None
     stream = audit.streams.get(key)
@@ -57,7 +57,7 @@ def state_problems(
     problems = _head_problems(stored, memory)
     if not maybe_previous and stored.previous != memory.previous:
         problems.append(f"previous is {stored.previous!r}, expected {memory.previous!r}")
-    problems += _age_problems(stored, stream)
+    problems += _counter_problems(stored, memory) + _age_problems(stored, stream)
     if isinstance(audit, SignalAudit):
         return problems + _hidden_problems(audit, stream, model, body)
     assert isinstance(audit, CastAudit)
@@ -76,10 +76,22 @@ def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
     return problems
 
 
+def _counter_problems(stored: StreamState, memory: Memory) -> list[str]:
+    """What is wrong with the last gap and the step back. No gap at all may be that of a worker of version 0.1, which kept
+    none, and whose states go on.
+    """
+    found = range(stored.gap_first, stored.gap_end)
+    problems = [f"its last gap is {found}, expected {memory.skipped}"] if found and found != memory.skipped else []
+    back = None if stored.back_step == NO_STEP else Candidate(stored.back_step, stored.back_ms, stored.back_offset)
+    if back != memory.candidate:
+        problems.append(f"its step back is {back}, expected {memory.candidate}")
+    return problems
+
+
 def _age_problems(stored: StreamState, stream: Stream) -> list[str]:
-    if stream.committed_memory is None or stored.offset >= stream.committed_memory[0]:
+    if stream.committed_memory is None or stored.included >= stream.committed_memory[0]:
         return []
-    return [f"it is older than the stream's last step below the committed offset, {stream.committed_memory[0]}"]
+    return [f"it is older than the stream's last record below the committed offset, {stream.committed_memory[0]}"]
 
 
 def _hidden_problems(audit: SignalAudit, stream: Stream, model: str, body: bytes) -> list[str]:

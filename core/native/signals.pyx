@@ -257,7 +257,7 @@ cdef class Turn:
         if found == NULL:
             return False
         cdef SignalStream stream = <SignalStream>found
-        if span.offset <= stream.offset or stream.offset < 0 or stream.closed:
+        if span.offset <= stream.offset or stream.offset < 0 or stream.closed or stream.back_step >= 0:
             return False
         if _is_past(span.timestamp, stream.append_ms, self.idle_timeout_ms):
             return False

@@ -16,6 +16,12 @@ struct __attribute__((packed)) StateHead {
     float sample[5];
 };
 
+// Follows on the head of version 2, which is written where there is a gap or a step back.
+struct __attribute__((packed)) StateExtension {
+    int64_t gap_first, gap_end, back_step, back_ms, applied_offset;
+};
+
 static_assert(sizeof(StateHead) == 68, "the table's format is fixed");
+static_assert(sizeof(StateExtension) == 40, "the table's format is fixed");
 
 }  // namespace caststream

@@ -22,35 +22,45 @@ cdef extern from "state_head.hpp" namespace "caststream" nogil:
         int64_t offset, append_ms, step, timestamp_ms
         char model[12]
         float sample[5]
+    cdef packed struct StateExtension:
+        int64_t gap_first, gap_end, back_step, back_ms, applied_offset
 
 cdef enum:
-    VERSION = 1
+    PLAIN_VERSION = 1
+    EXTENDED_VERSION = 2
     CLOSED = 1
     HAS_PREVIOUS = 2
 
 
 cpdef bytes pack_head(StreamState state, bytes model):
-    """A state's fixed head and both sequences; little-endian.
+    """A state's fixed head, its extension where it has a gap or a step back, and both sequences; little-endian.
 
     Args:
         state: one that has an offset.
         model: fingerprint of the model that made what follows the head, 12 ASCII characters.
     """
     cdef StateHead head
+    cdef StateExtension more
+    cdef bytes extension = b""
     cdef bytes sequence = state._sequence.encode()
     cdef bytes previous = b"" if state.previous is None else state.previous.encode()
     cdef int i
     if len(model) != 12:
         raise ValueError(f"a fingerprint has 12 characters, got {model!r}")
-    head.version = VERSION
+    head.version, head.offset = PLAIN_VERSION, state.offset
+    if state.gap_end > 0 or state.back_step >= 0:
+        head.version, head.offset = EXTENDED_VERSION, state.included
+        more.gap_first, more.gap_end = state.gap_first, state.gap_end
+        more.back_step, more.back_ms, more.applied_offset = state.back_step, state.back_ms, state.offset
+        extension = (<char*>&more)[:sizeof(more)]
     head.flags = (CLOSED if state.closed else 0) | (0 if state.previous is None else HAS_PREVIOUS)
     head.sequence_bytes, head.previous_bytes = len(sequence), len(previous)
-    head.offset, head.append_ms = state.offset, state.append_ms
+    head.append_ms = state.append_ms
     head.step, head.timestamp_ms = state.step, state.timestamp_ms
     memcpy(head.model, PyBytes_AS_STRING(model), 12)
     for i in range(5):
         head.sample[i] = <float>state.values[i]
-    return (<char*>&head)[:sizeof(head)] + sequence + previous
+    return (<char*>&head)[:sizeof(head)] + extension + sequence + previous
 
 
 cdef class StatePacker:
@@ -73,7 +83,7 @@ cdef class StatePacker:
     def add(self, SignalStream stream):
         """Take a state's head now, before it changes."""
         head = pack_head(stream, self.model)
-        self.entries.append((stream.partition, stream.key, stream.offset, stream.row, head))
+        self.entries.append((stream.partition, stream.key, stream.included, stream.row, head))
 
     def rows(self):
         """(n,), where the hidden states of the added streams stand."""

@@ -6,6 +6,11 @@ cdef class StreamState:
     cdef public int64_t append_ms
     cdef public int64_t timestamp_ms
     cdef public int64_t step
+    cdef public int64_t gap_first
+    cdef public int64_t gap_end
+    cdef public int64_t back_step
+    cdef public int64_t back_ms
+    cdef public int64_t back_offset
     cdef public bint closed
     cdef str _sequence
     cdef public str previous
@@ -18,6 +23,9 @@ cdef class LiveStream(StreamState):
     cdef readonly int partition
     cdef readonly bytes key
     cdef public int64_t listed
+    cdef public int64_t repeated_at
+    cdef public int repeats
+    cdef public bint is_told
 
 
 cdef class SignalStream(LiveStream):

@@ -4,6 +4,7 @@ cimport cython
 
 NO_STATE = -1  # the offset of a stream that has none
 NOT_LISTED = 0
+NO_STEP = -1  # the step of a step back where there was none
 
 
 @cython.no_gc
@@ -12,7 +13,9 @@ cdef class StreamState:
 
     ``offset``: source offset of the last good record; ``append_ms`` and ``timestamp_ms``: its append time and event time.
     ``sequence`` and ``previous``: the current sequence and the one before; None: there was none. ``step``: the last one.
-    ``closed``: a cast that has ended. ``sample``: the last sample, for gap policy hold.
+    ``closed``: a cast that has ended. ``sample``: the last sample, for gap policy hold. ``[gap_first, gap_end)``: the
+    steps that the sequence's last gap has skipped. ``back_step``, ``back_ms`` and ``back_offset``: step, event time and
+    source offset of the last step back since the last good record; `NO_STEP`: there was none.
     """
 
     def __init__(self):
@@ -24,10 +27,17 @@ cdef class StreamState:
         self.append_ms = 0
         self.timestamp_ms = 0
         self.step = -1
+        self.gap_first, self.gap_end = 0, 0
+        self.back_step, self.back_ms, self.back_offset = NO_STEP, 0, NO_STATE
         self.closed = False
         self.sequence = ""
         self.previous = None
         self.sample = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def included(self):
+        """The highest source offset that the state includes: of the last good record, or of a step back after it."""
+        return self.offset if self.back_step < 0 else self.back_offset
 
     @property
     def sequence(self):
@@ -51,13 +61,17 @@ cdef class StreamState:
 
 @cython.no_gc
 cdef class LiveStream(StreamState):
-    """A stream with its place: (source partition, key). ``listed``: the commit that will write its state, 0 for none."""
+    """A stream with its place: (source partition, key). ``listed``: the commit that will write its state, 0 for none.
+
+    ``repeats``: duplicates by step since the good record at offset ``repeated_at``; ``is_told``: they were many once.
+    """
 
     def __init__(self, int partition, bytes key):
         StreamState.__init__(self)
         self.partition = partition
         self.key = key
         self.listed = NOT_LISTED
+        self.repeated_at, self.repeats, self.is_told = NO_STATE, 0, False
 
     @property
     def name(self):

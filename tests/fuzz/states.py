@@ -31,6 +31,13 @@ def state(sequence: str = "A", previous: str | None = "P", closed: bool = False,
     return made
 
 
+def with_counters(made: StreamState) -> StreamState:
+    """The state, with a gap behind it and a step back."""
+    made.gap_first, made.gap_end = 2, 4
+    made.back_step, made.back_ms, made.back_offset = 0, 60_001, 12
+    return made
+
+
 def window(samples: int = 8, rules: WindowRules = RULES) -> CastWindow:
     """Of a cast with so many samples, steps from 0; its segments have the numbers of their first steps."""
     made = CastWindow(rules)
@@ -49,6 +56,8 @@ def good_states() -> list[bytes]:
         pack_state(state("", None), MODEL, hidden),
         pack_state(state("ä" * 127, "x" * 255, closed=True), MODEL),
         pack_state(state(step=7), MODEL, pack_body(window())),
+        pack_state(with_counters(state()), MODEL, hidden),
+        pack_state(with_counters(state(step=7)), MODEL, pack_body(window())),
     ]
     return [blob[:-4] for blob in whole]
 
@@ -76,7 +85,7 @@ def check_states(blob: bytes, random: Random) -> None:
     except StateError:
         assert _fields(read) == _fields(untouched), "refused, but changed"
     else:
-        assert read.offset == offset
+        assert read.included == offset
         assert (len(model), read.offset >= 0, 0 <= read.step <= MAX_STORED_STEP) == (12, True, True)
         _check_numbers(read.sample)
         again = StreamState()
@@ -87,7 +96,8 @@ def check_states(blob: bytes, random: Random) -> None:
 
 
 def _fields(of: StreamState) -> tuple[object, ...]:
-    return of.offset, of.append_ms, of.timestamp_ms, of.sequence, of.previous, of.step, of.closed, of.sample
+    counters = of.gap_first, of.gap_end, of.back_step, of.back_ms, of.included
+    return of.offset, of.append_ms, of.timestamp_ms, of.sequence, of.previous, of.step, of.closed, of.sample, counters
 
 
 def _check_numbers(numbers: Sequence[float]) -> None:
