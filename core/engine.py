@@ -21,7 +21,7 @@ from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, un
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10
-"""Duplicates by step in a row of one stream that are told: a sender repeats a few, a counter that went back repeats all."""
+"""Duplicates by step in a row of one stream that are told: a sender repeats a few, a counter that started again all."""
 
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
@@ -174,11 +174,15 @@ class Engine(Generic[S]):
             last = stream.step
             self._touch(stream)
             step_back(stream, step, sample.timestamp_ms, offset)
-            raise RecordError("step_back", f"step {step} is not above the last one, {last}, but its timestamp_ms is later")
+            raise RecordError(
+                "step_back", f"step {step} is not above the last one, {last}, but its timestamp_ms is later"
+            )
         if fate is Fate.LATE:
             raise RecordError("late", f"sequence '{sample.sequence or ''}' has ended, step {step}")
         if fate is Fate.SKIPPED:
-            raise RecordError("late", f"step {step} comes after step {stream.step}, when it had been skipped as missing")
+            raise RecordError(
+                "late", f"step {step} comes after step {stream.step}, when it had been skipped as missing"
+            )
         raise RecordError("step_jump", f"step {step} is more than {self.rules.max_step_jump} past the stream's last")
 
     def _note_repeat(self, stream: S, offset: int) -> None:

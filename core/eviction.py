@@ -21,8 +21,9 @@ T = TypeVar("T")
 class IdleStreams(Generic[S]):
     """Looks for idle streams, in memory and in the store alone.
 
-    A stream is idle where all that its state includes lies below an offset that the caller knows. For each partition this keeps
-    offsets below which no stream's is: nobody can be idle before these are, so until then there is no need to look.
+    A stream is idle where all that its state includes lies below an offset that the caller knows. For each partition
+    this keeps offsets below which no stream's is: nobody can be idle before these are, so until then there is no need
+    to look.
 
     Args:
         streams: those in memory, by partition and key; read only.

@@ -192,7 +192,8 @@ def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[lis
         found = _numpy(torch.cat((model(x), model.get_attention_weights()), dim=1))
     attention = found[:, 1:]
     # Where attention is flat (a sensor that stands still), the last bits would decide an exact maximum: the first of
-    # those that float32 cannot tell apart is the same on every machine.
+    # those that float32 cannot tell apart is the same on one kind of machine. Another kind sums in another order, and
+    # may find another step of a tie: `caststream verify` takes either.
     highest = attention.max(axis=1, keepdims=True)
     peaks = np.argmax(attention >= highest * (1 - PEAK_TOLERANCE), axis=1)
     return _calibrated(found[:, 0], model.calibration), peaks.tolist()

@@ -39,7 +39,9 @@ class Fate(Enum):
     DUPLICATE = "duplicate"  # its step was applied before
     LATE = "late"  # its sequence has ended
     SKIPPED = "skipped"  # a gap has skipped its step, so it is late too
-    STEP_BACK = "step_back"  # its step is not above the last one, but its own time is later: what is wrong is the counter
+    STEP_BACK = (
+        "step_back"  # its step is not above the last one, but its own time is later: what is wrong is the counter
+    )
     JUMP = "jump"  # its step is too far ahead to be true
 
 
@@ -110,8 +112,8 @@ def _after_gap(step: int, gap: int, rules: StreamRules) -> Decision:
 
 
 def _behind(state: StreamState, step: int, event_ms: int | None) -> Decision:
-    """A step at or below the last one. A sample of a later time is new, so its counter went back; two of them that follow
-    on each other are a counter that started again. All others are late or sent twice.
+    """A step at or below the last one. A sample of a later time is new, so its counter went back; two of them that
+    follow on each other are a counter that started again. All others are late or sent twice.
     """
     if event_ms is None or event_ms <= state.timestamp_ms:
         return SKIPPED if state.gap_first <= step < state.gap_end else DUPLICATE

@@ -181,7 +181,7 @@ QUALITY_PAGE = Dashboard(
             "Duplicates by reason",
             "cps",
             (Query(rate("caststream_duplicates_total", "topic, reason"), "{{topic}} {{reason}}"),),
-            "step: a sender repeats. offset: applied before a restart.",
+            "step: a sender repeats, or its counter started again. offset: applied before a restart.",
         ),
         Panel(
             "Gaps",
@@ -193,7 +193,7 @@ QUALITY_PAGE = Dashboard(
             "States set to zero, by reason",
             "cps",
             (Query(rate("caststream_resets_total", "reason"), "{{reason}}"),),
-            "sequence, restart and idle are the streams' own. model: a changed one. corrupt_state: report it.",
+            "sequence, restart, step_back and idle are the streams' own. model: it changed. corrupt_state: report it.",
         ),
         Panel(
             "Records lost to retention",

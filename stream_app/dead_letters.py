@@ -6,14 +6,19 @@ in the wrong place; and where its record was resent before, which the marks in t
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from core.errors import RecordError, StartupError
+from confluent_kafka import Message
+
+from core.errors import RecordError, StartupError, StateError
+from core.native.streams import StreamState
 from core.records import decode_casting, decode_signal
+from core.state import unpack_state
 from core.windows import HEAD
 from stream_app.corrections import Correction
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
@@ -24,7 +29,11 @@ from stream_app.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
 from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES
 
 MAX_HELD_BYTES = 512 * 2**20
-_LATE = "late"
+_NOT_AS_IT_IS = {
+    "late": "it came too late: its sequence had ended, or a gap had skipped its step",
+    "step_back": "its counter went back, and would do so again: correct its step (--corrected)",
+}
+"""Reasons that lie in what came before the record, and why it is not sent as it is."""
 _NO_STREAM = {"no_key", "key_too_long", "key_not_utf8"}
 # Of a table's keys, those that hold a stream's offset: what stands before the stream.
 TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: HEAD}
@@ -175,10 +184,19 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan
     for message in reader.read(dict.fromkeys(changelogs, BEGINNING)):
         at = place_of(message)
         scan, prefix, key = changelogs[at], prefixes[at[0]], (key_of(message) or b"")
-        offset = number(dict(headers_of(message)).get(SOURCE_OFFSET))
+        offset = _applied(message)
         stream = key.removeprefix(prefix)
         if key.startswith(prefix) and stream in scan.keys and offset is not None:
             scan.move_on(stream, scan.positions.get(offset, offset), offset)
+
+
+def _applied(message: Message) -> int | None:
+    """The source offset up to which a changelog record's stream has gone on: a state may include a letter behind it."""
+    state = StreamState()
+    with contextlib.suppress(StateError):
+        unpack_state(message.value() or b"", state)
+        return state.offset
+    return number(dict(headers_of(message)).get(SOURCE_OFFSET))
 
 
 def _order(letter: Letter) -> tuple[At | tuple[()], int, int]:
@@ -210,8 +228,8 @@ class _Judge:
         if not self.even_if_late:
             if (offset := scan.gone_on(letter)) is not None:
                 return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
-            if letter.reason == _LATE and correction is None:
-                return Verdict(letter, Fate.LATE, "its sequence had ended before it came")
+            if correction is None and letter.reason in _NOT_AS_IT_IS:
+                return Verdict(letter, Fate.LATE, _NOT_AS_IT_IS[letter.reason])
         if why := self._still_wrong(letter, value, correction):
             return Verdict(letter, Fate.REFUSED, why)
         return Verdict(letter, Fate.RESEND, value=value)

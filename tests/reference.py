@@ -136,8 +136,11 @@ class SlowWorker:
 
     @staticmethod
     def _goes_back(event: Event, state: SlowState) -> bool:
-        return event.step is not None and event.step <= state.step and event.own_time and (
-            event.timestamp_ms > state.timestamp_ms
+        return (
+            event.step is not None
+            and event.step <= state.step
+            and event.own_time
+            and (event.timestamp_ms > state.timestamp_ms)
         )
 
     @staticmethod

@@ -166,9 +166,7 @@ class EventFeed:
         steps["back"] = self.draw(st.sampled_from((0, 1, max(last - 1, 0), max(last - 5, 0), back)))
         return sequence, steps[move]
 
-    def _good(
-        self, partition: int, key: bytes, sequence: str, step: int | None, end: bool, counts_anew: bool
-    ) -> Event:
+    def _good(self, partition: int, key: bytes, sequence: str, step: int | None, end: bool, counts_anew: bool) -> Event:
         head = self.draw(st.integers(-20, 20)) / 8
         sample = (head, *self.draw(st.sampled_from(((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)))))
         fields: dict[str, Any] = {"sequence": sequence}

@@ -245,6 +245,22 @@ def test_a_restart_keeps_the_doubt_about_the_previous_name() -> None:
     assert [audit.expected(row).step for row in range(len(audit))] == [4, 0]
 
 
+def test_a_counter_that_starts_again_keeps_the_doubt_about_the_previous_name() -> None:
+    names = [*"abc", "d", "d", "d", "d", "c"]
+    steps = [0, 0, 0, 5, 0, 1, 2, 0]
+    records = [
+        signal(10 + i, sequence=name, step=step, timestamp_ms=i)
+        for i, (name, step) in enumerate(zip(names, steps, strict=True))
+    ]
+
+    audit = audit_of("signal", records, Scope(start=10, committed=ALL))
+
+    # d begins for certain; its counter starts again, and what came before d may still be c.
+    assert judged(audit, range(10, 18)) == [False] * 3 + [True] * 4 + [False]
+    assert [audit.expected(row).step for row in range(len(audit))] == [5, 1, 2]
+    assert {offset: letter.reason for offset, letter in audit.letters.items()} == {14: "step_back"}
+
+
 def test_a_pause_between_two_records_settles_a_stream() -> None:
     later = IDLE_TIMEOUT_MS + 10
     records = [signal(10, 0), signal(11, 5, b"b"), signal(12, later, b"a"), signal(13, later, b"b"), signal(14, later)]

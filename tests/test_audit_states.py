@@ -68,6 +68,65 @@ def test_a_state_that_differs_in_one_field_is_found(kind: str, field: str) -> No
     assert any(problem.startswith(f"{field} is ") for problem in problems), problems
 
 
+def counted(step: int, event_ms: int) -> dict[str, int]:
+    return {"step": step, "timestamp_ms": event_ms}
+
+
+COUNTED = [counted(0, 10), counted(1, 20), counted(4, 30), counted(0, 40), counted(3, 25), counted(1, 35)]
+"""A gap, a step back, one of the gap's steps, late; and a step back that does not follow on the one before."""
+
+
+@pytest.mark.parametrize("kind", ["signal", "casting"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gap_first": 1},
+        {"gap_end": 3},
+        {"back_step": 0},
+        {"back_ms": 36},
+        {"back_step": -1, "offset": 5},
+        {"offset": 1},
+    ],
+)
+def test_a_state_with_another_gap_or_step_back_is_found(kind: str, fields: dict[str, int]) -> None:
+    make = signal if kind == "signal" else cast
+    records = [make(i, sequence="A", **said) for i, said in enumerate(COUNTED)]
+    audit, table = stored(kind, records)
+    offset, blob = heads_of(kind, table, 0)[b"a"]
+
+    assert offset == 5, "the state includes the last step back"
+    assert [(at, letter.reason) for at, letter in audit.letters.items()] == [
+        (3, "step_back"),
+        (4, "late"),
+        (5, "step_back"),
+    ]
+    assert state_problems(audit, b"a", offset, blob, segments(table)) == []
+    assert state_problems(audit, b"a", offset, changed(blob, **fields), segments(table))
+
+
+def test_a_state_of_a_worker_that_kept_no_gaps_is_in_order() -> None:
+    audit, table = stored("signal", [signal(i, sequence="A", step=step) for i, step in enumerate((3, 4, 7))])
+    offset, blob = heads_of("signal", table, 0)[b"a"]
+
+    as_before = changed(blob, gap_first=0, gap_end=0)
+
+    assert (blob[0], as_before[0]) == (2, 1)
+    assert state_problems(audit, b"a", offset, as_before, segments(table)) == []
+
+
+def test_a_state_without_the_step_back_below_the_committed_offset_is_found() -> None:
+    records = [signal(0, **counted(0, 10)), signal(1, **counted(1, 20)), signal(2, **counted(0, 30))]
+    _, table = stored("signal", records[:2])
+    offset, blob = heads_of("signal", table, 0)[b"a"]
+
+    def problems(committed: int) -> Any:
+        audit = audit_of("signal", records, Scope(committed=committed, states={b"a": offset}))
+        return state_problems(audit, b"a", offset, blob, segments(table))
+
+    assert problems(committed=2) == []
+    assert problems(committed=3) == ["it is older than the stream's last record below the committed offset, 2"]
+
+
 @pytest.mark.parametrize("difference", [1e-4, float("nan")])
 def test_hidden_states_that_differ_are_found(difference: float) -> None:
     audit, table = stored("signal", [signal(i) for i in range(5)])
@@ -123,7 +182,7 @@ def test_a_state_older_than_the_committed_offset_asks_for_is_found() -> None:
         return state_problems(audit, b"a", offset, blob, segments(table))
 
     assert problems(committed=3) == []
-    assert problems(committed=4) == ["it is older than the stream's last step below the committed offset, 3"]
+    assert problems(committed=4) == ["it is older than the stream's last record below the committed offset, 3"]
 
 
 def test_windows_that_differ_are_found() -> None:

@@ -290,7 +290,7 @@ def test_a_late_record_stays_until_its_sequence_is_corrected(feed: Feed, resend:
     line = {"topic": feed.topic, "partition": PARTITION, "offset": offset, "value": GOOD | {"sequence": "b"}}
     (tmp_path / "c.jsonl").write_text(json.dumps(line))
 
-    assert "skipped: its sequence had ended before it came" in resend().err
+    assert "skipped: it came too late: its sequence had ended" in resend().err
     assert resend("--corrected", tmp_path / "c.jsonl").err == "1 resent\n"
     assert source(feed)[-1].json["sequence"] == "b"
 

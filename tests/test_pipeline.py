@@ -174,6 +174,27 @@ async def test_a_stream_in_a_second_partition_is_told_once(
     assert worker.metrics.registry.get_sample_value("caststream_moved_streams_total") == 1
 
 
+async def test_a_stream_that_only_repeats_itself_is_told_once_and_counted_each_time(
+    worker: FakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    stepping(worker)
+    value = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), sequence="A", step=7)
+
+    def repeated() -> float | None:
+        return worker.metrics.registry.get_sample_value("caststream_repeating_streams_total", {"topic": SOURCE})
+
+    with caplog.at_level(logging.WARNING):
+        worker.run(*(FakeRecord(0, offset, offset, b"press", value) for offset in range(10)))
+        assert (caplog.messages, repeated()) == ([], None)
+        worker.run(*(FakeRecord(0, offset, offset, b"press", value) for offset in range(10, 25)))
+        following = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), sequence="A", step=8)
+        worker.run(*(FakeRecord(0, offset, offset, b"press", following) for offset in range(25, 36)))
+
+    (message,) = caplog.messages
+    assert message.startswith("source[0] offset 10: stream b'press' sends only steps that it has sent before")
+    assert repeated() == 2
+
+
 async def test_every_record_has_one_outcome(worker: FakeWorker) -> None:
     stepping(worker)
     good, bad = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), step=3), b"?"

@@ -173,7 +173,9 @@ def test_each_gap_policy(policy: str, step: int, expected: Decision) -> None:
     assert expected == decide(state(), "A", step, 50_001, None, rules)
 
 
-@pytest.mark.parametrize(("reset", "previous"), [("sequence", "A"), ("restart", "P"), ("step_back", "P"), ("idle", None), (None, None)])
+@pytest.mark.parametrize(
+    ("reset", "previous"), [("sequence", "A"), ("restart", "P"), ("step_back", "P"), ("idle", None), (None, None)]
+)
 def test_only_a_named_successor_makes_the_sequence_before_it_late(reset: str | None, previous: str | None) -> None:
     entered = state(closed=True)
 
