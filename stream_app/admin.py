@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,22 +18,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from core.errors import StartupError, UnreachableError
 from stream_app.access import FIRST_LOOK_S, look, open_admin
+from stream_app.outages import NOT_YET, failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
-
-# What a broker says of a topic or group in its first moments.
-NOT_YET = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.UNKNOWN_LEADER_EPOCH,  # listing offsets: the leader is so new that it does not know it yet
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
 
 T = TypeVar("T")
 
@@ -42,7 +30,7 @@ T = TypeVar("T")
 class Cluster:
     """A broker that has answered.
 
-    Every method raises StartupError when the broker refuses.
+    Every method raises UnreachableError in an outage (`stream_app.outages`), and StartupError when the broker refuses.
 
     Args:
         timeout: how long to wait for the first answer, in seconds.
@@ -53,7 +41,7 @@ class Cluster:
     """
 
     def __init__(self, settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
-        heard: list[KafkaError] = []
+        self._heard = heard = list[KafkaError]()
         config = settings.client_config()
         self._admin = open_admin(config, heard)
         end_s = time.monotonic() + timeout
@@ -70,7 +58,7 @@ class Cluster:
 
     def partitions(self) -> dict[str, int]:
         """The number of partitions of every topic there is."""
-        with _broker_errors("list the topics"):
+        with self._broker_errors("list the topics"):
             topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
@@ -84,7 +72,7 @@ class Cluster:
         ]
         futures = self._admin.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if topics else {}
         for name, future in futures.items():
-            with _broker_errors(f"create topic {name}"):
+            with self._broker_errors(f"create topic {name}"):
                 future.result()
         _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
 
@@ -92,7 +80,7 @@ class Cluster:
         """Delete topics; returns when they are gone."""
         futures = self._admin.delete_topics(list(names), request_timeout=REQUEST_TIMEOUT_S) if names else {}
         for name, future in futures.items():
-            with _broker_errors(f"delete topic {name}"):
+            with self._broker_errors(f"delete topic {name}"):
                 future.result()
         _wait(lambda: not self.partitions().keys() & set(names), "the deleted topics do not go away")
 
@@ -101,7 +89,7 @@ class Cluster:
         found = {}
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
         for name, future in futures.items():
-            with _broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
+            with self._broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
                 found[name] = future.result()
         return found
 
@@ -111,7 +99,7 @@ class Cluster:
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
         for resource, future in futures.items():
-            with _broker_errors(f"read the settings of topic {resource.name}"):
+            with self._broker_errors(f"read the settings of topic {resource.name}"):
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
@@ -132,8 +120,8 @@ class Cluster:
             for partition, offset in found.items():
                 totals[partition.topic] += offset
 
-        with _broker_errors("read the offsets"):
-            _patiently("read the offsets", ask)
+        with self._broker_errors("read the offsets"):
+            _patiently(ask)
         return totals
 
     def group_members(self, group: str) -> int:
@@ -143,8 +131,8 @@ class Cluster:
             future = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
             return len(future.result().members)
 
-        with _broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
-            return _patiently(f"look at group {group}", ask)
+        with self._broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+            return _patiently(ask)
         return 0
 
     def allowed_on_topics(self, names: Collection[str]) -> dict[str, Collection[AclOperation] | None]:
@@ -158,7 +146,7 @@ class Cluster:
                 found[name] = future.result().authorized_operations
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    raise StartupError(f"cannot describe topic {name}: {_words(error.args[0])}") from error
+                    raise failure(f"describe topic {name}", error.args[0], self._heard_of()) from error
                 found[name] = []
         return found
 
@@ -173,53 +161,50 @@ class Cluster:
             return found
 
         try:
-            return _patiently(f"look at group {group}", ask)
+            return _patiently(ask)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 return []
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # not there yet
                 return None
-            raise StartupError(f"cannot look at group {group}: {_words(error.args[0])}") from error
+            raise failure(f"look at group {group}", error.args[0], self._heard_of()) from error
 
     def delete_group(self, group: str) -> None:
         """Delete a consumer group without members, and with it its committed offsets; none may be there."""
         future = self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
-        with _broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+        with self._broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
             future.result()
+
+    @contextmanager
+    def _broker_errors(self, doing: str, unless: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            if error.args[0].code() != unless:
+                raise failure(doing, error.args[0], self._heard_of()) from error
+
+    def _heard_of(self) -> str:
+        """What the library has said of its connections since the broker first answered."""
+        self._heard.clear()
+        self._admin.poll(0)
+        return _reason(self._heard)
 
 
 def _reason(heard: list[KafkaError]) -> str:
-    reasons = [_words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+    reasons = [words(cause) for cause in heard if cause.code() != KafkaError._ALL_BROKERS_DOWN]
     return f": {reasons[-1]}" if reasons else ""
 
 
-def _patiently(doing: str, ask: Callable[[], T]) -> T:
+def _patiently(ask: Callable[[], T]) -> T:
     """Ask again while the answer is that a partition or group is only just being set up."""
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while True:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in NOT_YET:
+            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
                 raise
-            if time.monotonic() > deadline:
-                raise StartupError(f"cannot {doing}: {error.args[0].name()} for {REQUEST_TIMEOUT_S:g} s") from error
         time.sleep(0.05)
-
-
-@contextmanager
-def _broker_errors(doing: str, unless: int | None = None) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        if error.args[0].code() != unless:
-            raise StartupError(f"cannot {doing}: {_words(error.args[0])}") from error
-
-
-def _words(error: KafkaError) -> str:
-    """The error's text, without librdkafka's timings; its name where there is no text."""
-    text = re.sub(r" \(after .*\)$", "", " ".join(error.str().split()))
-    return f"{text} {error.name()}".strip() if not text or text.endswith(":") else text
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:
@@ -227,5 +212,5 @@ def _wait(done: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while not done():
         if time.monotonic() > deadline:
-            raise StartupError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
+            raise UnreachableError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
         time.sleep(0.02)

@@ -23,7 +23,7 @@ from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
 from stream_app.lease import Lease
-from stream_app.logs import FAUST
+from stream_app.logs import FAUST, SELDOM
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 HAND_OVER_S = 45.0
 LOOK_AT_LEASE_S = 0.1
 LET_GO_S = 5.0
+STANDBY = "standby, no partitions: other workers have them all"
 
 
 class CaststreamApp(faust.App):
@@ -58,6 +59,8 @@ class CaststreamApp(faust.App):
         self.upkeep = Upkeep(self.pipelines, self.committer, self.writer, self.metrics, self.chunk_consumer)
         self.failure: BaseException | None = None
         self.ready = False
+        """Partitions are assigned and their tables recovered; `serves` says whether the group still answers."""
+        self.was_ready = asyncio.Event()
         self.moved_on_s = time.monotonic()
         """When an assignment last came, went, or got further."""
         self._revoked = True
@@ -113,7 +116,7 @@ class CaststreamApp(faust.App):
             try:
                 beginning = (await self.chunk_consumer().beginning_offsets([at]))[at]
             except KafkaError as error:
-                log.warning("the broker did not answer: %r", error)
+                log.warning("the broker did not answer: %r", error, extra=SELDOM)
                 continue
             if beginning >= start and pipeline.pass_over(partition, expected, start):
                 report_lost(pipeline, partition, expected, start)
@@ -132,6 +135,16 @@ class CaststreamApp(faust.App):
             spans = {partition: (found.first_offset, found.last_offset) for partition, found in chunk.records.items()}
             log.exception("%s: a chunk could not be applied, offsets by partition: %s", chunk.topic, spans)
             self.fail(error)
+
+    @property
+    def serves(self) -> bool:
+        """Whether what comes is processed and published: ready, and by all we know a member of the group."""
+        return self.ready and self.lease.held
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether it has no partition, as others have them all."""
+        return not any(pipeline.next_offset for pipeline in self.pipelines)
 
     # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.
 
@@ -286,8 +299,9 @@ class CaststreamApp(faust.App):
                 {at.partition: one for at, one in published.items() if at.topic == topic},
             )
         self.ready = True
+        self.was_ready.set()
         at_hand = sorted(self.committer.committed.items())
-        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand))
+        log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand) or STANDBY)
 
     def _report_lost(self, starts: Mapping[TopicPartition, Start]) -> None:
         for pipeline in self.pipelines:

@@ -59,7 +59,7 @@ def build_app(settings: Settings) -> CaststreamApp:
         models.defect, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
     )
     _add(app, both["casting"], table, scorer)
-    app.metrics.ready.set_function(lambda: float(app.ready))
+    app.metrics.ready.set_function(lambda: float(app.serves))
     return app
 
 

@@ -136,6 +136,15 @@ class Committer:
         """Whether no commit begins until the next `start`: membership is lost, one has failed, or the last one ran."""
         return self._refuses
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether records have been applied that are not committed."""
+        return any(
+            offset != self.committed.get(TopicPartition(pipeline.topics.source, partition))
+            for pipeline in self.pipelines
+            for partition, offset in pipeline.next_offset.items()
+        )
+
     async def turn(self) -> None:
         """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""
         while not self._may_process.is_set():

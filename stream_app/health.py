@@ -9,10 +9,13 @@ from aiohttp import web
 
 from core.errors import RunError, StartupError
 from stream_app.access import check_access
-from stream_app.app import CaststreamApp
+from stream_app.app import STANDBY, CaststreamApp
 
-# With lag and no commit for this long a worker is stuck: it ends, and its supervisor starts another.
+# With lag and neither a commit nor an acknowledged batch for this long a worker is stuck: it ends, and its supervisor
+# starts another. A broker that throttles us makes a commit take longer, but goes on acknowledging.
 STUCK_S = 60.0
+# A commit that is not complete after this long never will be, whatever else the broker acknowledges.
+LONGEST_COMMIT_S = 600.0
 # A broker that has let us in and now refuses us may be in trouble itself, with its list of users out of reach.
 REFUSED_S = 60.0
 # A rebalance waits for a member for up to 60 s. Whom a broker lets in and who still is no member after this long, or a
@@ -29,39 +32,50 @@ class Health:
 
     def __init__(self, app: CaststreamApp) -> None:
         self.app = app
-        self._ready_since: float | None = None
+        self._taken_up_since: float | None = None
         self._behind_since: float | None = None
         self._refused_since: float | None = None
         self._outside_since: float | None = None
         self._member_since: float | None = None
         self._looked = 0.0
 
-    def ready(self) -> bool:
-        """Partitions assigned, tables recovered, models warm."""
+    def readiness(self) -> tuple[bool, str]:
+        """Whether records are processed and published, and a line that says so.
+
+        Partitions are assigned, tables recovered, models warm, and the group's coordinator answers: without the lease
+        nothing is published.
+        """
+        if self.app.serves:
+            return True, f"ready: {STANDBY}" if self.app.is_standby else "ready"
+        return False, "the group's coordinator does not answer" if self.app.ready else "starting or rebalancing"
+
+    def _taken_up(self) -> bool:
+        """Partitions assigned and recovered, whether or not the group still answers."""
         if not self.app.ready:
-            self._ready_since = None
-        elif self._ready_since is None:
-            self._ready_since = time.monotonic()
+            self._taken_up_since = None
+        elif self._taken_up_since is None:
+            self._taken_up_since = time.monotonic()
         return self.app.ready
 
     def stuck(self) -> str | None:
-        """Why the worker is not healthy, None where it is: lag all the time, and no commit, since readiness, the last
-        commit, or the first look that found the lag. Without that look, records that have just come would make a worker
-        stuck that had nothing to commit before.
+        """Why the worker is not healthy, None where it is: lag all the time, and neither a commit nor an ack, since
+        readiness, the last of them, or the first look that found the lag. Without that look, records that have just
+        come would make a worker stuck that had nothing to commit before.
         """
         behind = [at for at, records in self.app.upkeep.lag.items() if records]
         if not behind:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = time.monotonic()
-        if not self.ready():
+        if not self._taken_up():
             return self._stuck_on_its_way()
-        if self._ready_since is None or self._behind_since is None:
+        if self._taken_up_since is None or self._behind_since is None:
             return None
-        quiet_s = time.monotonic() - max(self.app.metrics.last_commit, self._ready_since, self._behind_since)
-        if quiet_s > STUCK_S:
-            names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
-            return f"no commit for {quiet_s:.0f} s with records waiting in {names}"
+        names = ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(behind))
+        since = max(self.app.metrics.last_commit, self._taken_up_since, self._behind_since)
+        uncommitted_s = time.monotonic() - since
+        if uncommitted_s > LONGEST_COMMIT_S or time.monotonic() - max(since, self.app.writer.last_ack) > STUCK_S:
+            return f"no commit for {uncommitted_s:.0f} s with records waiting in {names}"
         return None
 
     def _stuck_on_its_way(self) -> str | None:
@@ -119,8 +133,8 @@ async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web
         return web.Response(status=503 if problem else 200, text=(problem or "ok") + "\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        ready = health.ready()
-        return web.Response(status=200 if ready else 503, text="ready\n" if ready else "starting or rebalancing\n")
+        ready, line = health.readiness()
+        return web.Response(status=200 if ready else 503, text=line + "\n")
 
     site = web.Application()
     site.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

@@ -21,17 +21,21 @@ RETRIED = (
     "Heartbeat failed for group %s because it is rebalancing",
 )
 REPEAT_S = 30.0
+SELDOM = {"seldom": True}
+"""``extra`` of our own lines that an outage would repeat with every try."""
 
 
 class Seldom(logging.Filter):
-    """Lets the same line of a library through once per `REPEAT_S`: without a broker aiokafka writes hundreds."""
+    """Lets the same line of a library, or of ours with `SELDOM`, through once per `REPEAT_S`: without a broker aiokafka
+    writes hundreds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(QUIET):
+        if not record.name.startswith(QUIET) and not getattr(record, "seldom", False):
             return True
         if record.msg.startswith(RETRIED):
             return False

@@ -96,9 +96,13 @@ class Metrics:
         self._decode, self._infer, self._publish = map(self.stages.labels, ("decode", "infer", "publish"))
         self.batch_streams = histogram("batch_streams", "Streams per model call", SIZE_BUCKETS)
         self.batch_steps = histogram("batch_steps", "Steps per model call", SIZE_BUCKETS)
-        self.ready = gauge("ready", "1 when partitions are assigned, tables recovered and models warm, else 0")
+        self.ready = gauge("ready", "1 when partitions are assigned, tables recovered, and the group answers")
         self.active_streams = gauge("active_streams", "Streams with live state", ["table"])
-        self.lag = gauge("consumer_lag_records", "Log end offset minus committed offset", ["topic", "partition"])
+        self.lag = gauge(
+            "consumer_lag_records",
+            "Log end minus committed offset; none if unknown",
+            ["topic", "partition"],
+        )
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
         self.model_info = gauge("model_info", "The models in use", ["model", "fingerprint"])
         self._latencies: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)

@@ -190,6 +190,8 @@ class OutputWriter:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._open = True
+        self.last_ack = time.monotonic()
+        """When the broker last acknowledged a batch: of outputs, dead letters or states."""
 
     def publish(
         self,
@@ -307,6 +309,7 @@ class OutputWriter:
 
     def finished(self, topic: str, batch: Batch) -> None:
         """The broker has acknowledged a batch."""
+        self.last_ack = time.monotonic()
         self._in_flight.discard(batch)
         self._bytes -= batch.counted_bytes
         if self._bytes <= ROOM_BYTES:

@@ -1,7 +1,7 @@
 """One worker process: `python -m stream_app.process --index N`, started by `stream_app.worker`.
 
-Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when starting it again
-would not help, 1 otherwise.
+Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when the next start
+would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` in an outage, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
 
 from core.errors import CaststreamError, RunError, StartupError, UnreachableError
 from stream_app import logs
+from stream_app.report import Reporter
 
 if TYPE_CHECKING:
     from stream_app.app import CaststreamApp
@@ -30,10 +32,13 @@ EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
 BROKER_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 10.0
+BRIEF_S = 0.6
+# Heartbeats come every 0.3 s: a coordinator that answered within this time is there.
+ANSWERS_S = 2.0
 HEALTH_S = 5.0
 
 
-async def run(settings: Settings, index: int) -> None:
+async def run(settings: Settings, index: int, reporter: Reporter) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
@@ -45,10 +50,25 @@ async def run(settings: Settings, index: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.info("looking for the topics on %s, for up to %.0f s", settings.broker, BROKER_PATIENCE_S)
+    if await _get_ready(settings, stop):
+        await _serve(settings, index, stop, reporter)
+
+
+async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
+    """Ask the broker and load torch; False where the process is told to stop: nobody waits for the threads."""
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
-    await asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))
-    if not stop.is_set():
-        await _serve(settings, index, stop)
+    await _first(
+        stop.wait(), asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))
+    )
+    return not stop.is_set()
+
+
+async def _first(*awaited: Awaitable[Any]) -> None:
+    """Wait until the first is over; an error of it is raised."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 def _check_topics(settings: Settings) -> None:
@@ -68,7 +88,7 @@ def _load_torch() -> None:
     import torch  # noqa: F401
 
 
-async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, index: int, stop: asyncio.Event, reporter: Reporter) -> None:
     # Imported here: they take seconds, and a broker that is not there should be told at once.
     from stream_app.agents import add_agents
     from stream_app.build import build_app
@@ -85,26 +105,38 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event) -> None:
     commits = CommitLoop(app.committer, settings.commit_interval, settings.max_commit_interval, app.upkeep.after_commit)
     committing, watching = asyncio.create_task(commits.run()), asyncio.create_task(_watch(app, health))
     running = asyncio.create_task(_run(app))
+    telling = asyncio.create_task(_tell_when_ready(app, reporter))
     _spare_garbage_collection()
     try:
         await _until_over(app, stop, [committing, watching, running])
     finally:
-        watching.cancel()
-        running.cancel()
+        for task in (watching, running, telling):
+            task.cancel()
         commits.stop()
+        patience_s = _patience_s(app)
         # One after the other: what a commit still asks the consumer, nobody answers once that is stopped.
-        await _wait_patiently(committing)
+        await _wait_patiently(committing, patience_s)
         if committing.done() and not committing.cancelled():
             committing.exception()  # told by `_until_over` where it ended the worker; at a stop it is of no more use
-        await _wait_patiently(asyncio.create_task(app.stop()))
+        await _wait_patiently(asyncio.create_task(app.stop()), patience_s)
         await site.cleanup()
 
 
-async def _wait_patiently(ending: asyncio.Task[None]) -> None:
+def _patience_s(app: CaststreamApp) -> float:
+    """How long each part of an orderly end may take: long where something can be saved by it.
+
+    That is records that were applied and not committed, and a group that is told that its member leaves. Neither can be
+    without a coordinator that answers.
+    """
+    answers = app.lease.now() - app.lease.renewed < ANSWERS_S
+    return STOP_PATIENCE_S if app.lease.held and (answers or app.committer.is_behind) else BRIEF_S
+
+
+async def _wait_patiently(ending: asyncio.Task[None], patience_s: float) -> None:
     """Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not."""
-    _, waiting = await asyncio.wait([ending], timeout=STOP_PATIENCE_S)
+    _, waiting = await asyncio.wait([ending], timeout=patience_s)
     if waiting:
-        log.warning("the broker does not answer: what is not committed will be done again")
+        log.warning("the broker does not answer: what is not committed will be done again", extra=logs.SELDOM)
 
 
 def _spare_garbage_collection() -> None:
@@ -122,6 +154,11 @@ async def _run(app: CaststreamApp) -> None:
     """Ends with an error only. The start waits for the group's first assignment, which others may hold up for long."""
     await app.start()
     await asyncio.Event().wait()
+
+
+async def _tell_when_ready(app: CaststreamApp, reporter: Reporter) -> None:
+    await app.was_ready.wait()
+    reporter.ready()
 
 
 async def _watch(app: CaststreamApp, health: Health) -> None:
@@ -158,21 +195,29 @@ def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--index", type=int, default=0)
     arguments.add_argument("--debug", action="store_true")
+    arguments.add_argument("--report", type=int, help="descriptor of a pipe to the supervisor")
     options = arguments.parse_args()
-    from stream_app.settings import load_settings
-
-    settings = load_settings()
-    logs.configure(settings.log_format, f"worker {options.index}", options.debug)
+    reporter = Reporter(options.report)
+    logs.configure("text", f"worker {options.index}", options.debug)  # until the settings say otherwise
     try:
-        # Not asyncio.run, which would wait at its end for tasks and threads that a lost broker keeps waiting for ever.
-        asyncio.new_event_loop().run_until_complete(run(settings, options.index))
+        _main(options.index, options.debug, reporter)
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
+        reporter.ends(str(error))
         return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
     except Exception as error:
         log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))
         return 1
     return 0
+
+
+def _main(index: int, debug: bool, reporter: Reporter) -> None:
+    from stream_app.settings import load_settings
+
+    settings = load_settings()
+    logs.configure(settings.log_format, f"worker {index}", debug)
+    # Not asyncio.run, which would wait at its end for tasks and threads that a lost broker keeps waiting for ever.
+    asyncio.new_event_loop().run_until_complete(run(settings, index, reporter))
 
 
 if __name__ == "__main__":

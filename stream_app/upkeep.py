@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_app.assignment import check_end
 from stream_app.commits import Committer
+from stream_app.logs import SELDOM
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline
@@ -54,7 +55,7 @@ class Upkeep:
         self.writer = writer
         self.metrics = metrics
         self.lag: dict[TopicPartition, int] = {}
-        """Records not yet committed, as the broker counts them."""
+        """Records not yet committed, as the broker counted them when it last answered."""
         self._consumer = consumer
         self._next_eviction = 0.0
         self._looks: dict[TopicPartition, Look] = {}
@@ -69,7 +70,7 @@ class Upkeep:
                 await self._look_at_ends()
                 await self._evict_idle()
         except KafkaError as error:
-            log.warning("the broker did not answer: %r; asked again later", error)
+            log.warning("the broker did not answer: %r; asked again later", error, extra=SELDOM)
 
     async def _look_back(self, pipeline: Pipeline) -> None:
         """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
@@ -108,7 +109,8 @@ class Upkeep:
 
     async def observe(self) -> None:
         """Measure the lag. It is the broker's truth: a consumer that has stopped fetching would find none in its own
-        memory. Apart from the commits, so that one that hangs or is refused for good does not hide it.
+        memory. Apart from the commits, so that one that hangs or is refused for good does not hide it. A lag that
+        cannot be measured is not shown: the last one would say that all is well for as long as the broker is away.
 
         Raises:
             StartupError: a topic ends below what was committed.
@@ -120,8 +122,12 @@ class Upkeep:
         try:
             ends = await self._consumer().end_offsets(list(partitions)) if partitions else {}
         except KafkaError as error:
-            log.warning("the broker did not answer: %r; asked again later", error)
+            self.metrics.lag.clear()
+            log.warning("the broker did not answer: %r; asked again later", error, extra=SELDOM)
             return
+        except asyncio.CancelledError:  # whoever asked has waited for long enough
+            self.metrics.lag.clear()
+            raise
         self.writer.reached(quiet, ends)
         for at, offset in committed.items():
             check_end(at, ends[at], offset)

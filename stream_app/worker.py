@@ -1,4 +1,8 @@
-"""The supervisor: N worker processes, each started again with back-off when it ends."""
+"""The supervisor: N worker processes, each started again with back-off when it ends.
+
+Once any of them has been ready, nothing ends the supervisor but a signal: the healthy ones go on, whatever keeps
+another from starting, and that one is tried again.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from core.errors import StartupError, UnreachableError
 from stream_app import logs
 from stream_app.failures import explain
 from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
+from stream_app.report import Report
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,9 @@ class Child:
     started: float = 0.0
     pause: float = FIRST_PAUSE_S
     due: float = 0.0
+    report: Report | None = None
+    status: int | None = None
+    """Of its last end."""
 
 
 def _die_with_parent(parent: int) -> None:
@@ -58,18 +66,23 @@ class Supervisor:
         debug: the processes' own debug logs.
     """
 
+    program = "stream_app.process"
+
     def __init__(self, settings: Settings, workers: int, debug: bool = False) -> None:
         self.settings = settings
         self.debug = debug
         self.children = [Child(index) for index in range(workers)]
         self.stopping = threading.Event()
-        self._was_up = False
+        self._was_ready = False
+        """Any of them, ever."""
+        self._was_past_broker = False
+        """One came past the broker: from then on silence is an outage."""
 
     def run(self) -> None:
         """Until `stopping` is set.
 
         Raises:
-            StartupError: a worker refused to start, and starting it again would not help. The others are stopped first.
+            StartupError: none has ever been ready, and all refuse to start.
             UnreachableError: the first start found no broker.
         """
         try:
@@ -86,24 +99,40 @@ class Supervisor:
             return
         status = child.process.poll()
         if status is None:
-            self._was_up |= time.monotonic() - child.started > WELL_AFTER_S
-            return
-        child.process = None
-        if status == EXIT_REFUSED:
-            raise StartupError(f"worker {child.index} refused to start; the line above says why")
-        if status == EXIT_UNREACHABLE and not self._was_up:
-            raise UnreachableError(f"worker {child.index} could not start; the line above says why")
-        self._was_up |= status != EXIT_UNREACHABLE  # it came past the broker: from now on silence is an outage
+            self._was_past_broker |= time.monotonic() - child.started > WELL_AFTER_S
+            self._was_ready |= not self._was_ready and child.report is not None and child.report.ready
+        else:
+            self._ended(child, status)
+
+    def _ended(self, child: Child, status: int) -> None:
+        child.process, child.status = None, status
+        if child.report is not None:
+            child.report.close()
+            self._was_ready |= child.report.ready
+        self._was_past_broker |= self._was_ready or status not in (EXIT_REFUSED, EXIT_UNREACHABLE)
+        if not self._was_ready:
+            self._end_if_none_can_start(child)
         self._schedule(child, status)
 
+    def _end_if_none_can_start(self, last: Child) -> None:
+        ends = {child.status for child in self.children}
+        if ends == {EXIT_REFUSED}:
+            raise StartupError(f"worker {last.index} refused to start; the line above says why")
+        if ends <= {EXIT_REFUSED, EXIT_UNREACHABLE} and not self._was_past_broker:
+            raise UnreachableError(f"worker {last.index} could not start; the line above says why")
+
     def _start(self, child: Child) -> None:
-        command = [sys.executable, "-m", "stream_app.process", "--index", str(child.index)]
-        if self.debug:
-            command.append("--debug")
-        environment = self.settings.process_environment()
+        child.report = Report()
+        command = [sys.executable, "-m", self.program, "--index", str(child.index)]
+        command += ["--report", str(child.report.writing), *(["--debug"] if self.debug else [])]
         child.process = subprocess.Popen(
-            command, env=environment, preexec_fn=partial(_die_with_parent, os.getpid()), start_new_session=True
+            command,
+            env=self.settings.process_environment(),
+            preexec_fn=partial(_die_with_parent, os.getpid()),
+            start_new_session=True,
+            pass_fds=[child.report.writing],
         )
+        child.report.handed_over()
         child.started = time.monotonic()
         log.info("worker %d started, pid %d", child.index, child.process.pid)
 
@@ -111,7 +140,10 @@ class Supervisor:
         if time.monotonic() - child.started > WELL_AFTER_S:
             child.pause = FIRST_PAUSE_S
         child.due = time.monotonic() + child.pause
-        log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, child.pause)
+        if status == EXIT_REFUSED and child.report is not None:
+            log.error("worker %d is refused: %s; tried again in %.1f s", child.index, child.report.why, child.pause)
+        else:
+            log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, child.pause)
         child.pause = min(2 * child.pause, LONGEST_PAUSE_S)
 
     def _stop_all(self) -> None:

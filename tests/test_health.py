@@ -10,7 +10,8 @@ from aiokafka.structs import TopicPartition
 
 from core.errors import RunError
 from stream_app import health
-from stream_app.health import ON_THE_WAY_S, STUCK_S, Health
+from stream_app.app import CaststreamApp
+from stream_app.health import LONGEST_COMMIT_S, ON_THE_WAY_S, STUCK_S, Health
 from stream_app.lease import Lease
 
 AT = TopicPartition("signal-samples", 0)
@@ -33,7 +34,8 @@ class Worker:
         monkeypatch.setattr(health, "time", self.clock)
         metrics = SimpleNamespace(last_commit=self.clock.now_s)
         lease, upkeep = SimpleNamespace(held=False), SimpleNamespace(lag={})
-        self.app: Any = SimpleNamespace(ready=True, lease=lease, upkeep=upkeep, metrics=metrics)
+        writer = SimpleNamespace(last_ack=self.clock.now_s)
+        self.app: Any = SimpleNamespace(ready=True, lease=lease, upkeep=upkeep, metrics=metrics, writer=writer)
         self.health = Health(self.app)
 
     def look(self, after_s: float, lag: int) -> str | None:
@@ -71,6 +73,25 @@ def test_a_commit_shows_that_it_goes_on(worker: Worker) -> None:
     assert worker.look(1, lag=5) is not None
 
 
+def test_a_throttled_worker_whose_batches_are_acknowledged_goes_on_but_not_for_ever(worker: Worker) -> None:
+    worker.look(0, lag=5)
+    for _ in range(10):
+        assert worker.look(STUCK_S - 1, lag=5) is None
+        worker.app.writer.last_ack = worker.clock.now_s
+
+    assert worker.look(LONGEST_COMMIT_S - 10 * (STUCK_S - 1), lag=5) is None
+    assert worker.look(1, lag=5) == "no commit for 601 s with records waiting in signal-samples[0]"
+
+
+def test_acks_that_stop_count_from_the_last_one(worker: Worker) -> None:
+    worker.look(0, lag=5)
+    worker.clock.now_s += 30
+    worker.app.writer.last_ack = worker.clock.now_s
+
+    assert worker.look(STUCK_S, lag=5) is None
+    assert worker.look(1, lag=5) == "no commit for 91 s with records waiting in signal-samples[0]"
+
+
 def test_time_counts_from_readiness(worker: Worker) -> None:
     worker.app.ready = False
     worker.look(0, lag=5)
@@ -79,6 +100,29 @@ def test_time_counts_from_readiness(worker: Worker) -> None:
 
     assert worker.look(1, lag=5) is None
     assert worker.look(STUCK_S + 1, lag=5) is not None
+
+
+@pytest.mark.parametrize(
+    ("recovered", "held", "partitions", "line"),
+    [
+        (True, True, 2, "ready"),
+        (True, True, 0, "ready: standby, no partitions: other workers have them all"),
+        (True, False, 2, "the group's coordinator does not answer"),
+        (False, True, 0, "starting or rebalancing"),
+        (False, False, 0, "starting or rebalancing"),
+    ],
+)
+def test_a_worker_is_ready_while_it_may_publish_and_says_what_it_waits_for(
+    recovered: bool, held: bool, partitions: int, line: str
+) -> None:
+    app = CaststreamApp.__new__(CaststreamApp)
+    app.ready = recovered
+    app.lease = Lease(6.0, lambda: 0.0)
+    app.pipelines = [SimpleNamespace(next_offset=dict.fromkeys(range(partitions)))]  # type: ignore[list-item]
+    if held:
+        app.lease.renew(0.0)
+
+    assert Health(app).readiness() == (recovered and held, line)
 
 
 class HandLease(Lease):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -28,11 +30,14 @@ class Log:
         self.end = 0
         self.hole = (0, 0)
         self.answers = True
+        self.hangs = False
 
     async def log_ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, self.end)
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if self.hangs:
+            await asyncio.Event().wait()
         if not self.answers:
             raise KafkaConnectionError
         return dict.fromkeys(partitions, self.end)
@@ -150,3 +155,28 @@ async def test_a_topic_that_went_back_is_looked_into_until_the_broker_answers(cl
 
     with pytest.raises(StartupError, match="truncated or made anew"):
         await kept.after_commit()
+
+
+def shown_lag(worker: FakeWorker) -> list[float]:
+    return [sample.value for family in worker.metrics.lag.collect() for sample in family.samples]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_lag_that_cannot_be_measured_is_not_shown_as_the_last_one(clock: Clock, hangs: bool) -> None:
+    worker, log = FakeWorker(FakeBroker()), Log()
+    kept = upkeep_of(worker, log)
+    worker.run(record(0))
+    await commit(worker, kept)
+    log.end = 5
+    await kept.observe()
+    assert shown_lag(worker) == [4]
+
+    log.answers, log.hangs = False, hangs
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(kept.observe(), 0.01)
+    assert shown_lag(worker) == []
+    assert kept.lag == {AT: 4}  # what a stuck worker is known by
+
+    log.answers, log.hangs = True, False
+    await kept.observe()
+    assert shown_lag(worker) == [4]

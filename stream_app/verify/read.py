@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RunError, UnreachableError
-from stream_app.admin import NOT_YET
+from stream_app.outages import NOT_YET, OUTAGES
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -21,16 +21,8 @@ REQUEST_TIMEOUT_S = 30.0
 STALLED_S = 90.0
 AT_ONCE = 10_000
 
-# What a client hears while a broker restarts.
-PASSING = NOT_YET | {
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError._RESOLVE,
-    KafkaError.BROKER_NOT_AVAILABLE,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.REQUEST_TIMED_OUT,
-}
+# What a client hears while a broker restarts, or a topic has just been made.
+PASSING = NOT_YET | OUTAGES
 
 
 class LogReader:
