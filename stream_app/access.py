@@ -17,13 +17,16 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
-from core.errors import StartupError
+from core.errors import StartupError, UnreachableError
 from stream_app import knock
 from stream_app.security import tls_context
 
 # A broker that is there answers in less; else it is asked what is wrong, and then again.
 FIRST_LOOK_S = 0.5
 _OTHERS = 5
+# How long a broker may name addresses at which nobody is: the name of one that was just started may not be known yet.
+NAMED_PATIENCE_S = 3.0
+LOOK_AGAIN_S = 0.5
 
 Config = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
@@ -37,6 +40,7 @@ def check_access(config: Config, patience_s: float = 10.0) -> bool:
 
     Raises:
         StartupError: the broker refuses us, or a file or setting cannot be used.
+        UnreachableError: see `look`.
     """
     heard: list[KafkaError] = []
     client = open_admin(config, heard)
@@ -52,7 +56,11 @@ def check_access(config: Config, patience_s: float = 10.0) -> bool:
 def look(
     client: AdminClient, config: Config, heard: list[KafkaError], timeout_s: float = FIRST_LOOK_S
 ) -> tuple[bool, str | None]:
-    """Ask for the topics: whether the broker has answered, and why it refuses us, if it does."""
+    """Ask for the topics: whether the broker has answered, and why it refuses us, if it does.
+
+    Raises:
+        UnreachableError: it has answered, and names only addresses at which nobody can be reached.
+    """
     try:
         found = client.list_topics(timeout=timeout_s)
     except KafkaException:
@@ -63,11 +71,16 @@ def look(
 
 
 def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
-    """A broker names the addresses at which its cluster is to be spoken to: their certificates must fit too."""
+    """A broker names the addresses at which its cluster is to be spoken to: somebody must be there, and their
+    certificates must fit too.
+    """
+    known = set(config["bootstrap.servers"].split(","))
+    named = {f"{broker.host}:{broker.port}" for broker in found.brokers.values()}
+    if named and not named & known:
+        _check_reachable(sorted(named), config["bootstrap.servers"])
     if not _speaks_tls(config):
         return None
-    named = {f"{broker.host}:{broker.port}" for broker in found.brokers.values()}
-    for address in sorted(named - set(config["bootstrap.servers"].split(",")))[:_OTHERS]:
+    for address in sorted(named - known)[:_OTHERS]:
         try:
             with knock.connect(address, _context(config)):
                 pass
@@ -76,6 +89,19 @@ def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
         except OSError:
             continue  # it may be out of order: others can do
     return None
+
+
+def _check_reachable(named: list[str], bootstrap: str) -> None:
+    """One is enough: the others may be out of order. Looked at again for a while, as a name may be quite new."""
+    end_s = time.monotonic() + NAMED_PATIENCE_S
+    while away := knock.away(named[:_OTHERS]):
+        if time.monotonic() > end_s:
+            found = ", ".join(f"{address} ({why})" for address, why in away.items())
+            raise UnreachableError(
+                f"the Kafka broker at {bootstrap} answers, but says that it is to be spoken to at {found}, where it "
+                "cannot be reached from here: set advertised.listeners of the broker to an address that can"
+            )
+        time.sleep(LOOK_AGAIN_S)
 
 
 def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:

@@ -7,7 +7,8 @@ import time
 
 from aiohttp import web
 
-from core.errors import RunError, StartupError
+from core.errors import RunError, StartupError, UnreachableError
+from stream_app import knock
 from stream_app.access import check_access
 from stream_app.app import STANDBY, CaststreamApp
 
@@ -22,6 +23,8 @@ REFUSED_S = 60.0
 # member whose partitions are not taken up and get no further, has got stuck on its way: it ends, and its supervisor
 # starts another.
 ON_THE_WAY_S = 150.0
+# All brokers of a cluster may come back at other addresses. aiokafka asks only those that it knows.
+MOVED_S = 30.0
 # Looks come every 5 s. Behind a longer pause, in which the process stood still, nothing is known of the time between.
 LOOK_S = 30.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -36,6 +39,7 @@ class Health:
         self._behind_since: float | None = None
         self._refused_since: float | None = None
         self._outside_since: float | None = None
+        self._moved_since: float | None = None
         self._member_since: float | None = None
         self._looked = 0.0
 
@@ -95,20 +99,24 @@ class Health:
 
         Raises:
             StartupError: it has refused us for `REFUSED_S`.
-            RunError: it answers, and we have not been a member for `ON_THE_WAY_S`.
+            RunError: it answers, and we have not been a member for `ON_THE_WAY_S`, or have known only brokers that are
+                away for `MOVED_S`.
         """
         lease, looked, self._looked = self.app.lease, self._looked, self.app.lease.now()
         if lease.held:
-            self._refused_since = self._outside_since = None
+            self._refused_since = self._outside_since = self._moved_since = None
             return
         try:
             answered = await asyncio.to_thread(check_access, self.app.settings.client_config())
+        except UnreachableError:
+            answered = False
         except StartupError:
             self._refused_since = self._refused_since or time.monotonic()
             if time.monotonic() - self._refused_since >= REFUSED_S:
                 raise
             return
         self._refused_since = None
+        await self._check_moved(answered)
         if not answered or self._outside_since is None or self._looked - looked > LOOK_S:
             self._outside_since = self._looked if answered else None
             return
@@ -116,6 +124,18 @@ class Health:
         if self._looked - max(self._outside_since, lease.renewed) > ON_THE_WAY_S:
             group = self.app.settings.app_id
             raise RunError(f"no member of the group {group!r} for {ON_THE_WAY_S:.0f} s, though the broker answers")
+
+    async def _check_moved(self, answered: bool) -> None:
+        known = self.app.chunk_consumer().known_brokers() if answered else []
+        if not known or not await asyncio.to_thread(knock.away, known):
+            self._moved_since = None
+            return
+        self._moved_since = self._moved_since or time.monotonic()
+        if time.monotonic() - self._moved_since >= MOVED_S:
+            raise RunError(
+                f"nobody is at {', '.join(known)} for {MOVED_S:.0f} s, where the brokers were, though one answers on "
+                f"{self.app.settings.broker}: the cluster has other addresses now"
+            )
 
 
 async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web.AppRunner:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 
 TIMEOUT_S = 3.0
 UNSUPPORTED_SASL_MECHANISM, ILLEGAL_SASL_STATE = 33, 34
@@ -40,6 +43,34 @@ def is_there(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def away(addresses: Iterable[str]) -> dict[str, str]:
+    """Why nobody takes a connection at any of the addresses, by address; empty as soon as anybody does at one."""
+    asked = list(dict.fromkeys(addresses))
+    answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
+    for address in asked:  # threads that nobody waits for: a name server that is away takes long
+        threading.Thread(target=lambda at=address: answers.put((at, _why_away(at))), daemon=True).start()
+    why, end_s = dict.fromkeys(asked, "does not answer"), time.monotonic() + TIMEOUT_S + 1
+    with contextlib.suppress(queue.Empty):
+        for _ in asked:
+            address, problem = answers.get(timeout=max(0.0, end_s - time.monotonic()))
+            if problem is None:
+                return {}
+            why[address] = problem
+    return why
+
+
+def _why_away(address: str) -> str | None:
+    try:
+        with connect(address, None):
+            return None
+    except socket.gaierror:
+        return "its name cannot be resolved"
+    except TimeoutError:
+        return "does not answer"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
 
 
 def ask_versions(connection: socket.socket) -> None:

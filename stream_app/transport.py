@@ -230,6 +230,10 @@ class Consumer(driver.Consumer):
                 "another app_id"
             ) from error
 
+    def known_brokers(self) -> list[str]:
+        """Where the brokers are, as host:port, by what they last said; the client asks no others."""
+        return sorted(f"{one.host}:{one.port}" for one in self._thread._ensure_consumer()._client.cluster.brokers())
+
     async def commit_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit exactly these offsets; aiokafka's errors pass through."""
         await self._thread._ensure_consumer().commit(dict(offsets))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
-from core.errors import RunError
+from core.errors import RunError, UnreachableError
 from stream_app import health
 from stream_app.app import CaststreamApp
-from stream_app.health import LONGEST_COMMIT_S, ON_THE_WAY_S, STUCK_S, Health
+from stream_app.health import LONGEST_COMMIT_S, MOVED_S, ON_THE_WAY_S, STUCK_S, Health
 from stream_app.lease import Lease
 
 AT = TopicPartition("signal-samples", 0)
@@ -138,8 +138,11 @@ class Outsider:
     def __init__(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worker, self.answers = worker, True
         self.lease = worker.app.lease = HandLease(worker.clock)
-        worker.app.settings = SimpleNamespace(app_id="plant", client_config=dict)
+        self.known, self.away = ["10.0.0.1:9092"], False
+        worker.app.settings = SimpleNamespace(app_id="plant", client_config=dict, broker="kafka:9092")
+        worker.app.chunk_consumer = lambda: SimpleNamespace(known_brokers=lambda: self.known)
         monkeypatch.setattr(health, "check_access", lambda config: self.answers)
+        monkeypatch.setattr(health.knock, "away", lambda known: dict.fromkeys(known, "gone") if self.away else {})
 
     async def wait(self, seconds: float, step_s: float = 5.0) -> None:
         """Look every 5 s."""
@@ -172,6 +175,36 @@ async def test_an_outage_a_pause_and_a_short_membership_are_no_standing_still(
     outsider.lease.renew(worker.clock.now_s)
     outsider.lease.end()  # before the next look
     await outsider.wait(140)
+
+
+async def test_a_cluster_that_has_come_back_at_other_addresses_is_looked_for_by_another_start(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outsider = Outsider(worker, monkeypatch)
+    outsider.away, outsider.answers = True, False
+    await outsider.wait(500)  # an outage
+    outsider.answers = True
+    await outsider.wait(MOVED_S)
+    outsider.away = False
+    await outsider.wait(5)
+    outsider.away = True
+    await outsider.wait(MOVED_S)
+
+    with pytest.raises(RunError, match=r"nobody is at 10\.0\.0\.1:9092 .* answers on kafka:9092"):
+        await outsider.wait(5)
+
+
+async def test_a_broker_that_names_addresses_where_nobody_is_is_an_outage_and_no_refusal(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outsider = Outsider(worker, monkeypatch)
+
+    def unreachable(config: object) -> bool:
+        raise UnreachableError("nobody at internal:9092")
+
+    monkeypatch.setattr(health, "check_access", unreachable)
+
+    await outsider.wait(1000)
 
 
 def test_a_member_whose_partitions_are_not_taken_up_has_got_stuck(worker: Worker) -> None:
