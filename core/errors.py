@@ -6,6 +6,7 @@ CaststreamError
   StartupError      wrong setting, checkpoint, topic, broker  -> refuse to start (exit 2)
     DataError       a file that is not what it should be      -> names file and dataset
     UnreachableError  no broker answers: later it may           -> exit 1; a running system tries again
+      OutageError     one answers, its cluster is out of order  -> exit 1; a worker tries again from its first start
   RunError          a run that began and could not go on      -> exit 1
 """
 
@@ -57,6 +58,10 @@ class DataError(StartupError):
 
 class UnreachableError(StartupError):
     """No broker answers. At a first start that is a wrong address; later it is an outage, which ends."""
+
+
+class OutageError(UnreachableError):
+    """A broker answers, but the cluster cannot do what it is asked: an outage of a part of it, which ends."""
 
 
 class RunError(CaststreamError):

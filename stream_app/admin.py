@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from core.errors import StartupError, UnreachableError
+from core.errors import OutageError, StartupError, UnreachableError
 from stream_app.access import FIRST_LOOK_S, look, open_admin
 from stream_app.outages import NOT_YET, failure, words
 from stream_app.settings import Settings
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Cluster:
     """A broker that has answered.
 
-    Every method raises UnreachableError in an outage (`stream_app.outages`), and StartupError when the broker refuses.
+    Every method raises OutageError in an outage (`stream_app.outages`), and StartupError when the broker refuses.
 
     Args:
         timeout: how long to wait for the first answer, in seconds.
@@ -212,5 +212,5 @@ def _wait(done: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while not done():
         if time.monotonic() > deadline:
-            raise UnreachableError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
+            raise OutageError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
         time.sleep(0.02)

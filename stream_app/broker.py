@@ -27,6 +27,7 @@ from stream_app.child import Child
 from stream_app.jars import KAFKA_VERSION, Progress, ensure_jars, writing
 from stream_app.java import find_java
 from stream_app.kafka_config import HOST, JVM_OPTIONS, LOG_PROPERTIES, java_properties, kafka_properties
+from stream_app.kafka_words import misspelt, plain
 
 READY_LINE = b"Kafka Server started"
 START_TIMEOUT_S = 60.0
@@ -193,9 +194,16 @@ class LocalBroker:
             if not (self.directory / "data" / "meta.properties").exists():
                 self._format(command)
             if self._run_until_ready(command):
+                self._check_properties()
                 return
             _check_port(self.port)  # else it was the controller's port that another process took meanwhile
         raise self._failed("ended during its start")
+
+    def _check_properties(self) -> None:
+        wrong = misspelt(self._properties, self.log_path.read_text(errors="replace"))
+        if wrong:
+            found = "; ".join(f"{name}: did you mean {near}?" for name, near in wrong.items())
+            raise StartupError(f"Kafka {KAFKA_VERSION} has no such property (--property): {found}")
 
     def _write_properties(self, controller_port: int) -> None:
         properties = kafka_properties(self.directory / "data", self.port, controller_port) | self._properties
@@ -218,6 +226,7 @@ class LocalBroker:
         )
         if done.returncode != 0:
             (self.directory / "output.txt").write_text(done.stdout + done.stderr)
+            (self.directory / "broker.log").unlink(missing_ok=True)  # of an earlier start
             raise self._failed("could not format its directory")
 
     def _run_until_ready(self, command: list[str]) -> bool:
@@ -245,7 +254,9 @@ class LocalBroker:
         raise self._failed(f"was not ready after {START_TIMEOUT_S:g} s")
 
     def _failed(self, what: str) -> StartupError:
-        return StartupError(f"Kafka {what}: {self._last_words()}; its log: {self.log_path}")
+        log = self.log_path if self.log_path.exists() else self.directory / "output.txt"
+        given = ", with the properties that --property has set" if self._properties else ""
+        return StartupError(f"Kafka {what}{given}: {self._last_words()}; its log: {log}")
 
     def _last_words(self) -> str:
         """The last errors in what Kafka and Java wrote, or just the last line."""
@@ -257,7 +268,8 @@ class LocalBroker:
             line for line in spoken if any(word in line for word in (" ERROR ", " FATAL ", "Exception", "Error:"))
         ]
         if spoken:
-            return " | ".join(line[:300] for line in (errors[-3:] or spoken[-1:]))
+            told = dict.fromkeys(plain(line)[:300] for line in (errors[-3:] or spoken[-1:]))
+            return " | ".join(told)
         return f"exit status {self._child.exit_status}" if self._child else "it said nothing"
 
 

@@ -130,7 +130,7 @@ def broker(
         typer.echo(f"Apache Kafka {KAFKA_VERSION} is ready on {running.address}, data in {running.directory}")
 
     pairs = [text.partition("=") for text in kafka_property or []]
-    wrong = [name for name, equals, _ in pairs if not (name and equals)]
+    wrong = ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]
     if wrong:
         raise StartupError(f"--property {wrong[0]!r} is not NAME=VALUE")
     if port is None:

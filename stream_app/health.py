@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 from aiohttp import web
@@ -161,7 +162,7 @@ async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web
     runner = web.AppRunner(site, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.SockSite(runner, _listen(host, port)).start()
     except OSError as error:
         await runner.cleanup()
         raise StartupError(
@@ -169,3 +170,10 @@ async def serve(app: CaststreamApp, health: Health, host: str, port: int) -> web
             f"--metrics-port"
         ) from error
     return runner
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """``::`` means every address, IPv4 ones too, whatever the system's default."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address[:2], family=family, backlog=128, dualstack_ipv6=both)

@@ -10,7 +10,7 @@ import re
 
 from confluent_kafka import KafkaError
 
-from core.errors import StartupError, UnreachableError
+from core.errors import OutageError, StartupError
 
 # What a broker says of a topic or group in its first moments.
 NOT_YET = frozenset(
@@ -88,7 +88,7 @@ def failure(doing: str, error: KafkaError, heard: str = "") -> StartupError:
         heard: what is known of the connections besides.
     """
     text = f"cannot {doing}: {words(error)}"
-    return UnreachableError(text + heard) if is_outage(error) else StartupError(text)
+    return OutageError(text + heard) if is_outage(error) else StartupError(text)
 
 
 def words(error: KafkaError) -> str:

@@ -1,7 +1,7 @@
 """One worker process: `python -m stream_app.process --index N`, started by `stream_app.worker`.
 
 Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when the next start
-would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` in an outage, 1 otherwise.
+would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` where no broker answers, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from core.errors import CaststreamError, RunError, StartupError, UnreachableError
+from core.errors import CaststreamError, OutageError, RunError, StartupError, UnreachableError
 from stream_app import logs
 from stream_app.report import Reporter
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EXIT_FAILED = 1
 EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
 BROKER_PATIENCE_S = 30.0
@@ -204,11 +205,17 @@ def main() -> int:
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
         reporter.ends(str(error))
-        return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
+        return _status_of(error)
     except Exception as error:
         log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))
-        return 1
+        return EXIT_FAILED
     return 0
+
+
+def _status_of(error: StartupError) -> int:
+    if isinstance(error, OutageError):
+        return EXIT_FAILED
+    return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
 
 
 def _main(index: int, debug: bool, reporter: Reporter) -> None:

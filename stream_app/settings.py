@@ -11,7 +11,7 @@ import re
 import ssl
 import tomllib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
@@ -24,6 +24,9 @@ from core.errors import StartupError
 PREFIX = "CASTSTREAM_"
 TOML_FILE = "caststream.toml"
 
+# What Kubernetes tells a pod of the services around it.
+_LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_LINK_NAME = re.compile(r"(^|_)(service_(host|port(_\w+)?)|port_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)$")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 
 
@@ -286,7 +289,8 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
         return f"unknown setting {name!r}{source}{_nearest(name)}"
     secret = Settings.model_fields[name].annotation is SecretStr
     value = "the value" if secret else repr(detail["input"])
-    return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}"
+    hint = "" if secret or name in named else _service_link(name, str(detail["input"]))
+    return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}{hint}"
 
 
 def _read_password(name: str, path: Path | None, given: SecretStr) -> str:
@@ -314,12 +318,23 @@ def _source(name: str, named: Mapping[str, Any]) -> str:
     return f" (file {TOML_FILE})" if Path(TOML_FILE).is_file() else ""
 
 
-def _refuse_unknown(environment: Iterable[str]) -> None:
-    for variable in environment:
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    for variable, value in environment.items():
         if variable.upper().startswith(PREFIX):
             name = variable[len(PREFIX) :].lower()
             if name not in Settings.model_fields:
-                raise StartupError(f"unknown setting {name!r} (environment variable {variable}){_nearest(name)}")
+                hint = _service_link(name, value) or _nearest(name)
+                raise StartupError(f"unknown setting {name!r} (environment variable {variable}){hint}")
+
+
+def _service_link(name: str, value: str) -> str:
+    """A hint where Kubernetes has written a variable, for a service whose name begins with caststream."""
+    if not (_LINK.match(value) or _LINK_NAME.search(name)):
+        return ""
+    return (
+        ": Kubernetes writes such variables for a service of that name; set enableServiceLinks: false in the pod, or "
+        "name the service otherwise"
+    )
 
 
 def _nearest(name: str) -> str:

@@ -21,6 +21,7 @@ from stream_app.broker import PORT_RANGE, LocalBroker, _can_listen, free_port
 from stream_app.jars import KAFKA_VERSION
 from stream_app.java import find_java, java_version
 from stream_app.kafka_config import java_properties
+from stream_app.kafka_words import plain
 from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
@@ -136,10 +137,51 @@ def test_a_path_that_kafka_cannot_take_is_one_line(tmp_path: Path) -> None:
 def test_what_kafka_refuses_is_told_with_its_own_words(tmp_path: Path) -> None:
     broker = LocalBroker(tmp_path, jars_dir=JARS_DIR, properties={"log.segment.bytes": "1"})
 
-    with pytest.raises(StartupError, match=r"Invalid value 1 for configuration log.segment.bytes.*broker\.log$"):
+    told = r"--property has set: Invalid value 1 for configuration log\.segment\.bytes: .*; its log: .*output\.txt$"
+    with pytest.raises(StartupError, match=told) as caught:
         broker.start()
 
     assert not broker.running
+    assert "Exception" not in str(caught.value)
+
+
+def test_a_misspelt_property_which_kafka_ignores_is_refused(tmp_path: Path) -> None:
+    given = {"log.retension.ms": "5", "listener.name.plaintext.anything": "1", "my.own.plugin.setting": "1"}
+    broker = LocalBroker(tmp_path, jars_dir=JARS_DIR, properties=given)
+
+    with pytest.raises(
+        StartupError, match=r"no such property \(--property\): log\.retension\.ms: did you mean log\.ret"
+    ):
+        broker.start()
+
+    assert not broker.running
+
+
+@pytest.mark.parametrize("text", ["nonsense", "=x"])
+def test_a_property_that_is_none_is_shown_as_it_was_given(text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stream_app.cli", "broker", "--property", text], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == f"caststream: --property {text!r} is not NAME=VALUE\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('Exception in thread "main" org.apache.kafka.common.config.ConfigException: Invalid value', "Invalid value"),
+        ("Caused by: org.apache.kafka.common.KafkaException: Unable to parse x", "Unable to parse x"),
+        (
+            "2026-11-29T23:51:20,896 ERROR ProcessTerminatingFaultHandler: fatal",
+            "ProcessTerminatingFaultHandler: fatal",
+        ),
+        ("java.lang.ClassNotFoundException: no.Such", "no.Such"),
+        ("nothing of Java's: it stays", "nothing of Java's: it stays"),
+    ],
+)
+def test_lines_of_kafka_are_told_without_java(line: str, said: str) -> None:
+    assert plain(line) == said
 
 
 def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -226,3 +227,14 @@ def test_a_member_whose_partitions_are_not_taken_up_has_got_stuck(worker: Worker
     worker.clock.now_s += 1000  # an outage
     assert worker.health.stuck() is None
     assert look(1) is None
+
+
+@pytest.mark.parametrize(("host", "asked"), [("::", ["127.0.0.1", "::1"]), ("127.0.0.1", ["127.0.0.1"])])
+def test_two_colons_listen_on_every_address_those_of_ipv4_too(host: str, asked: list[str]) -> None:
+    try:
+        listening = health._listen(host, 0)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with listening:
+        for address in asked:
+            socket.create_connection((address, listening.getsockname()[1]), timeout=10).close()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from core.errors import StartupError, UnreachableError
-from stream_app import admin
+from core.errors import OutageError, StartupError
+from stream_app import admin, process
 from stream_app.admin import Cluster
 from stream_app.failures import EXIT_FAILED, EXIT_REFUSED, explain
+from stream_app.process import _status_of
 
 OUTAGES = (
     "_TIMED_OUT",
@@ -103,7 +104,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, question: str, code: str) -> StartupE
 def test_an_outage_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyPatch, question: str, code: str) -> None:
     error = asked(monkeypatch, question, code)
 
-    assert isinstance(error, UnreachableError)
+    assert type(error) is OutageError
+    assert _status_of(error) == process.EXIT_FAILED  # the supervisor tries again, at a first start too
     assert explain(error)[1] == EXIT_FAILED
 
 
@@ -117,3 +119,4 @@ def test_a_refusal_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyP
     else:
         assert type(error) is StartupError
         assert explain(error)[1] == EXIT_REFUSED
+        assert _status_of(error) == process.EXIT_REFUSED

@@ -312,3 +312,31 @@ def test_a_password_that_is_not_accepted_is_not_quoted(setting: str) -> None:
 
 def test_every_setting_says_what_it_accepts() -> None:
     assert all(accepted(name) for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CASTSTREAM_PORT", "tcp://10.0.3.7:8300"),
+        ("CASTSTREAM_SERVICE_HOST", "10.0.3.7"),
+        ("CASTSTREAM_SERVICE_PORT", "8300"),
+        ("CASTSTREAM_SERVICE_PORT_METRICS", "8300"),
+        ("CASTSTREAM_PORT_8300_TCP", "tcp://10.0.3.7:8300"),
+        ("CASTSTREAM_PORT_8300_TCP_ADDR", "10.0.3.7"),
+        ("CASTSTREAM_METRICS_PORT", "tcp://10.0.3.7:80"),  # of a service caststream-metrics
+    ],
+)
+def test_a_variable_that_kubernetes_writes_for_a_service_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(StartupError, match=rf"{variable}.*enableServiceLinks: false"):
+        load_settings()
+
+
+def test_a_misspelt_setting_is_not_taken_for_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASTSTREAM_METRIC_PORT", "8300")
+
+    with pytest.raises(StartupError, match=r"did you mean 'metrics_port'\?$"):
+        load_settings()
