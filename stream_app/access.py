@@ -7,6 +7,7 @@ refused password. Whatever may be an outage (nobody listens, a connection that b
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import time
@@ -130,12 +131,23 @@ def refusal(config: Config, heard: list[KafkaError]) -> str | None:
             if why := _by_tls(config, address) if _speaks_tls(config) else _in_clear(config, address):
                 return why
     if any(error.code() == KafkaError._AUTHENTICATION for error in heard):
+        if "oauth_cb" in config:
+            said = next(error.str() for error in heard if error.code() == KafkaError._AUTHENTICATION)
+            return (
+                f"the Kafka broker at {config['bootstrap.servers']} refuses our OAUTHBEARER token: "
+                f"{_without_prefix(said)}; look at sasl_oauth_token_file or sasl_oauth_token_command"
+            )
         return (
             f"the Kafka broker at {config['bootstrap.servers']} refuses the user {config.get('sasl.username')!r} with "
             f"{config.get('sasl.mechanism')}: the user name or the password (sasl_password, sasl_password_file) is "
             "wrong"
         )
     return None
+
+
+def _without_prefix(said: str) -> str:
+    """librdkafka's text without the address and the state of its connection."""
+    return re.sub(r" \(after .*\)$", "", said.split("]: ")[-1].rpartition("bootstrap: ")[2])
 
 
 def _by_tls(config: Config, address: str) -> str | None:
@@ -205,6 +217,11 @@ def _password_wanted(connection: socket.socket, protocol: str, offered: list[str
     if knock.answers_strangers(connection):  # it may offer what it does not ask for
         return None
     secure = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
+    if offered == ["OAUTHBEARER"]:
+        return (
+            f"{broker} asks for a token (OAUTHBEARER), and security_protocol is {protocol}: set it to {secure}, "
+            "sasl_mechanism to OAUTHBEARER, and sasl_oauth_token_file or sasl_oauth_token_command"
+        )
     return (
         f"{broker} asks for a password ({' or '.join(offered)}), and security_protocol is {protocol}: set it to "
         f"{secure}, and sasl_mechanism, sasl_username and sasl_password_file or sasl_password"

@@ -43,10 +43,12 @@ MEANINGS = {
     "ssl_keyfile": "Its private key (PEM).",
     "ssl_password": "The key's password.",
     "ssl_password_file": "A file that holds nothing but the key's password.",
-    "sasl_mechanism": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+    "sasl_mechanism": "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.",
     "sasl_username": "User name.",
     "sasl_password": "Password.",
     "sasl_password_file": "A file that holds nothing but the password.",
+    "sasl_oauth_token_file": "A file that holds nothing but a token for OAUTHBEARER, renewed by somebody else.",
+    "sasl_oauth_token_command": "A command that prints such a token; run again before it expires.",
 }
 # Anybody on the machine can read a command line.
 NOT_ON_THE_COMMAND_LINE = {"sasl_password", "ssl_password"}

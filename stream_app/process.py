@@ -1,7 +1,8 @@
 """One worker process: `python -m stream_app.process --index N`, started by `stream_app.worker`.
 
 Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when the next start
-would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` where no broker answers, 1 otherwise.
+would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` where no broker answers,
+`EXIT_FAILED` otherwise.
 """
 
 from __future__ import annotations

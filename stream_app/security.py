@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
 
 from core.errors import StartupError
 from stream_app.settings import Settings
+from stream_app.tokens import TokenSource
 
 
 def aiokafka_config(settings: Settings) -> dict[str, Any]:
@@ -23,13 +25,33 @@ def aiokafka_config(settings: Settings) -> dict[str, Any]:
     if settings.security_protocol.endswith("SSL"):
         password = settings.read_ssl_password()
         config["ssl_context"] = tls_context(settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile, password)
-    if settings.security_protocol.startswith("SASL"):
+    if settings.uses_tokens:
+        config |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_oauth_token_provider": _token_provider(settings.tokens()),
+        }
+    elif settings.security_protocol.startswith("SASL"):
         config |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
             "sasl_plain_password": settings.read_sasl_password(),
         }
     return config
+
+
+def _token_provider(source: TokenSource) -> Any:
+    """aiokafka's way to ask for a token, for every connection."""
+    from aiokafka.abc import AbstractTokenProvider  # commands need no aiokafka
+    from aiokafka.errors import KafkaConnectionError
+
+    class Provider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+        async def token(self) -> str:
+            try:
+                return (await asyncio.to_thread(source.token)).text
+            except StartupError as error:  # it may be renewed by the next try
+                raise KafkaConnectionError(str(error)) from None
+
+    return Provider()
 
 
 def tls_context(cafile: Path | None, certfile: Path | None, keyfile: Path | None, password: str) -> ssl.SSLContext:

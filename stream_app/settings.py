@@ -12,6 +12,7 @@ import ssl
 import tomllib
 import types
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import StartupError
+from stream_app.tokens import TokenSource
 
 PREFIX = "CASTSTREAM_"
 TOML_FILE = "caststream.toml"
@@ -124,10 +126,12 @@ class Settings(BaseSettings):
     ssl_keyfile: OptionalPath = None
     ssl_password: Password = SecretStr("")
     ssl_password_file: OptionalPath = None
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     sasl_username: Annotated[str, _accepts("a user name")] = ""
     sasl_password: Password = SecretStr("")
     sasl_password_file: OptionalPath = None
+    sasl_oauth_token_file: OptionalPath = None
+    sasl_oauth_token_command: Annotated[str, _accepts("a command line")] = ""
 
     @classmethod
     def settings_customise_sources(
@@ -158,7 +162,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} and {name}_file are both given: leave out one of them")
         self.read_ssl_password()  # a file that cannot be read is told now
         sasl_password = self.read_sasl_password()
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and sasl_password):
+        self._check_tokens()
+        needs_password = self.security_protocol.startswith("SASL") and not self.uses_tokens
+        if needs_password and not (self.sasl_username and sasl_password):
             raise ValueError(
                 f"security_protocol {self.security_protocol} needs sasl_username and a password: sasl_password or "
                 "sasl_password_file"
@@ -166,6 +172,24 @@ class Settings(BaseSettings):
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise ValueError("ssl_certfile and ssl_keyfile go together: one of them is missing")
         return self
+
+    def _check_tokens(self) -> None:
+        given = bool(self.sasl_oauth_token_file) + bool(self.sasl_oauth_token_command)
+        if given == 2:
+            raise ValueError("sasl_oauth_token_file and sasl_oauth_token_command are both given: leave out one of them")
+        if given and self.sasl_mechanism != "OAUTHBEARER":
+            raise ValueError(f"sasl_mechanism {self.sasl_mechanism} takes no token: set it to OAUTHBEARER")
+        if not given and self.uses_tokens:
+            raise ValueError("sasl_mechanism OAUTHBEARER needs sasl_oauth_token_file or sasl_oauth_token_command")
+
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether we tell the broker who we are by a token, without user and password."""
+        return self.security_protocol.startswith("SASL") and self.sasl_mechanism == "OAUTHBEARER"
+
+    def tokens(self) -> TokenSource:
+        """Where our tokens come from; one for all clients of these settings."""
+        return _token_source(self.sasl_oauth_token_file, self.sasl_oauth_token_command)
 
     def topic(self, name: str) -> str:
         """The name on the broker of a source or output topic."""
@@ -195,7 +219,7 @@ class Settings(BaseSettings):
         """librdkafka's configuration of where the broker is and how to speak to it, to be completed by the caller.
 
         Raises:
-            StartupError: a password file cannot be read.
+            StartupError: a password file cannot be read, or no token be had.
         """
         config: dict[str, Any] = {"bootstrap.servers": self.broker, "security.protocol": self.security_protocol}
         if self.security_protocol.endswith("SSL"):
@@ -210,7 +234,10 @@ class Settings(BaseSettings):
                 config["ssl.ca.location"] = authorities
             if self.ssl_keyfile and (password := self.read_ssl_password()):
                 config["ssl.key.password"] = password
-        if self.security_protocol.startswith("SASL"):
+        if self.uses_tokens:
+            self.tokens().token()  # what is wrong with it is told here in a line; librdkafka would try for ever
+            config |= {"sasl.mechanism": self.sasl_mechanism, "oauth_cb": self.tokens().for_librdkafka}
+        elif self.security_protocol.startswith("SASL"):
             config |= {
                 "sasl.mechanism": self.sasl_mechanism,
                 "sasl.username": self.sasl_username,
@@ -302,6 +329,11 @@ def _read_password(name: str, path: Path | None, given: SecretStr) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise StartupError(f"{name} {path}: cannot be read: {reason}") from None  # it would carry the password along
+
+
+@lru_cache(maxsize=16)
+def _token_source(file: Path | None, command: str) -> TokenSource:
+    return TokenSource(file, command)
 
 
 def _system_authorities() -> str | None:

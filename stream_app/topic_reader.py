@@ -161,7 +161,8 @@ def patiently(ask: Callable[[], T], timeout_s: float) -> T:
 def missing(topic: str, client_config: Mapping[str, Any]) -> StartupError:
     """The error where a topic is not among those that the broker shows."""
     known = str(client_config.get("security.protocol", "")).startswith("SASL")
-    hidden = f", or the user {client_config.get('sasl.username')!r} may not see it" if known else ""
+    user = f"the user {client_config['sasl.username']!r}" if "sasl.username" in client_config else "our user"
+    hidden = f", or {user} may not see it" if known else ""
     return StartupError(f"topic {topic} does not exist{hidden}: create it with 'caststream topics create'")
 
 

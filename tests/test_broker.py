@@ -15,6 +15,7 @@ import psutil
 import pytest
 from broker import JARS_DIR, ToSend, consume_all, produce, wait_until
 from confluent_kafka.admin import AdminClient
+from worker import ROOT
 
 from core.errors import RunError, StartupError
 from stream_app.broker import PORT_RANGE, LocalBroker, _can_listen, free_port
@@ -149,9 +150,7 @@ def test_a_misspelt_property_which_kafka_ignores_is_refused(tmp_path: Path) -> N
     given = {"log.retension.ms": "5", "listener.name.plaintext.anything": "1", "my.own.plugin.setting": "1"}
     broker = LocalBroker(tmp_path, jars_dir=JARS_DIR, properties=given)
 
-    with pytest.raises(
-        StartupError, match=r"no such property \(--property\): log\.retension\.ms: did you mean log\.ret"
-    ):
+    with pytest.raises(StartupError, match=r"property \(--property\): log\.retension\.ms: did you mean log\.ret"):
         broker.start()
 
     assert not broker.running
@@ -159,9 +158,8 @@ def test_a_misspelt_property_which_kafka_ignores_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("text", ["nonsense", "=x"])
 def test_a_property_that_is_none_is_shown_as_it_was_given(text: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "stream_app.cli", "broker", "--property", text], capture_output=True, text=True, cwd=ROOT
-    )
+    command = [sys.executable, "-m", "stream_app.cli", "broker", "--property", text]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
     assert done.returncode == 2
     assert done.stderr == f"caststream: --property {text!r} is not NAME=VALUE\n"
