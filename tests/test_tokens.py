@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from broker import JARS_DIR, wait_until
+from token_broker import token_properties, web_token
 from worker import ROOT
 
 from core.errors import OutageError, StartupError
@@ -23,13 +23,6 @@ from stream_app.settings import load_settings
 from stream_app.tokens import OPAQUE_S, TokenSource
 
 SECRET = "opaque-token-8e1f"
-
-
-def web_token(expires_in_s: float, user: str = "worker") -> str:
-    """A JSON web token without a signature, which Kafka takes unless it is told how to check one."""
-    claims = {"sub": user, "iat": int(time.time()) - 10, "exp": int(time.time() + expires_in_s)}
-    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
-    return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts), ""])
 
 
 def test_a_token_of_a_file_is_read_again_each_time_and_says_until_when_it_holds(tmp_path: Path) -> None:
@@ -136,19 +129,8 @@ def test_settings_that_do_not_fit_together_are_refused(given: dict[str, Any], wo
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its address."""
     port, inner = free_port(), free_port()
-    login = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
-    properties = {
-        "listeners": f"PLAINTEXT://127.0.0.1:{inner},SASL_PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{0}}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{inner},SASL_PLAINTEXT://127.0.0.1:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "sasl.enabled.mechanisms": "OAUTHBEARER",
-        "listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config": f'{login} unsecuredLoginStringClaim_sub="broker";',
-        "connections.max.reauth.ms": "10000",
-    }
-    controller = free_port()
-    properties["listeners"] = properties["listeners"].format(controller)
-    properties["controller.quorum.voters"] = f"1@127.0.0.1:{controller}"
-    with LocalBroker(tmp_path_factory.mktemp("asking"), port=inner, jars_dir=JARS_DIR, properties=properties):
+    directory, properties = tmp_path_factory.mktemp("asking"), token_properties(inner, port)
+    with LocalBroker(directory, port=inner, jars_dir=JARS_DIR, properties=properties):
         yield f"127.0.0.1:{port}"
 
 
