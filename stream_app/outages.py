@@ -10,7 +10,7 @@ import re
 
 from confluent_kafka import KafkaError
 
-from core.errors import OutageError, StartupError
+from core.errors import OutageError, RunError, StartupError
 
 # What a broker says of a topic or group in its first moments.
 NOT_YET = frozenset(
@@ -75,6 +75,19 @@ OUTAGES = (NOT_YET - {KafkaError.UNKNOWN_TOPIC_OR_PART}) | {
 }
 
 
+# Whoever is not let in or may not do it has to be granted it first.
+NOT_ALLOWED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+
+
 def is_outage(error: KafkaError) -> bool:
     """Whether the same question may be answered at another time."""
     return error.code() in OUTAGES
@@ -89,6 +102,11 @@ def failure(doing: str, error: KafkaError, heard: str = "") -> StartupError:
     """
     text = f"cannot {doing}: {words(error)}"
     return OutageError(text + heard) if is_outage(error) else StartupError(text)
+
+
+def run_failure(text: str, error: KafkaError) -> StartupError | RunError:
+    """The error to raise where a command could not go on: a refusal where it is not allowed to."""
+    return StartupError(text) if error.code() in NOT_ALLOWED else RunError(text)
 
 
 def words(error: KafkaError) -> str:

@@ -15,9 +15,10 @@ from typing import Any, TextIO
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from core.errors import RecordError, RunError, StartupError
+from core.errors import RecordError, StartupError
 from core.records import Prediction, Score, decode_prediction, decode_score
 from stream_app.letters import Choice, Letter, letter_of
+from stream_app.outages import run_failure
 from stream_app.topic_reader import missing, open_consumer, patiently, words
 
 # What can be followed -> the topic's name before the prefix.
@@ -58,7 +59,7 @@ def tail(
 
     Raises:
         RunError: no broker, or a read failed.
-        StartupError: the topic does not exist, or ``kind`` or ``count`` is wrong.
+        StartupError: the topic does not exist or may not be read, or ``kind`` or ``count`` is wrong.
     """
     if kind not in TOPICS:
         raise StartupError(f"cannot tail {kind!r}: one of {', '.join(TOPICS)}")
@@ -73,7 +74,8 @@ def tail(
         return _follow(consumer, show, out, count, choice)
     except KafkaException as error:
         address = client_config.get("bootstrap.servers", "?")
-        raise RunError(f"cannot read {topic} from the Kafka broker at {address}: {words(error)}") from error
+        text = f"cannot read {topic} from the Kafka broker at {address}: {words(error)}"
+        raise run_failure(text, error.args[0]) from error
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
     finally:
@@ -105,7 +107,7 @@ def _follow(
             if (error := message.error()) is not None:
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     continue  # librdkafka asks after the group for its own sake: we use none
-                raise RunError(f"reading {message.topic() or 'the broker'} failed: {error.str()}")
+                raise run_failure(f"reading {message.topic() or 'the broker'} failed: {error.str()}", error)
             if choice is None or choice.takes(letter_of(message)):
                 out.write(show(message) + "\n")
                 shown += 1

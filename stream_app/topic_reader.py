@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from core.errors import RunError, StartupError
 from stream_app.access import check_access
+from stream_app.outages import NOT_ALLOWED, run_failure
 
 BEGINNING = 0
 _BATCH = 1000
@@ -52,13 +53,13 @@ class TopicReader:
         """The partitions of a topic.
 
         Raises:
-            StartupError: there is no such topic, or it is not shown to this user.
+            StartupError: there is no such topic, or this user may not read it.
             RunError: no answer.
         """
         try:
             topics = patiently(lambda: self._consumer.list_topics(timeout=1.0), self._timeout_s).topics
         except KafkaException as error:
-            raise self._failed(topic, words(error)) from error
+            raise self._failed(topic, words(error), error.args[0]) from error
         found = topics.get(topic)
         if found is None:
             raise missing(topic, self._client_config)
@@ -74,7 +75,7 @@ class TopicReader:
         try:
             low, high = patiently(lambda: self._consumer.get_watermark_offsets(place, timeout=1.0), self._timeout_s)
         except KafkaException as error:
-            raise self._failed(at[0], words(error)) from error
+            raise self._failed(at[0], words(error), error.args[0]) from error
         return low, high
 
     def read(self, starts: Mapping[At, int]) -> Iterator[Message]:
@@ -103,10 +104,11 @@ class TopicReader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     waiting.discard(place_of(message))
                 elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # asked after by the library: we use none
-                    raise self._failed(message.topic(), error.str())
+                    raise self._failed(message.topic(), error.str(), error)
 
-    def _failed(self, topic: str | None, why: str) -> RunError:
-        return RunError(f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}")
+    def _failed(self, topic: str | None, why: str, error: KafkaError | None = None) -> StartupError | RunError:
+        text = f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}"
+        return RunError(text) if error is None else run_failure(text, error)
 
 
 def open_consumer(client_config: Mapping[str, Any], purpose: str, more: Mapping[str, Any] = {}) -> Consumer:
@@ -153,7 +155,7 @@ def patiently(ask: Callable[[], T], timeout_s: float) -> T:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED or time.monotonic() >= end_s:
+            if error.args[0].code() in NOT_ALLOWED or time.monotonic() >= end_s:
                 raise
             time.sleep(0.1)
 

@@ -231,8 +231,11 @@ class Consumer(driver.Consumer):
             ) from error
 
     def known_brokers(self) -> list[str]:
-        """Where the brokers are, as host:port, by what they last said; the client asks no others."""
-        return sorted(f"{one.host}:{one.port}" for one in self._thread._ensure_consumer()._client.cluster.brokers())
+        """Where the brokers are, as host:port, by what they last said; the client asks no others. Before its start it
+        knows none.
+        """
+        consumer = self._thread._consumer
+        return sorted(f"{one.host}:{one.port}" for one in consumer._client.cluster.brokers()) if consumer else []
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit exactly these offsets; aiokafka's errors pass through."""

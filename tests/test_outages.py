@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from core.errors import OutageError, StartupError
+from core.errors import OutageError, RunError, StartupError
 from stream_app import admin, process
 from stream_app.admin import Cluster
 from stream_app.failures import EXIT_FAILED, EXIT_REFUSED, explain
+from stream_app.outages import run_failure
 from stream_app.process import _status_of
 
 OUTAGES = (
@@ -120,3 +121,17 @@ def test_a_refusal_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyP
         assert type(error) is StartupError
         assert explain(error)[1] == EXIT_REFUSED
         assert _status_of(error) == process.EXIT_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("TOPIC_AUTHORIZATION_FAILED", StartupError),
+        ("_AUTHENTICATION", StartupError),
+        ("_TRANSPORT", RunError),
+        ("KAFKA_STORAGE_ERROR", RunError),
+        ("_BAD_MSG", RunError),
+    ],
+)
+def test_a_command_that_may_not_read_is_refused_and_any_other_failure_ends_it(code: str, kind: type[Exception]) -> None:
+    assert type(run_failure("cannot read x", KafkaError(getattr(KafkaError, code)))) is kind

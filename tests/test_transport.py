@@ -17,7 +17,7 @@ from conftest import MakeSettings
 from stream_app.coverage import Coverage
 from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
 from stream_app.topics import create_topics
-from stream_app.transport import ConsumerService
+from stream_app.transport import Consumer, ConsumerService
 from tests.record_batches import Row, aiokafka_batch
 
 KEPT = TopicPartition("source", 0)
@@ -40,6 +40,17 @@ async def test_a_log_ends_behind_the_records_of_open_transactions(make_settings:
         assert await high_watermarks(consumer._client, ends) == {ends[0]: 1, ends[1]: 0}
 
         await producer.abort_transaction()
+
+
+def test_a_consumer_knows_the_brokers_that_were_named_and_before_its_start_none() -> None:
+    consumer = Consumer.__new__(Consumer)
+    consumer._thread = SimpleNamespace(_consumer=None)  # type: ignore[assignment]
+    assert consumer.known_brokers() == []
+
+    named = [SimpleNamespace(host="b", port=9092), SimpleNamespace(host="a", port=9093)]
+    client = SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: named))
+    consumer._thread = SimpleNamespace(_consumer=SimpleNamespace(_client=client))  # type: ignore[assignment]
+    assert consumer.known_brokers() == ["a:9093", "b:9092"]
 
 
 class Assigned:

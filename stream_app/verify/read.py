@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RunError, UnreachableError
-from stream_app.outages import NOT_YET, OUTAGES
+from stream_app.outages import NOT_YET, OUTAGES, run_failure
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -140,7 +140,7 @@ def _why_not(message: Message, error: KafkaError, at: int) -> str:
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was made anew; verify again")
     if error.fatal() or error.code() not in PASSING:
-        raise RunError(f"reading {place} failed: {error.str()}")
+        raise run_failure(f"reading {place} failed: {error.str()}", error)
     return error.str()
 
 
@@ -156,7 +156,7 @@ def _patiently(topic: str, ask: Callable[[], Any]) -> Any:
             return ask()
         except KafkaException as error:
             if error.args[0].code() not in PASSING or time.monotonic() > deadline:
-                raise RunError(f"cannot read {topic}: {_words(error)}") from error
+                raise run_failure(f"cannot read {topic}: {_words(error)}", error.args[0]) from error
         time.sleep(0.1)
 
 

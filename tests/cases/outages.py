@@ -81,6 +81,7 @@ class Outage(NamedTuple):
     lag: list[str]
     lines: list[str]
     seconds: float
+    stopping_s: float
 
 
 @lru_cache(maxsize=1)
@@ -89,8 +90,12 @@ def _outage(room: Room) -> Outage:
     with LocalBroker(room.folder(), jars_dir=JARS_DIR) as broker:
         done = room.caststream("topics", "create", broker=broker.address)
         expect(done.status == 0, done.said)
-        with Service(room.folder(), broker=broker.address, **SHORT) as service:
+        with (
+            Service(room.folder(), broker=broker.address, **SHORT) as service,
+            Service(room.folder(), broker=broker.address, **SHORT) as other,
+        ):
             service.wait_ready()
+            other.wait_ready()
             before, began = len(service.log.splitlines()), time.monotonic()
             broker.kill()
             wait_until(lambda: not service.is_ready(), 30, "not ready")
@@ -99,10 +104,12 @@ def _outage(room: Room) -> Outage:
             shown = service.get("/readyz"), service.get("/healthz")[0], service.metrics("caststream_ready ")
             lag, lines = service.metrics("caststream_consumer_lag_records{"), service.log.splitlines()[before:]
             took = time.monotonic() - began
+            other.supervisor.stop(60)
+            stopped = time.monotonic() - began - took
             broker.start()
             service.wait_ready()
             wait_until(lambda: service.metrics("caststream_consumer_lag_records{"), 60, "the lag again")
-    return Outage(*shown, lag, lines, took)
+    return Outage(*shown, lag, lines, took, stopped)
 
 
 @case(
@@ -142,6 +149,18 @@ def lines_of_an_outage(room: Room) -> str:
     most = max(texts.count(text) for text in texts)
     expect(len(texts) <= 60 and most <= 6, f"{len(texts)} lines in {found.seconds:.0f} s, one of them {most} times")
     return f"{len(texts)} lines in {found.seconds:.0f} s, none more often than {most} times"
+
+
+@case(
+    "ops-sigterm",
+    tried="SIGTERM to a supervisor while the broker is away and all is committed",
+    before="20 s, and up to 30 s while it started",
+    slow=True,
+)
+def stopped_in_an_outage(room: Room) -> str:
+    took = _outage(room).stopping_s
+    expect(took < 8, f"it took {took:.1f} s")
+    return f"ended after {took:.1f} s"
 
 
 @case(
