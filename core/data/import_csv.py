@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import h5py
 
@@ -186,7 +187,7 @@ def _other_than(path: Path, out: Path) -> Path:
     return out
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     if not path.exists():
         raise DataError(path, "no such file")
     try:
@@ -195,7 +196,7 @@ def _open(path: Path) -> BinaryIO:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _lines(path: Path, source: BinaryIO, on_progress: OnProgress | None) -> Iterator[tuple[int, bytes | None]]:
+def _lines(path: Path, source: BufferedReader, on_progress: OnProgress | None) -> Iterator[tuple[int, bytes | None]]:
     """The lines that are not empty, with their numbers from 1."""
     total, done, number, splitter = path.stat().st_size, 0, 0, LineSplitter()
     while True:
@@ -211,8 +212,8 @@ def _lines(path: Path, source: BinaryIO, on_progress: OnProgress | None) -> Iter
             on_progress(done, total)
 
 
-def _read_block(path: Path, source: BinaryIO) -> bytes:
+def _read_block(path: Path, source: BufferedReader) -> bytes:
     try:
-        return source.read(READ_BYTES)
+        return source.read1(READ_BYTES)  # of a pipe what is there, so that Ctrl-C is heard in between
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error

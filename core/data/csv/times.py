@@ -22,7 +22,7 @@ class Times:
         text = text.strip()
         if (german := _GERMAN.fullmatch(text)) is not None:
             day, month, year, _, clock = german.groups()
-            text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{clock:0>8}" if clock else "")
+            text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{'0' * (clock[1] == ':')}{clock}" if clock else "")
         elif not _ISO.fullmatch(text):
             return None
         try:
