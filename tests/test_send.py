@@ -209,6 +209,48 @@ def test_ctrl_c_ends_it_with_what_was_sent(feed):
     assert (summary.sent, summary.interrupted) == (1, True)
 
 
+class Closing(MemorySink):
+    """Notes how long it was waited for what was under way."""
+
+    closed_s = None
+
+    def close(self, wait_s):
+        self.closed_s = wait_s
+
+
+def broken(error):
+    yield SIGNAL % 0 + SIGNAL % 1
+    raise error
+
+
+def test_an_input_that_breaks_off_has_been_sent_until_then():
+    sink = Closing()
+
+    with pytest.raises(
+        RunError, match="the input cannot be read after line 2: Input/output error; 2 records were sent"
+    ):
+        send(
+            "signal",
+            client_config={},
+            topic="t",
+            stream="s",
+            chunks=broken(OSError(5, "Input/output error")),
+            sink=sink,
+        )
+    assert len(sink.records) == 2
+    assert sink.closed_s > 0
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), MemoryError()])
+def test_a_fault_of_ours_waits_for_what_was_sent_before_it(error):
+    sink = Closing()
+
+    with pytest.raises(type(error)):
+        send("signal", client_config={}, topic="t", stream="s", chunks=broken(error), sink=sink)
+    assert len(sink.records) == 2
+    assert sink.closed_s > 0
+
+
 def test_a_lost_broker_is_told_with_what_was_sent(feed):
     with pytest.raises(RunError, match="takes no more records; 2 records were acknowledged"):
         feed("signal", *(SIGNAL % step for step in range(5)), stream="s", sink=MemorySink(fails_after=2))
