@@ -17,7 +17,9 @@ from offline import predictions, signal_samples
 from worker import WorkerProcess
 
 from core.errors import StartupError
+from core.native.streams import StreamState
 from core.records import SENSORS
+from core.state import pack_state, step_back
 from stream_app.corrections import read_corrections
 from stream_app.dead_letters import TABLE_KEYS, make_plan
 from stream_app.letters import Choice, split_headers
@@ -293,6 +295,38 @@ def test_a_late_record_stays_until_its_sequence_is_corrected(feed: Feed, resend:
     assert "skipped: it came too late: its sequence had ended" in resend().err
     assert resend("--corrected", tmp_path / "c.jsonl").err == "1 resent\n"
     assert source(feed)[-1].json["sequence"] == "b"
+
+
+@pytest.mark.kafka
+def test_a_step_back_stays_until_its_step_is_corrected(feed: Feed, resend: Resend, tmp_path: Path) -> None:
+    offset = refused(feed, GOOD | {"step": 0}, reason="step_back")
+    line = {"topic": feed.topic, "partition": PARTITION, "offset": offset, "value": GOOD | {"step": 8}}
+    (tmp_path / "c.jsonl").write_text(json.dumps(line))
+
+    assert "skipped: its counter went back, and would do so again: correct its step (--corrected)" in resend().err
+    assert resend("--corrected", tmp_path / "c.jsonl").err == "1 resent\n"
+    assert source(feed)[-1].json["step"] == 8
+
+
+@pytest.mark.kafka
+def test_a_state_that_includes_a_step_back_has_moved_on_only_to_its_last_good_record(
+    settings: Settings, feed: Feed, resend: Resend
+) -> None:
+    (good,) = feed.send(GOOD | {"step": 5})
+    wrong, back = refused(feed), refused(feed, GOOD | {"step": 0}, reason="step_back")
+    state = StreamState()
+    state.offset, state.step = good, 5
+    step_back(state, 0, 1, back)
+    key = TABLE_KEYS[feed.source] + feed.name.encode()
+    headers = [("source-offset", b"%d" % back)]
+    produce(
+        settings, settings.changelog("signal-states"), [ToSend(key, pack_state(state, "m" * 12), headers, PARTITION)]
+    )
+
+    done = resend()
+
+    assert (good, wrong, back) == (0, 1, 2)
+    assert done.err.endswith("1 resent; 1 skipped, as their streams have gone on (--even-if-late sends them)\n")
 
 
 @pytest.mark.kafka

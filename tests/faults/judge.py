@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from broker import consume_all
+
 from faults.standstill import Standstill, append_times, standstills
 from faults.streams import SIGNAL
+from stream_app.headers import ERROR_REASON
+from stream_app.topics import DEAD_LETTERS
 from stream_app.verify import Report, verify
 from stream_app.verify.report import KINDS
 
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from faults.play import Play
 
 """Whether a repeated output fails a schedule in the default mode; under exactly_once it always does."""
+FEW_RESTARTS = 5  # as many may fall into pauses above the idle timeout
 SETTLED_S = 60.0
 """Streams idle for less than this may have been let go of by the end of a schedule."""
 
@@ -70,7 +76,7 @@ def judge(play: Play) -> Row:
     row.differing, row.max_abs_diff = report.differing + report.dead_letters_differing, report.max_abs_diff
     row.states_wrong = report.states_differing + report.states_missing
     row.not_judged = report.not_judged
-    row.problems += _of_report(play, report)
+    row.problems += _of_report(play, report) + _of_counters(play)
     row.problems += [problem for look in play.at_end for problem in look()]
     _measure(play, row)
     return row
@@ -111,6 +117,16 @@ def _of_report(play: Play, report: Report) -> list[str]:
     if not (report.outputs and report.dead_letters and (report.states or evicted)):
         problems.append("no outputs, dead letters or states: nothing was tried")
     return problems + ([f"example: {example}" for example in report.examples] if problems else [])
+
+
+def _of_counters(play: Play) -> list[str]:
+    """Counters that began again, and samples that came too late, must have been tried: verify judges each of them."""
+    if play.load.restarts < FEW_RESTARTS or not play.schedule.log_is_complete:
+        return []
+    letters = consume_all(play.settings, play.settings.topic(DEAD_LETTERS))
+    found = Counter(letter.header(ERROR_REASON) for letter in letters)
+    missing = [reason for reason in ("step_back", "late") if not found[reason.encode()]]
+    return [f"{play.load.restarts} counters began again, and no dead letter says {reason}" for reason in missing]
 
 
 def _measure(play: Play, row: Row) -> None:

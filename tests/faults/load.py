@@ -56,6 +56,7 @@ class LiveLoad:
         self.sent = 0
         self.errors: list[str] = []
         self._plan = plan
+        self._streams = list(plan.streams(settings.partitions, seed))
         self._settings = settings
         self._producer = self._new_producer()
         self._running = threading.Event()
@@ -63,11 +64,15 @@ class LiveLoad:
         self._turn = threading.Lock()
         now = time.monotonic()
         self._due: list[tuple[float, int, float, Iterator[Record]]] = [
-            (now + number / 1000, number, 1 / hz, iter(stream))
-            for number, (stream, hz) in enumerate(plan.streams(settings.partitions, seed))
+            (now + number / 1000, number, 1 / hz, iter(stream)) for number, (stream, hz) in enumerate(self._streams)
         ]
         heapq.heapify(self._due)
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    @property
+    def restarts(self) -> int:
+        """How often a stream's counter has begun again in the middle of a sequence."""
+        return sum(stream.restarts for stream, _ in self._streams)
 
     def start(self) -> None:
         """Begin to send."""

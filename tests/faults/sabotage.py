@@ -22,14 +22,14 @@ def install(mode: str) -> None:
 def no_skip_by_offset() -> None:
     """A stream that was recovered takes records that its state includes once more."""
     from core.engine import Engine
-    from core.native.streams import NO_STATE
+    from core.native.streams import NO_STATE, NO_STEP
 
     restore = Engine._restore
 
     def forgetful(self: Any, partition: int, key: bytes) -> Any:
         stream = restore(self, partition, key)
         if stream.offset != NO_STATE:
-            stream.offset = 0
+            stream.offset, stream.back_step = 0, NO_STEP
         return stream
 
     Engine._restore = forgetful  # type: ignore[method-assign]

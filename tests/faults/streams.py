@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 SIGNAL, CASTING = "signal-samples", "casting-samples"
+FIRST_MS = 1_700_000_000_000  # the clock of samples that say their time
 MSGPACK = (("content-type", b"application/msgpack"),)
 
 
@@ -34,6 +35,9 @@ class Habits:
     duplicate: float = 0.004
     block: float = 0.001  # the last samples once more
     swap: float = 0.003
+    overtaken: float = 0.002  # a sample comes after some that were taken later
+    restart: float = 0.006  # of the counter, in the middle of a sequence
+    odd_step: float = 0.002  # of a new sample, far below the last one
     gap: float = 0.004
     bad: float = 0.003
     late: float = 0.002
@@ -62,13 +66,21 @@ class Stream:
         self.habits = habits
         self.counted = self.random.random() < 0.6
         """Else its samples have no steps: only offsets keep them from being applied twice."""
+        self.timed = self.random.random() < 0.6
+        """Its samples say their own time."""
         self.packed = self.random.random() < 0.3
+        self.restarts = 0
         self._sequences = 0
+        self._taken = 0
+        self._zero = 0
         self._sent: list[Record] = []
         self._events: list[tuple[float, Callable[[], Iterator[Record]]]] = [
             (habits.duplicate, self._duplicate),
             (habits.block, self._block),
             (habits.swap, self._swapped),
+            (habits.overtaken, self._overtaken),
+            (habits.restart, self._restart),
+            (habits.odd_step, self._odd_step),
             (habits.gap, self._gap),
             (habits.bad, self._bad),
             (habits.late, self._late),
@@ -82,7 +94,7 @@ class Stream:
     def begin(self) -> None:
         """Another sequence begins."""
         self._sequences += 1
-        self.step = 0
+        self.step = self._zero = 0
 
     @property
     def sequence(self) -> str:
@@ -121,6 +133,25 @@ class Stream:
         yield self._keep(second)
         yield self._keep(first)
 
+    def _overtaken(self) -> Iterator[Record]:
+        late = self.sample()
+        for _ in range(self.random.randint(1, 5)):
+            yield self._keep(self.sample())
+        yield self._keep(late)
+
+    def _restart(self) -> Iterator[Record]:
+        """The counter begins again; only samples that say their time can be told from repeats."""
+        if self.counted and self.timed and self.step - self._zero > 3:
+            self.restarts += 1
+            self._zero = self.step - self.random.choice((0, 0, 1))
+            first = self._keep(self.sample())
+            yield from [first] * self.random.choice((1, 1, 2))
+
+    def _odd_step(self) -> Iterator[Record]:
+        fields = self._fields(self.sequence, self.step)
+        if "step" in fields and fields["step"] > 3:
+            yield self._keep(self.record(fields | {"step": self.random.randrange(fields["step"])}))
+
     def _gap(self) -> Iterator[Record]:
         self.step += self.random.choice((1, 1, 2, 5, 30, 80))
         yield self._keep(self.sample())
@@ -146,8 +177,10 @@ class Stream:
         return Record(self.topic, self.partition, self.key, value, MSGPACK if self.packed else ())
 
     def _fields(self, sequence: str, step: int) -> dict[str, Any]:
-        counter = {"step": step} if self.counted else {}
-        return {**self.numbers(), **counter, "sequence": sequence}
+        self._taken += 1
+        counter = {"step": step - self._zero} if self.counted else {}
+        own_time = {"timestamp_ms": FIRST_MS + 10 * self._taken} if self.timed else {}
+        return {**self.numbers(), **counter, **own_time, "sequence": sequence}
 
     def _keep(self, record: Record) -> Record:
         self._sent = [*self._sent[-40:], record]
