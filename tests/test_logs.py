@@ -18,7 +18,7 @@ from offline import signal_samples
 
 from stream_app.broker import free_port
 from stream_app.child import Child
-from stream_app.logs import configure
+from stream_app.logs import SELDOM, configure
 from stream_app.settings import Settings, load_settings
 from stream_app.topics import DEAD_LETTERS, SIGNAL_SAMPLES
 
@@ -73,6 +73,15 @@ def test_a_library_says_the_same_only_now_and_then(capsys: pytest.CaptureFixture
 
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 + 5
+
+
+def test_a_line_of_ours_that_an_outage_repeats_comes_only_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("text", "worker 0")
+
+    for number in range(5):
+        logging.getLogger("stream_app").warning("the broker did not answer: %d", number, extra=SELDOM)
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_pythons_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
