@@ -76,7 +76,7 @@ def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
     certificates must fit too.
     """
     known = set(config["bootstrap.servers"].split(","))
-    named = {f"{broker.host}:{broker.port}" for broker in found.brokers.values()}
+    named = {knock.address_of(str(broker.host), int(broker.port or 0)) for broker in found.brokers.values()}
     if named and not named & known:
         _check_reachable(sorted(named), config["bootstrap.servers"])
     if not _speaks_tls(config):

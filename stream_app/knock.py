@@ -36,6 +36,11 @@ def connect(address: str, context: ssl.SSLContext | None) -> Iterator[socket.soc
             yield secure
 
 
+def address_of(host: str, port: int) -> str:
+    """host:port as the setting ``broker`` has it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_there(address: str) -> bool:
     """Whether anybody takes a connection."""
     try:

@@ -33,6 +33,7 @@ from stream_app.chunks import Chunk
 from stream_app.coverage import Coverage
 from stream_app.fencing import FencedProducer, QuietProducer
 from stream_app.fetching import high_watermarks, read_raw, wait_for_fetched
+from stream_app.knock import address_of
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
@@ -235,7 +236,8 @@ class Consumer(driver.Consumer):
         knows none.
         """
         consumer = self._thread._consumer
-        return sorted(f"{one.host}:{one.port}" for one in consumer._client.cluster.brokers()) if consumer else []
+        brokers = consumer._client.cluster.brokers() if consumer else ()
+        return sorted(address_of(one.host, one.port) for one in brokers)
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit exactly these offsets; aiokafka's errors pass through."""

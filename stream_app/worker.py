@@ -122,29 +122,40 @@ class Supervisor:
             raise UnreachableError(f"worker {last.index} could not start; the line above says why")
 
     def _start(self, child: Child) -> None:
-        child.report = Report()
-        command = [sys.executable, "-m", self.program, "--index", str(child.index)]
-        command += ["--report", str(child.report.writing), *(["--debug"] if self.debug else [])]
-        child.process = subprocess.Popen(
-            command,
+        child.started, child.report = time.monotonic(), Report()
+        try:
+            child.process = self._open(child.index, child.report.writing)
+        except (OSError, subprocess.SubprocessError) as error:  # too many processes, or no memory: for now
+            child.report.close()
+            log.error("worker %d cannot be started: %s; tried again in %.1f s", child.index, error, self._pause(child))
+        else:
+            log.info("worker %d started, pid %d", child.index, child.process.pid)
+        finally:
+            child.report.handed_over()
+
+    def _open(self, index: int, report: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", self.program, "--index", str(index), "--report", str(report)]
+        return subprocess.Popen(
+            [*command, *(["--debug"] if self.debug else [])],
             env=self.settings.process_environment(),
             preexec_fn=partial(_die_with_parent, os.getpid()),
             start_new_session=True,
-            pass_fds=[child.report.writing],
+            pass_fds=[report],
         )
-        child.report.handed_over()
-        child.started = time.monotonic()
-        log.info("worker %d started, pid %d", child.index, child.process.pid)
 
     def _schedule(self, child: Child, status: int) -> None:
-        if time.monotonic() - child.started > WELL_AFTER_S:
-            child.pause = FIRST_PAUSE_S
-        child.due = time.monotonic() + child.pause
+        pause_s = self._pause(child)
         if status == EXIT_REFUSED and child.report is not None:
-            log.error("worker %d is refused: %s; tried again in %.1f s", child.index, child.report.why, child.pause)
+            log.error("worker %d is refused: %s; tried again in %.1f s", child.index, child.report.why, pause_s)
         else:
-            log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, child.pause)
-        child.pause = min(2 * child.pause, LONGEST_PAUSE_S)
+            log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, pause_s)
+
+    def _pause(self, child: Child) -> float:
+        """How long until it may be started again; that is noted, and the next one is longer."""
+        now_s = time.monotonic()
+        pause_s = FIRST_PAUSE_S if now_s - child.started > WELL_AFTER_S else child.pause
+        child.due, child.pause = now_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
+        return pause_s
 
     def _stop_all(self) -> None:
         running = [child.process for child in self.children if child.process is not None]

@@ -173,6 +173,24 @@ def test_readiness_counts_though_the_process_has_ended_before_anybody_looked(
     assert service.supervisor._was_ready
 
 
+def test_a_machine_that_can_start_no_process_for_now_ends_nobody(
+    scripted: Callable[[int], Scripted], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scripted(1)
+    open_process, full = service.supervisor._open, iter([True, True, False])
+
+    def open_if_room(index: int, report: int) -> object:
+        if next(full):
+            raise OSError("Resource temporarily unavailable")
+        return open_process(index, report)
+
+    monkeypatch.setattr(service.supervisor, "_open", open_if_room)
+    service.start("ready")
+    wait_until(lambda: service.supervisor._was_ready, PATIENCE_S)
+
+    assert len(lines(caplog, "worker 0 cannot be started: Resource temporarily unavailable; tried again in")) == 2
+
+
 def test_a_supervisor_that_is_told_to_stop_ends_at_once_in_a_pause_too(scripted: Callable[[int], Scripted]) -> None:
     service = scripted(2)
     service.start("fail", "")

@@ -47,10 +47,10 @@ def test_a_consumer_knows_the_brokers_that_were_named_and_before_its_start_none(
     consumer._thread = SimpleNamespace(_consumer=None)  # type: ignore[assignment]
     assert consumer.known_brokers() == []
 
-    named = [SimpleNamespace(host="b", port=9092), SimpleNamespace(host="a", port=9093)]
+    named = [SimpleNamespace(host="b", port=9092), SimpleNamespace(host="::1", port=9093)]
     client = SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: named))
     consumer._thread = SimpleNamespace(_consumer=SimpleNamespace(_client=client))  # type: ignore[assignment]
-    assert consumer.known_brokers() == ["a:9093", "b:9092"]
+    assert consumer.known_brokers() == ["[::1]:9093", "b:9092"]
 
 
 class Assigned:
