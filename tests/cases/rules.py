@@ -87,7 +87,7 @@ def _counted(sample: dict[str, Any], steps: Sequence[int], timed: bool, **fields
 
 @case(
     "data-69",
-    tried="samples 0, 1, 2, 2, 1, 3 and 0, 1, 3, 2, 4 of a sender that repeats or swaps; gap policies step and hold",
+    tried="samples 0, 1, 2, 2, 1, 3 and 0, 1, 3, 2, 4 of a sender that repeats or swaps, named and not, timed and not",
     before="the swapped one, never applied, was dropped as a duplicate: no dead letter, counted wrongly",
     slow=True,
 )
