@@ -41,6 +41,8 @@ MAX_RECORD_BYTES = 999_000
 _FIRST_MS, _LAST_MS = 946_684_800_000, 4_102_444_800_000
 
 _CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casting": decode_casting}
+# Around an object: programs in C send the NUL that ends a text, JSON text sequences (RFC 7464) begin with RS.
+_AROUND = "\0\x1e \t\r\n"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _TOPIC = re.compile(r"[^\s{\"]+ \{")
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
@@ -145,7 +147,7 @@ class LineParser:
     # JSON.
 
     def _json(self, line: bytes | None) -> dict[str, Any] | None:
-        text = text_of(line).strip("\0 \t\r\n")  # programs in C send the end of a text with it
+        text = text_of(line).strip(_AROUND)
         if not text:
             _refuse_nothing_but_nul(line)
             return None
@@ -176,8 +178,7 @@ class LineParser:
     # CSV.
 
     def _csv(self, line: bytes | None) -> dict[str, Any] | None:
-        text = self._table.text(line)
-        return self._table.read(self._number, text, self._fields) if text.strip() else None
+        return self._table.read(self._number, line, self._fields)
 
     def _fields(self, cells: list[str]) -> dict[str, Any]:
         table = self._table
@@ -226,7 +227,7 @@ class LineParser:
 
 def _text_or_nothing(line: bytes | None) -> str:
     try:
-        return text_of(line).strip("\0 \t\r\n")
+        return text_of(line).strip(_AROUND)
     except RecordError:
         return ""
 

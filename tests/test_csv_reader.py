@@ -99,6 +99,9 @@ German = ["heat-1;1,2;1.520,5;150;200;25,0", "heat-1;1,25;1.521,5;151;201;26"]
         lines(HEADER, *(f"{line},,, " for line in GOOD)),
         lines(HEADER, GOOD[0], HEADER, GOOD[1]),
         lines(HEADER, ",m/min,degC,mm,L/min,K", *GOOD),
+        lines(HEADER, *GOOD, ",,,,,", '"","","","","",""', "\x1a"),
+        HEADER.encode() + b"\n,m/min,\xb0C,,,\n" + lines(*GOOD),
+        lines(HEADER, ",casting speed,,,,", ",m/min,,,,", *GOOD),
         lines("*Exported 01.03.2026", "[Data]", HEADER, *GOOD),
         lines(*semicolons(['"Remark, long";' + HEADER, *(f'"a ""b"", c";{line}' for line in GOOD)])),
         lines(HEADER.replace(",", "\t"), *(line.replace(",", "\t") for line in GOOD)).decode().encode("utf-16"),
@@ -321,6 +324,12 @@ def test_the_rest_of_a_cut_line_before_the_first_object_costs_itself() -> None:
     assert read.bad == [(1, "is no JSON object")]
 
 
+def test_what_programs_put_around_an_object_does_no_harm() -> None:
+    read = sent(b"\x1e" + JSON[0] + b"\n" + JSON[1] + b"\0\n\n" + b"\xef\xbb\xbf" + JSON[2] + b"\r\n", "signal")
+
+    assert (len(read.records), read.bad) == (3, [])
+
+
 def test_fields_that_are_not_used_are_named_once_with_the_right_name() -> None:
     line = {"signal": 0.1, "condition_vector": [0, 1, 0, 0], "Step": 1, "timestampMs": 5, "seq": "a", "operator": "Ann"}
     read = sent(f"{json.dumps(line)}\n".encode() * 3, "signal")
@@ -346,6 +355,8 @@ def test_strangers_fields_fill_no_memory_and_no_screen() -> None:
         ("2026-03-01T08:00:00.250+01:00", 1_772_348_400_250),
         ("2026-03-01T08:00:00Z", 1_772_352_000_000),
         ("2026-03-01 08:00:00", 1_772_352_000_000),
+        ("2026/03/01 08:00:00", 1_772_352_000_000),
+        ("01.03.2026 8:00:00.5", 1_772_352_000_500),
     ],
 )
 @pytest.mark.parametrize("name", ["timestamp_ms", "timestamp"])

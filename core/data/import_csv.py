@@ -116,7 +116,7 @@ def _read(lines: Lines, table: Table, rows: Import, bad: BadLines) -> None:
             table.begin(number, line)
             continue
         try:
-            row: Any = table.read(number, table.text(line), rows.parse)
+            row: Any = table.read(number, line, rows.parse)
             if row is not None:
                 rows.add(number, row)
         except RecordError as error:

@@ -44,9 +44,12 @@ class Numbers:
             numbers = [float(cell) for cell in cells] if decimal == "point" else []
         except ValueError:
             numbers = []
-        if not numbers or any("_" in cell for cell in cells):
+        if not numbers or "_" in "".join(cells):
             numbers = [_number(name, cell, decimal) for name, cell in zip(names, cells, strict=True)]
-        if not all(-MAX_VALUE <= number <= MAX_VALUE for number in numbers):  # false for NaN, too
+        total = sum(numbers)
+        if not (
+            total - total == 0.0 and max(numbers) <= MAX_VALUE and min(numbers) >= -MAX_VALUE
+        ):  # NaN hides from max
             _refuse(names, cells, numbers)
         if self._decimal is None and any("," in cell or "." in cell for cell in cells):
             self._decimal = decimal

@@ -16,6 +16,9 @@ MAX_PREAMBLE = 20
 # Lines of units and descriptions below a header.
 MAX_UNITS = 3
 
+# What is left of a line whose cells were deleted; and the end of a file as DOS wrote it.
+_EMPTY = ' \t,;|"\r\x1a'
+
 T = TypeVar("T")
 
 
@@ -51,12 +54,6 @@ class Table:
         """The columns without a meaning here."""
         return self._header.ignored if self._header else ()
 
-    def text(self, line: bytes | None) -> str:
-        """The text of a line; raises RecordError."""
-        text = text_of(line, self._encoding)
-        refuse_nul(text)
-        return text
-
     def begin(self, number: int, line: bytes | None) -> bool:
         """Take a line before the header; whether it was the header.
 
@@ -64,7 +61,7 @@ class Table:
             StartupError: it should be the header and cannot be used, or none came in `MAX_PREAMBLE` lines.
         """
         try:
-            text, encoding = self.text(line), UTF_8
+            text, encoding = self._text(line), UTF_8
         except RecordError as error:
             if line is None or b"\0" in line:
                 return self.hold(number, f"line {number} {error}")
@@ -103,17 +100,17 @@ class Table:
         lacking = ", ".join((*self.columns.needed, *self.columns.numbers))
         raise StartupError(f"is empty: it lacks the columns {lacking}")
 
-    def read(self, number: int, text: str, make: Callable[[list[str]], T]) -> T | None:
-        """What ``make`` makes of the cells of a line; None for the header again and for units.
+    def read(self, number: int, line: bytes | None, make: Callable[[list[str]], T]) -> T | None:
+        """What ``make`` makes of the cells of a line; None for an empty line, the header again, and units.
 
         Raises:
             RecordError: the line cannot be used.
         """
         assert self._header is not None
         try:
-            row = make(self._header.cells(text))
+            row = make(self._header.cells(self._text(line)))
         except RecordError:
-            if self._is_header(number, text) or self._is_units(number, text):
+            if line is not None and self._holds_no_sample(number, line):
                 return None
             raise
         self._units = MAX_UNITS
@@ -140,7 +137,7 @@ class Table:
     def peek(self, line: bytes | None, field: str) -> str:
         """The text of a field of a line that cannot be used, as far as it can be told; else empty."""
         try:
-            return "" if self._header is None else self.cell(self._header.cells(self.text(line)), field)
+            return "" if self._header is None else self.cell(self._header.cells(self._text(line)), field)
         except RecordError:
             return ""
 
@@ -151,7 +148,7 @@ class Table:
     def name(self, cells: Sequence[str], field: str) -> str:
         """As `cell`, of a field that names something: told once where the name has lost digits."""
         name = self.cell(cells, field)
-        if "E" in name.upper() and is_rounded(name) and field not in self._said:
+        if "+" in name and is_rounded(name) and field not in self._said:
             self._said.add(field)
             self._notice(
                 f"the {field} {name!r} looks like a long number that Excel has rounded: several may have become one; "
@@ -167,6 +164,18 @@ class Table:
         if header.ignored and (said := f"columns without a meaning here: {shown(header.ignored)}") not in self._said:
             self._said.add(said)
             self._notice(said)
+
+    def _text(self, line: bytes | None) -> str:
+        text = text_of(line, self._encoding)
+        refuse_nul(text)
+        return text
+
+    def _holds_no_sample(self, number: int, line: bytes) -> bool:
+        """Whether a line that cannot be used need not be: it is empty, the header again, or units."""
+        text = line.decode(self._encoding, "replace").lstrip("\ufeff")
+        if not text.strip(_EMPTY):
+            return True
+        return self._is_header(number, text) or self._is_units(number, line.decode(WINDOWS, "replace"))
 
     def _is_header(self, number: int, text: str) -> bool:
         """Whether a line is a header again, as files that were put together have it: it counts from here on."""
@@ -194,8 +203,8 @@ class Table:
             cells = self._header.cells(text)
         except RecordError:
             return False
-        units = [cells[place].strip() for place in self._places]
-        if any(not unit or is_number(unit) for unit in units):
+        units = [unit for place in self._places if (unit := cells[place].strip())]
+        if not units or any(is_number(unit) for unit in units):
             return False
         self._units += 1
         self._notice(f"line {number} holds no numbers but {shown(units)}: taken for units and skipped")

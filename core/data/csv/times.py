@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
+_ISO = re.compile(r"\d{4}([-/])\d\d\1\d\d([T ].*)?")
 _GERMAN = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})([T ]+(\d\d?:.*))?")
 
 
@@ -18,7 +18,9 @@ class Times:
         self.without_zone = False
 
     def microseconds(self, text: str) -> int | None:
-        """The instant that a text names; None where it is no ISO 8601 (nor 31.12.2026 with a time)."""
+        """The instant that a text names; None where it is no ISO 8601 (nor 2026/12/31 or 31.12.2026 with a time)."""
+        if not text:
+            return None
         text = text.strip()
         if (german := _GERMAN.fullmatch(text)) is not None:
             day, month, year, _, clock = german.groups()
@@ -26,7 +28,7 @@ class Times:
         elif not _ISO.fullmatch(text):
             return None
         try:
-            time = datetime.fromisoformat(text)
+            time = datetime.fromisoformat(text.replace("/", "-"))
         except ValueError:
             return None
         if time.tzinfo is None:
