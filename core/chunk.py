@@ -96,12 +96,18 @@ class Counts:
     repeating: int = 0  # times that a stream sent ten duplicates by step in a row
     scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
     probabilities: list[float] = field(default_factory=list)
+    not_finite: int = 0  # outputs without a number, as the model gave none
+    far_outside: dict[str, int] = field(default_factory=dict)  # by field, values far outside the model's training
     batch_streams: int = 0  # rows of the LSTM call; windows of a scorer
     batch_steps: int = 0  # steps of all rows together
 
     def reset(self, reason: str) -> None:
         """Count one state that went to zeros."""
         self.resets[reason] = self.resets.get(reason, 0) + 1
+
+    def outside(self, name: str, count: int) -> None:
+        """Count values of a field that lie far outside what the model was trained on."""
+        self.far_outside[name] = self.far_outside.get(name, 0) + count
 
 
 class Deferred(Protocol):
@@ -129,6 +135,7 @@ class ChunkResult:
     moved: list[tuple[bytes, int, int]] = field(default_factory=list)  # key, first partition, second partition
     repeating: list[tuple[bytes, int, int]] = field(default_factory=list)
     """Key, partition and offset of the tenth duplicate by step in a row; each stream once."""
+    notes: list[str] = field(default_factory=list)  # lines for the log, each told once
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0
@@ -146,3 +153,4 @@ class Evicted:
     tombstones: Records
     counts: Counts
     deferred: Deferred | None = None
+    notes: list[str] = field(default_factory=list)

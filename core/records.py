@@ -99,7 +99,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     sequence: str
     step: int
     timestamp_ms: int
-    prediction: float
+    prediction: float | None  # None: the model's number was not finite
     model: str
     gap: int = 0  # steps missing right before; on the wire only when > 0
 
@@ -129,6 +129,7 @@ class OutputStep(msgspec.Struct, frozen=True, gc=False):
 
 SENSORS = CastingSample.__struct_fields__[:FEATURES]
 TOO_SHORT = "too_short"
+NOT_FINITE = "not_finite"
 
 _SHORT = MAX_SEQUENCE_BYTES // 4  # so many characters always fit: none takes more than 4 bytes
 
@@ -237,6 +238,13 @@ def decode_score(value: bytes | None, headers: Headers = None) -> Score:
 def decode_output_step(value: bytes | None, headers: Headers = None) -> OutputStep:
     """Read of a prediction or a score what tells it apart; raises RecordError."""
     return _OUTPUT_STEP.decode(value, headers)
+
+
+def published(probability: float | None, peak: int | None) -> tuple[float | None, int | None, str | None]:
+    """Probability, attention peak and reason of a score, of what the model gave; None: the window was too short."""
+    if probability is None:
+        return None, None, TOO_SHORT
+    return (probability, peak, None) if math.isfinite(probability) else (None, None, NOT_FINITE)
 
 
 def _check_sequence(sequence: str) -> None:

@@ -16,7 +16,7 @@ from core.data.layout import create_file, partial_of, sampling_rate_hz
 from core.data.naming import cast_stream, sequence_name, signal_stream
 from core.data.runs import CAST_PERIOD_MS, default_streams, event_times_ms, run_start_ms
 from core.errors import DataError
-from core.records import TOO_SHORT, Prediction, Score, encoder
+from core.records import Prediction, Score, encoder, published
 
 _HDF5 = (".h5", ".hdf5")
 _COLUMNS = {
@@ -25,7 +25,7 @@ _COLUMNS = {
     "start": "i8",
     "length": "i4",
     "timestamp_ms": "i8",
-    "probability": "f8",  # NaN: the cast is too short
+    "probability": "f8",  # NaN: the cast is too short, or the number is not finite
     "attention_peak": "i8",  # -1: the same
     "final": "i1",
 }
@@ -165,6 +165,7 @@ class _JSONLines:
 
     def score(self, score: CastScore) -> None:
         rows, row, step = self._rows, score.row, score.end - 1
+        probability, peak, reason = published(score.probability, score.attention_peak)
         self._stream.write(
             self._encode(
                 Score(
@@ -174,11 +175,11 @@ class _JSONLines:
                     start=score.start,
                     length=score.end - score.start,
                     timestamp_ms=rows.times_ms(row, step, 1)[0],
-                    probability=score.probability,
-                    attention_peak=score.attention_peak,
+                    probability=probability,
+                    attention_peak=peak,
                     final=score.final,
                     model=self._model,
-                    reason=TOO_SHORT if score.probability is None else None,
+                    reason=reason,
                 )
             )
             + b"\n"
@@ -208,8 +209,8 @@ class _HDF5File:
 
     def score(self, score: CastScore) -> None:
         time_ms = self._rows.times_ms(score.row, score.end - 1, 1)[0]
-        probability = np.nan if score.probability is None else score.probability
-        peak = -1 if score.attention_peak is None else score.attention_peak
+        found, place, _ = published(score.probability, score.attention_peak)
+        probability, peak = np.nan if found is None else found, -1 if place is None else place
         length = score.end - score.start
         self._buffer.append(
             (score.row, score.end - 1, score.start, length, time_ms, probability, peak, int(score.final))

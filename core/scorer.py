@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,22 @@ from core.errors import StateError
 from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
+from core.models.ranges import CASTING_FIELDS, NO_LIMITS, Ranges
 from core.native.records import Outputs, Records
 from core.native.streams import LiveStream
-from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, OutputFormat, Score, decode_casting, encoder
+from core.notes import Firsts, not_finite_note
+from core.records import (
+    FEATURES,
+    NOT_FINITE,
+    CastingSample,
+    Headers,
+    OutputFormat,
+    Score,
+    Values,
+    decode_casting,
+    encoder,
+    published,
+)
 from core.state import Decision, pack_state, unpack_state
 from core.windows import (
     HEAD,
@@ -67,6 +81,7 @@ class Scoring:
     fingerprint: str
     encode: Callable[[Score], bytes]
     pending: list[Pending]
+    firsts: Firsts
     scored: tuple[list[float], list[int]] = ([], [])
 
     @property
@@ -82,7 +97,7 @@ class Scoring:
         """Add outputs and counts."""
         probabilities, peaks = self.scored
         counts = result.counts
-        counts.probabilities = probabilities
+        counts.probabilities = [probability for probability in probabilities if math.isfinite(probability)]
         counts.batch_streams = self.windows
         counts.batch_steps = sum(len(score.window.steps) for score in self.pending if not score.too_short)
         scored = iter(zip(probabilities, peaks, strict=True))
@@ -92,6 +107,11 @@ class Scoring:
 
     def _add(self, result: ChunkResult, pending: Pending, probability: float | None, peak: int | None) -> None:
         stream, steps = pending.stream, pending.window.steps
+        probability, peak, reason = published(probability, peak)
+        if reason == NOT_FINITE:
+            result.counts.not_finite += 1
+            text = partial(_not_finite, stream.name, pending)
+            self.firsts.tell(result.notes, NOT_FINITE, text)
         score = Score(
             stream=stream.name,
             sequence=pending.sequence,
@@ -103,11 +123,15 @@ class Scoring:
             attention_peak=None if peak is None else int(steps[peak]),
             final=pending.final,
             model=self.fingerprint,
-            reason=TOO_SHORT if pending.too_short else None,
+            reason=reason,
         )
         outputs = result.outputs.setdefault(stream.partition, Outputs(stream.partition))
         outputs.append(stream.key, self.encode(score), pending.offset, pending.append_ms)
         result.counts.scores[pending.final] += 1
+
+
+def _not_finite(stream: str, pending: Pending) -> str:
+    return not_finite_note("probability", stream, pending.step)
 
 
 class CastScorer(Engine[CastStream]):
@@ -139,6 +163,9 @@ class CastScorer(Engine[CastStream]):
         self._deferred = deferred
         self.window_rules = window_rules
         self._pending: list[Pending] = []
+        self._ranges = Ranges.read(model.training_ranges, CASTING_FIELDS)
+        self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
+        self._strange: list[tuple[CastStream, int, Values]] = []  # samples of a chunk that are outside the limits
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
 
     def warm_up(self) -> None:
@@ -163,6 +190,8 @@ class CastScorer(Engine[CastStream]):
         for step in range(stream.step - decision.held, stream.step):
             window.add(step, stream.sample)
         stream.sample = sample.values
+        if not self._limits.hold(stream):
+            self._strange.append((stream, stream.step, sample.values))
         window.add(stream.step, stream.sample)
         stream.retired += window.trim()
         if sample.end:
@@ -196,8 +225,9 @@ class CastScorer(Engine[CastStream]):
         )
 
     def _infer(self) -> Callable[[], None]:
-        scoring = Scoring(self.model, self._model, self._encode, self._pending)
+        scoring = Scoring(self.model, self._model, self._encode, self._pending, self._firsts)
         self._pending = []
+        self._watch_ranges()
         if not scoring.pending:
             return lambda: None
         if self._deferred:
@@ -205,6 +235,13 @@ class CastScorer(Engine[CastStream]):
             return lambda: None
         scoring.compute()
         return partial(scoring.finish, self._result)
+
+    def _watch_ranges(self) -> None:
+        """Count what came of values far outside what the model was trained on."""
+        strange, self._strange = self._strange, []
+        if strange and self._ranges is not None:
+            samples = np.array([values for _, _, values in strange])
+            self._note_outside(self._ranges, samples, lambda place: (strange[place][0].name, strange[place][1]))
 
     # The table.
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from core.chunk import StateStore, StreamRules
+from core.chunk import ChunkResult, StateStore, StreamRules
 from core.engine import Engine
 from core.errors import StateError
 from core.hidden import ZEROS, make_hidden
 from core.infer import prepare, state_size
 from core.models.fingerprint import fingerprint
+from core.models.ranges import NO_LIMITS, SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.states import StatePacker
 from core.native.streams import SignalStream
-from core.records import Headers, OutputFormat, SignalSample, decode_signal
+from core.notes import not_finite_note
+from core.records import NOT_FINITE, Headers, OutputFormat, SignalSample, decode_signal
 from core.state import Decision, unpack_state
 
 
@@ -50,6 +54,8 @@ class SignalStepper(Engine[SignalStream]):
         self._chunk = 0
         self._batch = SignalBatch(self._model, output_format)
         self._packer = StatePacker(self._model)
+        self._ranges = Ranges.read(model.training_ranges, SIGNAL_FIELDS)
+        self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
 
     def warm_up(self) -> None:
         """So that no live chunk pays for a first call. Sets torch up, too."""
@@ -88,9 +94,17 @@ class SignalStepper(Engine[SignalStream]):
         if not len(batch):
             return lambda: None
         samples, runs, times, lengths, starts, targets, last = batch.arrays()
+        if self._ranges is not None and not batch.is_within(self._limits):
+            places = batch.published()
+            self._note_outside(self._ranges, samples[places], batch.place_of)
         predictions = self._hidden.step(samples, runs, times, lengths, starts, targets, last)
-        outputs = self._result.outputs
-        return lambda: batch.encode(predictions, outputs)
+        return partial(self._write, batch, predictions, self._result)
+
+    def _write(self, batch: SignalBatch, predictions: NDArray[np.float32], result: ChunkResult) -> None:
+        missing, first = batch.encode(predictions, result.outputs)
+        if missing:
+            result.counts.not_finite += missing
+            self._firsts.tell(result.notes, NOT_FINITE, lambda: not_finite_note("prediction", *batch.place_of(first)))
 
     # Streams.
 

@@ -30,7 +30,8 @@ class DeferredOutputs:
     Args:
         publish: called with (outputs by partition, arrivals by partition).
         writer: told when a model has failed: the worker must end, going on would lose an output.
-        metrics: where outputs are counted.
+        metrics: where the model's time is observed.
+        count: called with each result, once its outputs are published.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class DeferredOutputs:
         publish: Callable[[Mapping[int, Outputs], Mapping[int, int]], None],
         writer: OutputWriter,
         metrics: Metrics,
+        count: Callable[[ChunkResult], None],
     ) -> None:
         self._publish = publish
         self._writer = writer
         self._metrics = metrics
+        self._count_result = count
         self._thread: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._windows = 0
@@ -99,7 +102,7 @@ class DeferredOutputs:
         result = ChunkResult()
         deferred.finish(result)
         self._publish(result.outputs, arrivals)
-        self._metrics.count_outputs(result.counts)
+        self._count_result(result)
         await all_acked(self._writer.pending())
 
 

@@ -85,6 +85,10 @@ class Metrics:
         self.resets = counter("resets", "Hidden states set to zero", ["reason"])
         self.gaps = counter("gaps", "Jumps over missing steps")
         self.records_lost = counter("records_lost", "Records that retention deleted before they were read")
+        self.not_finite = counter("outputs_not_finite", "Outputs that are null: the model gave no number", ["topic"])
+        self.far_outside = counter(
+            "out_of_training_range", "Samples with a value far outside the model's training", ["topic", "field"]
+        )
         self.left_out = counter("outputs_left_out", "Outputs not published again: they stood in the log", ["topic"])
         self.moved_streams = counter("moved_streams", "Streams met in a second partition")
         self.scores = counter("scores", "Casting scores published", ["final"])
@@ -114,6 +118,7 @@ class Metrics:
         for outcome in OUTCOMES:
             self.records.labels(source, outcome)
         self.repeating_streams.labels(source)
+        self.not_finite.labels(source)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -144,7 +149,9 @@ class Metrics:
             self.resets.labels(reason).inc(count)
         self.gaps.inc(counts.gaps)
         self.moved_streams.inc(counts.moved)
-        self.count_outputs(counts)
+        for name, count in counts.far_outside.items():
+            self.far_outside.labels(topic, name).inc(count)
+        self.count_outputs(topic, counts)
 
     def _outcomes(self, topic: str, result: ChunkResult) -> None:
         counts = result.counts
@@ -153,8 +160,10 @@ class Metrics:
             if count:
                 self.records.labels(topic, outcome).inc(count)
 
-    def count_outputs(self, counts: Counts) -> None:
-        """Count a run of a model, and the scores that it gave."""
+    def count_outputs(self, topic: str, counts: Counts) -> None:
+        """Count a run of a model on a source topic's samples, and the scores that it gave."""
+        if counts.not_finite:
+            self.not_finite.labels(topic).inc(counts.not_finite)
         if counts.batch_streams:
             self.batch_streams.observe(counts.batch_streams)
             self.batch_steps.observe(counts.batch_steps)

@@ -117,7 +117,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._app_header = (APP_ID, self.app_id.encode())
         self._raw_headers = header_bytes([self._app_header, *self.output_headers])
-        self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics)
+        self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics, self._count_outputs)
         """Outputs for which a model is running."""
 
     # In the life of an assignment.
@@ -187,6 +187,7 @@ class Pipeline:
 
     def _tell(self, result: ChunkResult) -> None:
         """Log what is told once of a stream."""
+        self._log(result.notes)
         for key, first, second in result.moved:
             log.warning(
                 "%s: stream %r came in partition %d and now in %d; each has a state of its own",
@@ -205,6 +206,14 @@ class Pipeline:
                 offset,
                 key,
             )
+
+    def _count_outputs(self, result: ChunkResult | Evicted) -> None:
+        self.metrics.count_outputs(self.topics.source, result.counts)
+        self._log(result.notes)
+
+    def _log(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            log.warning("%s: %s", self.topics.source, note)
 
     def missing_before(self, chunk: Chunk) -> list[Missing]:
         """What should have come before a chunk. Without it streams would go on over a gap that is not theirs."""
@@ -252,7 +261,7 @@ class Pipeline:
             if evicted.deferred is not None:
                 self.scores.add(evicted.deferred, {})
             self._add_extra(evicted.tombstones)
-            self.metrics.count_outputs(evicted.counts)
+            self._count_outputs(evicted)
             yield
 
     def publish_outputs(self, outputs: Mapping[int, Outputs], arrivals: Mapping[int, int]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RecordError, StartupError
-from core.records import Prediction, Score, decode_prediction, decode_score
+from core.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
 from stream_app.letters import Choice, Letter, letter_of
 from stream_app.outages import run_failure
 from stream_app.topic_reader import missing, open_consumer, patiently, words
@@ -162,6 +162,8 @@ def _bytes_fields(name: str, data: bytes | None) -> dict[str, str | None]:
 
 def _prediction(output: Prediction) -> str:
     gap = f"  gap {output.gap}" if output.gap else ""
+    if output.prediction is None:
+        return f"{_head(output)}  no prediction: {NOT_FINITE}{gap}"
     return f"{_head(output)}  prediction {output.prediction:+.4f}{gap}"
 
 

@@ -212,8 +212,8 @@ def test_weaknesses_fit_the_model_at_hand(write: Write) -> None:
     assert "calibrated for data like those it was trained on, 15 % of them defective" in flat(defect)
     assert "simulated ones" in flat(defect)
     for name in SENSORS:
-        assert len(cells(defect, f"`{name}`")) == 3
-    assert cells(defect, "`superheat`") == ["°C", "25", "3"]
+        assert len(cells(defect, f"`{name}`")) == 4
+    assert cells(defect, "`superheat`") == ["°C", "25", "3", "-"]
 
 
 def test_a_model_that_learnt_from_known_chances_says_so(write: Write) -> None:

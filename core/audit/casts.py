@@ -16,7 +16,7 @@ from core.chunk import StreamRules, WindowRules
 from core.infer import attention_of, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
-from core.records import FEATURES, TOO_SHORT, CastingSample, Headers, Score, decode_casting
+from core.records import FEATURES, CastingSample, Headers, Score, decode_casting, published
 
 Floats = NDArray[np.float32]
 
@@ -159,6 +159,7 @@ class CastAudit(PartitionAudit):
         """The output of a row, after `finish`."""
         due, result = self.due[row], self._scores[row]
         steps, _ = self._window(due)
+        probability, peak, reason = published(*(result or (None, None)))
         return Score(
             stream=due.stream.name,
             sequence=due.sequence,
@@ -166,11 +167,11 @@ class CastAudit(PartitionAudit):
             start=int(steps[0]),
             length=len(steps),
             timestamp_ms=due.timestamp_ms,
-            probability=None if result is None else result[0],
-            attention_peak=None if result is None else int(steps[result[1]]),
+            probability=probability,
+            attention_peak=None if peak is None else int(steps[peak]),
             final=due.final,
             model=self.fingerprint,
-            reason=TOO_SHORT if result is None else None,
+            reason=reason,
         )
 
     def difference(self, row: int, found: Output) -> float | None:

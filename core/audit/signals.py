@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 
@@ -119,9 +120,14 @@ class SignalAudit(PartitionAudit):
 
     def expected(self, row: int) -> Prediction:
         """The output of a row, after `finish`."""
-        return self._with(row, float(self.predictions[row]))
+        return self._with(row, self._prediction(row))
 
-    def _with(self, row: int, prediction: float) -> Prediction:
+    def _prediction(self, row: int) -> float | None:
+        """As it is published: None where it is not finite."""
+        prediction = float(self.predictions[row])
+        return prediction if math.isfinite(prediction) else None
+
+    def _with(self, row: int, prediction: float | None) -> Prediction:
         run = self.runs[self.run_of[row]]
         return Prediction(
             run.stream.name,
@@ -137,7 +143,10 @@ class SignalAudit(PartitionAudit):
         """How far an output's number is off where all else is as expected; None where it is not."""
         if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
             return None
-        return abs(float(self.predictions[row]) - found.prediction)
+        expected = self._prediction(row)
+        if expected is None or found.prediction is None:
+            return 0.0 if expected is found.prediction else None
+        return abs(expected - found.prediction)
 
     def key(self, row: int) -> bytes:
         """The stream of a row."""

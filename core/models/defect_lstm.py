@@ -39,6 +39,7 @@ class SteelDefectLSTM(nn.Module):
 
     calibration: dict[str, Any] | None
     input_statistics: dict[str, Any] | None
+    training_ranges: dict[str, Any] | None
 
     def __init__(self, config: Mapping[str, Any] | None = None, skip_init_weights: bool = False) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ class SteelDefectLSTM(nn.Module):
         self.gradient_clip = settings.gradient_clip
         self.calibration = None  # {"a", "b"}: probability = sigmoid(a * logit + b), applied by the caller
         self.input_statistics = None  # {"mean": [F], "std": [F]}: applied by the caller, before the model
+        self.training_ranges = None  # {"low": [F], "high": [F], "one_hot"}: see core.models.ranges
         self._last_attention: Tensor | None = None
         self._build()
         if not skip_init_weights:

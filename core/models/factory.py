@@ -96,6 +96,7 @@ class ModelFactory:
             "loss": loss,
             "calibration": model.calibration,
             "input_statistics": model.input_statistics,
+            "training_ranges": model.training_ranges,
             "fingerprint": fingerprint(model),
         }
         if isinstance(model, SteelDefectLSTM):

@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def check_numbers(content: Mapping[str, Any]) -> None:
-    """Check weights, running statistics, input statistics and calibration, as the float32 that they are used in.
+    """Check weights, running statistics, input statistics, calibration and training ranges, as float32.
 
     Raises:
         ValueError: naming the tensor and the first bad place in it.
     """
     for name, tensor in content["model_state_dict"].items():
         check_tensor(f"tensor {name!r}", tensor, positive=name.endswith("running_var"))
-    for part in ("input_statistics", "calibration"):
+    for part in ("input_statistics", "calibration", "training_ranges"):
         for name, values in _numbers(content.get(part)):
             check_tensor(f"{part} {name!r}", values, positive=(part, name) == ("input_statistics", "std"))
 

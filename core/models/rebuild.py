@@ -11,6 +11,7 @@ from torch import Tensor
 from core.models.defect_config import KEYS
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import Model
+from core.models.ranges import SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
 
 _READERS = {"input_size": int, "hidden_size": int, "num_layers": int, "dropout": float}
@@ -41,7 +42,7 @@ def signal_sizes(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def attach(model: Model, content: Mapping[str, Any]) -> None:
-    """Set calibration and input statistics, checked: wrong ones would shift every output silently.
+    """Set calibration, input statistics and training ranges, checked: wrong ones would do their harm silently.
 
     Raises:
         KeyError, TypeError, ValueError: they are not numbers, or not one for each of the model's inputs.
@@ -53,6 +54,10 @@ def attach(model: Model, content: Mapping[str, Any]) -> None:
         model.input_statistics = {name: [float(value) for value in statistics[name]] for name in ("mean", "std")}
         if any(len(values) != model.input_size for values in model.input_statistics.values()):
             raise ValueError(f"input_statistics must hold {model.input_size} values of mean and of std")
+    ranges = content.get("training_ranges")
+    if ranges is not None:
+        Ranges.read(ranges, SIGNAL_FIELDS)
+        model.training_ranges = dict(ranges)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

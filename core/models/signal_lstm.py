@@ -31,6 +31,7 @@ class SignalExtractionLSTM(nn.Module):
 
     calibration: dict[str, Any] | None
     input_statistics: dict[str, Any] | None
+    training_ranges: dict[str, Any] | None
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class SignalExtractionLSTM(nn.Module):
         self.dropout = dropout
         self.calibration = None  # not used by this model; both kinds of model carry the same attributes
         self.input_statistics = None  # {"mean": [F], "std": [F]}: applied by the caller, before the model
+        self.training_ranges = None  # {"low": [F], "high": [F], "one_hot"}: see core.models.ranges
         self.lstm = nn.LSTM(
             input_size, hidden_size, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0
         )

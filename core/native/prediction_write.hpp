@@ -70,6 +70,15 @@ inline char* put_msgpack(char* out, int64_t number) {
     return put_big_endian(out, static_cast<uint64_t>(number), 8);
 }
 
+// Nil, as null in JSON, for what is no number.
+inline char* put_msgpack(char* out, float value) {
+    if (!std::isfinite(value)) return put_big_endian(out, 0xC0, 1);
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    *out++ = static_cast<char>(0xCA);
+    return put_big_endian(out, bits, 4);
+}
+
 inline char* put_msgpack(char* out, const char* text) {
     *out++ = static_cast<char>(0xA0 | std::strlen(text));
     return put(out, text);
@@ -84,10 +93,7 @@ inline char* write_msgpack(char* out, const char* head, size_t head_bytes, const
     out = put_msgpack(out, "timestamp_ms");
     out = put_msgpack(out, prediction.timestamp_ms);
     out = put_msgpack(out, "prediction");
-    uint32_t bits;
-    std::memcpy(&bits, &prediction.value, 4);
-    *out++ = static_cast<char>(0xCA);
-    out = put_big_endian(out, bits, 4);
+    out = put_msgpack(out, prediction.value);
     out = put_msgpack(out, "model");
     *out++ = static_cast<char>(0xA0 | model_bytes);
     out = put(out, model, model_bytes);

@@ -7,6 +7,7 @@ other record goes to the engine's own `_take_one`, one by one and in its place, 
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
@@ -15,6 +16,7 @@ from libcpp.vector cimport vector
 import msgspec
 import numpy as np
 
+from core.native.limits cimport Limits
 from core.native.records cimport Outputs, Records, Span
 from core.native.streams cimport SignalStream
 
@@ -142,6 +144,32 @@ cdef class SignalBatch:
         body = b"".join(map(msgspec.msgpack.encode, ("stream", stream.name, "sequence", stream._sequence, "step")))
         return b"\x86" + body
 
+    def is_within(self, Limits limits):
+        """Whether all samples lie within limits."""
+        cdef double values[FEATURES]
+        cdef size_t first
+        cdef int i
+        for first in range(0, self.values.size(), FEATURES):
+            for i in range(FEATURES):
+                values[i] = self.values[first + i]
+            if not limits.hold_values(values):
+                return False
+        return True
+
+    def published(self):
+        """The samples whose predictions are to be published, by place in the batch: not those that a gap repeats."""
+        cdef size_t i
+        places = np.empty(self.pending.size(), np.int64)
+        cdef int64_t[::1] view = places
+        for i in range(self.pending.size()):
+            view[i] = self.pending[i].sample
+        return places
+
+    def place_of(self, size_t number):
+        """Stream and step of one of those predictions."""
+        cdef SignalStream stream = <SignalStream>self.pending[number].stream
+        return stream.name, self.pending[number].step
+
     def arrays(self):
         """samples (N, F), runs (N,), times (N,), lengths (B,), starts (B,), targets (B,), last (B,): copies.
 
@@ -164,7 +192,10 @@ cdef class SignalBatch:
         return samples, *arrays, targets, last
 
     def encode(self, const float[::1] predictions, dict outputs):
-        """Write what is to be published to the `Outputs` of each partition, in the order of the samples."""
+        """Write what is to be published to the `Outputs` of each partition, in the order of the samples.
+
+        Returns how many of them are not finite, and so have no number, and which is the first, or -1.
+        """
         cdef size_t i, size
         cdef char* at
         cdef char* end
@@ -176,6 +207,7 @@ cdef class SignalBatch:
         cdef size_t model_bytes = PyBytes_GET_SIZE(self.model)
         cdef const char* head
         cdef size_t head_bytes
+        cdef Py_ssize_t missing = 0, first = -1
         for i in range(self.pending.size()):
             pending = &self.pending[i]
             stream = <SignalStream>pending.stream
@@ -195,6 +227,10 @@ cdef class SignalBatch:
             else:
                 end = write_json(at, head, head_bytes, prediction, model, model_bytes)
             out.shorten(end - at)
+            if not isfinite(prediction.value):
+                missing += 1
+                first = <Py_ssize_t>i if first < 0 else first
+        return missing, first
 
     cdef release(self):
         cdef size_t i

@@ -65,7 +65,7 @@ WEAKNESSES = {
     ),
     "defect": (
         "It knows the five sensors below within the ranges it was trained on. A reading far outside them gives a "
-        "score, not a warning.",
+        "score all the same; the worker counts it, and `predict` says so.",
         "A sensor that drifts further than in its data, is replaced or is recalibrated moves the scores. They must be "
         "compared with outcomes from time to time, and the model trained anew.",
         "It is as good as its labels: defects that nobody found count as good casts, and causes that these sensors do "
@@ -404,11 +404,18 @@ def _sensors(content: Content) -> str:
     from core.training.plots import UNITS
 
     statistics = content["input_statistics"]
+    ranges = content.get("training_ranges") or {"low": [None] * len(SENSORS), "high": [None] * len(SENSORS)}
     rows = [
-        (f"`{name}`", UNITS[name], f"{mean:.4g}", f"{std:.3g}")
-        for name, mean, std in zip(SENSORS, statistics["mean"], statistics["std"], strict=True)
+        (f"`{name}`", UNITS[name], f"{mean:.4g}", f"{std:.3g}", _range(low, high))
+        for name, mean, std, low, high in zip(
+            SENSORS, statistics["mean"], statistics["std"], ranges["low"], ranges["high"], strict=True
+        )
     ]
-    return _table(("sensor, in training", "unit", "mean", "standard deviation"), rows)
+    return _table(("sensor, in training", "unit", "mean", "standard deviation", "range"), rows)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return UNKNOWN if low is None or high is None else f"{low:.5g} to {high:.5g}"
 
 
 # Markdown

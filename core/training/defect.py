@@ -29,6 +29,7 @@ from core.errors import DataError
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.evaluation import evaluating
 from core.models.factory import ModelFactory
+from core.models.ranges import CASTING_FIELDS, RangeCounter
 from core.records import SENSORS
 from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
@@ -150,15 +151,21 @@ class DefectTask:
         return parts
 
     def _statistics(self) -> dict[str, list[float]]:
-        """Mean and standard deviation of each sensor over the training casts; a sensor that stands still has 1."""
+        """Mean and standard deviation of each sensor over the training casts; a sensor that stands still has 1.
+
+        Finds their ranges on the way.
+        """
+        seen = RangeCounter()
         count, total, squares = 0, np.zeros(len(SENSORS)), np.zeros(len(SENSORS))
         for index in range(len(self.training)):
             readings = self._read(index, 0, int(self.training.lengths[index])).astype(np.float64)
             if not index:
                 origin = readings.mean(axis=0)  # sums of squares lose their digits far from zero
+            seen.add(readings)
             count += len(readings)
             total += (readings - origin).sum(axis=0)
             squares += ((readings - origin) ** 2).sum(axis=0)
+        self.ranges = seen.ranges(CASTING_FIELDS)
         std = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
         return {"mean": (origin + total / count).tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
 
@@ -181,6 +188,7 @@ class DefectTask:
             }
         )
         model.input_statistics = self.statistics
+        model.training_ranges = self.ranges.plain()
         return model.to(settings.device)
 
     @property

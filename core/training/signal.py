@@ -25,6 +25,7 @@ from core.data.layout import open_signals
 from core.data.reading import cached
 from core.errors import DataError
 from core.models.evaluation import evaluating
+from core.models.ranges import SIGNAL_FIELDS, RangeCounter, Ranges
 from core.models.signal_lstm import HiddenState, SignalExtractionLSTM
 from core.training.config import SignalSettings
 from core.training.facts import mixture_of
@@ -74,6 +75,17 @@ class SignalRows:
         inputs[:, 1:] = self._conditions[row]
         return inputs, sign * self._target[row, first : first + self.steps].astype(np.float32)
 
+    def ranges(self) -> Ranges:
+        """The ranges of all rows, as they are and turned upside down, as `draw` does."""
+        found = RangeCounter()
+        conditions = self._conditions[self.rows.start : self.rows.stop]
+        found.add_conditions(conditions)
+        for row in self.rows:
+            mixed = self._mixed[row]
+            highest = max(abs(float(mixed.min())), abs(float(mixed.max())))
+            found.add(np.array([[sign * highest, *self._conditions[row]] for sign in (-1.0, 1.0)]))
+        return found.ranges(SIGNAL_FIELDS)
+
     def whole(self) -> tuple[Tensor, Tensor]:
         """All rows as they are, (N, T', 5) and (N, T')."""
         rows = slice(self.rows.start, self.rows.stop)
@@ -116,6 +128,7 @@ class SignalTask:
         torch.manual_seed(settings.seed)
         inputs = self._whole[0].shape[2]
         model = SignalExtractionLSTM(inputs, settings.hidden_size, settings.num_layers, settings.dropout)
+        model.training_ranges = self.training.ranges().plain()
         if settings.initialisation == "chrono":
             chrono_init(model.lstm)
         elif settings.initialisation == "kalman":

@@ -1,0 +1,142 @@
+"""What a model was trained on: the range of each input, and which values lie far outside of it.
+
+A value lies far outside where it is beyond the lowest or the highest of the training by more than half of the distance
+between the two. A model that was asked by one-hot conditions knows no others: any other vector lies far outside.
+Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.native.limits import Limits
+from core.records import FEATURES, SENSORS
+
+Floats = NDArray[np.floating[Any]]
+Columns = Mapping[str, slice]
+
+MARGIN = 0.5  # of the range's width, on either side
+# A sensor that stood still in training has no width: so much of its value is still the same.
+STILL = 1e-3
+
+SIGNAL_FIELDS: Columns = {"signal": slice(0, 1), "condition_vector": slice(1, FEATURES)}
+CASTING_FIELDS: Columns = {name: slice(place, place + 1) for place, name in enumerate(SENSORS)}
+"""The columns of a sample that a field of a record fills."""
+
+NO_LIMITS = Limits((-np.inf,) * FEATURES, (np.inf,) * FEATURES, False)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Values of one field far outside: how many samples, the ``place`` of the first among those looked at, and words
+    for what stood there and for what was seen in training.
+    """
+
+    field: str
+    count: int
+    place: int
+    seen: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The lowest and the highest value of each input in training, and whether all conditions were one-hot."""
+
+    fields: Columns
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    one_hot: bool = False
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None, fields: Columns) -> Ranges | None:
+        """From a checkpoint's ``training_ranges``; None where it has none, or of other inputs.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not as `plain` writes it.
+        """
+        if told is None:
+            return None
+        low, high = (tuple(float(value) for value in told[name]) for name in ("low", "high"))
+        if len(low) != len(high) or not all(a <= b for a, b in zip(low, high, strict=True)):
+            raise ValueError("training_ranges must hold as many values of low as of high, and none above it")
+        return cls(fields, low, high, bool(told.get("one_hot", False))) if len(low) == FEATURES else None
+
+    def plain(self) -> dict[str, Any]:
+        """As a checkpoint holds it."""
+        return {"low": list(self.low), "high": list(self.high), "one_hot": self.one_hot}
+
+    def limits(self) -> Limits:
+        """The lowest and the highest values that do not lie far outside."""
+        lowest, highest = self._bounds()
+        return Limits(lowest.tolist(), highest.tolist(), self.one_hot)
+
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        low, high = np.array(self.low), np.array(self.high)
+        margin = np.maximum(MARGIN * (high - low), STILL * np.maximum(np.abs(low), np.abs(high)))
+        return low - margin, high + margin
+
+    def far_outside(self, samples: Floats) -> list[Outside]:
+        """What lies far outside in samples (N, F), by field."""
+        lowest, highest = self._bounds()
+        beyond = ~((samples >= lowest) & (samples <= highest))  # (N, F)
+        found = []
+        for field, columns in self.fields.items():
+            bad = beyond[:, columns].any(axis=1)
+            if self._asks(field):
+                bad |= ~_is_one_hot(samples[:, columns])
+            if bad.any():
+                place = int(np.argmax(bad))
+                seen = _words(samples[place, columns])
+                found.append(Outside(field, int(bad.sum()), place, seen, self._expected(field)))
+        return found
+
+    def _asks(self, field: str) -> bool:
+        return self.one_hot and field == "condition_vector"
+
+    def _expected(self, field: str) -> str:
+        if self._asks(field):
+            return "one 1 and three 0"
+        columns = self.fields[field]
+        low, high = self.low[columns], self.high[columns]
+        return f"{_words(low)} to {_words(high)}"
+
+
+class RangeCounter:
+    """The ranges of samples that come in blocks."""
+
+    def __init__(self) -> None:
+        self._low = np.full(FEATURES, np.inf)
+        self._high = np.full(FEATURES, -np.inf)
+        self._one_hot = True
+
+    def add(self, samples: Floats) -> None:
+        """Take samples (N, F) in."""
+        if len(samples):
+            self._low = np.minimum(self._low, samples.min(axis=0))
+            self._high = np.maximum(self._high, samples.max(axis=0))
+
+    def add_conditions(self, conditions: Floats) -> None:
+        """Look whether condition vectors (N, F - 1) are one-hot."""
+        self._one_hot = self._one_hot and bool(_is_one_hot(conditions).all())
+
+    def ranges(self, fields: Columns) -> Ranges:
+        """The ranges of all that was added."""
+        one_hot = self._one_hot and fields is SIGNAL_FIELDS
+        return Ranges(fields, tuple(self._low.tolist()), tuple(self._high.tolist()), one_hot)
+
+
+def _is_one_hot(conditions: Floats) -> NDArray[np.bool_]:
+    ones, zeros = conditions == 1, conditions == 0
+    alone: NDArray[np.bool_] = (ones.sum(axis=1) == 1) & (ones | zeros).all(axis=1)
+    return alone
+
+
+def _words(values: Iterable[float]) -> str:
+    texts = [f"{value:.6g}" for value in values]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

@@ -1,0 +1,37 @@
+"""What is worth a line in the log the first time that it happens, and no more after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from core.models.ranges import Outside
+
+
+class Firsts:
+    """Remembers what has been told."""
+
+    def __init__(self) -> None:
+        self._told: set[Hashable] = set()
+
+    def tell(self, notes: list[str], what: Hashable, text: Callable[[], str]) -> None:
+        """Add ``text`` to ``notes`` if ``what`` happens for the first time."""
+        if what not in self._told:
+            self._told.add(what)
+            notes.append(text())
+
+
+def outside_note(found: Outside, place_of: Callable[[int], tuple[str, int]]) -> str:
+    """The line about the first value of a field that is far outside."""
+    stream, step = place_of(found.place)
+    return (
+        f"{found.field} of stream {stream!r} at step {step} is {found.seen}, far outside what the model was trained on "
+        f"({found.expected}): look at its unit and its sensor; from here on such values are only counted"
+    )
+
+
+def not_finite_note(what: str, stream: str, step: int) -> str:
+    """The line about the first output without a number."""
+    return (
+        f"the {what} of stream {stream!r} at step {step} is not finite and is published as null: the model overflows "
+        "on such values; from here on such outputs are only counted"
+    )
