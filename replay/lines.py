@@ -85,6 +85,7 @@ class LineParser:
         self._parse: Callable[[bytes | None], dict[str, Any] | None] = self._first
         self._number = 0
         self._said: set[str] = set()
+        self._latest: tuple[str, int | None] = ("", None)
 
     def parse(self, line: bytes | None) -> Pair | None:
         """The record of one line, None being one that was too long; None for a line without a sample.
@@ -120,7 +121,15 @@ class LineParser:
         self._check(value)
         if len(value) > MAX_RECORD_BYTES:
             raise RecordError("not_decodable", f"makes a record of {len(value):,} bytes: at most {MAX_RECORD_BYTES:,}")
+        self._look_back(stream, fields.get("timestamp_ms"))
         return key, value
+
+    def _look_back(self, stream: str, time_ms: int | None) -> None:
+        """Tell where the lines of a stream go back in time, as exports that are newest first do."""
+        before = self._latest
+        self._latest = (stream, time_ms)
+        if time_ms is not None and before[0] == stream and before[1] is not None and time_ms < before[1]:
+            self._say("order", f"line {self._number} goes back in time: records are sent in the order of the lines")
 
     # Before it is known which of the two the input is.
 

@@ -343,6 +343,15 @@ def test_fields_that_are_not_used_are_named_once_with_the_right_name() -> None:
     ]
 
 
+def test_lines_that_go_back_in_time_are_told_once() -> None:
+    rows = [f"0.1,0,1,0,0,2026-03-01T08:00:{second:02d}Z" for second in (3, 2, 1, 0)]
+
+    read = sent(lines("signal,c1,c2,c3,c4,timestamp", *rows), "signal")
+
+    assert len(read.records) == 4
+    assert read.notices == ["line 3 goes back in time: records are sent in the order of the lines"]
+
+
 def test_strangers_fields_fill_no_memory_and_no_screen() -> None:
     feed = b"".join(b'{"signal": 0.1, "condition_vector": [0, 1, 0, 0], "x%d": 1}\n' % n for n in range(100))
 

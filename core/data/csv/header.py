@@ -27,6 +27,8 @@ _TAG = {
 _VALUE = {"value", "val", "wert", "itemvalue"}
 # So many known names make a header of a line that lacks others.
 _ENOUGH = 2
+# How much a name in the file must resemble that of a column to be proposed for it.
+_ALIKE = 0.65
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _no_header(header: Header, number: int, lacking: list[str], renamed: Renamed
             f"the header (line {number}) is of one tag per line: turn it into one sample per line", True
         )
     named = [name for name in header.names if name]
-    ways = [f"--column {field}={name!r}" for name in header.ignored if (field := meant(name, lacking))]
+    ways = [f"--column {field}={name!r}" for name in header.ignored if (field := meant(name, lacking, _ALIKE))]
     way = " ".join(ways) or f"--column {lacking[0]}='NAME IN THE FILE'"
     has = f"; it has {shown(named)}. Columns of another name: {way}" if len(named) > 1 else ""
     lacks = ", ".join(f"{field} ({renamed[field]!r})" if field in renamed else field for field in lacking)

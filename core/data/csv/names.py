@@ -34,15 +34,15 @@ def plain(name: str) -> str:
     return re.sub(r"[\s_.-]+", "", name).casefold()
 
 
-def meant(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` is a near miss of; None where it resembles none."""
+def meant(name: str, known: Iterable[str], alike: float = 0.8) -> str | None:
+    """The known name that ``name`` is a near miss of, ``alike`` from 0 to 1; None where it resembles none."""
     by_plain = {plain(each): each for each in known}
     short = plain(re.sub(r"[\[(].*", "", name))  # without a unit in brackets
     if short in by_plain:
         return by_plain[short]
     if _OTHER_WORDS.get(short) in by_plain.values():
         return _OTHER_WORDS[short]
-    near = difflib.get_close_matches(short, by_plain, 1, 0.65)
+    near = difflib.get_close_matches(short, by_plain, 1, alike)
     return by_plain[near[0]] if near else None
 
 
