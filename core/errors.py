@@ -5,6 +5,7 @@ CaststreamError
   StateError        stored state that cannot be used          -> zero state, count, go on
   StartupError      wrong setting, checkpoint, topic, broker  -> refuse to start (exit 2)
     DataError       a file that is not what it should be      -> names file and dataset
+    LostRecordsError  processed records are gone from a source  -> exit 2, of a running system too
     UnreachableError  no broker answers: later it may           -> exit 1; a running system tries again
       OutageError     one answers, its cluster is out of order  -> exit 1; a worker tries again from its first start
   RunError          a run that began and could not go on      -> exit 1
@@ -54,6 +55,12 @@ class DataError(StartupError):
         super().__init__(f"{where}: {problem}")
         self.path = Path(path)
         self.dataset = dataset
+
+
+class LostRecordsError(StartupError):
+    """A source ends below what was processed. A later try might find new records at those offsets, and would skip them
+    in silence: nothing goes on until somebody has decided.
+    """
 
 
 class UnreachableError(StartupError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from core.errors import StartupError
+from core.errors import LostRecordsError, StartupError
 from stream_app.pipeline import Pipeline
 from stream_app.published import LogEnds, Wanted
 
@@ -128,9 +128,9 @@ def stored_ends(metadata: str | None) -> LogEnds | None:
 
 
 def check_end(at: TopicPartition, end: int, stored: int) -> None:
-    """Raises StartupError when a partition ends below an offset that was processed already."""
+    """Raises LostRecordsError when a partition ends below an offset that was processed already."""
     if end < stored:
-        raise StartupError(
+        raise LostRecordsError(
             f"{at.topic}[{at.partition}] ends at offset {end}, but records up to {stored - 1} were processed: the "
             f"topic was truncated or made anew; {RESET}"
         )

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from core.errors import CaststreamError, OutageError, RunError, StartupError, UnreachableError
+from core.errors import CaststreamError, LostRecordsError, OutageError, RunError, StartupError, UnreachableError
 from stream_app import logs
 from stream_app.report import Reporter
 
@@ -205,7 +205,7 @@ def main() -> int:
         _main(options.index, options.debug, reporter)
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
-        reporter.ends(str(error))
+        reporter.ends(str(error), for_good=isinstance(error, LostRecordsError))
         return _status_of(error)
     except Exception as error:
         log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))

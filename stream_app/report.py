@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-_READY, _WHY = b"ready", b"why "
+_READY, _FOR_GOOD, _WHY = b"ready", b"for good", b"why "
 _LONGEST_BYTES = 2000  # below what a pipe takes in one piece
 
 
@@ -23,8 +23,10 @@ class Reporter:
         """It has been ready once."""
         self._tell(_READY)
 
-    def ends(self, why: str) -> None:
-        """It ends, for this reason."""
+    def ends(self, why: str, for_good: bool = False) -> None:
+        """It ends, for this reason; ``for_good``: no other process may go on in its place."""
+        if for_good:
+            self._tell(_FOR_GOOD)
         self._tell(_WHY + " ".join(why.split()).encode()[:_LONGEST_BYTES])
 
     def _tell(self, line: bytes) -> None:
@@ -55,6 +57,11 @@ class Report:
     def ready(self) -> bool:
         """Whether it has been ready."""
         return _READY in self._lines()
+
+    @property
+    def for_good(self) -> bool:
+        """Whether nothing may go on until somebody has decided."""
+        return _FOR_GOOD in self._lines()
 
     @property
     def why(self) -> str:

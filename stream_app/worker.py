@@ -1,7 +1,7 @@
 """The supervisor: N worker processes, each started again with back-off when it ends.
 
-Once any of them has been ready, nothing ends the supervisor but a signal: the healthy ones go on, whatever keeps
-another from starting, and that one is tried again.
+Once any of them has been ready, the healthy ones go on, whatever keeps another from starting, and that one is tried
+again. Only a signal ends the supervisor then, or a source that has lost records that were processed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class Supervisor:
         """Until `stopping` is set.
 
         Raises:
-            StartupError: none has ever been ready, and all refuse to start.
+            StartupError: none has ever been ready, and all refuse to start; or processed records are gone from a source
+                (`LostRecordsError`), and going on would hide that.
             UnreachableError: the first start found no broker.
         """
         try:
@@ -109,6 +110,10 @@ class Supervisor:
         if child.report is not None:
             child.report.close()
             self._was_ready |= child.report.ready
+            if child.report.for_good:
+                raise StartupError(
+                    f"worker {child.index} refused to go on, as any other would; the line above says why"
+                )
         self._was_past_broker |= self._was_ready or status not in (EXIT_REFUSED, EXIT_UNREACHABLE)
         if not self._was_ready:
             self._end_if_none_can_start(child)

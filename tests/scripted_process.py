@@ -1,6 +1,6 @@
 """A worker process for tests of the supervisor: it does what the file says that its environment names.
 
-Its lines are "INDEX WORD": ready, refuse, unreachable or fail; without a line it waits, as one that is starting.
+Its lines are "INDEX WORD": ready, refuse, lost, unreachable or fail; without a line it waits, as one that is starting.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ def main() -> int:
     word = words.get(options.index, "wait")
     if word == "refuse":
         reporter.ends("the checkpoint is half\na file")
+        return EXIT_REFUSED
+    if word == "lost":
+        reporter.ready()
+        reporter.ends("signal-samples[0] ends at offset 3", for_good=True)
         return EXIT_REFUSED
     if word == "unreachable":
         return EXIT_UNREACHABLE

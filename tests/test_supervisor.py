@@ -173,6 +173,15 @@ def test_readiness_counts_though_the_process_has_ended_before_anybody_looked(
     assert service.supervisor._was_ready
 
 
+def test_a_source_that_has_lost_processed_records_ends_all_of_them(scripted: Callable[[int], Scripted]) -> None:
+    """A later try could find new records at those offsets, and would take them for processed."""
+    service = scripted(2)
+    service.start("ready", "lost")
+
+    assert type(service.wait_for_end()) is StartupError
+    assert str(service.error).startswith("worker 1 refused to go on")
+
+
 def test_a_machine_that_can_start_no_process_for_now_ends_nobody(
     scripted: Callable[[int], Scripted], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
