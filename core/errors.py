@@ -54,6 +54,7 @@ class DataError(StartupError):
         where = f"{path}: dataset '{dataset}'" if dataset else f"{path}"
         super().__init__(f"{where}: {problem}")
         self.path = Path(path)
+        self.problem = problem
         self.dataset = dataset
 
 

@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.chunk import WindowRules
-from core.data.reading import OnCheck, cached, open_checked
-from core.errors import StartupError
+from core.data.layout import open_checked
+from core.data.opening import ChangedError
+from core.data.outputs import keep_inputs
+from core.data.reading import OnCheck, cached
+from core.data.recording import Recording
+from core.errors import DataError, StartupError
 from core.infer import advance_sequences, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
@@ -30,10 +34,12 @@ from core.reference import CastScore, Rows, SignalPart, Writer, writer
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
 BATCH_SAMPLES = 320_000
 BATCH_WINDOWS = 256
-OFFLINE_RUN = "offline"
+# Casts that follow on each other are read together, up to about 5 MB of float32, with what lies between them.
+BATCH_CAST_SAMPLES, CAST_GAP = 1 << 18, 1 << 10
 
 Floats = NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
+OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,12 @@ def predict(
     defect_checkpoint: Path | None = None,
     device: str = "cpu",
     rules: WindowRules | None = None,
-    run: str = OFFLINE_RUN,
+    run: str | None = None,
     streams: int | None = None,
     start_ms: int | None = None,
     on_check: OnCheck | None = None,
     on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
 ) -> PredictSummary:
     """Run the model of the file's kind over all its rows and write the outputs.
 
@@ -71,29 +78,51 @@ def predict(
         device: where the model runs.
         rules: length, first score and hop of the windows.
         run: the first part of the sequences' names, as ``replay --run``; for a pass of ``--loop`` add it: ``RUN-0``.
+            None: the names in the file; where it has none, ``offline``.
         streams: as ``replay --streams``.
         start_ms: event time of the first samples; None: what ``run`` says if it is a start time, else 0.
         on_check: told the values of the file checked so far and their total.
         on_progress: told the rows done so far and their total.
+        on_note: told in lines what of the file is assumed, or not applied.
 
     Raises:
-        DataError: the file cannot be used, or ``out`` cannot be written.
+        DataError: the file cannot be used or changes while it is read; ``out`` is what is read, or cannot be written.
         StartupError: a checkpoint or an argument is wrong.
     """
     if streams is not None and streams < 1:
         raise StartupError(f"streams is {streams}: must be 1 or more")
+    keep_inputs([out], [path, signal_checkpoint, defect_checkpoint])
     file, kind = open_checked(path, on_check)
     with file:
+        keep_inputs([out], file.files)
+        file.tell(on_note)
         model = _load(kind, signal_checkpoint, defect_checkpoint, device)
         prepare(model)
         rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
-        tell = on_progress or (lambda done, total: None)
-        with writer(out, rows, name) as results:
-            if isinstance(model, SignalExtractionLSTM):
-                outputs = _write_signals(file, model, results, tell)
-            else:
-                outputs = _write_scores(file, model, rules or WindowRules(), results, tell)
-    return PredictSummary(kind, rows.count, outputs, name)
+        counted = _Counted(on_progress)
+        try:
+            with writer(out, rows, name) as results:
+                if isinstance(model, SignalExtractionLSTM):
+                    _write_signals(file, model, results, counted)
+                else:
+                    _write_scores(file, model, rules or WindowRules(), results, counted)
+        except ChangedError as error:
+            kept = f"{counted.outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
+            raise DataError(path, f"{error.problem}; {kept}") from error
+    return PredictSummary(kind, rows.count, counted.outputs, name)
+
+
+class _Counted:
+    """Outputs written so far, and whom to tell of the rows."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self.outputs = 0
+        self._tell = on_progress or (lambda done, total: None)
+
+    def add(self, outputs: int, done: int, total: int) -> None:
+        """``outputs`` more are written, of the rows up to ``done``."""
+        self.outputs += outputs
+        self._tell(done, total)
 
 
 def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> Model:
@@ -102,27 +131,25 @@ def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | N
     return load_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
 
 
-def _write_signals(file: h5py.File, model: SignalExtractionLSTM, results: Writer, tell: OnProgress) -> int:
-    total, written = len(file["mixed_signals"]), 0
+def _write_signals(file: Recording, model: SignalExtractionLSTM, results: Writer, counted: _Counted) -> None:
+    total = len(file["mixed_signals"])
     for part in signal_parts(file, model):
         results.signal(part)
-        written += len(part.predictions)
-        tell(part.row + 1, total)
-    return written
+        counted.add(len(part.predictions), part.row + 1, total)
 
 
 def _write_scores(
-    file: h5py.File, model: SteelDefectLSTM, rules: WindowRules, results: Writer, tell: OnProgress
-) -> int:
-    total, written = len(file["cast_start"]), 0
+    file: Recording, model: SteelDefectLSTM, rules: WindowRules, results: Writer, counted: _Counted
+) -> None:
+    total = len(file["cast_start"])
     for score in cast_scores(file, model, rules):
         results.score(score)
-        written += 1
-        tell(score.row + score.final, total)
-    return written
+        counted.add(1, score.row + score.final, total)
 
 
-def signal_parts(file: h5py.File, model: SignalExtractionLSTM, chosen: range | None = None) -> Iterator[SignalPart]:
+def signal_parts(
+    file: h5py.File | Recording, model: SignalExtractionLSTM, chosen: range | None = None
+) -> Iterator[SignalPart]:
     """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
     signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
     count, steps = signals.shape
@@ -139,7 +166,7 @@ def signal_parts(file: h5py.File, model: SignalExtractionLSTM, chosen: range | N
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
 
 
-def signal_rows(file: h5py.File, model: SignalExtractionLSTM, rows: range) -> Floats:
+def signal_rows(file: h5py.File | Recording, model: SignalExtractionLSTM, rows: range) -> Floats:
     """The predictions of some rows of an open signals file, (N, T)."""
     found = np.empty((len(rows), file["mixed_signals"].shape[1]), np.float32)
     for part in signal_parts(file, model, rows):
@@ -155,21 +182,33 @@ def _inputs(block: Floats, conditions: Floats) -> Floats:
     return inputs
 
 
-def cast_scores(file: h5py.File, model: SteelDefectLSTM, rules: WindowRules) -> Iterator[CastScore]:
+def cast_scores(file: h5py.File | Recording, model: SteelDefectLSTM, rules: WindowRules) -> Iterator[CastScore]:
     """The scores of all casts of an open castings file: by cast, and in a cast by step."""
-    sensors = [cached(file, name) for name in SENSORS]
-    starts, lengths = file["cast_start"][:].tolist(), file["cast_length"][:].tolist()
     due: list[CastScore] = []
     windows: list[Floats] = []
-    for row, (first, length) in enumerate(zip(starts, lengths, strict=True)):
-        samples = np.stack([sensor[first : first + length] for sensor in sensors], axis=1).astype(np.float32)
-        for score in scores_due(row, length, rules):
+    for row, samples in cast_samples(file):
+        for score in scores_due(row, len(samples), rules):
             due.append(score)
             windows.append(samples[score.start : score.end])  # (T, 5)
         if len(windows) >= BATCH_WINDOWS:
             yield from _scored(model, due, windows, rules)
             due, windows = [], []
     yield from _scored(model, due, windows, rules)
+
+
+def cast_samples(file: h5py.File | Recording) -> Iterator[tuple[int, Floats]]:
+    """Each cast's row and samples (T, 5); casts that lie one after the other are read together."""
+    sensors = [cached(file, name) for name in SENSORS]
+    starts, lengths = (file[name][:].astype(np.int64).tolist() for name in ("cast_start", "cast_length"))
+    row = 0
+    while row < len(starts):
+        first, end, after = starts[row], starts[row] + lengths[row], row + 1
+        while after < len(starts) and 0 <= starts[after] - end <= CAST_GAP and end - first < BATCH_CAST_SAMPLES:
+            end, after = starts[after] + lengths[after], after + 1
+        block = np.stack([sensor[first:end] for sensor in sensors], axis=1).astype(np.float32)
+        for one in range(row, after):
+            yield one, block[starts[one] - first : starts[one] - first + lengths[one]]
+        row = after
 
 
 def scores_due(row: int, length: int, rules: WindowRules) -> list[CastScore]:

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import create_file, partial_of, sampling_rate_hz
-from core.data.naming import cast_stream, sequence_name, signal_stream
-from core.data.runs import CAST_PERIOD_MS, default_streams, event_times_ms, run_start_ms
-from core.errors import DataError
+from core.data.naming import SequenceNames, cast_stream, signal_stream
+from core.data.outputs import create_file, create_lines
+from core.data.recording import Recording
+from core.data.runs import default_streams, event_times_ms, run_start_ms
 from core.records import Prediction, Score, encoder, published
 
 _HDF5 = (".h5", ".hdf5")
@@ -30,6 +30,9 @@ _COLUMNS = {
     "final": "i1",
 }
 _BUFFER = 4096
+# Predictions that are written to HDF5 at once: 4 MiB.
+_BUFFERED_VALUES = 1 << 20
+OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Rows:
     """
 
     kind: str
-    run: str
+    names: SequenceNames
     streams: int
     start_ms: int
     period_ms: float
@@ -69,19 +72,20 @@ class Rows:
     positions: NDArray[np.int64]
 
     @classmethod
-    def of(cls, file: h5py.File, kind: str, run: str, streams: int | None, start_ms: int | None) -> Rows:
+    def of(cls, file: Recording, kind: str, run: str | None, streams: int | None, start_ms: int | None) -> Rows:
         """The rows of an open file; None stands for the default streams, and for the start told by ``run``, else 0."""
         if kind == "signal":
             count, length = file["mixed_signals"].shape
-            steps, period_ms = np.full(count, length, np.int64), 1000.0 / sampling_rate_hz(file)
+            steps = np.full(count, length, np.int64)
         else:
-            steps, period_ms = file["cast_length"][:].astype(np.int64), CAST_PERIOD_MS
+            steps = file["cast_length"][:].astype(np.int64)
         streams = streams or default_streams(kind, len(steps))
         positions = np.zeros_like(steps)
         for stream in range(min(streams, len(steps))):
             positions[stream + streams :: streams] = np.cumsum(steps[stream::streams])[:-1]
-        start_ms = (run_start_ms(run) or 0) if start_ms is None else start_ms
-        return cls(kind, run, streams, start_ms, period_ms, steps, positions)
+        start_ms = (run_start_ms(run or "") or 0) if start_ms is None else start_ms
+        names = SequenceNames((OFFLINE if file.names is None else "") if run is None else run, file.names)
+        return cls(kind, names, streams, start_ms, 1000.0 / file.rate_hz, steps, positions)
 
     @property
     def count(self) -> int:
@@ -94,7 +98,7 @@ class Rows:
 
     def sequence(self, row: int) -> str:
         """The sequence that ``row`` is."""
-        return sequence_name(self.run, row)
+        return self.names.name(row)
 
     def times_ms(self, row: int, step: int, count: int) -> list[int]:
         """The event times of ``count`` steps of ``row``, from ``step`` on."""
@@ -126,22 +130,9 @@ def writer(out: Path | BinaryIO, rows: Rows, model: str) -> Iterator[Writer]:
             results = _HDF5File(file, rows, model)
             yield results
             results.flush()
-    elif out.is_symlink() or (out.exists() and not out.is_file()):  # /dev/stdout: written to, never replaced
-        try:
-            with out.open("wb") as stream:
-                yield _JSONLines(stream, rows, model)
-        except OSError as error:
-            raise DataError(out, f"cannot be written: {error.strerror}") from error
     else:
-        partial = partial_of(out)
-        try:
-            with partial.open("xb") as stream:
-                yield _JSONLines(stream, rows, model)
-            partial.replace(out)
-        except OSError as error:
-            raise DataError(out, f"cannot be written: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with create_lines(out) as stream:
+            yield _JSONLines(stream, rows, model)
 
 
 class _JSONLines:
@@ -193,7 +184,8 @@ class _HDF5File:
         self._file = file
         self._rows = rows
         self._buffer: list[tuple[Any, ...]] = []
-        file.attrs.update({"kind": rows.kind, "model": model, "run": rows.run, "start_ms": rows.start_ms})
+        self._parts: list[SignalPart] = []
+        file.attrs.update({"kind": rows.kind, "model": model, "run": rows.names.prefix, "start_ms": rows.start_ms})
         text = h5py.string_dtype()
         names = range(rows.count)
         file.create_dataset("stream", data=[rows.stream(row) for row in names], dtype=text)
@@ -205,7 +197,19 @@ class _HDF5File:
             file.create_dataset(f"scores/{name}", (0,), dtype, maxshape=(None,), chunks=(_BUFFER,))
 
     def signal(self, part: SignalPart) -> None:
-        self._file["predictions"][part.row, part.step : part.step + len(part.predictions)] = part.predictions
+        follows = bool(self._parts) and (part.row, part.step) == (self._parts[-1].row + 1, self._parts[0].step)
+        full = len(self._parts) * len(part.predictions) >= _BUFFERED_VALUES
+        if full or not follows or len(part.predictions) != len(self._parts[-1].predictions):
+            self._flush_parts()
+        self._parts.append(part)
+
+    def _flush_parts(self) -> None:
+        """Write parts of neighbouring rows at once."""
+        if self._parts:
+            first, values = self._parts[0], np.stack([part.predictions for part in self._parts])
+            end = first.step + values.shape[1]
+            self._file["predictions"][first.row : first.row + len(values), first.step : end] = values
+        self._parts = []
 
     def score(self, score: CastScore) -> None:
         time_ms = self._rows.times_ms(score.row, score.end - 1, 1)[0]
@@ -219,6 +223,7 @@ class _HDF5File:
             self.flush()
 
     def flush(self) -> None:
+        self._flush_parts()
         if self._buffer:
             for name, values in zip(_COLUMNS, zip(*self._buffer, strict=True), strict=True):
                 column = self._file[f"scores/{name}"]

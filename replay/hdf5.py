@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import sampling_rate_hz
+from core.data.layout import open_checked
 from core.data.naming import cast_stream, signal_stream
-from core.data.reading import OnCheck, cached, open_checked
-from core.data.runs import CAST_PERIOD_MS, default_streams
+from core.data.reading import OnCheck, cached
+from core.data.recording import Recording
+from core.data.runs import default_streams
 from core.errors import StartupError
 from core.records import SENSORS
 
@@ -64,6 +64,7 @@ class Block:
 class Source(Protocol):
     """A file being replayed. ``totals`` has the samples of each stream in one pass."""
 
+    recording: Recording
     kind: str
     rows: int
     streams: int
@@ -109,21 +110,21 @@ class SignalSource:
 
     kind = "signal"
 
-    def __init__(self, file: h5py.File, streams: int, block_samples: int) -> None:
-        self._file = file
+    def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
+        self.recording = file
         self._block_samples = block_samples
         self._signals = cached(file, "mixed_signals")
         self._conditions = cached(file, "condition_vectors")
         self.rows, self._steps = self._signals.shape
         self.streams = streams
-        self.period_ms = 1000.0 / sampling_rate_hz(file)
+        self.period_ms = 1000.0 / file.rate_hz
         self.totals = [len(range(stream, self.rows, streams)) * self._steps for stream in range(streams)]
 
     def stream_name(self, stream: int) -> str:
         return signal_stream(stream, self.streams)
 
     def close(self) -> None:
-        self._file.close()
+        self.recording.close()
 
     def blocks(self, first: int) -> Iterator[Block]:
         size = self._block_steps()
@@ -163,14 +164,14 @@ class CastSource:
     """Casts: rows of different lengths, so each strand keeps its own place."""
 
     kind = "casting"
-    period_ms = CAST_PERIOD_MS
 
-    def __init__(self, file: h5py.File, streams: int, block_samples: int) -> None:
-        self._file = file
+    def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
+        self.recording = file
         self._block_samples = block_samples
         self._sensors = [cached(file, name) for name in SENSORS]
         # 16 bytes of a cast whose samples are some 6,000 in the file.
-        self._starts, self._lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
+        self._starts, self._lengths = file["cast_start"], file["cast_length"]
+        self.period_ms = 1000.0 / file.rate_hz
         self.rows = len(self._starts)
         self.streams = streams
         self.totals = [int(self._lengths[stream::streams].sum()) for stream in range(streams)]
@@ -179,7 +180,7 @@ class CastSource:
         return cast_stream(stream, self.streams)
 
     def close(self) -> None:
-        self._file.close()
+        self.recording.close()
 
     def blocks(self, first: int) -> Iterator[Block]:
         strands = [strand for stream in range(self.streams) if (strand := self._seek(stream, first)) is not None]

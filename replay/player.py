@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.naming import sequence_name
+from core.data.naming import SequenceNames
 from core.data.runs import event_times_ms
-from core.errors import RunError, StartupError
+from core.errors import DataError, RunError, StartupError
 from replay.clock import Clock
 from replay.encode import BlockEncoder
 from replay.hdf5 import Block, Source
@@ -102,6 +102,7 @@ class Player:
         source: Source,
         sink: Sink,
         progress: Progress,
+        names: SequenceNames,
         place: Path,
         speed: float,
         clock: Clock,
@@ -111,6 +112,7 @@ class Player:
         self._source = source
         self._sink = sink
         self._progress = progress
+        self._names = names
         self._place = place
         self._clock = clock
         self._tell = tell
@@ -129,7 +131,8 @@ class Player:
         """Send everything that is not acknowledged yet, and say what was; ``resumed`` goes into the summary.
 
         Raises:
-            ReplayError: the broker, the file or the progress file failed; the summary says how far it got.
+            ReplayError: the broker or the progress file failed; the summary says how far it got.
+            DataError: the file changed while it was read, or cannot be read to its end; says how much was sent.
         """
         interrupted = False
         try:
@@ -140,7 +143,14 @@ class Player:
             interrupted = True
             self._sink.close(LAST_WAIT_S)
             self._save()
-        except (RunError, StartupError, OSError) as error:  # the broker, the progress file, the HDF5 file
+        except DataError as error:
+            self._sink.close(LAST_WAIT_S)
+            with contextlib.suppress(StartupError):
+                self._save()
+            sent = sum(self._sink.acked.values())
+            problem = f"{error.problem}; {sent:,} records were sent before"
+            raise DataError(error.path, problem, error.dataset) from error
+        except (RunError, StartupError, OSError) as error:  # the broker, the progress file
             self._sink.close(0.0)
             with contextlib.suppress(StartupError):
                 self._save()
@@ -197,7 +207,7 @@ class Player:
                 self._sequences += 1
 
     def _sequence(self, row: int, loop_pass: int) -> str:
-        return sequence_name(self._progress.run, row, loop_pass if self._progress.loop else None)
+        return self._names.name(row, loop_pass if self._progress.loop else None)
 
     def _send(self, records: list[Pair], ends: list[int], position: int) -> None:
         """Send each step when it is due.

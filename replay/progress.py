@@ -20,7 +20,8 @@ class Progress(msgspec.Struct):
     """One replay of one file into one topic.
 
     ``sent`` are the acknowledged records of each stream, over all passes. ``file_bytes`` and ``changed_ns`` tell
-    whether the file is still the same.
+    whether the file is still the same. ``named``: sequences have the names in the file, after ``prefix``; else they are
+    numbered after ``run``.
     """
 
     file: str
@@ -33,6 +34,8 @@ class Progress(msgspec.Struct):
     loop: bool
     sent: list[int]
     version: int = VERSION
+    named: bool = False
+    prefix: str = ""
 
     @classmethod
     def load(cls, place: Path) -> Self | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from core.data.layout import file_kind
+from core.data.naming import SequenceNames
+from core.data.outputs import keep_inputs
 from core.data.runs import run_name
 from core.errors import StartupError
 from replay.clock import Clock
-from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, open_source
+from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, Source, open_source
 from replay.player import OnProgress, Player, ReplayError, ReplaySummary, Status, prompt
 from replay.progress import Progress, progress_place
 from replay.sink import FULL_SPEED, PACED, KafkaSink, Sink
@@ -34,6 +36,7 @@ def replay(
     run: str | None = None,
     start_ms: int | None = None,
     on_progress: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
     stop: Callable[[], bool] | None = None,
     sink: Sink | None = None,
     clock: Clock | None = None,
@@ -50,9 +53,11 @@ def replay(
         speed: a factor on the recorded pace; infinity for as fast as the broker takes it. See `parse_speed`.
         loop: start again at the end of the file, until it is interrupted; each pass has its own sequences.
         resume: go on where the last replay of this file into this topic was acknowledged; with none, start.
-        run: the first part of the sequences' names; None: the start time.
+        run: the first part of the sequences' names; None: the names in the file as they are, if it has any and was
+            not replayed into this topic before; else the start time.
         start_ms: the event time of the first samples; None: now.
         on_progress: told a few times per second how it stands.
+        on_note: told in lines what of the file is assumed, or not applied.
         stop: asked often; true ends the replay as Ctrl-C does.
         sink: where records go instead of Kafka.
         clock: another clock than the real one.
@@ -61,7 +66,7 @@ def replay(
         What was sent. After Ctrl-C, too: then ``interrupted`` is true.
 
     Raises:
-        DataError: the file cannot be used; nothing was sent.
+        DataError: the file cannot be used: nothing was sent; or it changed while it was read.
         StartupError: an argument, the topic or the progress file is wrong; nothing was sent.
         RunError: the broker was not found, or lost (`ReplayError`, with the summary).
     """
@@ -76,21 +81,60 @@ def replay(
     block_samples = PACED_BLOCK_SAMPLES if paced else BLOCK_SAMPLES
     source = open_source(path, streams, lambda done, total: tell(Status("check", done, total)), block_samples)
     try:
+        keep_inputs([place], source.recording.files)
         start_ms = clock.epoch_ms() if start_ms is None else start_ms
-        progress = before or _fresh(Path(path), topic, run or run_name(start_ms), start_ms, source.streams, loop)
+        progress = before or _fresh(source, topic, run, start_ms, loop, again=_sent_before(place))
+        names = _names(progress, source)
+        source.recording.notes += _repeated(progress, run)
+        source.recording.tell(on_note)
         sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED)
         progress.save(place)
-        player = Player(source, sink, progress, place, speed, clock, tell, stop or (lambda: False))
+        player = Player(source, sink, progress, names, place, speed, clock, tell, stop or (lambda: False))
         with prompt() if paced else contextlib.nullcontext():
             return player.play(resumed=before is not None)
     finally:
         source.close()
 
 
-def _fresh(path: Path, topic: str, run: str, start_ms: int, streams: int, loop: bool) -> Progress:
-    found = path.stat()
-    sent = [0] * streams
-    return Progress(str(path.resolve()), found.st_size, found.st_mtime_ns, topic, run, start_ms, streams, loop, sent)
+def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: bool, again: bool) -> Progress:
+    """The progress of a replay that has sent nothing; ``again``: this file was replayed into this topic before."""
+    path = Path(source.recording.filename)
+    found, sent = path.stat(), [0] * source.streams
+    name = run or run_name(start_ms)
+    return Progress(
+        str(path.resolve()),
+        found.st_size,
+        found.st_mtime_ns,
+        topic,
+        name,
+        start_ms,
+        source.streams,
+        loop,
+        sent,
+        named=source.recording.names is not None,
+        # A name that has ended must not come back: its records would be late.
+        prefix=name if run is not None or again else "",
+    )
+
+
+def _sent_before(place: Path) -> bool:
+    """Whether an earlier replay, of which a trace is left, has sent anything."""
+    try:
+        before = Progress.load(place)
+    except StartupError:
+        return True
+    return before is not None and any(before.sent)
+
+
+def _names(progress: Progress, source: Source) -> SequenceNames:
+    own = source.recording.names if progress.named else None
+    return SequenceNames(progress.prefix if progress.named else progress.run, own)
+
+
+def _repeated(progress: Progress, run: str | None) -> list[str]:
+    if run is not None or not (progress.named and progress.prefix) or any(progress.sent):
+        return []
+    return [f"this file was replayed before: its names come after {progress.prefix}-, so that none comes back"]
 
 
 def _resumable(

@@ -252,7 +252,8 @@ def replay(
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end of the file.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this file's last replay ended.")] = False,
     run: Annotated[
-        str | None, typer.Option(help="First part of the sequences' names; by default the start time.")
+        str | None,
+        typer.Option(help="First part of the sequences' names; by default the start time, or none before own names."),
     ] = None,
 ) -> None:
     """Send a file's samples into the topic of their kind, in their order and at their pace."""
@@ -275,6 +276,7 @@ def replay(
             resume=resume,
             run=run,
             on_progress=told,
+            on_note=say,
         )
     say(
         f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records of {done.streams} streams, "
@@ -296,7 +298,9 @@ def predict(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="HDF5 if it ends in .h5, else JSON lines; - is stdout.")
     ] = Path("-"),
-    run: Annotated[str, typer.Option(help="As replay --run: first part of the sequences' names.")] = "offline",
+    run: Annotated[
+        str | None, typer.Option(help="As replay --run; by default offline, or none before own names.")
+    ] = None,
     streams: Streams = None,
 ) -> None:
     """The offline reference: the same models over the whole file, no Kafka."""
@@ -316,6 +320,7 @@ def predict(
             streams=streams,
             on_check=phase("checking the file"),
             on_progress=phase("predicting"),
+            on_note=say,
         )
     sys.stdout.flush()
     say(f"{done.outputs:,} {'predictions' if done.kind == 'signal' else 'scores'} of model {done.model}")

@@ -126,18 +126,21 @@ def _train(
     kind: Literal["signal", "defect"], file: Path, out: Path, config: Path | None, given: dict[str, Any], **rest: Any
 ) -> None:
     """Train, judge, write the card. A training that was interrupted ends with its checkpoint."""
+    from core.data.outputs import keep_inputs
     from core.training.card import write_card
     from core.training.config import read_settings
     from core.training.extras import require
+    from core.training.snapshot import files_of
     from stream_app.progress import phases
     from stream_app.training_display import ending, summary, training_display
 
     for package in PACKAGES:
         require(package)
+    keep_inputs(files_of(out), [file, rest.get("validation"), config])
     settings = read_settings(kind, config, **given)
     rest["log_dir"] = rest["log_dir"] or _beside(out, "-logs")
     with training_display() as told:
-        done = _trainer(kind)(file, out, settings, on_progress=told, **rest)
+        done = _trainer(kind)(file, out, settings, on_progress=told, on_note=say, **rest)
     typer.echo(ending(done, out), err=True)
     if done.reason == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -186,16 +189,18 @@ def evaluate_signal_model(
     as_json: AsJson = False,
 ) -> None:
     """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
+    from core.data.outputs import keep_inputs
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_signal import evaluate_signal
-    from core.training.plots import write_signal_plots
+    from core.training.plots import PLOTS, write_signal_plots
     from stream_app.progress import phases
     from stream_app.training_display import signal_table
 
     chosen = checkpoint or settings.signal_checkpoint or checkpoint_path("signal")
+    keep_inputs([plots / f"{name}.png" for name in PLOTS["signal"]], [file, chosen])
     with phases() as phase:
         report = evaluate_signal(
-            file, chosen, device=settings.device, max_samples=max_samples, on_progress=phase("evaluating")
+            file, chosen, device=settings.device, max_samples=max_samples, on_progress=phase("evaluating"), on_note=say
         )
     _show(report.as_dict(), signal_table, as_json)
     written = write_signal_plots(report, plots)
@@ -224,22 +229,26 @@ def evaluate_defect_model(
     as_json: AsJson = False,
 ) -> None:
     """Measure a defect model by its scores as the stream publishes them, beside the best possible, with plots."""
+    from core.data.outputs import keep_inputs
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_defect import evaluate_defect
-    from core.training.plots import write_defect_plots
+    from core.training.plots import PLOTS, write_defect_plots
     from stream_app.progress import phases
     from stream_app.rules import window_rules
     from stream_app.training_display import defect_table
 
+    chosen = checkpoint or settings.defect_checkpoint or checkpoint_path("defect")
+    keep_inputs([plots / f"{name}.png" for name in PLOTS["defect"]], [file, chosen, baseline])
     with phases() as phase:
         report = evaluate_defect(
             file,
-            checkpoint or settings.defect_checkpoint or checkpoint_path("defect"),
+            chosen,
             device=settings.device,
             rules=window_rules(settings),
             baseline=baseline,
             threshold=threshold,
             on_progress=phase("evaluating"),
+            on_note=say,
         )
     _show(report.as_dict(), defect_table, as_json)
     written = write_defect_plots(report, plots)

@@ -17,7 +17,7 @@ from core.data.csv.casts import CastSummary
 from core.data.csv.lines import MAX_LINE_BYTES
 from core.data.csv.signals import SignalSummary
 from core.data.import_csv import import_csv
-from core.data.reading import open_checked
+from core.data.layout import open_checked
 from core.errors import DataError
 from core.predict import predict
 from core.records import SENSORS

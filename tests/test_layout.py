@@ -137,7 +137,7 @@ def test_a_signal_dataset_of_wrong_shape_or_content_is_named(signals, name, data
         ("cast_start", np.zeros(0, "i8"), "cast_start"),
         ("cast_start", np.full(6, -1, "i8"), "cast_start"),
         ("cast_start", np.full(6, 2**62, "i8"), "cast_start"),
-        ("cast_start", np.zeros(6), "cast_start"),
+        ("cast_start", np.full(6, 0.5), "cast_start"),
         ("cast_length", np.zeros(6, "i4"), "cast_length"),
         ("cast_length", np.full(6, 10**6, "i4"), "cast_start"),  # it is the place that does not fit
         ("cast_length", np.ones(5, "i4"), "cast_length"),
@@ -154,7 +154,7 @@ def test_a_casting_dataset_of_wrong_shape_or_content_is_named(castings, name, da
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_named_with_its_place(signals, castings, bad, monkeypatch):
-    monkeypatch.setattr(layout, "CHECK_VALUES", 60)  # several blocks, also for these small files
+    monkeypatch.setattr("core.data.reading.BLOCK_VALUES", 60)  # several blocks, also for these small files
     with h5py.File(signals, "r+") as file:
         file["target_signals"][4, 17] = bad
     with h5py.File(castings, "r+") as file:

@@ -1,4 +1,4 @@
-"""The HDF5 layouts of signals and castings: files are written whole or not at all, and checked before use.
+"""The HDF5 layouts of signals and castings, checked before use, in one way for every command.
 
 A file that cannot be used ends in one DataError that names the file and the dataset. Values are checked in blocks, so
 that the memory needed does not grow with the file.
@@ -6,73 +6,44 @@ that the memory needed does not grow with the file.
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import h5py
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from core.data.foreign import not_ours
+from core.data.measured import require_measured
+from core.data.opening import Unchanged, dataset_of, open_file
+from core.data.outputs import create_file, first_line, partial_of, write_text
+from core.data.rates import ASSUMED_HZ, metadata_rows, sampling_rate_hz, told_rate_hz
+from core.data.reading import OnCheck, check_values
+from core.data.recording import Recording
+from core.data.values import Values, text_of
 from core.errors import DataError, StartupError
-from core.records import SENSORS
+from core.records import MAX_SEQUENCE_BYTES, SENSORS
+
+__all__ = [
+    "CASTS",
+    "SENSORS",
+    "SIGNALS",
+    "create_file",
+    "file_kind",
+    "open_castings",
+    "open_checked",
+    "open_file",
+    "open_signals",
+    "partial_of",
+    "require_counts",
+    "sampling_rate_hz",
+    "write_text",
+]
 
 SIGNALS = ("mixed_signals", "target_signals")
 CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")
-# Values read at once by a check: 4 MiB of float32.
-CHECK_VALUES = 1 << 20
-
-
-class _Described(msgspec.Struct):
-    """What is read of a sample's metadata; the rest is skipped, as 40,000 objects of it would fill 100 MB."""
-
-    sampling_rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
-
-
-class _Config(msgspec.Struct):
-    """What is read of a file's config."""
-
-    data: _Described | None = None
-
-
-@contextmanager
-def create_file(path: str | Path) -> Iterator[h5py.File]:
-    """An HDF5 file to fill; it takes its name when the block ends well, and leaves nothing behind when it does not.
-
-    Raises:
-        DataError: the folder does not exist, the disk is full, or the place may not be written.
-    """
-    path = Path(path)
-    partial = partial_of(path)
-    try:
-        if path.is_dir():
-            raise DataError(path, "cannot be written: it is a folder")
-        if path.exists() and not path.is_file():
-            raise DataError(path, "cannot be written: it is no plain file")
-        try:
-            with h5py.File(partial, "x") as file:
-                yield file
-            os.replace(partial, path)
-        except OSError as error:
-            raise DataError(path, f"cannot be written: {_first_line(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def partial_of(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, under a name that nobody can guess and prepare.
-
-    To be opened with mode "x": in a folder that others may write to, a link could lie there.
-    """
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
-
-
-def write_text(file: h5py.File, name: str, text: str) -> None:
-    """Store ``text`` as a scalar string dataset."""
-    file.create_dataset(name, data=text, dtype=h5py.string_dtype(), track_times=False)
+_TURNED = "MATLAB stores matrices turned round: save the transpose"
 
 
 def require_counts(seed: int, **counts: int) -> None:
@@ -88,30 +59,50 @@ def require_counts(seed: int, **counts: int) -> None:
             raise StartupError(f"{name} is {value}: must be 1 or more")
 
 
-def open_signals(path: str | Path, check_values: bool = True) -> h5py.File:
-    """Open a signals file for reading, checked: the caller closes it (it is a context manager).
+def open_signals(path: str | Path, check_values: bool = True, on_check: OnCheck | None = None) -> Recording:
+    """Open a file of signals with targets, checked: the caller closes it (it is a context manager).
 
     Args:
         path: the file.
-        check_values: read every value once and refuse NaN and infinity.
+        check_values: read every value once and refuse what was not measured, NaN, infinity and values beyond 1e6.
+        on_check: told the values checked so far and their total.
 
     Raises:
         DataError: no such file, not HDF5, truncated, a dataset missing, empty or of a wrong shape, or a bad value.
     """
-    return _open_checked(Path(path), _check_signals, (*SIGNALS, "condition_vectors") if check_values else ())
+    return _open(Path(path), lambda file, guard: _signals(file, guard, SIGNALS), check_values, on_check)
 
 
-def open_castings(path: str | Path, check_values: bool = True) -> h5py.File:
-    """Open a castings file for reading, checked: the caller closes it (it is a context manager).
-
-    Args:
-        path: the file.
-        check_values: read every sensor value once and refuse NaN and infinity.
+def open_castings(path: str | Path, check_values: bool = True, on_check: OnCheck | None = None) -> Recording:
+    """Open a file of castings with labels, checked: the caller closes it (it is a context manager).
 
     Raises:
         DataError: as ``open_signals``; also casts that lie outside the data and labels other than -1, 0 and 1.
     """
-    return _open_checked(Path(path), _check_castings, SENSORS if check_values else ())
+    return _open(Path(path), lambda file, guard: _castings(file, guard, CASTS), check_values, on_check)
+
+
+def open_checked(path: str | Path, on_check: OnCheck | None = None) -> tuple[Recording, str]:
+    """Open a file of either kind, told by its datasets, for prediction: neither targets nor labels are needed.
+
+    Args:
+        path: the file.
+        on_check: told the values checked so far and their total, once per block.
+
+    Returns:
+        The open file, which the caller closes, and its kind: "signal" or "casting".
+
+    Raises:
+        DataError: as `open_signals` and `open_castings`.
+    """
+    kind = file_kind(path)
+
+    def layout(file: h5py.File, guard: Unchanged) -> Recording:
+        if kind == "signal":
+            return _signals(file, guard, SIGNALS[:1])
+        return _castings(file, guard, [name for name in CASTS[:2] if any(name in file for name in CASTS[:2])])
+
+    return _open(Path(path), layout, True, on_check), kind
 
 
 def file_kind(path: str | Path) -> str:
@@ -121,112 +112,169 @@ def file_kind(path: str | Path) -> str:
         DataError: no such file, not HDF5, truncated, or neither of the two kinds.
     """
     with open_file(path) as file:
-        if "mixed_signals" in file:
+        names = set(file)  # of links, too, that lead nowhere
+        if "mixed_signals" in names:
             return "signal"
-        if any(name in file for name in ("cast_start", *SENSORS)):
+        if not names.isdisjoint(("cast_start", *SENSORS)):
             return "casting"
-    raise DataError(path, "holds neither signals (mixed_signals) nor castings (cast_start)", "mixed_signals")
+        raise DataError(path, not_ours(file))
 
 
-def open_file(path: str | Path) -> h5py.File:
-    """Open any HDF5 file for reading.
-
-    Raises:
-        DataError: no such file, a folder, not HDF5, or truncated.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(path, "no such file")
-    if path.is_dir():
-        raise DataError(path, "is a folder, not an HDF5 file")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        text = str(error)
-        if "truncated" in text:
-            raise DataError(path, "the file is truncated: its end is missing") from error
-        if "signature not found" in text or path.stat().st_size == 0:
-            raise DataError(path, "is not an HDF5 file") from error
-        raise DataError(path, f"cannot be read: {_first_line(error)}") from error
-
-
-def sampling_rate_hz(file: h5py.File) -> float:
-    """Samples per second of a signals file, from its metadata or config; 1000 where neither says.
-
-    Raises:
-        DataError: the rate is not a positive number, or one of the two texts cannot be read.
-    """
-    metadata = _read_metadata(file)
-    described = metadata[0] if isinstance(metadata, list) else metadata
-    config = _read_json(file, "config", _Config) if "config" in file else _Config()
-    rate = described.sampling_rate or (config.data.sampling_rate if config.data else None)
-    return 1000.0 if rate is None else rate
-
-
-def _open_checked(path: Path, check: Any, finite: tuple[str, ...]) -> h5py.File:
+def _open(
+    path: Path, layout: Callable[[h5py.File, Unchanged], Recording], checked: bool, on_check: OnCheck | None
+) -> Recording:
+    guard = Unchanged(path)
     file = open_file(path)
     try:
-        check(file)
-        for name in finite:
-            _check_finite(file, name)
+        recording = layout(file, guard)
+        if checked:
+            check_values(recording, list(recording.read), on_check)
+        _note(recording)
     except DataError:
         file.close()
         raise
-    except (OSError, RuntimeError) as error:  # h5py's own words for damage that opening did not show
+    except (OSError, RuntimeError, KeyError) as error:  # h5py's own words for damage that opening did not show
         file.close()
-        raise DataError(path, f"cannot be read, the file is damaged: {_first_line(error)}") from error
-    return file
+        raise DataError(path, f"cannot be read, the file is damaged: {first_line(error)}") from error
+    return recording
 
 
-def _check_signals(file: h5py.File) -> None:
-    samples, steps = _dataset(file, "mixed_signals", 2).shape
-    _require_shape(file, "target_signals", (samples, steps))
-    _require_shape(file, "condition_vectors", (samples, 4))
-    _check_metadata(file, samples)
+def _note(recording: Recording) -> None:
+    """Say what is assumed of a file, and what of it is not applied."""
+    if not recording.rate_told:
+        recording.notes.append(f"{recording.filename}: tells no sampling rate: {recording.rate_hz:g} Hz is assumed")
+    for data in recording.read.values():
+        told = data.not_applied()
+        if told:
+            recording.notes.append(f"{recording.filename}: {told}")
+    if recording.h5.swmr_mode:
+        recording.notes.append(f"{recording.filename}: its recorder has not closed it: what it has written is read")
 
 
-def _check_metadata(file: h5py.File, samples: int) -> None:
-    metadata = _read_metadata(file)
-    if isinstance(metadata, list) and len(metadata) != samples:
-        raise DataError(file.filename, f"describes {len(metadata)} samples, the file has {samples}", "metadata")
+def _signals(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recording:
+    mixed = _values(file, guard, "mixed_signals", 2)
+    samples, steps = mixed.shape
+    found = {"mixed_signals": mixed}
+    for name in needed[1:]:
+        found[name] = _values(file, guard, name, 2)
+        _require_shape(file, found[name], (samples, steps))
+    conditions = _values(file, guard, "condition_vectors", 2, kinds="fiub")
+    _require_conditions(file, mixed, conditions)
+    if "metadata" in file or len(needed) > 1:
+        dataset_of(file, "metadata")
+        _require_rows(file, samples)
+    rate = told_rate_hz(file, "signal", list(found))
+    found["condition_vectors"] = conditions
+    hz = ASSUMED_HZ["signal"] if rate is None else rate
+    return Recording(file, "signal", guard, found, {}, hz, rate is not None, _names(file, guard, samples))
 
 
-def _read_metadata(file: h5py.File) -> list[_Described] | _Described:
-    found: list[_Described] | _Described = _read_json(file, "metadata", list[_Described] | _Described)
-    return found
+def _require_conditions(file: h5py.File, mixed: Values, conditions: Values) -> None:
+    samples = mixed.shape[0]
+    if conditions.shape == (samples, 4):
+        return
+    if conditions.shape == (4, mixed.shape[1]) or "MATLAB_class" in file["mixed_signals"].attrs:
+        problem = f"has shape {conditions.shape} beside mixed_signals {mixed.shape}: {_TURNED}"
+        raise DataError(file.filename, problem, "condition_vectors")
+    _require_shape(file, conditions, (samples, 4))
 
 
-def _read_json(file: h5py.File, name: str, form: Any) -> Any:
-    text = _require(file, name)[()]
-    if not isinstance(text, bytes | str):
-        raise DataError(file.filename, f"must be one string, holds {type(text).__name__}", name)
-    try:
-        return msgspec.json.decode(text, type=form)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise DataError(file.filename, f"cannot be used: {_first_line(error)}", name) from error
+def _require_rows(file: h5py.File, samples: int) -> None:
+    rows = metadata_rows(file)
+    if rows is not None and rows != samples:
+        raise DataError(file.filename, f"describes {rows} samples, the file has {samples}", "metadata")
 
 
-def _check_castings(file: h5py.File) -> None:
-    (steps,) = _dataset(file, SENSORS[0], 1).shape
+def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recording:
+    found = {SENSORS[0]: _values(file, guard, SENSORS[0], 1)}
+    (steps,) = found[SENSORS[0]].shape
     for name in SENSORS[1:]:
-        _require_shape(file, name, (steps,))
-    (casts,) = _dataset(file, "cast_start", 1, kinds="iu").shape
-    _require_shape(file, "cast_length", (casts,), kinds="iu")
-    _require_shape(file, "label", (casts,), kinds="iu")
-    _require_shape(file, "defect_probability", (casts,))
-    _require_shape(file, "trigger", (casts,), kinds="OS")
-    _check_casts(file, steps)
+        found[name] = _values(file, guard, name, 1)
+        _require_shape(file, found[name], (steps,))
+    columns = _places(file, guard, steps, needed)
+    if "label" in needed:
+        columns |= _judgements(file, guard, len(columns["cast_start"]))
+    rate = told_rate_hz(file, "casting", SENSORS)
+    hz = ASSUMED_HZ["casting"] if rate is None else rate
+    names = _names(file, guard, len(columns["cast_start"]))
+    return Recording(file, "casting", guard, found, columns, hz, rate is not None, names)
 
 
-def _check_casts(file: h5py.File, steps: int) -> None:
-    start, length = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
+def _places(file: h5py.File, guard: Unchanged, steps: int, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Where each cast lies; a file that does not say it is one cast."""
+    if not needed:
+        return {"cast_start": np.zeros(1, np.int64), "cast_length": np.array([steps], np.int64)}
+    start = _whole(file, guard, "cast_start", None)
+    length = _whole(file, guard, "cast_length", len(start))
     _refuse(file, "cast_length", length, length < 1, "a cast has at least one step")
     # Ends are compared by subtraction: a start near the largest integer would wrap round in a sum.
     _refuse(file, "cast_start", start, (start < 0) | (start > steps - length), f"the cast must lie in 0..{steps}")
-    label = file["label"][:].astype(np.int64)
+    return {"cast_start": start, "cast_length": length}
+
+
+def _judgements(file: h5py.File, guard: Unchanged, casts: int) -> dict[str, NDArray[Any]]:
+    """What is known of each cast."""
+    label = _whole(file, guard, "label", casts, kinds="iufb", rule="must be whole numbers: 1, 0, or -1 for unknown")
     _refuse(file, "label", label, (label < -1) | (label > 1), "must be 0, 1, or -1 for unknown")
-    probability = file["defect_probability"][:]
-    _refuse(file, "defect_probability", probability, (probability < 0) | (probability > 1), "must be in 0..1, or NaN")
+    chance = _values(file, guard, "defect_probability", 1)
+    _require_shape(file, chance, (casts,))
+    probability = chance[:]
+    with np.errstate(invalid="ignore"):
+        outside = (probability < 0) | (probability > 1)
+    _refuse(file, "defect_probability", probability, outside, "must be in 0..1, or NaN")
+    _require_shape(file, _values(file, guard, "trigger", 1, kinds="OS"), (casts,))
+    return {"label": label, "defect_probability": probability}
+
+
+def _whole(
+    file: h5py.File,
+    guard: Unchanged,
+    name: str,
+    rows: int | None,
+    kinds: str = "iuf",
+    rule: str = "must be whole numbers",
+) -> NDArray[np.int64]:
+    """A column of integers, which may be written as floats."""
+    data = _values(file, guard, name, 1, kinds)
+    if rows is not None:
+        _require_shape(file, data, (rows,))
+    found = data[:]
+    if found.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = (np.abs(found.astype(np.float64)) <= 2.0**53) & (found == np.trunc(found))
+        _refuse(file, name, found, ~whole, rule)
+    if found.dtype.kind == "u":
+        _refuse(file, name, found, found > np.uint64(2**62), "is too large")
+    for mark, value in data.marks:
+        _refuse(file, name, found, found == value, f"that is its {mark}")
+    return np.asarray(found, dtype=np.int64)
+
+
+def _names(file: h5py.File, guard: Unchanged, rows: int) -> list[str] | None:
+    """What the rows are called in the dataset ``sequence``.
+
+    Raises:
+        DataError: it does not name each row by a name of its own that a record can have.
+    """
+    if "sequence" not in set(file):
+        return None
+    data = _values(file, guard, "sequence", 1, kinds="OSUiuf")
+    _require_shape(file, data, (rows,))
+    names = [_name(one) for one in data[:].tolist()]
+    seen: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if not name or len(name.encode()) > MAX_SEQUENCE_BYTES:
+            raise DataError(file.filename, f"row {row} is {name[:40]!r}: a name has 1 to 255 bytes", "sequence")
+        if seen.setdefault(name, row) != row:
+            problem = f"rows {seen[name]} and {row} are both {name[:40]!r}: a name stands for one row"
+            raise DataError(file.filename, problem, "sequence")
+    return names
+
+
+def _name(told: Any) -> str:
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    return text_of(told).strip()
 
 
 def _refuse(file: h5py.File, name: str, values: Any, wrong: Any, rule: str) -> None:
@@ -235,47 +283,28 @@ def _refuse(file: h5py.File, name: str, values: Any, wrong: Any, rule: str) -> N
         raise DataError(file.filename, f"row {row} is {values[row]}: {rule}", name)
 
 
-def _dataset(file: h5py.File, name: str, axes: int, kinds: str = "fiu") -> h5py.Dataset:
-    """The dataset, which must have ``axes`` axes, none of them empty, and a type of one of numpy's ``kinds``."""
-    found = _require(file, name)
+def _values(file: h5py.File, guard: Unchanged, name: str, axes: int, kinds: str = "fiu") -> Values:
+    """The dataset, which must have ``axes`` axes, none of them empty, and a type of one of numpy's ``kinds``.
+
+    All of it must have been written. Where one axis is wanted, a row and a column count as one.
+    """
+    data = dataset_of(file, name)
+    origin = require_measured(file, name)
+    guard.add(origin.files)
+    found = Values(file, name, flat=axes == 1, marks=origin.marks, guard=guard.check)
     if found.ndim != axes:
-        raise DataError(file.filename, f"has shape {found.shape}: must have {axes} axes", name)
+        turned = f"; {_TURNED}" if "MATLAB_class" in data.attrs else ""
+        raise DataError(file.filename, f"has shape {found.shape}: must have {axes} axes{turned}", name)
     if 0 in found.shape:
         raise DataError(file.filename, f"is empty (shape {found.shape})", name)
     if found.dtype.kind not in kinds:
-        raise DataError(file.filename, f"has type {found.dtype}: that cannot be used here", name)
+        raise DataError(file.filename, f"has type {found.dtype}: {_WANTED.get(kinds, 'numbers are needed')}", name)
     return found
 
 
-def _require_shape(file: h5py.File, name: str, shape: tuple[int, ...], kinds: str = "fiu") -> None:
-    found = _dataset(file, name, len(shape), kinds)
+_WANTED = {"OS": "texts are needed", "OSUiuf": "texts are needed", "iuf": "whole numbers are needed"}
+
+
+def _require_shape(file: h5py.File, found: Values, shape: tuple[int, ...]) -> None:
     if found.shape != shape:
-        raise DataError(file.filename, f"has shape {found.shape}: must be {shape}", name)
-
-
-def _require(file: h5py.File, name: str) -> h5py.Dataset:
-    if name not in file:
-        raise DataError(file.filename, "is missing", name)
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(file.filename, "is a group, not a dataset", name)
-    return found
-
-
-def _check_finite(file: h5py.File, name: str) -> None:
-    data = file[name]
-    if data.dtype.kind != "f":
-        return
-    rows = max(1, CHECK_VALUES // max(1, int(np.prod(data.shape[1:]))))
-    for first in range(0, len(data), rows):
-        good = np.isfinite(data[first : first + rows])
-        if not good.all():
-            at = tuple(int(axis[0]) for axis in np.nonzero(~good))
-            place = (at[0] + first, *at[1:])
-            shown = ", ".join(str(each) for each in place)
-            raise DataError(file.filename, f"value at [{shown}] is {data[place]}: must be finite", name)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+        raise DataError(file.filename, f"has shape {found.shape}: must be {shape}", found.name)

@@ -10,8 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from core.data.layout import CASTS, SIGNALS, create_file, open_castings, open_signals, write_text
+from core.data.layout import CASTS, SIGNALS, open_castings, open_signals
+from core.data.outputs import create_file, write_text
+from core.data.rates import read_text
 from core.data.reading import cached
+from core.data.recording import Recording
 from core.records import SENSORS
 
 BLOCK_VALUES = 1 << 20
@@ -29,7 +32,9 @@ def write_signals_part(path: Path, out: Path, rows: range) -> None:
             _copy(source, file, name, rows, max(1, BLOCK_VALUES // steps))
         for name in ("metadata", "config"):
             if name in source:
-                write_text(file, name, json.dumps(_said_of(json.loads(source[name][()]), rows)))
+                write_text(file, name, json.dumps(_said_of(json.loads(read_text(source.h5, name)), rows)))
+        if source.rate_told:
+            file.attrs["sampling_rate"] = source.rate_hz
 
 
 def _said_of(said: Any, rows: range) -> Any:
@@ -57,7 +62,7 @@ def write_castings_part(path: Path, out: Path, rows: range) -> None:
         write_text(file, "metadata", json.dumps({"sensors": SENSORS, "casts": len(rows), "sampling_rate": 1.0}))
 
 
-def _copy(source: h5py.File, file: h5py.File, name: str, rows: range, at_once: int) -> None:
+def _copy(source: Recording, file: h5py.File, name: str, rows: range, at_once: int) -> None:
     data = cached(source, name)
     copied = file.create_dataset(name, (len(rows), *data.shape[1:]), data.dtype, track_times=False)
     for block in _blocks(rows, at_once):

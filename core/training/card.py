@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from core.errors import RunError
+from core.data.outputs import create_lines
+from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
 from core.records import SENSORS
 
@@ -129,9 +130,10 @@ def write_card(
         *([_sensors(content)] if kind == "defect" and content.get("input_statistics") else []),
     ]
     try:
-        path.write_text("\n\n".join(map(_wrapped, parts)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        with create_lines(path) as lines:
+            lines.write(("\n\n".join(map(_wrapped, parts)) + "\n").encode())
+    except DataError as error:
+        raise RunError(f"{path} {error.problem}") from error
 
 
 def _told(content: Content, key: str) -> Mapping[str, Any]:

@@ -24,7 +24,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core.chunk import WindowRules
 from core.data.layout import open_castings
+from core.data.outputs import keep_inputs
 from core.data.reading import cached
+from core.data.recording import Recording
 from core.errors import DataError
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.evaluation import evaluating
@@ -35,7 +37,7 @@ from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
 from core.training.loop import Fitted, Progress, fit
 from core.training.metrics import auc_roc
-from core.training.snapshot import save
+from core.training.snapshot import files_of, save
 
 Floats = NDArray[np.float32]
 
@@ -56,14 +58,14 @@ class Casts:
     knows of the chance of a defect (NaN: nothing); all (N,).
     """
 
-    file: h5py.File
+    file: h5py.File | Recording
     rows: NDArray[np.int64]
     lengths: NDArray[np.int64]
     labels: NDArray[np.int64]
     probabilities: Floats
 
     @classmethod
-    def of(cls, file: h5py.File, shortest: int) -> Casts:
+    def of(cls, file: h5py.File | Recording, shortest: int) -> Casts:
         """The casts of at least ``shortest`` steps whose label is known."""
         lengths, labels = file["cast_length"][:].astype(np.int64), file["label"][:].astype(np.int64)
         rows = np.flatnonzero((lengths >= shortest) & (labels >= 0))
@@ -114,9 +116,9 @@ class DefectTask:
 
     def __init__(
         self,
-        file: h5py.File,
+        file: h5py.File | Recording,
         settings: DefectSettings,
-        validation: h5py.File | None = None,
+        validation: h5py.File | Recording | None = None,
         rules: WindowRules | None = None,
     ) -> None:
         self.settings, self.rules = settings, rules or WindowRules()
@@ -128,7 +130,9 @@ class DefectTask:
         self._held_out = self._final_windows(self.validation)
         self.model = self._make_model()
 
-    def _split(self, file: h5py.File, validation: h5py.File | None) -> tuple[Casts, Casts, Casts]:
+    def _split(
+        self, file: h5py.File | Recording, validation: h5py.File | Recording | None
+    ) -> tuple[Casts, Casts, Casts]:
         casts = Casts.of(file, self.rules.window_min)
         held_out = math.ceil(HELD_OUT * len(casts)) if validation is None else 0
         other = casts.part(slice(len(casts) - held_out, None))
@@ -298,6 +302,7 @@ def train_defect(
     resume: bool = False,
     log_dir: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train on an HDF5 file of casts, calibrate, and write the best model to ``out``.
 
@@ -311,9 +316,13 @@ def train_defect(
     """
     if validation is not None and validation.exists() and validation.samefile(file):
         raise DataError(validation, "is the file to train on: other casts must be held out")
+    keep_inputs(files_of(out), [file, validation])
     with open_castings(file) as opened:
         other = None if validation is None else open_castings(validation)
         try:
+            for one in (opened, other) if other is not None else (opened,):
+                keep_inputs(files_of(out), one.files)
+                one.tell(on_note)
             task = DefectTask(opened, settings, other)
             done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
             if done.best_epoch:  # else it was interrupted before the first update, and `out` is nobody's or another's

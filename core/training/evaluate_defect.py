@@ -15,6 +15,7 @@ from core.chunk import WindowRules
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
 from core.data.reading import cached
+from core.data.recording import Recording
 from core.errors import DataError, StartupError
 from core.infer import attention_of, prepare
 from core.models.checkpoint import read_checkpoint
@@ -29,6 +30,7 @@ from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_al
 
 Floats = NDArray[np.float64]
 OnProgress = Callable[[int, int], None]
+OnNote = Callable[[str], None]
 
 # What the baselines learn from where no file is given: generated casts of another seed.
 BASELINE_SEED, BASELINE_CASTS = 700_001, 2_000
@@ -69,6 +71,7 @@ def evaluate_defect(
     baseline: Path | None = None,
     threshold: float | None = None,
     on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
 ) -> DefectReport:
     """Measure a defect model.
 
@@ -80,6 +83,7 @@ def evaluate_defect(
         baseline: casts that the baselines learn from; None: generated ones.
         threshold: of an alarm; None: the checkpoint's, else 0.5.
         on_progress: told the casts done so far and their total.
+        on_note: told in lines what of the file is assumed, or not applied.
 
     Raises:
         DataError: a file cannot be used, or holds no cast to judge by.
@@ -87,6 +91,7 @@ def evaluate_defect(
     """
     rules = rules or WindowRules()
     with open_castings(path) as file:
+        file.tell(on_note)
         model = load_model(checkpoint, "defect", device)
         assert isinstance(model, SteelDefectLSTM)
         prepare(model)
@@ -139,7 +144,7 @@ class _Scored:
     @classmethod
     def of(
         cls,
-        file: h5py.File,
+        file: h5py.File | Recording,
         model: SteelDefectLSTM,
         rules: WindowRules,
         threshold: float,
@@ -205,7 +210,9 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def final_windows(file: h5py.File, rows: NDArray[np.int64], rules: WindowRules) -> Iterator[NDArray[np.float32]]:
+def final_windows(
+    file: h5py.File | Recording, rows: NDArray[np.int64], rules: WindowRules
+) -> Iterator[NDArray[np.float32]]:
     """The windows (T, 5) of the final scores of some casts, one at a time: all of them may not fit in memory."""
     sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
@@ -238,7 +245,9 @@ def _best_baseline(scores: dict[str, Floats], labels: NDArray[np.int64]) -> dict
     return {"auc_baseline": known[best], "baseline": best}
 
 
-def _example(file: h5py.File, model: SteelDefectLSTM, scored: _Scored, rules: WindowRules) -> dict[str, Any] | None:
+def _example(
+    file: h5py.File | Recording, model: SteelDefectLSTM, scored: _Scored, rules: WindowRules
+) -> dict[str, Any] | None:
     """The defective cast with the highest score among the longer ones, where attention has something to choose from."""
     lengths = file["cast_length"][:][scored.rows]
     candidates = np.flatnonzero((scored.labels == 1) & (lengths >= np.median(lengths)))

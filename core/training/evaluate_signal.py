@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.data.layout import open_signals
 from core.data.reading import cached
+from core.data.recording import Recording
 from core.infer import prepare
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
@@ -24,6 +25,7 @@ from core.training.kalman import Mixture, kalman
 
 Floats = NDArray[np.float64]
 OnProgress = Callable[[int, int], None]
+OnNote = Callable[[str], None]
 
 ESTIMATORS = ("model", "kalman", "bandpass")
 BLOCK_SAMPLES = 320_000  # of all rows worked on at once; the filter's four components take 10 MB of them
@@ -62,6 +64,7 @@ def evaluate_signal(
     max_samples: int | None = None,
     mixture: Mixture | None = None,
     on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
 ) -> SignalReport:
     """Measure a signal model beside a Kalman filter that knows the mixture, and a band-pass.
 
@@ -72,12 +75,14 @@ def evaluate_signal(
         max_samples: only the first so many.
         mixture: what the signals are made of; None: what the file says.
         on_progress: told the samples done so far and their total.
+        on_note: told in lines what of the file is assumed, or not applied.
 
     Raises:
         DataError: the file cannot be used.
         StartupError: the checkpoint cannot.
     """
     with open_signals(path) as file:
+        file.tell(on_note)
         model = load_model(checkpoint, "signal", device)
         assert isinstance(model, SignalExtractionLSTM)
         prepare(model)
@@ -104,14 +109,14 @@ class _Block:
     selected: NDArray[np.int64]
 
     @classmethod
-    def read(cls, file: h5py.File, rows: range) -> _Block:
+    def read(cls, file: h5py.File | Recording, rows: range) -> _Block:
         which = slice(rows.start, rows.stop)
         mixed, target = (cached(file, name)[which].astype(np.float32) for name in ("mixed_signals", "target_signals"))
         return cls(rows, mixed, target, np.argmax(file["condition_vectors"][which], axis=1))
 
 
 def _estimates(
-    file: h5py.File, model: SignalExtractionLSTM, mixture: Mixture, block: _Block
+    file: h5py.File | Recording, model: SignalExtractionLSTM, mixture: Mixture, block: _Block
 ) -> dict[str, NDArray[Any]]:
     """Each estimator's (N, T)."""
     return {

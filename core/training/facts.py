@@ -8,7 +8,8 @@ from typing import Any
 
 import h5py
 
-from core.data.layout import sampling_rate_hz
+from core.data.rates import read_text, sampling_rate_hz
+from core.data.recording import Recording
 from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD
 from core.errors import DataError
 from core.training.kalman import Mixture
@@ -17,7 +18,7 @@ from core.training.kalman import Mixture
 LEAST_NOISE = 1e-3
 
 
-def mixture_of(file: h5py.File) -> Mixture:
+def mixture_of(file: h5py.File | Recording) -> Mixture:
     """Frequencies, rate, noise and amplitudes of an open signals file.
 
     They come from ``data`` in its ``config``, the frequencies else from its ``metadata``; what neither says is as in
@@ -68,8 +69,9 @@ def _noise(told: Any) -> float:
     return noise
 
 
-def _json(file: h5py.File, name: str) -> Any:
-    return json.loads(file[name][()]) if name in file else None
+def _json(file: h5py.File | Recording, name: str) -> Any:
+    opened = file.h5 if isinstance(file, Recording) else file
+    return json.loads(read_text(opened, name)) if name in opened else None
 
 
 def _frequencies(metadata: Any) -> list[float] | None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import RunError, StartupError
+from core.data.outputs import create_lines
+from core.errors import DataError, RunError, StartupError
 from core.records import SENSORS
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
@@ -47,6 +48,11 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "figure.facecolor": "white",
+}
+# What an evaluation of a kind writes.
+PLOTS = {
+    "signal": ("predictions", "error-over-time"),
+    "defect": ("roc", "precision-recall", "reliability", "lead-time", "attention"),
 }
 EXAMPLE_STEPS = 3_000
 LEAD_TIME_BINS = 20
@@ -138,9 +144,11 @@ def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> li
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue
-                figure.savefig(path, dpi=DPI)
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+                with create_lines(path) as image:
+                    figure.savefig(image, dpi=DPI, format="png")
+        except (OSError, DataError) as error:
+            why = error.problem if isinstance(error, DataError) else f"cannot be written: {error.strerror or error}"
+            raise RunError(f"{path} {why}") from error
         written.append(path)
     return written
 

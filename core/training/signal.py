@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.data.layout import open_signals
+from core.data.outputs import keep_inputs
 from core.data.reading import cached
+from core.data.recording import Recording
 from core.errors import DataError
 from core.models.evaluation import evaluating
 from core.models.ranges import SIGNAL_FIELDS, RangeCounter, Ranges
@@ -32,7 +34,7 @@ from core.training.facts import mixture_of
 from core.training.initialise import chrono_init, kalman_init
 from core.training.kalman import Mixture
 from core.training.loop import Fitted, Progress, fit
-from core.training.snapshot import save
+from core.training.snapshot import files_of, save
 from core.training.surroundings import reproducible
 
 Floats = NDArray[np.float32]
@@ -58,7 +60,7 @@ class SignalBatch:
 class SignalRows:
     """The samples of an open signals file. T' steps are read of each, at a random place if the file has more."""
 
-    def __init__(self, file: h5py.File, rows: range, steps: int) -> None:
+    def __init__(self, file: h5py.File | Recording, rows: range, steps: int) -> None:
         self.rows, self.steps = rows, steps
         self._mixed, self._target = cached(file, "mixed_signals"), cached(file, "target_signals")
         self._conditions: Floats = cached(file, "condition_vectors")[:].astype(np.float32)
@@ -103,7 +105,7 @@ class SignalTask:
         StartupError: the initialisation does not fit the model.
     """
 
-    def __init__(self, file: h5py.File, settings: SignalSettings) -> None:
+    def __init__(self, file: h5py.File | Recording, settings: SignalSettings) -> None:
         samples, length = file["mixed_signals"].shape
         steps = min(settings.steps or length, length)
         if samples < 2 or steps < settings.segment:
@@ -224,6 +226,7 @@ def train_signal(
     resume: bool = False,
     log_dir: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train on an HDF5 file of signals and write the best model to ``out``; the last rows are held out.
 
@@ -234,7 +237,10 @@ def train_signal(
         StartupError: settings that do not fit the file, or nothing to resume.
         RunError: as `fit`.
     """
+    keep_inputs(files_of(out), [file])
     with open_signals(file) as opened:
+        keep_inputs(files_of(out), opened.files)
+        opened.tell(on_note)
         task = SignalTask(opened, settings)
         with reproducible(settings):
             start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]

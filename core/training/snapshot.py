@@ -25,6 +25,12 @@ def last_path(out: Path) -> Path:
     return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}.last.pt")
 
 
+def files_of(out: Path) -> list[Path]:
+    """All files that belong to the checkpoint ``out``: the best model, the last one, the card."""
+    stem = out.stem if out.suffix == ".pt" else out.name
+    return [out, last_path(out), out.with_name(f"{stem}.md")]
+
+
 def check_writable(out: Path) -> None:
     """Find out before the training whether its files can be written.
 
