@@ -113,7 +113,7 @@ def file_kind(path: str | Path) -> str:
     """
     with open_file(path) as file:
         names = set(file)  # of links, too, that lead nowhere
-        if "mixed_signals" in names:
+        if not names.isdisjoint((*SIGNALS, "condition_vectors")):
             return "signal"
         if not names.isdisjoint(("cast_start", *SENSORS)):
             return "casting"

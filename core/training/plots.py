@@ -7,6 +7,8 @@ one class, no alarms) is left out.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.outputs import create_lines
-from core.errors import DataError, RunError, StartupError
+from core.errors import RunError, StartupError
 from core.records import SENSORS
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
@@ -139,16 +140,16 @@ def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> li
     for name, draw in plots.items():
         path = folder / f"{name}.png"
         try:
-            with _style():
+            # Written beside and renamed: a plot is there whole or not at all.
+            with _style(), tempfile.TemporaryDirectory(prefix=".", suffix=".partial", dir=folder) as beside:
                 figure = draw()
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue
-                with create_lines(path) as image:
-                    figure.savefig(image, dpi=DPI, format="png")
-        except (OSError, DataError) as error:
-            why = error.problem if isinstance(error, DataError) else f"cannot be written: {error.strerror or error}"
-            raise RunError(f"{path} {why}") from error
+                figure.savefig(Path(beside) / path.name, dpi=DPI)
+                os.replace(Path(beside) / path.name, path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
         written.append(path)
     return written
 
