@@ -18,7 +18,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from core.data.layout import create_file, require_counts, write_text
+from core.data.layout import require_counts
+from core.data.outputs import create_file, write_text
 from core.records import SENSORS
 
 Progress = Callable[[int], None]

@@ -28,7 +28,7 @@ from core.data.csv.samples import Samples
 from core.data.csv.sequences import Sequences
 from core.data.csv.signals import SignalImport, SignalSummary
 from core.data.csv.table import MAX_PREAMBLE, Table
-from core.data.layout import create_file
+from core.data.outputs import create_file, keep_inputs
 from core.errors import DataError, RecordError, StartupError
 
 Lines = Iterable[tuple[int, bytes | None]]
@@ -83,7 +83,8 @@ def import_csv(
     """
     path, out, options = Path(path), Path(out), options or ImportOptions()
     notice = _once(on_notice)
-    with _open(path) as source, create_file(_other_than(path, out)) as file:
+    keep_inputs([out], [path])
+    with _open(path) as source, create_file(out) as file:
         with _named(path):
             lines = _lines(path, source, on_progress)
             head = list(islice(lines, MAX_PREAMBLE))
@@ -179,12 +180,6 @@ def _once(notice: Notice | None) -> Notice:
             notice(text)
 
     return tell
-
-
-def _other_than(path: Path, out: Path) -> Path:
-    if out.exists() and out.samefile(path):
-        raise DataError(out, "is the file to read: give the result another name")
-    return out
 
 
 def _open(path: Path) -> BufferedReader:

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.layout import create_file, require_counts, write_text
+from core.data.layout import require_counts
+from core.data.outputs import create_file, write_text
 
 FREQUENCIES_HZ = (1.0, 3.0, 5.0, 7.0)
 SAMPLING_RATE_HZ = 1000.0

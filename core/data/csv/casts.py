@@ -20,7 +20,7 @@ from core.data.csv.order import Sorted
 from core.data.csv.samples import BLOCK, Samples
 from core.data.csv.sequences import ORDER_COLUMNS, Place, Sequences
 from core.data.csv.table import Table
-from core.data.layout import write_text
+from core.data.outputs import write_text
 from core.errors import RecordError
 from core.records import MAX_SEQUENCE_BYTES, SENSORS
 
