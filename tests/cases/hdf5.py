@@ -367,7 +367,7 @@ def labels(room: Room) -> str:
     return ""
 
 
-@case("data-15", tried="a recording without targets, casts without labels", before="'target_signals' is missing")
+@case("data-15a", tried="a recording without targets, casts without labels", before="'target_signals' is missing")
 def no_targets(room: Room) -> str:
     with _casting(room) as (path, file):
         del file["cast_start"], file["cast_length"], file["metadata"]
