@@ -46,6 +46,10 @@ def test_a_cr_inside_a_line_is_content_where_lines_end_with_lf() -> None:
     assert split(b"a\nb\rc\nd\n") == [b"a", b"b\rc", b"d"]
 
 
+def test_a_crlf_that_is_cut_in_two_ends_one_line_among_cr() -> None:
+    assert split(b"a\rb\r", b"\nc\r", b"d") == [b"a", b"b", b"c", b"d"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @given(
     st.lists(
