@@ -275,7 +275,7 @@ def throttled(room: Room) -> str:
         service.wait_ready()
         done = room.caststream("send", "signal", stdin=lines.encode(), **named)
         expect(done.status == 0, done.said)
-        wait_until(lambda: _processed(service) >= 18_000, 400, "all of it")
+        wait_until(lambda: _processed(service) >= 18_000, 900, "all of it")
         expect(service.log.count("started, pid") == 1, service.said)
     return "18,000 samples of 3,000 streams, without a restart"
 
