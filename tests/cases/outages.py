@@ -171,14 +171,16 @@ def stopped_in_an_outage(room: Room) -> str:
 )
 def advertised_elsewhere(room: Room) -> str:
     properties = {"advertised.listeners": "PLAINTEXT://kafka-internal.invalid:9092"}
+    slowest = 0.0
     with LocalBroker(room.folder(), jars_dir=JARS_DIR, properties=properties) as broker:
         for command in (["topics", "create"], ["send", "signal"], ["tail", "scores"], ["worker"], ["verify"]):
             began = time.monotonic()
             done = room.caststream(*command, broker=broker.address, metrics_port=0)
             took = time.monotonic() - began
             right = "kafka-internal.invalid:9092" in done.err and "advertised.listeners" in done.err
-            expect(done.status == 1 and right and took < 25, f"{command}: after {took:.0f} s {done.said}")
-    return "each names the address and the setting of the broker, status 1"
+            expect(done.status == 1 and right and took < 60, f"{command}: after {took:.0f} s {done.said}")
+            slowest = max(slowest, took)
+    return f"each names the address and the setting of the broker, status 1, within {slowest:.0f} s of its start"
 
 
 @case(

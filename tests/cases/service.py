@@ -33,7 +33,8 @@ class Service:
     """
 
     def __init__(self, folder: Path, workers: int = 1, **settings: Any) -> None:
-        self.ports = [int(settings.get("metrics_port") or free_port()) + index for index in range(workers)]
+        first = int(settings.get("metrics_port") or free_port())
+        self.ports = [first + index for index in range(workers)]
         settings |= {"metrics_port": self.ports[0], "data_dir": folder}
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         environment |= {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
