@@ -94,6 +94,7 @@ class Counts:
     resets: dict[str, int] = field(default_factory=dict)  # by reason, see core.state.RESETS
     moved: int = 0  # keys met in a second partition, each once
     repeating: int = 0  # times that a stream sent ten duplicates by step in a row
+    near_misses: dict[bytes, int] = field(default_factory=dict)  # by name, see core.near_names
     scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
     probabilities: list[float] = field(default_factory=list)
     not_finite: int = 0  # outputs without a number, as the model gave none
@@ -108,6 +109,10 @@ class Counts:
     def outside(self, name: str, count: int) -> None:
         """Count values of a field that lie far outside what the model was trained on."""
         self.far_outside[name] = self.far_outside.get(name, 0) + count
+
+    def meet_near(self, name: bytes, count: int = 1) -> None:
+        """Count a name that stands nearly for an optional field."""
+        self.near_misses[name] = self.near_misses.get(name, 0) + count
 
 
 class Deferred(Protocol):
@@ -136,6 +141,7 @@ class ChunkResult:
     repeating: list[tuple[bytes, int, int]] = field(default_factory=list)
     """Key, partition and offset of the tenth duplicate by step in a row; each stream once."""
     notes: list[str] = field(default_factory=list)  # lines for the log, each told once
+    quoted_keys: list[bytes] = field(default_factory=list)  # of streams new in memory: keys that begin as JSON does
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0

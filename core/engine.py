@@ -18,6 +18,7 @@ from core.eviction import IdleStreams
 from core.models.ranges import Floats, Ranges
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
+from core.near_names import near_names
 from core.notes import Firsts, outside_note
 from core.records import Headers, stream_id
 from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, unpack_state
@@ -164,6 +165,8 @@ class Engine(Generic[S]):
         stream.append_ms = append_ms
         stream.timestamp_ms = append_ms if event_ms is None else event_ms
         self._result.counts.processed += 1
+        for name in near_names(record.value or b"", sample):
+            self._result.counts.meet_near(name)
         self._apply(stream, sample, decision)
 
     def _turn_away(self, stream: S, sample: Sample, fate: Fate, offset: int) -> None:
@@ -252,6 +255,8 @@ class Engine(Generic[S]):
         """A stream that is not in memory: from the table, or new. Raises RecordError for a key that names none."""
         stream_id(key)
         assert key is not None
+        if key[:1] in b'"{':
+            self._result.quoted_keys.append(key)
         stream = self._streams[partition][key] = self._restore(partition, key)
         self._opened.append(stream)
         return stream
@@ -433,9 +438,12 @@ class Engine(Generic[S]):
 
 
 def _names_a_stream(key: bytes) -> bool:
-    """Whether a record may have it as key: others are in the table only where somebody else has written to it."""
+    """Whether a record may have it as key: others are in the table only where somebody else has written to it.
+
+    Keys with NULs named streams in version 0.1, whose states are evicted as all others.
+    """
     try:
-        stream_id(key)
+        stream_id(key.replace(b"\0", b" "))
     except RecordError:
         return False
     return True

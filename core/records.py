@@ -5,8 +5,6 @@ JSON and MessagePack hold the same fields. Unknown fields are ignored, null mean
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -14,13 +12,15 @@ import msgspec
 from msgspec import Meta
 
 from core.errors import RecordError
-
-MAX_KEY_BYTES = 255
-MAX_SEQUENCE_BYTES = 255
-MAX_STEP = 2**53 - 1  # the largest integer that every JSON reader keeps exact
-MAX_VALUE = 1e6
-CONDITIONS = 4
-FEATURES = 5  # of one sample, for both kinds
+from core.media_types import value_format
+from core.odd_bytes import explain_bytes, trimmed
+from core.odd_values import RawReader
+from core.record_limits import CONDITIONS as CONDITIONS
+from core.record_limits import FEATURES as FEATURES
+from core.record_limits import MAX_KEY_BYTES, MAX_TIME_MS, MIN_TIME_MS
+from core.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
+from core.record_limits import MAX_STEP as MAX_STEP
+from core.record_limits import MAX_VALUE as MAX_VALUE
 
 REASONS = (
     "no_key",
@@ -48,7 +48,7 @@ CONTENT_TYPES = {"json": b"application/json", "msgpack": b"application/msgpack"}
 # Limits stand in the types, where they cost nothing: in Python they would double the price of decoding.
 Number = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]  # NaN lies in no range
 Step = Annotated[int, Meta(ge=0, le=MAX_STEP)]
-TimestampMs = Annotated[int, Meta(ge=-MAX_STEP, le=MAX_STEP)]
+TimestampMs = Annotated[int, Meta(ge=MIN_TIME_MS, le=MAX_TIME_MS)]
 SequenceName = Annotated[str, Meta(max_length=MAX_SEQUENCE_BYTES)]  # in characters: the bytes are checked besides
 
 
@@ -140,35 +140,61 @@ class _Codec(Generic[T]):
     """Reads values of one kind in both formats."""
 
     def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
         self._json: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
         self._msgpack: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
 
     def decode(self, value: bytes | None, headers: Headers) -> T:
         decode = self._json if not headers else self._by_content_type(headers)
         if value is None:
-            raise RecordError("not_decodable", "the record has no value")
+            raise RecordError("not_decodable", "the record has no value: a tombstone")
         try:
             return decode(value)
-        except msgspec.ValidationError as error:
-            raise _explained(error, value) from error
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: text that is not UTF-8
-            raise RecordError("not_decodable", str(error)) from error
+        except _REFUSED as error:
+            return self._look_again(value, decode is self._json, error)
 
     def _by_content_type(self, headers: Sequence[tuple[str, bytes]]) -> Callable[[bytes], T]:
         """The reader that the header asks for; the last one counts, as in Kafka's ``lastHeader``."""
         for name, content_type in reversed(headers):
             if name == "content-type":
-                if content_type == CONTENT_TYPES["json"]:
-                    return self._json
-                if content_type == CONTENT_TYPES["msgpack"]:
-                    return self._msgpack
-                found = (content_type or b"")[:64]
-                raise RecordError("content_type", f"must be application/json or application/msgpack, got {found!r}")
+                if (found := value_format(content_type)) is None:
+                    told = (content_type or b"")[:64]
+                    raise RecordError(
+                        "content_type", f"content-type is {told!r}: must be application/json or application/msgpack"
+                    )
+                return self._json if found == "json" else self._msgpack
         return self._json
 
+    def _look_again(self, value: bytes, is_json: bool, error: Exception) -> T:
+        if isinstance(error, msgspec.ValidationError):
+            raise RecordError("wrong_type", str(error)) from error
+        raise RecordError(*explain_bytes(value, error, is_json)) from error
 
-_SIGNAL = _Codec(SignalSample)
-_CASTING = _Codec(CastingSample)
+
+_REFUSED = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is not UTF-8
+
+
+class _SampleCodec(_Codec[T]):
+    """Reads samples: what is written a little otherwise is taken, what is refused is named."""
+
+    def __init__(self, kind: type[T]) -> None:
+        super().__init__(kind)
+        names = kind.__struct_fields__  # type: ignore[attr-defined]
+        self._raw_json, self._raw_msgpack = RawReader(names, msgspec.json), RawReader(names, msgspec.msgpack)
+
+    def _look_again(self, value: bytes, is_json: bool, error: Exception) -> T:
+        if not is_json:
+            return self._kind(**self._raw_msgpack.fields(value))
+        if len(kept := trimmed(value)) != len(value):
+            try:
+                return self._json(kept)
+            except _REFUSED:
+                value = kept
+        return self._kind(**self._raw_json.fields(value))
+
+
+_SIGNAL = _SampleCodec(SignalSample)
+_CASTING = _SampleCodec(CastingSample)
 _PREDICTION = _Codec(Prediction)
 _SCORE = _Codec(Score)
 _OUTPUT_STEP = _Codec(OutputStep)
@@ -202,16 +228,26 @@ def stream_id(key: bytes | None) -> str:
     """The stream that a record key names.
 
     Raises:
-        RecordError: no key, an empty one, one above 255 bytes, or bytes that are not UTF-8.
+        RecordError: no key, an empty one, one above 255 bytes, bytes that are not UTF-8, or a NUL among them, as of
+            numbers and of schema registries' serializers.
     """
     if not key:
         raise RecordError("no_key", "the record has no key: it names the stream")
     if len(key) > MAX_KEY_BYTES:
         raise RecordError("key_too_long", f"the key has {len(key)} bytes, at most {MAX_KEY_BYTES} are allowed")
+    if b"\0" in key:
+        raise RecordError("key_not_utf8", _about_nul(key))
     try:
         return key.decode()
     except UnicodeDecodeError as error:
         raise RecordError("key_not_utf8", f"the key is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _about_nul(key: bytes) -> str:
+    number = int.from_bytes(key[1:5])
+    if key[:1] == b"\0" and len(key) > 5 and number > 0:
+        return f"the key begins with byte 0: written by a schema registry's serializer (id {number})? Send it as text"
+    return f"the key holds byte 0 at {key.index(0)}, so it is no text: a number of 4 or 8 bytes? Send it as text"
 
 
 def encoder(output_format: OutputFormat) -> Callable[[Any], bytes]:
@@ -253,52 +289,3 @@ def _check_sequence(sequence: str) -> None:
         raise RecordError(
             "sequence_too_long", f"sequence has {size} bytes of UTF-8, at most {MAX_SEQUENCE_BYTES} are allowed"
         )
-
-
-def _explained(error: msgspec.ValidationError, value: bytes) -> RecordError:
-    """What the codec found, with a reason: it tells the kinds of error apart in its text only."""
-    text = str(error)
-    if "got `nu" in text or "got `No" in text:  # null (JSON) or None (MessagePack) for a whole field: it is absent
-        absent = " - at `$." in text and not text.endswith("]`")
-        return RecordError("missing_field" if absent else "wrong_type", text)
-    reason = next((reason for words, reason in _REASON_OF.items() if words in text), "wrong_type")
-    if reason == "out_of_range" and _holds_not_finite(value):
-        reason = "not_finite"
-    return RecordError(reason, text)
-
-
-_REASON_OF = {
-    "missing required field": "missing_field",
-    "`array` of length": "vector_length",
-    "`str` of length": "sequence_too_long",
-    " >= ": "out_of_range",
-    " <= ": "out_of_range",
-    "out of range": "out_of_range",
-}
-
-
-def _holds_not_finite(value: bytes) -> bool:
-    """Whether NaN or an infinity stands in a sample in MessagePack. JSON has no words for them.
-
-    Only the fields that count are made objects: a hostile value of a few MB could hold hundreds of MB of others.
-    """
-    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
-        fields = msgspec.structs.astuple(_NUMBER_FIELDS.decode(value))
-        return any(not math.isfinite(number) for raw in fields for number in _numbers_in(raw))
-    return False
-
-
-def _numbers_in(raw: msgspec.Raw) -> tuple[float, ...]:
-    """A number, or the four of a vector; none where the field is missing or holds something else."""
-    for kind in (float, tuple[float, float, float, float]):
-        with contextlib.suppress(msgspec.DecodeError):
-            found: Any = msgspec.msgpack.decode(raw, type=kind)
-            return found if isinstance(found, tuple) else (found,)
-    return ()
-
-
-_NUMBER_FIELDS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    msgspec.defstruct(
-        "_NumberFields", [(name, msgspec.Raw, msgspec.Raw()) for name in ("signal", "condition_vector", *SENSORS)]
-    )
-)

@@ -69,6 +69,8 @@ class SignalStepper(Engine[SignalStream]):
         turn = Turn(self._chunk, self._listing, self.rules.idle_timeout_ms, self._take_one, self._pack)
         turn.take(part, self._streams[partition], self._listed[partition], self._batch)
         self._result.counts.processed += turn.processed
+        for name, count in turn.near_misses.items():
+            self._result.counts.meet_near(name, count)
 
     def _decode(self, value: bytes | None, headers: Headers) -> SignalSample:
         return decode_signal(value, headers)

@@ -15,6 +15,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from core.chunk import ChunkResult, Counts
+from core.native.names import near_field_of
 
 LATENCY_BUCKETS = (
     0.0005,
@@ -83,6 +84,9 @@ class Metrics:
         )
         self.dead_letters = counter("dead_letters", "Records that could not be used", ["topic", "reason"])
         self.resets = counter("resets", "Hidden states set to zero", ["reason"])
+        self.near_misses = counter(
+            "near_miss_fields", "Samples taken without what stands under a nearly right name", ["topic", "field"]
+        )
         self.gaps = counter("gaps", "Jumps over missing steps")
         self.records_lost = counter("records_lost", "Records that retention deleted before they were read")
         self.not_finite = counter("outputs_not_finite", "Outputs that are null: the model gave no number", ["topic"])
@@ -147,6 +151,8 @@ class Metrics:
             self.dead_letters.labels(topic, letter.reason).inc()
         for reason, count in counts.resets.items():
             self.resets.labels(reason).inc(count)
+        for name, count in counts.near_misses.items():
+            self.near_misses.labels(topic, near_field_of(name)).inc(count)
         self.gaps.inc(counts.gaps)
         self.moved_streams.inc(counts.moved)
         for name, count in counts.far_outside.items():

@@ -28,6 +28,7 @@ from stream_app.headers import (
     ERROR_TOPIC,
     ERROR_VALUE_BYTES,
 )
+from stream_app.hints import Hints
 from stream_app.idleness import PastPositions
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter, header_bytes
@@ -117,6 +118,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._app_header = (APP_ID, self.app_id.encode())
         self._raw_headers = header_bytes([self._app_header, *self.output_headers])
+        self._hints = Hints(self.topics.source)
         self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics, self._count_outputs)
         """Outputs for which a model is running."""
 
@@ -188,6 +190,7 @@ class Pipeline:
     def _tell(self, result: ChunkResult) -> None:
         """Log what is told once of a stream."""
         self._log(result.notes)
+        self._hints.tell(result)
         for key, first, second in result.moved:
             log.warning(
                 "%s: stream %r came in partition %d and now in %d; each has a state of its own",

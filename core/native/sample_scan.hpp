@@ -6,11 +6,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "near_names.hpp"
+
 namespace caststream {
 
 constexpr double MAX_VALUE = 1e6;
 constexpr int64_t MAX_INTEGER = (int64_t(1) << 53) - 1;
 constexpr int MAX_SEQUENCE_BYTES = 255;
+constexpr int64_t MIN_TIME_MS = 946684800000, MAX_TIME_MS = 4102444800000;  // the years 2000 to 2100
 
 struct Sample {
     double values[5];
@@ -19,9 +22,8 @@ struct Sample {
     int64_t step = -1;  // -1: not given
     int64_t timestamp_ms = 0;
     bool has_timestamp = false;
+    NearMisses near;
 };
-
-enum Field : unsigned { SIGNAL = 1, CONDITION = 2, SEQUENCE = 4, STEP = 8, TIMESTAMP = 16, UNKNOWN = 0 };
 
 inline Field field_of(const char* name, size_t size) {
     switch (size) {
@@ -80,6 +82,16 @@ struct JsonCursor {
         if (sum > static_cast<uint64_t>(MAX_INTEGER)) return false;
         number = negative ? -static_cast<int64_t>(sum) : static_cast<int64_t>(sum);
         return true;
+    }
+
+    // A whole number where a text is wanted: its digits are its text.
+    bool digits_as_text(const char*& text, size_t& size) {
+        skip_space();
+        text = at;
+        if (!digits()) return false;
+        size = at - text;
+        char next = peek();
+        return size < 19 && (*text != '0' || size == 1) && next != '.' && next != 'e' && next != 'E';
     }
 
     bool word(const char* wanted) {
@@ -157,6 +169,11 @@ inline bool conditions(JsonCursor& cursor, double* values) {
     return true;
 }
 
+inline bool name_of_sequence(JsonCursor& cursor, const char*& text, size_t& size) {
+    cursor.skip_space();
+    return cursor.peek() == '"' ? cursor.string(text, size) : cursor.digits_as_text(text, size);
+}
+
 template <typename Cursor>
 bool read_value(Cursor& cursor, Field field, Sample& sample) {
     switch (field) {
@@ -164,12 +181,14 @@ bool read_value(Cursor& cursor, Field field, Sample& sample) {
         case CONDITION: return conditions(cursor, sample.values + 1);
         case SEQUENCE: {
             size_t size;
-            if (!cursor.string(sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
+            if (!name_of_sequence(cursor, sample.sequence, size) || size > MAX_SEQUENCE_BYTES) return false;
             sample.sequence_bytes = static_cast<int32_t>(size);
             return true;
         }
         case STEP: return cursor.integer(sample.step) && sample.step >= 0;
-        case TIMESTAMP: return sample.has_timestamp = cursor.integer(sample.timestamp_ms);
+        case TIMESTAMP:
+            sample.has_timestamp = cursor.integer(sample.timestamp_ms);
+            return sample.has_timestamp && sample.timestamp_ms >= MIN_TIME_MS && sample.timestamp_ms <= MAX_TIME_MS;
         default: return skip(cursor);
     }
 }
@@ -181,14 +200,20 @@ bool read_field(Cursor& cursor, const char* name, size_t name_size, unsigned& se
     if (field == UNKNOWN && !is_ascii(name, name_size)) return false;
     if ((seen & field) || !read_value(cursor, field, sample)) return false;
     seen |= field;
+    if (field == UNKNOWN) sample.near.meet(name, name_size);
     return true;
 }
 
-inline bool has_all(unsigned seen) { return (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION); }
+// Whether all is there that must be. A signal has no `end`, so no name is nearly that.
+inline bool finish(unsigned seen, Sample& sample) {
+    sample.near.fields &= ~(seen | END);
+    return (seen & (SIGNAL | CONDITION)) == (SIGNAL | CONDITION);
+}
 
 inline bool scan_json(const char* text, size_t size, Sample& sample) {
     JsonCursor cursor{text, text + size};
     unsigned seen = 0;
+    if (size >= 3 && std::memcmp(text, "\xEF\xBB\xBF", 3) == 0) cursor.at += 3;  // a byte order mark
     if (!cursor.take('{')) return false;
     do {
         const char* name;
@@ -197,8 +222,8 @@ inline bool scan_json(const char* text, size_t size, Sample& sample) {
         if (!read_field(cursor, name, name_size, seen, sample)) return false;
     } while (cursor.take(','));
     if (!cursor.take('}')) return false;
-    cursor.skip_space();
-    return cursor.at == cursor.end && has_all(seen);
+    while (cursor.skip_space(), cursor.at < cursor.end && *cursor.at == '\0') ++cursor.at;
+    return cursor.at == cursor.end && finish(seen, sample);
 }
 
 struct MsgpackCursor {
@@ -306,6 +331,10 @@ inline bool skip(MsgpackCursor& cursor) {
     return true;
 }
 
+inline bool name_of_sequence(MsgpackCursor& cursor, const char*& text, size_t& size) {
+    return cursor.string(text, size);
+}
+
 inline bool conditions(MsgpackCursor& cursor, double* values) {
     if (!cursor.has(1) || *cursor.at++ != 0x94) return false;  // an array of four
     for (int i = 0; i < 4; ++i) {
@@ -325,7 +354,7 @@ inline bool scan_msgpack(const char* bytes, size_t size, Sample& sample) {
         if (!cursor.string(name, name_size)) return false;
         if (!read_field(cursor, name, name_size, seen, sample)) return false;
     }
-    return cursor.at == cursor.end && has_all(seen);
+    return cursor.at == cursor.end && finish(seen, sample);
 }
 
 }  // namespace caststream

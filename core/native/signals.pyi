@@ -34,6 +34,7 @@ class SignalBatch:
 
 class Turn:
     processed: int
+    near_misses: dict[bytes, int]
     def __init__(
         self,
         chunk: int,

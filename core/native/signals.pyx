@@ -26,6 +26,18 @@ cdef extern from "Python.h":
     PyObject* PyDict_GetItemWithError(object mapping, object key) except? NULL
 
 
+cdef extern from "media_type.hpp" namespace "caststream" nogil:
+    int JSON_VALUE
+    int MSGPACK_VALUE
+    int OTHER_VALUE
+    int media_type(const char* text, size_t size)
+
+cdef extern from "near_names.hpp" namespace "caststream" nogil:
+    cdef cppclass NearMisses:
+        unsigned fields
+        const char* names[4]
+        size_t sizes[4]
+
 cdef extern from "sample_scan.hpp" namespace "caststream" nogil:
     cdef cppclass Sample:
         double values[5]
@@ -34,6 +46,7 @@ cdef extern from "sample_scan.hpp" namespace "caststream" nogil:
         int64_t step
         int64_t timestamp_ms
         cbool has_timestamp
+        NearMisses near
     cbool scan_json(const char* text, size_t size, Sample& sample)
     cbool scan_msgpack(const char* data, size_t size, Sample& sample)
 
@@ -53,9 +66,6 @@ cdef extern from "prediction_write.hpp" namespace "caststream" nogil:
 
 cdef enum:
     FEATURES = 5
-
-cdef int JSON = 0, MSGPACK = 1, OTHER = 2
-cdef bytes JSON_TYPE = b"application/json", MSGPACK_TYPE = b"application/msgpack"
 
 
 cdef struct Pending:
@@ -265,11 +275,13 @@ cdef class Turn:
     cdef int64_t chunk, listing, idle_timeout_ms
     cdef object take_one, pack_early
     cdef readonly int64_t processed
+    cdef readonly dict near_misses  # by name, how many records have it in the place of an optional field
 
     def __init__(self, int64_t chunk, int64_t listing, int64_t idle_timeout_ms, take_one, pack_early):
         self.chunk, self.listing, self.idle_timeout_ms = chunk, listing, idle_timeout_ms
         self.take_one, self.pack_early = take_one, pack_early
         self.processed = 0
+        self.near_misses = {}
 
     def take(self, Records records, dict streams, list listed, SignalBatch batch):
         """Take the records of one partition in.
@@ -318,7 +330,16 @@ cdef class Turn:
         batch.add(stream)
         batch.publish(stream, 0)
         self.processed += 1
+        if sample.near.fields:
+            self._count_near(sample.near)
         return True
+
+    cdef _count_near(self, NearMisses& near):
+        cdef int place
+        for place in range(4):
+            if near.fields & (4 << place):
+                name = near.names[place][: near.sizes[place]]
+                self.near_misses[name] = self.near_misses.get(name, 0) + 1
 
 
 cdef inline bint _is_past(int64_t time, int64_t before, int64_t pause) noexcept:
@@ -331,9 +352,9 @@ cdef bint _scan(Records records, Span* span, Sample& sample):
     if span.headers == 0:
         return scan_json(value, span.value_bytes, sample)
     cdef int content = _content_type(value + span.value_bytes, span.header_bytes, span.headers)
-    if content == JSON:
+    if content == JSON_VALUE:
         return scan_json(value, span.value_bytes, sample)
-    return content == MSGPACK and scan_msgpack(value, span.value_bytes, sample)
+    return content == MSGPACK_VALUE and scan_msgpack(value, span.value_bytes, sample)
 
 
 cdef int _content_type(const char* at, Py_ssize_t left, int headers) noexcept:
@@ -343,18 +364,16 @@ cdef int _content_type(const char* at, Py_ssize_t left, int headers) noexcept:
     """
     cdef int name_bytes, value_bytes
     if headers != 1 or left < 2:
-        return OTHER
+        return OTHER_VALUE
     name_bytes = (<unsigned char>at[0]) >> 1
     if name_bytes != 12 or left < 2 + name_bytes or memcmp(at + 1, b"content-type", 12) != 0:
-        return OTHER
-    value_bytes = (<unsigned char>at[1 + name_bytes]) >> 1
+        return OTHER_VALUE
+    value_bytes = <unsigned char>at[1 + name_bytes]
     at += 2 + name_bytes
     left -= 2 + name_bytes
-    if value_bytes == left == PyBytes_GET_SIZE(JSON_TYPE) and memcmp(at, PyBytes_AS_STRING(JSON_TYPE), left) == 0:
-        return JSON
-    if value_bytes == left == PyBytes_GET_SIZE(MSGPACK_TYPE) and memcmp(at, PyBytes_AS_STRING(MSGPACK_TYPE), left) == 0:
-        return MSGPACK
-    return OTHER
+    if value_bytes & 0x81 or value_bytes >> 1 != left:  # below 0 (null), or longer than one byte can say
+        return OTHER_VALUE
+    return media_type(at, left)
 
 
 cdef bint _same_sequence(SignalStream stream, Sample& sample) except *:

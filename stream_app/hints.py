@@ -1,0 +1,52 @@
+"""What a sender has probably meant otherwise: told in the log, once."""
+
+from __future__ import annotations
+
+import logging
+
+from core.chunk import ChunkResult
+from core.native.names import near_field_of
+
+log = logging.getLogger(__name__)
+
+MOST_NAMES = 20
+"""Of one source: a sender that makes up names does not fill the log."""
+
+
+class Hints:
+    """Tells of one source topic which names of fields are nearly right, and that keys stand in quotes.
+
+    Args:
+        source: the topic's name.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._told: set[bytes] = set()
+        self._told_of_keys = False
+
+    def tell(self, result: ChunkResult) -> None:
+        """Log what is new in a chunk's result."""
+        if result.counts.near_misses:
+            self._tell_names(result.counts.near_misses)
+        if result.quoted_keys and not self._told_of_keys:
+            self._told_of_keys = True
+            self._tell_key(result.quoted_keys[0])
+
+    def _tell_names(self, names: dict[bytes, int]) -> None:
+        for name in names:
+            if name in self._told or len(self._told) >= MOST_NAMES:
+                continue
+            self._told.add(name)
+            log.warning(
+                "%s: a field %r is not used: the name is %r. Its samples are taken without (told once)",
+                self._source,
+                name.decode("utf-8", "backslashreplace"),
+                near_field_of(name),
+            )
+
+    def _tell_key(self, key: bytes) -> None:
+        text = key.decode("utf-8", "backslashreplace")[:60]
+        inner = text.strip('"')
+        way = f"it names another stream than {inner}" if text[:1] == '"' else "all of it is the stream's name"
+        log.warning("%s: the key %s is written as JSON: %s. Send the plain name (told once)", self._source, text, way)
