@@ -45,7 +45,7 @@ class Load:
         """The other half: sequences change, casts end, some records are late."""
         samples, cast = signal_samples(120, 1), casting_samples(140, 2)
         self.plain.send(*in_sequence(samples[60:80], "A"), *in_sequence(samples[:40], "B"))
-        self.plain.send(*in_sequence(samples[80:82], "A"), {**samples[40], "sequence": "B", "timestamp_ms": 77})
+        self.plain.send(*in_sequence(samples[80:82], "A"), {**samples[40], "sequence": "B", "timestamp_ms": 1_700_000_000_077})
         self.odd.send(samples[0], *samples[1:5], {**samples[5], "step": 10**9}, *samples[5:9])
         self.odd.send(*(msgpack(sample) for sample in samples[9:12]), headers=MSGPACK)
         self.odd.send(b"?", ToSend(None, samples[0], partition=self.odd.partition), ToSend(b"\xff", b"", partition=0))
@@ -135,7 +135,7 @@ for _name, _value in {
     "stream": "other",
     "sequence": "other",
     "step": 99,
-    "timestamp_ms": 78,
+    "timestamp_ms": 1_700_000_000_078,
     "gap": 1,
     "model": "0123456789ab",
 }.items():

@@ -55,6 +55,12 @@ WHOLE = st.one_of(
         ]
     ),
 )
+TIMES = WHOLE | st.sampled_from(
+    [
+        *("946684799999", "946684800000", "4102444800000", "4102444800001", "1700000000000.0", "1.7e12"),
+        *("1795450377", "1795450377000000", "-1700000000000", '"2026-11-30T14:00:00Z"', "1700000000000.5"),
+    ]
+)
 TEXTS = st.one_of(
     st.sampled_from(['""', '"A"', '"A"', '"B"']),
     st.text(max_size=5).map(lambda text: json.dumps(text, ensure_ascii=False)),
@@ -81,6 +87,7 @@ TEXTS = st.one_of(
                 f'"{"ä" * 128}"',
                 "null",
                 "7",
+                *("4712", "04712", "-7", "4712.0", "4712.5", "1e3", "9" * 18, "9" * 19, "18446744073709551616"),
                 '"A',
                 "A",
                 "'A'",
@@ -89,8 +96,9 @@ TEXTS = st.one_of(
         ]
     ),
 )
+GOOD_TIMES = st.integers(946_684_800_000, 4_102_444_800_000)
 SPACES = st.sampled_from(["", "", "", " ", "\n", "\t \r\n", "\x0b", "\u00a0"])
-NAMES = {"signal": NUMBERS, "sequence": TEXTS, "step": WHOLE, "timestamp_ms": WHOLE}
+NAMES = {"signal": NUMBERS, "sequence": TEXTS, "step": WHOLE, "timestamp_ms": TIMES}
 PLAIN = st.floats(-100, 100).map(repr) | st.sampled_from(("0", "1", "0.0", "1.0"))
 
 
@@ -99,11 +107,12 @@ def json_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     """A sample that fits a stream, with up to three oddities."""
     fields = {"signal": draw(PLAIN), "condition_vector": _vector([draw(PLAIN) for _ in range(4)])}
     if sequence or draw(st.booleans()):
-        fields["sequence"] = json.dumps(sequence, ensure_ascii=draw(st.booleans()))
+        as_number = sequence.isdigit() and draw(st.booleans())
+        fields["sequence"] = sequence if as_number else json.dumps(sequence, ensure_ascii=draw(st.booleans()))
     if draw(st.booleans()):
         fields["step"] = str(step)
     if draw(st.booleans()):
-        fields["timestamp_ms"] = str(draw(st.integers(0, 2**41)))
+        fields["timestamp_ms"] = str(draw(GOOD_TIMES))
     pairs = draw(st.permutations([[name, text] for name, text in fields.items()]))
     odd = draw(st.just([]) | st.lists(st.sampled_from(_JSON_ODDITIES), max_size=3))
     for oddity in odd:
@@ -112,7 +121,22 @@ def json_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     space = draw(SPACES) if "space" in odd else draw(st.sampled_from(["", " "]))
     text = "{" + space + f",{space}".join(f'"{name}"{space}:{space}{text}' for name, text in pairs) + space + "}"
     raw = text.encode("utf-8", "surrogatepass")
+    if "around" in odd:
+        raw = draw(st.sampled_from(BEFORE)) + raw + draw(st.sampled_from(AFTER))
     return draw(broken(raw)) if "broken" in odd else raw
+
+
+BEFORE = (
+    b"",
+    b"\xef\xbb\xbf",
+    b" \xef\xbb\xbf",
+    b"\xef\xbb\xbf \n",
+    b"\xef\xbb\xbf\xef\xbb\xbf",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb",
+)
+AFTER = (b"", b"\0", b"\0\0\0", b"\0\n", b"\n\0", b"\0 \0\r\n", b"\0x", b"\xef\xbb\xbf", b"\n{}")
 
 
 def _vector(texts: list[str]) -> str:
@@ -133,7 +157,11 @@ def _repeat(draw: Any, pairs: list[list[str]]) -> None:
 
 
 def _surplus(draw: Any, pairs: list[list[str]]) -> None:
-    name = draw(st.sampled_from(["unit", "", "Step", "signal ", "s\\u0074ep", "condition_vectors", "ä"]))
+    name = draw(
+        st.sampled_from(
+            ["unit", "", "Step", "seq", "Timestamp", "END", "signal ", "s\\u0074ep", "condition_vectors", "ä"]
+        )
+    )
     words = st.sampled_from(
         ["true", "false", "null", "tru", "nul", "truefalse", "True", "[1, 2]", '{"a": [1, {"b": "}"}]}']
     )
@@ -148,7 +176,7 @@ def _missing(draw: Any, pairs: list[list[str]]) -> None:
 
 
 _ON_FIELDS = {"replace": _replace, "repeat": _repeat, "surplus": _surplus, "missing": _missing}
-_JSON_ODDITIES = ("replace", "replace", "repeat", "surplus", "missing", "space", "broken")
+_JSON_ODDITIES = ("replace", "replace", "repeat", "surplus", "missing", "space", "broken", "around", "around")
 
 
 @st.composite
@@ -261,9 +289,7 @@ def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     if draw(st.booleans()):
         pairs.append(["step", _integer(draw, draw(_ODD_WHOLE) if "whole" in odd else step)])
     if draw(st.booleans()):
-        pairs.append(
-            ["timestamp_ms", _integer(draw, draw(_ODD_WHOLE) if "whole" in odd else draw(st.integers(0, 2**41)))]
-        )
+        pairs.append(["timestamp_ms", _integer(draw, draw(_ODD_WHOLE) if "whole" in odd else draw(GOOD_TIMES))])
     pairs = draw(st.permutations(pairs))
     if "object" in odd:
         pairs[draw(st.integers(0, len(pairs) - 1))][1] = draw(_ODD_OBJECTS)
@@ -272,7 +298,7 @@ def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     if "repeat" in odd and pairs:
         pairs.append(draw(st.sampled_from(pairs)))
     if "surplus" in odd:
-        name = draw(st.sampled_from(["unit", "Step", "", "ä", "x" * 40]))
+        name = draw(st.sampled_from(["unit", "Step", "seq", "timestampMs", "", "ä", "x" * 40]))
         pairs.insert(draw(st.integers(0, len(pairs))), [name, draw(_ODD_OBJECTS | _SURPLUS)])
     head = bytes([0x80 | len(pairs)])
     if "map" in odd:
@@ -285,6 +311,26 @@ def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     return draw(broken(raw)) if "broken" in odd else raw
 
 
+CONTENT_TYPES = (
+    *(
+        b"application/json; charset=utf-8",
+        b'"application/json"',
+        b"APPLICATION/JSON",
+        b"text/json",
+        b" application/json\t",
+    ),
+    *(b"application/vnd.plant.v1+json;x=1", b"application/x-msgpack", b"Application/VND.msgpack", b"a/b+msgpack ;"),
+    *(
+        b"application/json" + b" " * 50,
+        b"application/x+json" + b"x" * 40,
+        b"+json",
+        b"json",
+        b";",
+        b"/+json",
+        b"a/b+jsonx",
+    ),
+    *(b"application/json, text/plain", b"application/json\xa0", b"application/" + b"y" * 70 + b"+json"),
+)
 JSON_HEADERS: Any = st.sampled_from(
     [
         *[()] * 25,
@@ -296,7 +342,7 @@ JSON_HEADERS: Any = st.sampled_from(
         (("content-type", JSON_TYPE), ("trace", b"1")),
         (("trace", b"1" * 200), ("content-type", JSON_TYPE)),
         (("content-type", b"application/jsoN"),),
-        (("content-type", b"application/json; charset=utf-8"),),
+        *[(("content-type", text),) for text in CONTENT_TYPES],
         (("content-type", None),),
         (("content-type", b""),),
         (("Content-Type", JSON_TYPE),),
@@ -311,6 +357,7 @@ MSGPACK_HEADERS: Any = st.sampled_from(
         (("content-type", MSGPACK_TYPE), ("trace", b"1")),
         (("content-type", JSON_TYPE), ("content-type", MSGPACK_TYPE)),
         (("content-type", b"application/msgpacl"),),
+        *[(("content-type", text),) for text in CONTENT_TYPES],
         (("content-type", JSON_TYPE),),
         (),
     ]
@@ -321,7 +368,7 @@ MSGPACK_HEADERS: Any = st.sampled_from(
 def odd_records(draw: st.DrawFn) -> list[tuple[bytes | None, bytes | None, Any]]:
     """(key, value, headers) of two streams that mostly go on, each with a sequence of its own."""
     steps = {b"a": 0, b"b": 0}
-    sequences = {b"a": "", b"b": draw(st.sampled_from(["A", "ä😀", 'say "A"', "x" * 200]))}
+    sequences = {b"a": "", b"b": draw(st.sampled_from(["A", "4712", "ä😀", 'say "A"', "x" * 200]))}
     found = []
     for _ in range(draw(st.integers(1, 25))):
         key = draw(st.sampled_from((b"a", b"b")))

@@ -26,6 +26,8 @@ MSGPACK = [("content-type", b"application/msgpack")]
 SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
 IDLE_TIMEOUT_MS = 1_000
 MAX_STEP_JUMP = 40
+TIME_MS = 1_700_000_000_000
+"""A time that a record may carry."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class EventFeed:
 
     draw: Any
     casts: bool
-    now_ms: int = 1_000_000
+    now_ms: int = TIME_MS + 1_000_000
     offsets: dict[int, int] = field(default_factory=dict)
     places: dict[tuple[int, bytes], tuple[str, int]] = field(default_factory=dict)
     backs: dict[tuple[int, bytes], int] = field(default_factory=dict)
@@ -177,7 +179,7 @@ class EventFeed:
         timestamp_ms = self.now_ms
         own_time = self.draw(st.sampled_from((True, True, True, False) if counts_anew else (True, False)))
         if own_time:
-            timestamp_ms = 10 * self.now_ms
+            timestamp_ms = TIME_MS + 10 * (self.now_ms - TIME_MS)
             if not counts_anew:  # by another clock, or of a sample that was taken before
                 timestamp_ms = self.draw(st.sampled_from((timestamp_ms, timestamp_ms, timestamp_ms - 50, self.now_ms)))
             fields["timestamp_ms"] = timestamp_ms

@@ -24,7 +24,7 @@ from tests.audits import (
 
 CHANGES = {
     "append_ms": 77,
-    "timestamp_ms": 77,
+    "timestamp_ms": 1_700_000_000_077,
     "sequence": "other",
     "previous": "other",
     "step": 77,

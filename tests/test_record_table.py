@@ -55,11 +55,11 @@ def test_samples_without_steps_are_counted_by_the_worker(signals: Feed) -> None:
 
 
 def test_event_time_is_the_samples_own_or_the_append_time(signals: Feed) -> None:
-    signals.send({**SAMPLE, "timestamp_ms": 12345}, SAMPLE, timestamp_ms=1_000)
+    signals.send({**SAMPLE, "timestamp_ms": 1_700_000_012_345}, SAMPLE, timestamp_ms=1_000)
 
     own, fallen_back = signals.predictions(2)
 
-    assert own.timestamp_ms == 12345
+    assert own.timestamp_ms == 1_700_000_012_345
     assert fallen_back.timestamp_ms > 1_600_000_000_000  # the broker's clock, not the producer's
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RecordError
+from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from core.records import (
     REASONS,
     Prediction,
@@ -24,10 +25,10 @@ from core.records import (
     encoder,
     stream_id,
 )
-from tests.strategies import MSGPACK, SENSORS, relaxed
+from tests.strategies import MSGPACK, SENSORS, TIME_MS, relaxed
 
-SIGNAL = {"sequence": "s", "step": 3, "timestamp_ms": 5, "signal": 0.5, "condition_vector": [1, 0, 0.5, 0]}
-CASTING = {"sequence": "c", "step": 3, "timestamp_ms": 5, "end": True} | dict.fromkeys(SENSORS, 1.5)
+SIGNAL = {"sequence": "s", "step": 3, "timestamp_ms": TIME_MS, "signal": 0.5, "condition_vector": [1, 0, 0.5, 0]}
+CASTING = {"sequence": "c", "step": 3, "timestamp_ms": TIME_MS, "end": True} | dict.fromkeys(SENSORS, 1.5)
 
 
 def reason(value: Any, headers: Any = (), decode: Any = decode_signal) -> str:
@@ -43,7 +44,7 @@ def test_a_json_sample_is_read(headers: Any) -> None:
     sample = decode_signal(json.dumps(SIGNAL).encode(), headers)
 
     assert sample.values == (0.5, 1.0, 0.0, 0.5, 0.0)
-    assert (sample.sequence, sample.step, sample.timestamp_ms) == ("s", 3, 5)
+    assert (sample.sequence, sample.step, sample.timestamp_ms) == ("s", 3, TIME_MS)
 
 
 @relaxed
@@ -52,7 +53,7 @@ def test_a_json_sample_is_read(headers: Any) -> None:
     vector=st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4),
     sequence=st.text(max_size=63),
     step=st.none() | st.integers(0, 2**53 - 1),
-    timestamp_ms=st.none() | st.integers(-(2**53) + 1, 2**53 - 1),
+    timestamp_ms=st.none() | st.integers(MIN_TIME_MS, MAX_TIME_MS),
 )
 def test_both_formats_hold_the_same_sample(signal, vector, sequence, step, timestamp_ms) -> None:
     fields = {"signal": signal, "condition_vector": vector, "sequence": sequence}
@@ -105,7 +106,8 @@ BAD = [
     ({"timestamp_ms": "now"}, "wrong_type"),
     ({"sequence": "a" * 256}, "sequence_too_long"),
     ({"sequence": "ä" * 128}, "sequence_too_long"),
-    ({"sequence": 7}, "wrong_type"),
+    ({"sequence": 7.5}, "wrong_type"),
+    ({"sequence": True}, "wrong_type"),
 ]
 
 

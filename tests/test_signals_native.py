@@ -21,9 +21,9 @@ from core.stepper import SignalStepper
 from stream_app.tables import PartitionedStore
 from tests.changes import plain as lists
 from tests.changes import take_changed
-from tests.odd_samples import JSON_TYPE, MSGPACK_TYPE, odd_records
+from tests.odd_samples import CONTENT_TYPES, JSON_TYPE, MSGPACK_TYPE, odd_records
 from tests.reference import stream_rules
-from tests.strategies import FakeRecord, feeds, relaxed, signal_model, signal_value
+from tests.strategies import TIME_MS, FakeRecord, feeds, relaxed, signal_model, signal_value
 
 many = settings(relaxed, max_examples=500)
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)
@@ -108,9 +108,9 @@ def test_any_bytes_after_a_good_beginning_are_a_sample_or_a_dead_letter(head: by
     assert_same_engines(numbered([first, (b"a", head + tail, ())], 2))
 
 
-@pytest.mark.parametrize("size", range(len(signal_value(SAMPLE, sequence="A", step=1, timestamp_ms=5))))
+@pytest.mark.parametrize("size", range(len(signal_value(SAMPLE, sequence="A", step=1, timestamp_ms=TIME_MS))))
 def test_a_value_cut_off_anywhere_is_a_dead_letter(size: int) -> None:
-    fields = {"sequence": "A", "timestamp_ms": 5}
+    fields = {"sequence": "A", "timestamp_ms": TIME_MS}
     first = (b"a", signal_value(SAMPLE, step=0, **fields), ())
     whole = signal_value(SAMPLE, step=1, **fields)
     packed = msgspec.msgpack.encode(msgspec.json.decode(whole))
@@ -183,7 +183,7 @@ PLAIN_CASES: dict[str, list[tuple[bytes, bytes, Any]]] = {
     ],
     "MessagePack": [
         (key, msgspec.msgpack.encode(msgspec.json.decode(value)), MSGPACK)
-        for key, value, _ in plain_values(20, sequence="A" * 40, timestamp_ms=7)
+        for key, value, _ in plain_values(20, sequence="A" * 40, timestamp_ms=TIME_MS)
     ],
     "two streams in turn": [
         value for pair in zip(plain_values(20), plain_values(20, b"b"), strict=True) for value in pair
@@ -205,11 +205,70 @@ def test_a_plain_record_goes_the_compiled_way(case: str) -> None:
     assert_same_engines(numbered(values, 7))
 
 
+SAME_THING = {
+    "a charset": ((), (("content-type", b"application/json; charset=utf-8"),)),
+    "quotes": ((), (("content-type", b'"application/json"'),)),
+    "capitals and a suffix": ((), (("content-type", b"Application/Vnd.Plant+JSON"),)),
+    "a byte order mark": ((b"\xef\xbb\xbf", b""), ()),
+    "NULs at the end": ((b"", b"\0\0\n"), ()),
+}
+
+
+@pytest.mark.parametrize("case", SAME_THING)
+def test_what_many_producers_put_around_a_sample_does_not_take_it_off_the_compiled_way(case: str) -> None:
+    around, headers = SAME_THING[case]
+    before, after = around or (b"", b"")
+    values = [(key, before + value + after, headers) for key, value, _ in plain_values(20)]
+    engine = make(Counting)
+
+    (result,) = [engine.run(chunk) for chunk in numbered(values, 20)]
+
+    assert engine.not_plain == 1
+    assert result.counts.processed == 20
+    assert_same_engines(numbered(values, 7))
+
+
+def test_a_number_as_the_name_of_a_sequence_stays_on_the_compiled_way() -> None:
+    values = plain_values(20, sequence=4712)
+    engine = make(Counting)
+
+    (result,) = [engine.run(chunk) for chunk in numbered(values, 20)]
+
+    assert engine.not_plain == 1
+    assert {"4712"} == {decode_prediction(value).sequence for _, value, _, _ in result.outputs[0]}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_names_that_are_nearly_right_are_counted_on_both_ways(packed: bool) -> None:
+    fields = {"Step": 7, "seq": "A", "timestampMs": TIME_MS, "End": True, "unit": "V"}
+    values = [(b"a", signal_value(SAMPLE, **fields), ()), (b"a", signal_value(SAMPLE, step=1, STEP=1), ())] * 3
+    if packed:
+        values = [(key, msgspec.msgpack.encode(msgspec.json.decode(value)), MSGPACK) for key, value, _ in values]
+    engine = make(Counting)
+
+    (result,) = [engine.run(chunk) for chunk in numbered(values[:1] * 3, 3)]
+
+    assert engine.not_plain == 1  # they cost no plain record its way
+    assert result.counts.near_misses == {b"Step": 3, b"seq": 3, b"timestampMs": 3}
+    assert_same_engines(numbered(values, 2))
+
+
+@many
+@given(content_type=st.binary(max_size=30) | st.sampled_from(CONTENT_TYPES))
+def test_both_ways_read_a_content_type_alike(content_type: bytes) -> None:
+    values = [(b"a", value, (("content-type", content_type),)) for _, value, _ in plain_values(3)]
+    packed = [(key, msgspec.msgpack.encode(msgspec.json.decode(value)), headers) for key, value, headers in values]
+
+    assert_same_engines(numbered([plain_values(1)[0], *values, *packed], 9))
+
+
 ODD_CASES = {
     "a gap": signal_value(SAMPLE, step=5),
     "a repeated step": signal_value(SAMPLE, step=0),
     "a new sequence": signal_value(SAMPLE, sequence="B", step=0),
     "an unknown field that is nested": signal_value(SAMPLE, unit=[1]),
+    "a whole float as a step": signal_value(SAMPLE, step=1.0),
+    "a time in seconds": signal_value(SAMPLE, timestamp_ms=1_795_450_377),
     "an escape": signal_value(SAMPLE).replace(b"signal", b"s\\u0069gnal"),
     "a field given twice": b'{"signal":1,"signal":2,"condition_vector":[1,0,0,0]}',
     "null": signal_value(SAMPLE, step=None),

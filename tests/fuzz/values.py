@@ -14,11 +14,11 @@ SIGNALS: list[dict[str, Any]] = [
     {"signal": 0.5, "condition_vector": [1.0, 0.0, 0.0, 0.0]},
     {"signal": 1, "condition_vector": [0, 1, 0, 0], "sequence": "A", "step": 1, "timestamp_ms": 1_700_000_000_000},
     {"signal": -1e3, "condition_vector": [0.1, 2.5, -3.25, 4], "sequence": "ä" * 40, "step": 2, "unit": "V"},
-    {"signal": 1e-7, "condition_vector": [1e6, -1e6, 0.0, 5e-324], "sequence": "", "timestamp_ms": -1, "ok": True},
+    {"signal": 1e-7, "condition_vector": [1e6, -1e6, 0.0, 5e-324], "timestamp_ms": 946_684_800_000, "ok": True},
 ]
 CASTS: list[dict[str, Any]] = [
     dict(zip(SENSORS, (1.2, 1_520.0, 150, 200.0, 25.0), strict=True)),
-    {**dict.fromkeys(SENSORS, 1.5), "sequence": "heat-7", "step": 99, "timestamp_ms": 5, "end": True, "crew": None},
+    {**dict.fromkeys(SENSORS, 1.5), "sequence": "heat-7", "step": 99, "timestamp_ms": 1_700_000_000_000, "end": True},
 ]
 _OUTPUT = {"stream": "ä", "sequence": "A", "step": 120, "timestamp_ms": 9, "model": "0123456789ab"}
 _WINDOW = {"start": 0, "length": 100, "final": True}
@@ -35,6 +35,7 @@ _NUMBERS = (
 )
 _NUMBERS += " 9" + "9" * 29 + " 0." + "3" * 400 + " Infinity 0e0 1e " + "9" * 400
 _WHOLE = "0 1 2 3 -1 1.0 1e0 9007199254740991 9007199254740992 -9007199254740992 18446744073709551616 null"
+_TIMES = " 946684799999 946684800000 4102444800000 4102444800001 1.7e12 1700000000000.0 1795450377 -5"
 _WORDS = 'true false null tru [] {} {"a":[1,{"b":"}"}]} 1e5 "x" nulls True ' + "[" * 1_200
 _TEXTS = r'"" "A" "ä" "\u0041" "\ud83d" "\ud83d\ude00" "\" "\\" "\x41" null 7 ' + " ".join(
     f'"{text}"' for text in ("x" * 255, "x" * 256, "ä" * 127, "ä" * 128)
@@ -59,11 +60,12 @@ _CHOICES = {
     "condition_vector": _VECTORS.split(),
     "sequence": _TEXTS.split(),
     "step": _WHOLE.split(),
-    "timestamp_ms": _WHOLE.split(),
+    "timestamp_ms": (_WHOLE + _TIMES).split(),
     "end": _WORDS.split(),
     "unit": (_WORDS + " " + _TEXTS).split(),
 }
-_USUAL = {"condition_vector": "[1,0,0,0]", "sequence": '"A"', "timestamp_ms": "5", "end": "true", "unit": '"V"'}
+_USUAL = {"condition_vector": "[1,0,0,0]", "sequence": '"A"', "end": "true", "unit": '"V"'}
+_USUAL |= {"timestamp_ms": "1700000000000"}
 
 _OBJECTS = (
     "c0 c1 c2 c3 00 7f e0 ff 80 8f 90 94 9f a0 bf c4ff c6ffffffff c70101 d4ff00 d9ff daffff db7fffffff "
@@ -132,7 +134,9 @@ def _object(name: str, random: Random) -> bytes:
         return random.choice((b"\x94", b"\x94", b"\xdc\x00\x04")) + b"".join(_number(random) for _ in range(4))
     if name in ("sequence", "unit"):
         return _name(random.choice(("", "A", "ä" * 15)), random)
-    if name in ("step", "timestamp_ms"):
+    if name == "timestamp_ms":
+        return _whole(random.choice((1_700_000_000_000, 946_684_800_000, 4_102_444_800_001, 5)), random)
+    if name == "step":
         return _whole(random.choice((0, 1, 2, 3, 300)), random)
     return b"\xc3" if name == "end" else _number(random)
 
