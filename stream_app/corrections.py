@@ -1,4 +1,4 @@
-"""Corrected dead letters: the lines of ``caststream tail dead-letters --json``, with other values."""
+"""Corrected dead letters: the lines of ``caststream tail dead-letters --json``, with other values, keys or headers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Any
 import msgspec
 
 from core.errors import StartupError
+from stream_app.headers import Headers
 from stream_app.topic_reader import At
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A record's value as it should have been; ``key`` is the line's, None where it has none."""
+    """A record as it should have been."""
 
     line: int
     value: bytes
     key: bytes | None
+    """None: as it came."""
+    headers: Headers | None = None
+    """None: as they came; empty: none."""
 
 
 def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], Correction]:
@@ -28,7 +32,8 @@ def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], 
 
     Args:
         lines: JSON objects with ``topic``, ``partition``, ``offset``, and ``value`` (text or the object itself)
-            or ``value_base64``. Empty lines are passed over.
+            or ``value_base64``. ``key`` (or ``key_base64``) and ``headers`` count where they stand there. Empty lines
+            are passed over.
         name: of the file, for messages.
 
     Raises:
@@ -56,7 +61,17 @@ def _read(number: int, line: bytes) -> tuple[tuple[At, int], Correction]:
     value, key = _bytes(fields, "value"), _bytes(fields, "key")
     if value is None:
         raise ValueError("there is no value")
-    return ((topic, partition), offset), Correction(number, value, key)
+    headers = _headers(fields["headers"]) if "headers" in fields else None
+    return ((topic, partition), offset), Correction(number, value, key, headers)
+
+
+def _headers(found: Any) -> Headers:
+    """Of a list of ``{"name": ..., "value": ...}``, or of an object by name; null is none."""
+    if isinstance(found, dict):
+        found = [{"name": name, "value": value} for name, value in found.items()]
+    if not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in found or []):
+        raise ValueError('headers must be a list of {"name": ..., "value": ...}, or an object')
+    return [(each["name"], _bytes(each, "value") or b"") for each in found or []]
 
 
 def _bytes(fields: dict[str, Any], name: str) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -17,11 +17,12 @@ from confluent_kafka import Message
 
 from core.errors import RecordError, StartupError, StateError
 from core.native.streams import StreamState
-from core.records import decode_casting, decode_signal
+from core.partition import partition_of
+from core.records import decode_casting, decode_signal, stream_id
 from core.state import unpack_state
 from core.windows import HEAD
 from stream_app.corrections import Correction
-from stream_app.headers import SOURCE_OFFSET, headers_of, number
+from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters import Choice, Letter, letter_of
 from stream_app.settings import Settings
 from stream_app.source_scan import Scan, position_of
@@ -57,13 +58,23 @@ class Verdict:
     fate: Fate
     why: str = ""
     value: bytes | None = None
-    """What is sent as its value."""
+    """What is sent as its value; the key and the headers likewise."""
+    key: bytes | None = None
+    headers: Headers = field(default_factory=list)
+    moved_to: At | None = None
+    """The partition of the key, where the key was corrected."""
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it goes to another stream than that of the letter."""
+        return self.moved_to is not None
 
     @property
     def to(self) -> At:
-        """Where its record goes back to. Not of a letter that is refused because it names no partition."""
-        assert self.letter.source is not None
-        return self.letter.source
+        """Where its record goes. Not of a letter that is refused because it names no partition."""
+        to = self.moved_to or self.letter.source
+        assert to is not None
+        return to
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,9 @@ class Plan:
 
     @property
     def to_send(self) -> list[Verdict]:
-        """Those that are to be sent."""
-        return [verdict for verdict in self.verdicts if verdict.fate is Fate.RESEND]
+        """Those that are to be sent. Letters of a stream of another name may come from any partition: by time."""
+        found = [verdict for verdict in self.verdicts if verdict.fate is Fate.RESEND]
+        return sorted(found, key=lambda each: (each.is_moved, (each.letter.timestamp_ms or 0) * each.is_moved))
 
     def counts(self) -> Counter[Fate]:
         """How many there are of each fate."""
@@ -106,7 +118,7 @@ def make_plan(
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
         sources = {settings.topic(source): source for source in ROUTES}
         ours = [letter for letter in letters if letter.topic in sources]
-        scans, bounds = _scan(reader, settings, ours, refused_at)
+        scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {})
     judge = _Judge(sources, scans, bounds, corrections or {}, even_if_late)
     verdicts = [judge.verdict(letter) for letter in sorted(letters, key=_order)]
     known = {(letter.source, letter.source_offset) for letter in letters}
@@ -147,30 +159,49 @@ def _read_letters(
 
 
 def _scan(
-    reader: TopicReader, settings: Settings, letters: list[Letter], refused_at: Mapping[At, Collection[int]]
+    reader: TopicReader,
+    settings: Settings,
+    letters: list[Letter],
+    refused_at: Mapping[At, Collection[int]],
+    corrections: Mapping[tuple[At, int], Correction],
 ) -> tuple[dict[At, Scan], dict[At, tuple[int, int]]]:
+    """Every partition of the letters' topics: with a corrected key a record may be in another one than it was."""
     by_source: dict[At, list[Letter]] = {}
     for letter in letters:
         if letter.source is not None and letter.source_offset is not None:
             by_source.setdefault(letter.source, []).append(letter)
-    there = {at for topic in {topic for topic, _ in by_source} for at in reader.partitions(topic)}
-    by_source = {at: found for at, found in by_source.items() if at in there}
+    there = [at for topic in sorted({topic for topic, _ in by_source}) for at in reader.partitions(topic)]
+    by_source = {at: by_source.get(at, []) for at in there}
     bounds = {at: reader.bounds(at) for at in by_source}
+    corrected = {each.key for each in corrections.values() if each.key is not None}
     scans = {
         at: Scan(
-            {letter.key for letter in found if letter.key is not None},
+            {letter.key for letter in found if letter.key is not None} | corrected,
             refused_at.get(at, set()),
             {letter.source_offset for letter in found if letter.source_offset is not None},
         )
         for at, found in by_source.items()
     }
-    starts = {at: min(map(position_of, found)) for at, found in by_source.items()}
+    starts = _starts(reader, by_source)
     for message in reader.read(starts):
         scans[place_of(message)].add(message)
     gone = [at for at, start in starts.items() if bounds[at][0] > start]
     if gone:
         _add_states(reader, settings, {at: scans[at] for at in gone})
     return scans, bounds
+
+
+def _starts(reader: TopicReader, by_source: Mapping[At, list[Letter]]) -> dict[At, int]:
+    """Where to begin: at the first letter's record, elsewhere at the time of the first of all."""
+    if not by_source:
+        return {}
+    times = [
+        letter.sent_ms if letter.timestamp_ms is None else letter.timestamp_ms
+        for found in by_source.values()
+        for letter in found
+    ]
+    since = reader.offsets_since(by_source, max(min(times, default=0), 0))
+    return {at: min([since[at], *map(position_of, found)]) for at, found in by_source.items()}
 
 
 def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan]) -> None:
@@ -219,38 +250,59 @@ class _Judge:
         scan = None if source is None else self.scans.get(source)
         if source is None or scan is None or letter.source_offset is None:
             return Verdict(letter, Fate.REFUSED, "it names no partition of our source topics")
-        if scan.is_resent(letter):
+        if self._is_resent(letter, source, scan):
             return Verdict(letter, Fate.RESENT)
         correction = self.corrections.get((source, letter.source_offset))
-        value = correction.value if correction else letter.value
-        if why := self._problem(letter, scan, self.bounds[source]):
+        wanted = self._corrected(letter, source[0], correction)
+        if why := self._problem(wanted, scan, self.bounds[source]):
             return Verdict(letter, Fate.REFUSED, why)
         if not self.even_if_late:
-            if (offset := scan.gone_on(letter)) is not None:
+            if (offset := self._gone_on(wanted, scan)) is not None:
                 return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
             if correction is None and letter.reason in _NOT_AS_IT_IS:
                 return Verdict(letter, Fate.LATE, _NOT_AS_IT_IS[letter.reason])
-        if why := self._still_wrong(letter, value, correction):
+        if why := self._still_wrong(wanted, correction):
             return Verdict(letter, Fate.REFUSED, why)
-        return Verdict(letter, Fate.RESEND, value=value)
+        return wanted
 
-    def _problem(self, letter: Letter, scan: Scan, bounds: tuple[int, int]) -> str | None:
+    def _is_resent(self, letter: Letter, source: At, scan: Scan) -> bool:
+        place = source[1], letter.source_offset
+        moved = (place in other.moved for at, other in self.scans.items() if at[0] == source[0])
+        return scan.is_resent(letter) or any(moved)
+
+    def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> Verdict:
+        """What would be sent, and where to: a record with another key goes where producers send that key."""
+        if correction is None:
+            return Verdict(letter, Fate.RESEND, "", letter.value, letter.key, letter.headers)
+        headers = letter.headers if correction.headers is None else correction.headers
+        if correction.key is None or correction.key == letter.key:
+            return Verdict(letter, Fate.RESEND, "", correction.value, letter.key, headers)
+        partitions = sum(at[0] == topic for at in self.scans)
+        to = topic, partition_of(correction.key, partitions)
+        return Verdict(letter, Fate.RESEND, "", correction.value, correction.key, headers, to)
+
+    def _gone_on(self, wanted: Verdict, scan: Scan) -> int | None:
+        if wanted.moved_to is None:
+            return scan.gone_on(wanted.letter)
+        return self.scans[wanted.moved_to].gone_on_since(wanted.key or b"", wanted.letter.timestamp_ms or 0)
+
+    def _problem(self, wanted: Verdict, scan: Scan, bounds: tuple[int, int]) -> str | None:
         """Why the record as it came can go nowhere."""
-        offset, (low, high) = letter.source_offset or 0, bounds
+        letter, (low, high) = wanted.letter, bounds
+        offset = letter.source_offset or 0
         if letter.value_bytes is not None:
             return f"only the start of its {letter.value_bytes:,} bytes was kept"
-        if letter.key is None or letter.reason in _NO_STREAM:
-            return "its key names no stream"
+        if not wanted.is_moved and (letter.key is None or letter.reason in _NO_STREAM):
+            return "its key names no stream: give it another (--corrected)"
         if offset >= high or (offset >= low and scan.found.get(offset) != (letter.key, letter.value)):
             return "another record stands at its place: the topic was made anew, or no worker has written this letter"
         return None
 
-    def _still_wrong(self, letter: Letter, value: bytes | None, correction: Correction | None) -> str | None:
+    def _still_wrong(self, wanted: Verdict, correction: Correction | None) -> str | None:
         """Why a worker would refuse it again: it is sent once only, so that chance is not thrown away."""
-        if correction and correction.key is not None and correction.key != letter.key:
-            return f"line {correction.line}: a correction may change the value, not the key"
         try:
-            _DECODERS[self.sources[letter.topic or ""]](value, tuple(letter.headers))
+            stream_id(wanted.key)
+            _DECODERS[self.sources[wanted.letter.topic or ""]](wanted.value, tuple(wanted.headers))
         except RecordError as error:
             if correction:
                 return f"line {correction.line}: still not usable: {error}"

@@ -1,6 +1,7 @@
 """Dead letters sent back to where they came from, once what was wrong is right: ``caststream dead-letters resend``.
 
-A letter's record goes to its own topic and partition, marked with the offset that it had. All of a run is one
+A letter's record goes to its own topic and partition, marked with the offset that it had; with another key, to the
+partition of that key, marked with the place that it had. All of a run is one
 transaction under one id: a run that dies in the middle leaves nothing, and of two at once the later one ends the
 earlier.
 """
@@ -17,9 +18,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.errors import RunError
 from stream_app.dead_letters import Plan, Verdict
 from stream_app.headers import ERROR, headers_of
-from stream_app.letters import Letter
 from stream_app.settings import Settings
-from stream_app.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, RESENT, position_of
+from stream_app.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, MOVED_FROM, RESENT, position_of
 from stream_app.topic_reader import At, TopicReader, key_of, place_of
 
 MAX_RECORD_BYTES = 16 * 2**20
@@ -94,11 +94,11 @@ class Resender:
                 self._producer.produce(
                     topic,
                     verdict.value,
-                    letter.key,
+                    verdict.key,
                     partition,
                     on_delivery=delivered,
                     timestamp=timestamp_ms,
-                    headers=[*resent_headers(letter)],
+                    headers=[*resent_headers(verdict)],
                 )
                 self._producer.poll(0)
                 return
@@ -112,14 +112,18 @@ class Resender:
         return RunError(f"nothing was resent: the Kafka broker at {self._broker} does not take it: {said.str()}")
 
 
-def resent_headers(letter: Letter) -> list[tuple[str, bytes]]:
+def resent_headers(verdict: Verdict) -> list[tuple[str, bytes]]:
     """The headers of a record that stands for a letter's: its own ones, and the marks."""
-    own = [(name, value) for name, value in letter.headers if not name.startswith((ERROR, RESENT))]
+    letter = verdict.letter
+    own = [(name, value) for name, value in verdict.headers if not name.startswith((ERROR, RESENT))]
+    mark = (LETTER, b"%d/%d" % (letter.partition, letter.offset))
+    if verdict.is_moved:
+        return [*own, (MOVED_FROM, b"%d/%d" % (letter.source_partition or 0, letter.source_offset or 0)), mark]
     return [
         *own,
         (FROM_OFFSET, b"%d" % (letter.source_offset or 0)),
         (FIRST_OFFSET, b"%d" % position_of(letter)),
-        (LETTER, b"%d/%d" % (letter.partition, letter.offset)),
+        mark,
     ]
 
 
@@ -129,12 +133,12 @@ def overtaken(settings: Settings, plan: Plan, last: Mapping[tuple[At, bytes], in
     Args:
         last: what `Resender.send` has returned.
     """
-    sent = {(verdict.to, verdict.letter.key or b""): verdict for verdict in plan.to_send}
+    sent = {(verdict.to, verdict.key or b""): verdict for verdict in plan.to_send}
     found: dict[tuple[At, bytes], Verdict] = {}
     with TopicReader(settings.client_config()) as reader:
         for message in reader.read({at: plan.ends[at] for at, _ in sent}):
             place = place_of(message), key_of(message) or b""
-            is_mark = any(name == FROM_OFFSET for name, _ in headers_of(message))
+            is_mark = any(name in (FROM_OFFSET, MOVED_FROM) for name, _ in headers_of(message))
             if place in sent and not is_mark and int(message.offset() or 0) < last[place]:
                 found[place] = sent[place]
     return list(found.values())

@@ -18,6 +18,10 @@ FIRST_OFFSET = "resent-first-offset"
 """The same of the first one, where it was resent more than once: its place in its stream's order."""
 LETTER = "resent-letter"
 """Partition and offset of the dead letter, as ``2/17``."""
+MOVED_FROM = "resent-from"
+"""Partition and offset of the source record, as ``2/17``, where the resent one has another key, and so is perhaps in
+another partition.
+"""
 RESENT = "resent-"
 
 
@@ -38,24 +42,32 @@ class Scan:
     """Of the originals that are still there, key and value."""
     marks: set[tuple[bytes, int]] = field(default_factory=set)
     """Key and original offset of what was resent."""
+    moved: set[tuple[int, int]] = field(default_factory=set)
+    """Partition and offset of the originals of what was resent to here under another key."""
     positions: dict[int, int] = field(default_factory=dict)
     """Offset of a resent record -> its place in its stream's order."""
     latest: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """Key -> place in the stream's order, and offset, of its last record that was not refused."""
+    times: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Key -> append time, and offset, of the same."""
 
     def add(self, message: Message) -> None:
         """Take the partition's next record into account."""
         key, offset = key_of(message), int(message.offset() or 0)
         if offset in self.originals:
             self.found[offset] = key, message.value()
+        headers = headers_of(message)
+        if (original := moved_from(headers)) is not None:
+            self.moved.add(original)
         if key is None or key not in self.keys:
             return
         position = offset
-        if resent := resent_from(headers_of(message)):
+        if resent := resent_from(headers):
             self.marks.add((key, resent[0]))
             position = self.positions[offset] = min(resent[1], offset)
         if offset not in self.letters:
             self.move_on(key, position, offset)
+            self.times[key] = message.timestamp()[1], offset
 
     def move_on(self, key: bytes, position: int, offset: int) -> None:
         """A stream's state includes the record of this offset."""
@@ -70,6 +82,11 @@ class Scan:
         position, offset = self.latest.get(letter.key or b"", (-1, -1))
         return offset if position > position_of(letter) else None
 
+    def gone_on_since(self, key: bytes, time_ms: int) -> int | None:
+        """The offset of a stream's last record, where it was appended after a time; None where it was not."""
+        last_ms, offset = self.times.get(key, (-1, -1))
+        return offset if last_ms > time_ms else None
+
 
 def position_of(letter: Letter) -> int:
     """The place in its stream's order of the record that a letter is about: its offset, or that of the first one."""
@@ -83,3 +100,10 @@ def resent_from(headers: Headers) -> tuple[int, int] | None:
     told = dict(headers)
     original, first = number(told.get(FROM_OFFSET)), number(told.get(FIRST_OFFSET))
     return None if original is None or first is None else (original, first)
+
+
+def moved_from(headers: Headers) -> tuple[int, int] | None:
+    """Partition and offset of the original, of the headers of a record that was resent under another key."""
+    partition, _, offset = dict(headers).get(MOVED_FROM, b"").partition(b"/")
+    found = number(partition), number(offset)
+    return None if found[0] is None or found[1] is None else (found[0], found[1])

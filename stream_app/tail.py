@@ -149,6 +149,7 @@ def _json_of_dead_letter(message: Message) -> str:
         "letter_offset": letter.offset,
     }
     fields |= _bytes_fields("key", letter.key) | _bytes_fields("value", letter.value)
+    fields["headers"] = [{"name": name, **_bytes_fields("value", held)} for name, held in letter.headers]
     return msgspec.json.encode(fields).decode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -77,6 +77,20 @@ class TopicReader:
         except KafkaException as error:
             raise self._failed(at[0], words(error), error.args[0]) from error
         return low, high
+
+    def offsets_since(self, places: Iterable[At], time_ms: int) -> dict[At, int]:
+        """Of each partition the offset of its first record of that time or later; its end where there is none.
+
+        Raises:
+            RunError: no answer.
+        """
+        asked = [TopicPartition(*at, time_ms) for at in places]
+        try:
+            found = patiently(lambda: self._consumer.offsets_for_times(asked, timeout=1.0), self._timeout_s)
+        except KafkaException as error:
+            raise self._failed(asked[0].topic, words(error)) from error
+        offsets = {(place.topic, place.partition): place.offset for place in found}
+        return {at: offset if offset >= 0 else self.bounds(at)[1] for at, offset in offsets.items()}
 
     def read(self, starts: Mapping[At, int]) -> Iterator[Message]:
         """The records of each partition from its start, or the first one that it still holds, to its end now.

@@ -84,7 +84,7 @@ def _restarting(kind: str, numbers: list[float], step: int) -> bytes:
     half = STEPS // 2
     place = step % half
     late_ms = 25 if place in (3, 12) else 0
-    sample = {"sequence": f"s{step // half}", "step": COUNTED[place], "timestamp_ms": 10 * step - late_ms}
+    sample = {"sequence": f"s{step // half}", "step": COUNTED[place], "timestamp_ms": TIME_MS + 10 * step - late_ms}
     return _encoded(kind, numbers, sample)
 
 

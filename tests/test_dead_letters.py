@@ -18,6 +18,7 @@ from worker import WorkerProcess
 
 from core.errors import StartupError
 from core.native.streams import StreamState
+from core.partition import partition_of
 from core.records import SENSORS
 from core.state import pack_state, step_back
 from stream_app.corrections import read_corrections
@@ -391,6 +392,64 @@ def test_a_senders_own_error_headers_count_for_nothing(
     assert not any(name.startswith("error.") for name, _ in source(feed)[-1].headers)
 
 
+def corrected(feed: Feed, offset: int, path: Path, **fields: Any) -> Path:
+    """A file with one correction."""
+    place = {"topic": feed.topic, "partition": PARTITION, "offset": offset, "value": GOOD}
+    path.write_text(json.dumps(place | fields))
+    return path
+
+
+@pytest.mark.kafka
+def test_a_corrected_content_type_lets_a_letter_go_back(feed: Feed, resend: Resend, tmp_path: Path) -> None:
+    own = [("content-type", b"text/plain"), ("plant", b"7")]
+    offset = refused(feed, GOOD, own, reason="content_type")
+    as_it_came, without = resend(), corrected(feed, offset, tmp_path / "c", headers={"plant": "7"})
+
+    done = resend("--corrected", without)
+
+    assert "refused: a worker would refuse it again, so correct it (--corrected): content-type" in as_it_came.err
+    assert (done.status, done.err) == (0, "1 resent\n")
+    assert source(feed)[-1].headers[0] == ("plant", b"7")
+    assert source(feed)[-1].header("content-type") is None
+    assert resend("--corrected", without).err == "0 resent; 1 resent before\n"
+
+
+@pytest.mark.kafka
+def test_a_corrected_key_goes_once_to_the_partition_of_that_key(
+    feed: Feed, settings: Settings, resend: Resend, tmp_path: Path
+) -> None:
+    name = next(name for name in map("press-{}".format, range(99)) if partition_of(name.encode(), 4) != PARTITION)
+    (offset,) = produce(settings, feed.topic, [ToSend(b"\0\0\0\0\5" + name.encode(), GOOD, (), PARTITION)])[0][1:]
+    headers = block(feed.topic, offset, "key_not_utf8")
+    key = b"\0\0\0\0\5" + name.encode()
+    produce(settings, settings.topic(DEAD_LETTERS), [ToSend(key, GOOD, headers, PARTITION)])
+    path = corrected(feed, offset, tmp_path / "c", key=name)
+    as_it_came = resend()
+
+    done = resend("--corrected", path)
+
+    found = [record for record in consume_all(settings, feed.topic) if record.key == name.encode()]
+    assert "refused: its key names no stream" in as_it_came.err
+    assert (done.status, done.err) == (0, "1 resent\n")
+    assert [record.partition for record in found] == [partition_of(name.encode(), 4)]
+    assert found[0].header("resent-from") == b"%d/%d" % (PARTITION, offset)
+    assert resend("--corrected", path).err == resend().err == "0 resent; 1 resent before\n"
+    assert resend("--corrected", corrected(feed, offset, path, key="another")).err == "0 resent; 1 resent before\n"
+
+
+@pytest.mark.kafka
+def test_a_letter_goes_to_a_stream_of_another_name_only_while_that_waits(
+    feed: Feed, settings: Settings, resend: Resend, tmp_path: Path
+) -> None:
+    (offset,) = feed.send(GOOD)
+    letter(feed, offset, timestamp_ms=source(feed)[-1].timestamp_ms)
+    produce(settings, feed.topic, [ToSend("other", GOOD, (), partition_of(b"other", 4))])
+    path = corrected(feed, offset, tmp_path / "c", key="other")
+
+    assert "skipped: its stream has gone on without it" in resend("--corrected", path).err
+    assert resend("--corrected", path, "--even-if-late").err == "1 resent\n"
+
+
 @pytest.mark.kafka
 def test_corrections_that_do_not_fit_are_refused(feed: Feed, resend: Resend, tmp_path: Path) -> None:
     offset = refused(feed)
@@ -401,7 +460,8 @@ def test_corrections_that_do_not_fit_are_refused(feed: Feed, resend: Resend, tmp
         return resend("--corrected", tmp_path / "c.jsonl")
 
     assert "line 1: still not usable: " in with_line(value=BAD).err
-    assert "line 1: a correction may change the value, not the key" in with_line(value=GOOD, key="other").err
+    assert "line 1: still not usable: the key holds byte 0 at 1" in with_line(value=GOOD, key="a\0").err
+    assert "line 1: still not usable: content-type is b'x'" in with_line(value=GOOD, headers={"content-type": "x"}).err
     assert "1 corrections fit no dead letter" in with_line(value=GOOD, offset=offset + 1).err
     assert "there is no value" in with_line().err
     assert "cannot be read: No such file" in resend("--corrected", tmp_path / "none").err
@@ -444,6 +504,7 @@ def test_the_workers_block_is_the_last_one() -> None:
         (b'{"topic": "t", "partition": true, "offset": 1, "value": ""}', "topic, partition and offset"),
         (b'{"topic": "t", "partition": 1, "offset": 1, "value": null}', "there is no value"),
         (b'{"topic": "t", "partition": 1, "offset": 1, "value": [1]}', "value is neither text nor an object"),
+        (b'{"topic": "t", "partition": 1, "offset": 1, "value": "", "headers": ["a"]}', "headers must be a list of"),
         (b'{"topic": "t", "partition": 1, "offset": 1, "value_base64": "?"}', "value_base64 is not base64"),
         (b'{"topic": "t", "partition": 1, "offset": 1, "value": "", "value_base64": ""}', "are both there"),
     ],
@@ -451,6 +512,17 @@ def test_the_workers_block_is_the_last_one() -> None:
 def test_a_line_that_is_no_correction_is_named(line: bytes, why: str) -> None:
     with pytest.raises(StartupError, match=f"^c.jsonl, line 1: .*{why}" if "line 1" not in why else "^c.jsonl, line 1"):
         read_corrections([line], "c.jsonl")
+
+
+def test_headers_of_a_correction_are_a_list_or_an_object_and_may_be_none() -> None:
+    place = {"topic": "t", "partition": 1, "value": ""}
+    pair, packed = {"name": "a", "value": "1"}, {"name": "b", "value_base64": "/wA="}
+    forms = [[pair, packed], {"a": "1"}, [], None]
+    lines = [json.dumps(place | {"offset": number, "headers": form}).encode() for number, form in enumerate(forms)]
+
+    found = read_corrections([*lines, json.dumps(place | {"offset": 9}).encode()], "c.jsonl").values()
+
+    assert [each.headers for each in found] == [[("a", b"1"), ("b", b"\xff\0")], [("a", b"1")], [], [], None]
 
 
 def test_corrections_are_bytes_text_or_the_object_itself() -> None:

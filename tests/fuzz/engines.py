@@ -157,7 +157,7 @@ def _engine(casts: bool, rows: dict[bytes, bytes], judged: StreamRules) -> Any:
     return SignalStepper(signal_model(), judged, store)
 
 
-_BACK = ({"step": 0}, {"step": 0, "timestamp_ms": 60_100}, {"step": 1, "timestamp_ms": 60_200})
+_BACK = ({"step": 0}, {"step": 0, "timestamp_ms": 1_700_000_060_100}, {"step": 1, "timestamp_ms": 1_700_000_060_200})
 
 
 def _next_records(casts: bool, rows: dict[bytes, bytes], random: Random) -> list[FakeRecord]:
