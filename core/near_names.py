@@ -33,6 +33,9 @@ def near_names(value: bytes, sample: Any) -> Iterable[bytes]:
 def _of_msgpack(value: bytes) -> dict[bytes, str]:
     if len(value) > MOST_MSGPACK_BYTES:
         return {}
-    raws = _names_of(value)
+    try:
+        raws = _names_of(value)
+    except (msgspec.DecodeError, ValueError):  # a name that is no text, which the decoders of samples skip
+        return {}
     found = {field: name for name in raws if (field := near_field_of(name.encode())) is not None and name != field}
     return {name.encode(): field for field, name in found.items() if field not in raws or bytes(raws[field]) == _NIL}

@@ -195,12 +195,9 @@ def _starts(reader: TopicReader, by_source: Mapping[At, list[Letter]]) -> dict[A
     """Where to begin: at the first letter's record, elsewhere at the time of the first of all."""
     if not by_source:
         return {}
-    times = [
-        letter.sent_ms if letter.timestamp_ms is None else letter.timestamp_ms
-        for found in by_source.values()
-        for letter in found
-    ]
-    since = reader.offsets_since(by_source, max(min(times, default=0), 0))
+    letters = [letter for found in by_source.values() for letter in found]
+    first_ms = min(letter.sent_ms if letter.timestamp_ms is None else letter.timestamp_ms for letter in letters)
+    since = reader.offsets_since(by_source, max(first_ms, 0))
     return {at: min([since[at], *map(position_of, found)]) for at, found in by_source.items()}
 
 

@@ -44,8 +44,9 @@ class Load:
     def send_rest(self) -> None:
         """The other half: sequences change, casts end, some records are late."""
         samples, cast = signal_samples(120, 1), casting_samples(140, 2)
+        timed = {**samples[40], "sequence": "B", "timestamp_ms": 1_700_000_000_077}
         self.plain.send(*in_sequence(samples[60:80], "A"), *in_sequence(samples[:40], "B"))
-        self.plain.send(*in_sequence(samples[80:82], "A"), {**samples[40], "sequence": "B", "timestamp_ms": 1_700_000_000_077})
+        self.plain.send(*in_sequence(samples[80:82], "A"), timed)
         self.odd.send(samples[0], *samples[1:5], {**samples[5], "step": 10**9}, *samples[5:9])
         self.odd.send(*(msgpack(sample) for sample in samples[9:12]), headers=MSGPACK)
         self.odd.send(b"?", ToSend(None, samples[0], partition=self.odd.partition), ToSend(b"\xff", b"", partition=0))

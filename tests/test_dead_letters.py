@@ -419,9 +419,9 @@ def test_a_corrected_key_goes_once_to_the_partition_of_that_key(
     feed: Feed, settings: Settings, resend: Resend, tmp_path: Path
 ) -> None:
     name = next(name for name in map("press-{}".format, range(99)) if partition_of(name.encode(), 4) != PARTITION)
-    (offset,) = produce(settings, feed.topic, [ToSend(b"\0\0\0\0\5" + name.encode(), GOOD, (), PARTITION)])[0][1:]
-    headers = block(feed.topic, offset, "key_not_utf8")
     key = b"\0\0\0\0\5" + name.encode()
+    [(_, offset)] = produce(settings, feed.topic, [ToSend(key, GOOD, (), PARTITION)])
+    headers = block(feed.topic, offset, "key_not_utf8")
     produce(settings, settings.topic(DEAD_LETTERS), [ToSend(key, GOOD, headers, PARTITION)])
     path = corrected(feed, offset, tmp_path / "c", key=name)
     as_it_came = resend()
@@ -442,7 +442,7 @@ def test_a_letter_goes_to_a_stream_of_another_name_only_while_that_waits(
     feed: Feed, settings: Settings, resend: Resend, tmp_path: Path
 ) -> None:
     (offset,) = feed.send(GOOD)
-    letter(feed, offset, timestamp_ms=source(feed)[-1].timestamp_ms)
+    letter(feed, offset, timestamp_ms=source(feed)[-1].timestamp)
     produce(settings, feed.topic, [ToSend("other", GOOD, (), partition_of(b"other", 4))])
     path = corrected(feed, offset, tmp_path / "c", key="other")
 
