@@ -21,7 +21,7 @@ from stream_app.tables import PartitionedStore
 from tests.changes import Change, evict_all, take_changed
 from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts
 
-LAST_OF_ALL_MS = 10**12  # a clock past everything's idle point
+LAST_OF_ALL_MS = 10**13  # a clock past everything's idle point
 
 
 def stream_rules(policy: Any = "step", max_gap: int = 5) -> StreamRules:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from aiokafka.structs import TopicPartition
 from fakes import CHANGELOG, DEAD, OUTPUT, SOURCE, FakeBroker, FakeWorker, settle
-from strategies import FakeRecord, defect_model, signal_model
+from strategies import TIME_MS, FakeRecord, defect_model, signal_model
 
 from core.chunk import StreamRules, WindowRules
 from core.infer import advance_sequences
