@@ -19,6 +19,7 @@ import h5py
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
+from benchmarks.workload import START_MS
 from core.records import SignalSample
 from replay.run import replay
 
@@ -74,7 +75,7 @@ def loop_once(path: str, streams: int, client_config: dict[str, Any], topic: str
         rows = range(first, min(first + streams, len(signals)))
         for step, values in enumerate(signals[rows.start : rows.stop].T.tolist()):
             for row, value in zip(rows, values, strict=True):
-                sample = SignalSample(value, tuple(conditions[row]), f"loop-{row}", step, step)
+                sample = SignalSample(value, tuple(conditions[row]), f"loop-{row}", step, START_MS + step)
                 while True:
                     try:
                         producer.produce(

@@ -97,9 +97,9 @@ def test_dead_letters_tell_reason_place_and_what_came(settings):
         "offset": 17,
     }
     place |= {"timestamp_ms": 1_700_000_000_000, "letter_partition": 0}
-    assert objects[0] == place | {"letter_offset": 0, "key": "s-1", "value": '{"signal": "x"}\n\x1b[31m'}
-    assert objects[1] == place | {"letter_offset": 1, "key": None, "value_base64": "/wA="}
-    assert objects[2] == place | {"letter_offset": 2, "key": "s", "value": None}
+    assert objects[0] == place | {"letter_offset": 0, "key": "s-1", "value": '{"signal": "x"}\n\x1b[31m', "headers": []}
+    assert objects[1] == place | {"letter_offset": 1, "key": None, "value_base64": "/wA=", "headers": []}
+    assert objects[2] == place | {"letter_offset": 2, "key": "s", "value": None, "headers": []}
 
 
 @pytest.mark.kafka

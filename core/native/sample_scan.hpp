@@ -85,13 +85,19 @@ struct JsonCursor {
     }
 
     // A whole number where a text is wanted: its digits are its text.
-    bool digits_as_text(const char*& text, size_t& size) {
+    __attribute__((noinline, cold)) bool digits_as_text(const char*& text, size_t& size) {
         skip_space();
         text = at;
         if (!digits()) return false;
         size = at - text;
         char next = peek();
         return size < 19 && (*text != '0' || size == 1) && next != '.' && next != 'e' && next != 'E';
+    }
+
+    // Whether nothing but NULs and space is left, as of producers that send C strings whole.
+    __attribute__((noinline, cold)) bool only_nuls() {
+        while (at < end && (*at == '\0' || *at == ' ' || *at == '\n' || *at == '\t' || *at == '\r')) ++at;
+        return at == end;
     }
 
     bool word(const char* wanted) {
@@ -213,8 +219,11 @@ inline bool finish(unsigned seen, Sample& sample) {
 inline bool scan_json(const char* text, size_t size, Sample& sample) {
     JsonCursor cursor{text, text + size};
     unsigned seen = 0;
-    if (size >= 3 && std::memcmp(text, "\xEF\xBB\xBF", 3) == 0) cursor.at += 3;  // a byte order mark
-    if (!cursor.take('{')) return false;
+    if (!cursor.take('{')) {
+        if (size < 3 || std::memcmp(text, "\xEF\xBB\xBF", 3) != 0) return false;
+        cursor.at = text + 3;  // after a byte order mark
+        if (!cursor.take('{')) return false;
+    }
     do {
         const char* name;
         size_t name_size;
@@ -222,8 +231,8 @@ inline bool scan_json(const char* text, size_t size, Sample& sample) {
         if (!read_field(cursor, name, name_size, seen, sample)) return false;
     } while (cursor.take(','));
     if (!cursor.take('}')) return false;
-    while (cursor.skip_space(), cursor.at < cursor.end && *cursor.at == '\0') ++cursor.at;
-    return cursor.at == cursor.end && finish(seen, sample);
+    cursor.skip_space();
+    return (cursor.at == cursor.end || cursor.only_nuls()) && finish(seen, sample);
 }
 
 struct MsgpackCursor {
