@@ -235,7 +235,7 @@ def test_a_dry_run_names_each_letter_and_what_would_become_of_it(feed: Feed, res
     assert done.err.splitlines() == [
         f"{at} {good} (letter {PARTITION}/0): would be resent",
         f"{at} {bad} (letter {PARTITION}/1): refused: a worker would refuse it again, "
-        "so correct it (--corrected): signal is "0.5": a number in quotes, send it without",
+        'so correct it (--corrected): signal is "0.5": a number in quotes, send it without',
         "1 would be resent; 1 refused",
     ]
     assert len(source(feed)) == 2
