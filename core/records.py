@@ -5,6 +5,7 @@ JSON and MessagePack hold the same fields. Unknown fields are ignored, null mean
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 

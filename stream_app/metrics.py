@@ -151,8 +151,8 @@ class Metrics:
             self.dead_letters.labels(topic, letter.reason).inc()
         for reason, count in counts.resets.items():
             self.resets.labels(reason).inc(count)
-        for name, count in counts.near_misses.items():
-            self.near_misses.labels(topic, near_field_of(name)).inc(count)
+        for near, count in counts.near_misses.items():
+            self.near_misses.labels(topic, near_field_of(near)).inc(count)
         self.gaps.inc(counts.gaps)
         self.moved_streams.inc(counts.moved)
         for name, count in counts.far_outside.items():
