@@ -34,6 +34,7 @@ from tests.reference import LAST_OF_ALL_MS, CrashingWorker, read_outputs, stream
 from tests.strategies import (
     IDLE_TIMEOUT_MS,
     MAX_STEP_JUMP,
+    TIME_MS,
     Event,
     FakeRecord,
     MemoryTable,
@@ -249,7 +250,7 @@ def test_a_counter_that_starts_again_keeps_the_doubt_about_the_previous_name() -
     names = [*"abc", "d", "d", "d", "d", "c"]
     steps = [0, 0, 0, 5, 0, 1, 2, 0]
     records = [
-        signal(10 + i, sequence=name, step=step, timestamp_ms=i)
+        signal(10 + i, sequence=name, step=step, timestamp_ms=TIME_MS + i)
         for i, (name, step) in enumerate(zip(names, steps, strict=True))
     ]
 
