@@ -20,7 +20,9 @@ from core.models.factory import ModelFactory, load_model
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, NO_LIMITS, SIGNAL_FIELDS, RangeCounter, Ranges
 from core.models.shipped import checkpoint_path
+from core.models.survey import Survey
 from core.native.streams import LiveStream
+from core.predict import predict
 from core.records import SENSORS
 from core.scorer import CastScorer
 from core.stepper import SignalStepper
@@ -245,3 +247,53 @@ def test_ranges_that_cannot_be_are_refused(tmp_path: Path, told: dict[str, Any])
 
     with pytest.raises(RuntimeError, match="Failed to load checkpoint"):
         ModelFactory.create_from_checkpoint(tmp_path / "m.pt")
+
+
+# Files.
+
+
+def test_a_survey_has_one_line_for_each_field() -> None:
+    survey, nothing = Survey(PLANT), Survey(None)
+    hot = np.array([NORMAL, (1.2, 2768.0, 150.0, 200.0, 25.0), (1.2, 2770.0, 150.0, 200.0, -9999.0)])
+    for one in (survey, nothing):
+        one.add(np.array([NORMAL] * 7), row=0)
+        one.add(hot, row=1, step=20)
+
+    assert survey.lines() == [
+        "mold_temperature: 2 of 10 samples are far outside what the model was trained on: 2768 in row 1 at step 21, "
+        "expected 1480 to 1580",
+        "superheat: 1 of 10 samples are far outside what the model was trained on: -9999 in row 1 at step 22, "
+        "expected 15 to 40",
+    ]
+    assert nothing.lines() == []
+
+
+@pytest.mark.parametrize("kind", ["signal", "casting"])
+def test_predict_says_what_lies_far_outside_and_nothing_of_other_files(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.h5"
+    if kind == "signal":
+        generate_signals(path, 3, seed=4, steps=40)
+    else:
+        generate_castings(path, 3, seed=4)
+    plain: list[str] = []
+    predict(path, tmp_path / "out.jsonl", on_note=plain.append)
+    with h5py.File(path, "r+") as file:
+        if kind == "signal":
+            file["condition_vectors"][1] = (1.0, 1.0, 0.0, 0.0)
+            file["mixed_signals"][2] = 30000.0
+        else:
+            file["mold_temperature"][...] = file["mold_temperature"][:] + 273.15
+    told: list[str] = []
+    predict(path, tmp_path / "out.jsonl", on_note=told.append)
+
+    words = " samples are far outside what the model was trained on: "
+    assert not any(words in note for note in plain)
+    found = [note.partition(words) for note in told if words in note]
+    if kind == "signal":
+        assert [(count, said) for count, _, said in found] == [
+            ("signal: 40 of 120", "30000 in row 2 at step 0, expected -1.99909 to 1.99909"),
+            ("condition_vector: 40 of 120", "[1, 1, 0, 0] in row 1 at step 0, expected one 1 and three 0"),
+        ]
+    else:
+        assert [count.partition(":")[0] for count, _, _ in found] == ["mold_temperature"]
+        assert found[0][2].endswith(" in row 0 at step 0, expected 1480 to 1580")

@@ -1,0 +1,47 @@
+"""Looks through the samples of a file for values far outside what a model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.models.ranges import Floats, Outside, Ranges
+
+
+@dataclass
+class _Found:
+    """A field's first value far outside, where it stands, and how many samples have one."""
+
+    first: Outside
+    row: int
+    step: int
+    count: int = 0
+
+
+class Survey:
+    """Takes samples in any order of rows.
+
+    Args:
+        ranges: the model's; None: nothing is looked for.
+    """
+
+    def __init__(self, ranges: Ranges | None) -> None:
+        self._ranges = ranges
+        self._found: dict[str, _Found] = {}
+        self._samples = 0
+
+    def add(self, samples: Floats, row: int, step: int = 0) -> None:
+        """Look at samples (T, F) of a row, from ``step`` on."""
+        self._samples += len(samples)
+        if self._ranges is None:
+            return
+        for outside in self._ranges.far_outside(samples):
+            found = self._found.setdefault(outside.field, _Found(outside, row, step + outside.place))
+            found.count += outside.count
+
+    def lines(self) -> list[str]:
+        """One line for each field: how many, the first value, and what was expected."""
+        return [
+            f"{field}: {found.count:,} of {self._samples:,} samples are far outside what the model was trained on: "
+            f"{found.first.seen} in row {found.row} at step {found.step}, expected {found.first.expected}"
+            for field, found in self._found.items()
+        ]
