@@ -40,8 +40,10 @@ class Survey:
 
     def lines(self) -> list[str]:
         """One line for each field: how many, the first value, and what was expected."""
+        fields = () if self._ranges is None else self._ranges.fields
         return [
             f"{field}: {found.count:,} of {self._samples:,} samples are far outside what the model was trained on: "
             f"{found.first.seen} in row {found.row} at step {found.step}, expected {found.first.expected}"
-            for field, found in self._found.items()
+            for field in fields
+            if (found := self._found.get(field)) is not None
         ]

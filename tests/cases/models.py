@@ -10,6 +10,7 @@ from broker import wait_until
 
 from cases.case import case, expect
 from cases.room import Ran, Room
+from core.records import SENSORS
 
 SIGNAL = "599257fda5be"
 DEFECT = "2845f72c6c38"
@@ -170,3 +171,138 @@ def _safetensors(weights: dict[str, Any]) -> bytes:
         body += data
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + body
+
+
+# Values that the model has not seen.
+
+
+def _castings(room: Room, change: Callable[[Any], None]) -> Path:
+    """Six generated casts, changed."""
+    import h5py
+
+    from core.data.castings import generate_castings
+
+    path = room.folder() / "c.h5"
+    generate_castings(path, 6, seed=8)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def _told(room: Room, file: Path, *expected: str) -> str:
+    """What predict says of values far outside: for each field, words of its line."""
+    ran = room.caststream("predict", file, "--output", "-")
+    lines = [line for line in ran.err.splitlines() if "far outside what the model was trained on" in line]
+    expect(ran.status == 0 and ran.out, ran.said)
+    expect(len(lines) == len(expected), f"{len(lines)} lines: {lines}")
+    for words, line in zip(expected, lines, strict=True):
+        expect(all(word in line for word in words.split("|")), line)
+    return lines[0]
+
+
+@case(
+    "data-04c",
+    tried="-9999, and 999999, in a sensor, without an attribute that says so",
+    before="0.0401 in place of 0.0127, without a word",
+)
+def sentinel(room: Room) -> str:
+    def change(file: Any) -> None:
+        file["mold_level"][100:110] = -9999.0
+        file["superheat"][120] = 999999.0
+
+    return _told(room, _castings(room, change), "mold_level: 10 of|-9999|120 to 180", "superheat: 1 of|15 to 40")
+
+
+@case(
+    "data-21",
+    tried="the temperature in K; in degrees Fahrenheit; all sensors 0",
+    before="0.0345, 0.039, 0.94; no word and no metric",
+)
+def units(room: Room) -> str:
+    def kelvin(file: Any) -> None:
+        file["mold_temperature"][...] = file["mold_temperature"][:] + 273.15
+
+    def fahrenheit(file: Any) -> None:
+        file["mold_temperature"][...] = file["mold_temperature"][:] * 1.8 + 32
+
+    def zeros(file: Any) -> None:
+        for name in SENSORS:
+            file[name][...] = 0.0
+
+    told = _told(room, _castings(room, kelvin), "mold_temperature|expected 1480 to 1580")
+    _told(room, _castings(room, fahrenheit), "mold_temperature|expected 1480 to 1580")
+    _told(room, _castings(room, zeros), *SENSORS)
+    return told
+
+
+@case(
+    "data-35",
+    tried="1.520 meant as 1520: thousands with a point in one column of a CSV",
+    before="the mould has 1.52 degrees, without a word",
+)
+def thousands(room: Room) -> str:
+    def change(file: Any) -> None:
+        file["mold_temperature"][...] = file["mold_temperature"][:] / 1000
+
+    return _told(room, _castings(room, change), "mold_temperature|1.5|expected 1480 to 1580")
+
+
+def _conditions(room: Room, *condition: float, signal: float | None = None) -> Path:
+    import h5py
+
+    path = _signals(room)
+    with h5py.File(path, "r+") as file:
+        file["condition_vectors"][0] = condition
+        if signal is not None:
+            file["mixed_signals"][0] = signal
+    return path
+
+
+@case(
+    "data-19",
+    tried="condition vectors of zeros, [1,1,0,0] and [0,0,255,0]",
+    before="predictions of nothing, without a word",
+)
+def condition_vectors(room: Room) -> str:
+    for condition in ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 255.0, 0.0)):
+        _told(room, _conditions(room, *condition), "condition_vector: 5 of 5|expected one 1 and three 0")
+    return _told(room, _conditions(room, 0.0, 0.0, 0.0, 0.0), "condition_vector: 5 of 5|[0, 0, 0, 0]")
+
+
+@case("data-20", tried="raw counts of an ADC, 30000", before="a prediction of 15.2, without a word")
+def counts(room: Room) -> str:
+    return _told(room, _conditions(room, 1.0, 0.0, 0.0, 0.0, signal=30000.0), "signal: 5 of 5|30000|-1.99909 to 1.999")
+
+
+@case(
+    "data-21b",
+    tried="a worker that is fed degrees Fahrenheit and a condition vector that asks for two",
+    before="scored, without a metric or a line",
+    slow=True,
+)
+def strange_samples_live(room: Room) -> str:
+    import json
+    import urllib.request
+
+    settings = room.settings()
+    nominal = {"casting_speed": 1.2, "mold_temperature": 2768.0, "mold_level": 150.0}
+    nominal |= {"cooling_water_flow": 200.0, "superheat": 25.0, "stream": "s"}
+    signal = {"signal": 0.5, "condition_vector": [1, 1, 0, 0], "stream": "p"}
+    given = {"broker": settings.broker, "topic_prefix": settings.topic_prefix}
+    with room.worker(settings) as worker:
+        worker.start()
+        for kind, sample in (("casting", nominal), ("signal", signal)):
+            lines = (json.dumps(sample) + "\n").encode() * 10
+            ran = room.caststream("send", kind, stdin=lines, **given)
+            expect(ran.status == 0, ran.said)
+        address = f"http://127.0.0.1:{worker.settings.metrics_port}/metrics"
+
+        def counted() -> list[str]:
+            text = urllib.request.urlopen(address, timeout=10).read().decode()
+            return [line for line in text.splitlines() if line.startswith("caststream_out_of_training_range_total{")]
+
+        wait_until(lambda: len(counted()) == 2, 60, "the metric")
+        wait_until(lambda: all(line.endswith(" 10.0") for line in counted()), 60, "all samples")
+        told = [line for line in worker.log.splitlines() if "far outside what the model was trained on" in line]
+        expect(len(told) == 2, worker.log[-500:])
+        return f"{counted()[0]}; {told[0]}"
