@@ -26,8 +26,10 @@ from core.infer import advance_sequences, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.fingerprint import Model, fingerprint
+from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.survey import Survey
 from core.records import SENSORS
 from core.reference import CastScore, Rows, SignalPart, Writer, writer
 
@@ -83,7 +85,8 @@ def predict(
         start_ms: event time of the first samples; None: what ``run`` says if it is a start time, else 0.
         on_check: told the values of the file checked so far and their total.
         on_progress: told the rows done so far and their total.
-        on_note: told in lines what of the file is assumed, or not applied.
+        on_note: told in lines what of the file is assumed, or not applied, and which values are far outside what the
+            model was trained on.
 
     Raises:
         DataError: the file cannot be used or changes while it is read; ``out`` is what is read, or cannot be written.
@@ -99,16 +102,20 @@ def predict(
         model = _load(kind, signal_checkpoint, defect_checkpoint, device)
         prepare(model)
         rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
+        survey = survey_for(model)
         counted = _Counted(on_progress)
         try:
             with writer(out, rows, name) as results:
                 if isinstance(model, SignalExtractionLSTM):
-                    _write_signals(file, model, results, counted)
+                    _write_signals(file, model, results, counted, survey)
                 else:
-                    _write_scores(file, model, rules or WindowRules(), results, counted)
+                    _write_scores(file, model, rules or WindowRules(), results, counted, survey)
         except ChangedError as error:
             kept = f"{counted.outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
             raise DataError(path, f"{error.problem}; {kept}") from error
+    if on_note is not None:
+        for line in survey.lines():
+            on_note(line)
     return PredictSummary(kind, rows.count, counted.outputs, name)
 
 
@@ -131,24 +138,32 @@ def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | N
     return load_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
 
 
-def _write_signals(file: Recording, model: SignalExtractionLSTM, results: Writer, counted: _Counted) -> None:
+def survey_for(model: Model) -> Survey:
+    """Looks for values far outside what this model was trained on."""
+    fields = SIGNAL_FIELDS if isinstance(model, SignalExtractionLSTM) else CASTING_FIELDS
+    return Survey(Ranges.read(model.training_ranges, fields))
+
+
+def _write_signals(
+    file: Recording, model: SignalExtractionLSTM, results: Writer, counted: _Counted, survey: Survey
+) -> None:
     total = len(file["mixed_signals"])
-    for part in signal_parts(file, model):
+    for part in signal_parts(file, model, survey=survey):
         results.signal(part)
         counted.add(len(part.predictions), part.row + 1, total)
 
 
 def _write_scores(
-    file: Recording, model: SteelDefectLSTM, rules: WindowRules, results: Writer, counted: _Counted
+    file: Recording, model: SteelDefectLSTM, rules: WindowRules, results: Writer, counted: _Counted, survey: Survey
 ) -> None:
     total = len(file["cast_start"])
-    for score in cast_scores(file, model, rules):
+    for score in cast_scores(file, model, rules, survey):
         results.score(score)
         counted.add(1, score.row + score.final, total)
 
 
 def signal_parts(
-    file: h5py.File | Recording, model: SignalExtractionLSTM, chosen: range | None = None
+    file: h5py.File | Recording, model: SignalExtractionLSTM, chosen: range | None = None, survey: Survey | None = None
 ) -> Iterator[SignalPart]:
     """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
     signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
@@ -162,6 +177,9 @@ def signal_parts(
         for start in range(0, steps, max(steps if batch > 1 else 0, BATCH_SAMPLES)):
             block = signals[rows, start : start + BATCH_SAMPLES].astype(np.float32)  # (B, T)
             sequences = _inputs(block, conditions[rows].astype(np.float32))
+            if survey is not None:
+                for row, samples in enumerate(sequences, first):
+                    survey.add(samples, row, start)
             predictions, states = advance_sequences(model, list(sequences), states)
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
 
@@ -182,11 +200,15 @@ def _inputs(block: Floats, conditions: Floats) -> Floats:
     return inputs
 
 
-def cast_scores(file: h5py.File | Recording, model: SteelDefectLSTM, rules: WindowRules) -> Iterator[CastScore]:
+def cast_scores(
+    file: h5py.File | Recording, model: SteelDefectLSTM, rules: WindowRules, survey: Survey | None = None
+) -> Iterator[CastScore]:
     """The scores of all casts of an open castings file: by cast, and in a cast by step."""
     due: list[CastScore] = []
     windows: list[Floats] = []
     for row, samples in cast_samples(file):
+        if survey is not None:
+            survey.add(samples, row)
         for score in scores_due(row, len(samples), rules):
             due.append(score)
             windows.append(samples[score.start : score.end])  # (T, 5)

@@ -212,7 +212,7 @@ def test_a_file_of_json_lines_appears_when_it_is_whole(tmp_path, monkeypatch):
 
     predict(tmp_path / "s.h5", out)
     before = out.read_bytes()
-    monkeypatch.setattr(module, "signal_parts", lambda file, model: 1 / 0)
+    monkeypatch.setattr(module, "signal_parts", lambda file, model, survey: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         predict(tmp_path / "s.h5", out)
 
