@@ -1,6 +1,9 @@
 # Two commands are enough: `make demo` and `make test`. Each sets up what is missing first.
 
-PYTHON ?= python3.11
+# Empty: the newest Python on the PATH that fits. Else the one to take, by name or path.
+PYTHON ?=
+# Where torch alone comes from. Empty: the index of all packages, CUDA included.
+TORCH_INDEX ?=
 BIN := .venv/bin
 INPUTS ?= 1000000
 SEED ?= 1
@@ -9,27 +12,31 @@ JOBS ?= 1
 MINUTES ?= 60
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
-.PHONY: help setup demo test check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
+# A home directory that cannot be written: Kafka's jars go into .venv.
+ifndef CASTSTREAM_DATA_DIR
+DATA_DIR := $(shell sh tools/data-dir.sh)
+ifneq ($(DATA_DIR),)
+export CASTSTREAM_DATA_DIR := $(DATA_DIR)
+endif
+endif
+
+.PHONY: help setup python wheel demo test check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
 
-.venv/.ready: pyproject.toml constraints.txt setup.py $(COMPILED)
-	@command -v g++ >/dev/null || command -v c++ >/dev/null || { \
-		echo "No C++ compiler found (g++, c++), and caststream has compiled parts. On Debian: apt install g++ python3-dev"; exit 1; }
-	@echo "Setting up: packages, 6 GB on disk; no output for a few minutes ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -c 'import pathlib, sysconfig, sys; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || { \
-		echo "Python.h not found: caststream's compiled parts need Python's headers. On Debian: apt install python3-dev"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,train,test,check]'
-	@$(BIN)/python -m stream_app.jars
+.venv/.ready: pyproject.toml constraints.txt setup.py $(COMPILED) | python
+	@$(BIN)/python -m tools.set_up --torch-index '$(TORCH_INDEX)'
 	@mkdir -p data
 	@test -f data/signals.h5 || $(BIN)/caststream generate signals data/signals.h5 --samples 20 --seed 1
 	@test -f data/castings.h5 || $(BIN)/caststream generate castings data/castings.h5 --casts 80 --seed 1
 	@touch $@
 	@echo "Set up. The command line is $(BIN)/caststream."
+
+python:
+	@sh tools/make-venv.sh '$(PYTHON)'
 
 demo: setup      ## about a minute: local Kafka, worker, replay, live view, summary
 	@$(BIN)/caststream demo
@@ -43,8 +50,15 @@ check: setup     ## lint, format, types, the rule of imports
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
-audit:           ## the pinned packages against the published vulnerabilities; needs the internet
-	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+wheel: setup     ## an sdist, and a wheel made of it, into dist/
+	@rm -rf build dist
+	@$(BIN)/python setup.py --quiet sdist --dist-dir dist
+	@$(BIN)/python -m tools.compiler $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls dist
+
+audit: python    ## the pinned packages against the published vulnerabilities; needs the internet
+	@test -x .venv/audit/bin/pip-audit || { $(BIN)/python -m venv .venv/audit && \
 		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
 	@# --strict: a package that could not be looked up is a failure, not a package without vulnerabilities.
 	@.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
@@ -96,4 +110,4 @@ train: setup     ## both models as they are shipped, into models/; about an hour
 	@$(BIN)/caststream train defect data/train-castings.h5 --config examples/defect.toml --out models/defect.pt
 
 clean:           ## remove what set-up made here
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 """Compiled parts: everything else of the package is declared in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -12,7 +13,7 @@ extensions = [
         ".".join(source.relative_to(HERE).with_suffix("").parts),
         [str(source.relative_to(HERE))],
         language="c++",
-        extra_compile_args=["-O3", "-std=c++17"],
+        extra_compile_args=["-O3", "-std=c++17", "-g0"],
     )
     for source in sorted(HERE.glob("*/native/*.pyx"))
 ]
@@ -27,5 +28,6 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
         },
-    )
+    ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -135,7 +135,7 @@ def broker(
         raise StartupError(f"--property {wrong[0]!r} is not NAME=VALUE")
     if port is None:
         port = int(settings.broker.split(",")[0].rpartition(":")[2])
-    run_broker(settings.data_dir, port, {name: value for name, _, value in pairs}, ready, say)
+    run_broker(settings.need_data_dir(), port, {name: value for name, _, value in pairs}, ready, say)
 
 
 TOPIC_SETTINGS = (*KAFKA, *NAMES, "partitions", "replication_factor")
@@ -269,7 +269,7 @@ def replay(
             client_config=settings.client_config(),
             topic_signal=settings.topic("signal-samples"),
             topic_casting=settings.topic("casting-samples"),
-            data_dir=settings.data_dir,
+            data_dir=settings.need_data_dir(),
             streams=streams,
             speed=replay.pacing.parse_speed(speed),
             loop=loop,

@@ -91,7 +91,7 @@ class Demo:
         """
         with contextlib.ExitStack() as stack:
             broker = LocalBroker(
-                self.directory, jars_dir=self.base_settings.data_dir, on_progress=self._say, port=free_port()
+                self.directory, jars_dir=self.base_settings.need_data_dir(), on_progress=self._say, port=free_port()
             )
             self._say("checking Java and Kafka's jars ...")
             stack.enter_context(broker)

@@ -170,7 +170,7 @@ def main() -> int:
         sys.stderr.write(f"{line}\n")
 
     try:
-        jars = ensure_jars(load_settings().data_dir, say)
+        jars = ensure_jars(load_settings().need_data_dir(), say)
     except StartupError as error:
         say(f"caststream: {error}")
         return 2

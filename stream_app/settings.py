@@ -25,6 +25,7 @@ from stream_app.tokens import TokenSource
 
 PREFIX = "CASTSTREAM_"
 TOML_FILE = "caststream.toml"
+DEFAULT_DATA_DIR = Path("~/.local/share/caststream")
 
 # What Kubernetes tells a pod of the services around it.
 _LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
@@ -52,11 +53,25 @@ def _not_empty(value: object) -> object:
     return value
 
 
+class NoHomeError(ValueError):
+    """A path begins with ~, and the user has no home directory: in a container any number may run a process."""
+
+
 def _expand_home(path: Path) -> Path:
     try:
         return path.expanduser()
-    except RuntimeError as error:  # a user of a service may have none
-        raise ValueError("has no home directory for ~") from error
+    except RuntimeError as error:
+        raise NoHomeError(f"there is no home directory for {path.parts[0]}") from error
+
+
+def _expand_data_dir(path: Path) -> Path:
+    # Most commands write nothing there: those that do call `need_data_dir`.
+    try:
+        return _expand_home(path)
+    except NoHomeError:
+        if path == DEFAULT_DATA_DIR:
+            return path
+        raise
 
 
 def _accepts(text: str) -> Any:
@@ -70,7 +85,7 @@ AppId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$"), _accepts(f"1 t
 TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"), _accepts(f"up to 100 {_NAME_CHARACTERS}")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a host name or an address")]
-Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand_home), _accepts("a path")]
+Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand_data_dir), _accepts("a path")]
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(_expand_home)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
 ]
@@ -117,7 +132,7 @@ class Settings(BaseSettings):
 
     metrics_host: Host = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 8300  # 0: any free port
-    data_dir: Directory = Path("~/.local/share/caststream")
+    data_dir: Directory = DEFAULT_DATA_DIR
     log_format: Literal["text", "json"] = "text"
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -190,6 +205,19 @@ class Settings(BaseSettings):
     def tokens(self) -> TokenSource:
         """Where our tokens come from; one for all clients of these settings."""
         return _token_source(self.sasl_oauth_token_file, self.sasl_oauth_token_command)
+
+    def need_data_dir(self) -> Path:
+        """`data_dir`, for a command that writes there.
+
+        Raises:
+            StartupError: it was not given, and there is no home directory for the default.
+        """
+        if self.data_dir.parts[0] == "~":
+            raise StartupError(
+                f"setting data_dir: there is no home directory for ~ in {self.data_dir}; "
+                f"name a directory with {PREFIX}DATA_DIR or --data-dir"
+            )
+        return self.data_dir
 
     def topic(self, name: str) -> str:
         """The name on the broker of a source or output topic."""
@@ -316,6 +344,8 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
         return f"unknown setting {name!r}{source}{_nearest(name)}"
     secret = Settings.model_fields[name].annotation is SecretStr
     value = "the value" if secret else repr(detail["input"])
+    if isinstance(reason := detail.get("ctx", {}).get("error"), NoHomeError):
+        return f"setting {name}: {str(detail['input'])!r} is not accepted{source}: {reason}; name the whole path"
     hint = "" if secret or name in named else _service_link(name, str(detail["input"]))
     return f"setting {name}: {value} is not accepted{source}; accepted: {accepted(name)}{hint}"
 

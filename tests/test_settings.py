@@ -340,3 +340,42 @@ def test_a_misspelt_setting_is_not_taken_for_a_service(monkeypatch: pytest.Monke
 
     with pytest.raises(StartupError, match=r"did you mean 'metrics_port'\?$"):
         load_settings()
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user number without an entry, and no HOME, as containers have it."""
+
+    def fails(path: Path) -> Path:
+        if path.parts and path.parts[0].startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.setattr(Path, "expanduser", fails)
+
+
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_directory_only_what_needs_the_data_directory_refuses(tmp_path: Path) -> None:
+    settings = load_settings()
+
+    with pytest.raises(StartupError, match=r"no home directory for ~ in ~/\.local/share/caststream; name .*DATA_DIR"):
+        settings.need_data_dir()
+    assert load_settings(data_dir=str(tmp_path)).need_data_dir() == tmp_path
+
+
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_directory_a_child_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings() == settings
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("name", ["data_dir", "signal_checkpoint", "ssl_cafile"])
+def test_a_path_in_a_home_directory_that_is_not_there_is_refused_by_its_reason(name: str) -> None:
+    with pytest.raises(
+        StartupError, match=rf"setting {name}: '~/x' is not accepted: there is no home directory for ~;"
+    ):
+        load_settings(**{name: "~/x"})

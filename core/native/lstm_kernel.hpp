@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define CASTSTREAM_X86 1
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -114,11 +115,19 @@ struct InstructionSet {
 }  // namespace caststream
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll_count(8)")
+#else
 #define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 #ifdef CASTSTREAM_X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
 #define INSTRUCTIONS avx512
 #define LANES 16
 #define MAX_ROWS 6
@@ -130,10 +139,14 @@ struct InstructionSet {
 #undef MAX_ROWS
 #undef FMA
 #undef MIN
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC pop_options
-
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#endif
 #define INSTRUCTIONS avx2
 #define LANES 8
 #define MAX_ROWS 3
@@ -145,7 +158,11 @@ struct InstructionSet {
 #undef MAX_ROWS
 #undef FMA
 #undef MIN
+#ifdef __clang__
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 #define INSTRUCTIONS plain
@@ -162,14 +179,39 @@ struct InstructionSet {
 
 namespace caststream {
 
+#ifdef CASTSTREAM_X86
+// What processor and system can do, asked directly: not every compiler's library answers __builtin_cpu_supports.
+struct Processor {
+    bool avx2 = false, avx512 = false;
+
+    Processor() {
+        unsigned a, b, c, d;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || (c & MASK_1) != MASK_1) return;
+        const unsigned registers = saved_registers();
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+        avx2 = (b & bit_AVX2) && (registers & 0x06) == 0x06;
+        avx512 = avx2 && (b & MASK_7) == MASK_7 && (registers & 0xe6) == 0xe6;
+    }
+
+  private:
+    static constexpr unsigned MASK_1 = bit_FMA | bit_OSXSAVE | bit_AVX;
+    static constexpr unsigned MASK_7 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+
+    // Which vector registers the system saves where it changes from one program to another: XCR0.
+    static unsigned saved_registers() {
+        unsigned low, high;
+        __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        return low;
+    }
+};
+#endif
+
 // The set of a name, or null where this machine has none of it.
 inline const InstructionSet* instruction_set(const char* name) {
 #ifdef CASTSTREAM_X86
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (!std::strcmp(name, "avx512")) return avx512 ? &avx512::SET : nullptr;
-    if (!std::strcmp(name, "avx2")) return avx2 ? &avx2::SET : nullptr;
+    static const Processor processor;
+    if (!std::strcmp(name, "avx512")) return processor.avx512 ? &avx512::SET : nullptr;
+    if (!std::strcmp(name, "avx2")) return processor.avx2 ? &avx2::SET : nullptr;
 #endif
     return std::strcmp(name, "plain") ? nullptr : &plain::SET;
 }
