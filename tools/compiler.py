@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -55,6 +57,8 @@ def write_zig_program(programs: Path) -> None:
 
     Left alone, zig compiles for the very processor it runs on, where products and sums would be fused.
     """
+    # Debian's Python.h includes headers beside its own folder; with a target, zig looks in none of the system's places.
+    headers = Path(sysconfig.get_config_var("INCLUDEPY")).parent
     target = f"{platform.machine()}-linux-gnu.{OLDEST_GLIBC}"
     program = programs / PROGRAM
     program.write_text(
@@ -62,7 +66,7 @@ def write_zig_program(programs: Path) -> None:
         "# A C++ compiler for machines without one: clang, from the package ziglang.\n"
         'here=$(dirname "$0")\n'
         'export ZIG_LOCAL_CACHE_DIR="$here/../zig" ZIG_GLOBAL_CACHE_DIR="$here/../zig"\n'
-        f'exec "$here/python" -m ziglang c++ -target {target} "$@"\n'
+        f'exec "$here/python" -m ziglang c++ -target {target} -idirafter {shlex.quote(str(headers))} "$@"\n'
     )
     program.chmod(0o755)
 
