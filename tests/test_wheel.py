@@ -22,6 +22,8 @@ from commands import ROOT
 from stream_app.jars import KAFKA_VERSION, pinned_jars
 from stream_app.settings import PREFIX
 
+pytest.importorskip("Cython", reason="set up before Cython was part of it: make setup")
+
 PACKAGES = ("core", "replay", "stream_app")
 PATIENCE_S = 180.0
 
