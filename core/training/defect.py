@@ -320,10 +320,11 @@ def train_defect(
     with open_castings(file) as opened:
         other = None if validation is None else open_castings(validation)
         try:
-            for one in (opened, other) if other is not None else (opened,):
-                keep_inputs(files_of(out), one.files)
-                one.tell(on_note)
+            read = [opened] if other is None else [opened, other]
+            keep_inputs(files_of(out), [path for one in read for path in one.files])
             task = DefectTask(opened, settings, other)
+            for one in read:
+                one.tell(on_note)
             done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
             if done.best_epoch:  # else it was interrupted before the first update, and `out` is nobody's or another's
                 _finish(task, out, done)

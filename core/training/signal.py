@@ -240,8 +240,8 @@ def train_signal(
     keep_inputs(files_of(out), [file])
     with open_signals(file) as opened:
         keep_inputs(files_of(out), opened.files)
-        opened.tell(on_note)
         task = SignalTask(opened, settings)
+        opened.tell(on_note)
         with reproducible(settings):
             start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]
         done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
