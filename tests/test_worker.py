@@ -245,6 +245,7 @@ METRICS = [
     "caststream_gaps_total",
     "caststream_records_lost_total",
     "caststream_moved_streams_total",
+    "caststream_repeating_streams_total",
     "caststream_active_streams",
     "caststream_scores_total",
     "caststream_score_probability_count",
