@@ -103,6 +103,37 @@ class Cluster:
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
+    def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The same of those that we may ask about."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
+        found = {}
+        for resource, future in futures.items():
+            doing = f"read the settings of topic {resource.name}"
+            with _broker_errors(doing, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED):
+                found[resource.name] = {name: entry.value for name, entry in future.result().items()}
+        return found
+
+    def hidden(self, names: Collection[str]) -> set[str]:
+        """Those of the topics that we may not see: the broker does not say whether they are there."""
+        found: set[str] = set()
+        if not names:
+            return found
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
+        for name, future in futures.items():
+            with _broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                        raise
+                    found.add(name)
+        return found
+
+    def existing(self, names: Collection[str]) -> set[str]:
+        """Those of the topics that are there, as far as we are told: not those that are certainly gone."""
+        return (set(names) & self.partitions().keys()) | self.hidden(names)
+
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
         """Offsets from the start to the end of topics: their records, and the commit markers of transactions."""
         specs: Any = OffsetSpec

@@ -16,7 +16,7 @@ from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
 from core.errors import CaststreamError
-from stream_app import recovery
+from stream_app import recovery, sizes
 from stream_app import topics as broker_topics
 from stream_app.assignment import Found, Start, report_lost, starts_of, wanted_of
 from stream_app.chunks import Chunk
@@ -327,6 +327,7 @@ class CaststreamApp(faust.App):
         # Partitions may have been added since the start: states and records of a stream would part ways.
         await asyncio.to_thread(broker_topics.check_topics, self.settings)
         ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
+        await self.look_at_limits()
         # Together: each would wait behind the fetch that is under way on its connection.
         committed, beginnings, ends = await asyncio.gather(
             self.chunk_consumer().committed(partitions),
@@ -334,6 +335,19 @@ class CaststreamApp(faust.App):
             self.chunk_consumer().end_offsets(partitions),
         )
         return Found(committed, beginnings, ends, ids)
+
+    async def look_at_limits(self) -> None:
+        """Ask how large a batch each topic takes.
+
+        Raises:
+            StartupError: a changelog takes less than a state may need.
+        """
+        configs = await asyncio.to_thread(broker_topics.topic_configs, self.settings)
+        limits = {name: sizes.limit_of(config) for name, config in configs.items()}
+        for pipeline in self.pipelines:
+            changelog = pipeline.topics.changelog
+            sizes.check_limit(changelog, limits[changelog], pipeline.state_bytes, "a state")
+        self.writer.limits = limits
 
     def _assigned_sources(self) -> list[TopicPartition]:
         sources = {pipeline.topics.source for pipeline in self.pipelines}

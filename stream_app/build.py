@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from core.infer import state_size
 from core.models.fingerprint import fingerprint
 from core.scorer import CastScorer
 from core.stepper import SignalStepper
@@ -15,6 +16,7 @@ from stream_app.pipeline import Pipeline, StreamEngine
 from stream_app.recovery import TableManager
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
+from stream_app.sizes import state_bytes, window_bytes
 from stream_app.tables import StateTable
 from stream_app.topics import CASTING_WINDOWS, SIGNAL_STATES, Route, routes
 
@@ -53,12 +55,12 @@ def build_app(settings: Settings) -> CaststreamApp:
     both = routes(settings)
     table = _table(app, SIGNAL_STATES)
     stepper = SignalStepper(models.signal, rules, table.states, settings.output_format, time.perf_counter)
-    _add(app, both["signal"], table, stepper)
+    _add(app, both["signal"], table, stepper, state_bytes(state_size(models.signal)))
     table = _table(app, CASTING_WINDOWS)
     scorer = CastScorer(
         models.defect, rules, windows, table.states, settings.output_format, time.perf_counter, deferred=True
     )
-    _add(app, both["casting"], table, scorer)
+    _add(app, both["casting"], table, scorer, window_bytes(settings.window_length))
     app.metrics.ready.set_function(lambda: float(app.serves))
     return app
 
@@ -77,13 +79,24 @@ def _table(app: CaststreamApp, name: str) -> StateTable:
     return table
 
 
-def _add(app: CaststreamApp, route: Route, table: StateTable, engine: StreamEngine) -> None:
+def _add(app: CaststreamApp, route: Route, table: StateTable, engine: StreamEngine, state_bytes: int) -> None:
     settings = app.settings
     headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
     past = PastPositions(settings.idle_timeout)
     app.metrics.expect(route.source)
     app.pipelines.append(
-        Pipeline(route, table.name, engine, table.states, app.writer, app.metrics, settings.app_id, past, headers)
+        Pipeline(
+            route,
+            table.name,
+            engine,
+            table.states,
+            app.writer,
+            app.metrics,
+            settings.app_id,
+            past,
+            headers,
+            state_bytes,
+        )
     )
 
 

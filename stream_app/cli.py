@@ -144,13 +144,15 @@ TOPIC_SETTINGS = (*KAFKA, *NAMES, "partitions", "replication_factor")
 @command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
 def topics_create(settings: "Settings") -> None:
     """Create all topics, changelogs too; those that are there are left as they are."""
-    from stream_app.topics import create_topics
+    from stream_app.topics import create_topics, topic_configs, topic_problems
 
     created = create_topics(settings, BROKER_PATIENCE_S)
     for name in created:
         typer.echo(f"created {name}")
     if not created:
         typer.echo("all topics are there")
+    for problem in topic_problems(settings, topic_configs(settings, BROKER_PATIENCE_S)).values():
+        say(f"caststream: {problem}")
 
 
 @command(topics_app, "describe", settings=TOPIC_SETTINGS, example="caststream topics describe --json")
@@ -170,6 +172,8 @@ def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
             config = ", ".join(f"{name}={value}" for name, value in topic.config.items())
             size = f"{topic.partitions:3} partitions x{topic.replication_factor} {topic.records:12,} records"
             typer.echo(f"{topic.name:{width}} {size}  {config}")
+            if topic.problem:
+                say(f"caststream: {topic.problem}")
         else:
             typer.echo(f"{topic.name:{width}} missing")
     if not all(topic.partitions for topic in topics):

@@ -15,6 +15,8 @@ APP_ID = "app-id"
 """Of outputs and dead letters: whose they are."""
 SOURCE_OFFSET = "source-offset"
 """Of outputs and state records: the offset of the source record that they are of. `stream_app.native` has it, too."""
+SOURCE_TOPIC = "source-topic"
+"""Of state records: the source topic whose they are."""
 
 ERROR = "error."
 """Before the names of all that a worker says of a record that could not be used, in this order."""

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from core.errors import RunError
 from core.native.records import Records, raw_headers
+from stream_app.headers import SOURCE_TOPIC
 from stream_app.native.batches import BatchBuilder
-from stream_app.transport import MAX_BATCH_BYTES
+from stream_app.sizes import KAFKAS_DEFAULT, LARGEST_BATCH_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Lane:
 
     def new_batch(self) -> Batch:
         """Queue an empty batch behind the waiting ones."""
-        batch = Batch(self.writer.new_builder(self.producer), asyncio.get_running_loop().create_future())
+        batch = Batch(self.writer.new_builder(self.producer, self.topic), asyncio.get_running_loop().create_future())
         self.waiting.append(batch)
         self.begun += 1
         self.writer.took(batch)
@@ -192,6 +193,13 @@ class OutputWriter:
         self._open = True
         self.last_ack = time.monotonic()
         """When the broker last acknowledged a batch: of outputs, dead letters or states."""
+        self.limits: dict[str, int] = {}
+        """Topic -> the bytes of a batch that it takes (``max.message.bytes``)."""
+        self._of_topic: dict[str, tuple[bytes, int]] = {}
+
+    def limit(self, topic: str) -> int:
+        """The bytes of a batch that a topic takes."""
+        return self.limits.get(topic, KAFKAS_DEFAULT)
 
     def publish(
         self,
@@ -230,10 +238,12 @@ class OutputWriter:
     def publish_states(self, source: Source, topic: str, records: Records) -> list[Batch]:
         """Queue table records, tied ones in one batch; returns the batches, in order.
 
-        The first batch is a new one, so that the returned batches hold these records and no others.
+        The first batch is a new one, so that the returned batches hold these records and no others. Each record says
+        whose state it is (`stream_app.ownership`).
         """
         lane = self._lane(source, topic, records.partition)
-        return lane.extend(lane.new_batch(), records, NO_HEADERS)
+        headers = self._of_topic.setdefault(source[0], header_bytes([(SOURCE_TOPIC, source[0].encode())]))
+        return lane.extend(lane.new_batch(), records, headers)
 
     def pending(self) -> list[asyncio.Future[int]]:
         """The acks that are still out, of everything published until now."""
@@ -291,10 +301,11 @@ class OutputWriter:
 
     # Called by the lanes.
 
-    def new_builder(self, producer: AIOKafkaProducer) -> BatchBuilder:
-        """An empty batch, of the producer's transaction where it has one."""
+    def new_builder(self, producer: AIOKafkaProducer, topic: str) -> BatchBuilder:
+        """An empty batch, of the producer's transaction where it has one, as large as the topic takes."""
         manager = producer._txn_manager
-        return BatchBuilder(MAX_BATCH_BYTES, manager is not None and manager.transactional_id is not None)
+        transactional = manager is not None and manager.transactional_id is not None
+        return BatchBuilder(min(self.limit(topic), LARGEST_BATCH_BYTES), transactional)
 
     def took(self, batch: Batch) -> None:
         """A batch was begun: it is pending until it is acknowledged, a refused one for ever."""

@@ -18,18 +18,10 @@ from core.errors import RunError
 from core.native.records import Outputs, Records
 from stream_app.chunks import Chunk
 from stream_app.deferred import DeferredOutputs
-from stream_app.headers import (
-    APP_ID,
-    ERROR_MESSAGE,
-    ERROR_OFFSET,
-    ERROR_PARTITION,
-    ERROR_REASON,
-    ERROR_TIMESTAMP_MS,
-    ERROR_TOPIC,
-    ERROR_VALUE_BYTES,
-)
+from stream_app.headers import APP_ID
 from stream_app.hints import Hints
 from stream_app.idleness import PastPositions
+from stream_app.letter_record import letter_record
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter, header_bytes
 from stream_app.published import Found, LogEnds, Published
@@ -40,8 +32,6 @@ log = logging.getLogger(__name__)
 
 NO_GENERATION = -2  # -1 is what aiokafka has without a group
 CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
-# Compression lets a source hold records larger than what the topic of dead letters takes, 16 MiB with our headers.
-MAX_LETTER_BYTES = 15 * 2**20
 
 
 class StreamEngine(Protocol):
@@ -101,6 +91,8 @@ class Pipeline:
     past: PastPositions
     output_headers: list[tuple[str, bytes]] = field(default_factory=list)
     """Of every output, beside ``source-offset`` and ``app-id``."""
+    state_bytes: int = 0
+    """The most that must fit into one batch of the changelog."""
     generation: int = NO_GENERATION
     next_offset: dict[int, int] = field(default_factory=dict)
     """Partition -> offset of the next record to apply; the partitions at hand."""
@@ -293,29 +285,9 @@ class Pipeline:
                 self.metrics.left_out.labels(self.topics.source).inc()
                 continue
             source = (self.topics.source, letter.partition)
-            self.writer.publish_one(source, self.topics.dead_letters, letter.partition, *self._dead_letter(letter))
-
-    def _dead_letter(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
-        """Key, value and headers."""
-        headers = {
-            ERROR_REASON: letter.reason,
-            ERROR_MESSAGE: letter.message,
-            ERROR_TOPIC: self.topics.source,
-            ERROR_PARTITION: letter.partition,
-            ERROR_OFFSET: letter.offset,
-            ERROR_TIMESTAMP_MS: letter.timestamp_ms,
-        }
-        key, value, own = letter.key, letter.value, letter.headers
-        if _size_bytes(key, value, own) > MAX_LETTER_BYTES:
-            # Refused, it would end this worker, and the next one at the same record, for ever.
-            headers[ERROR_VALUE_BYTES] = len(value or b"")
-            third = MAX_LETTER_BYTES // 3
-            key, value = key and key[:third], value and value[:third]
-            own = own if _size_bytes(None, None, own) <= third else ()
-        # Headers are ASCII on the wire; a message may quote what the record held.
-        encoded = [(name, str(said).encode("ascii", "backslashreplace")) for name, said in headers.items()]
-        # The record's own headers stay: they say how the value is encoded.
-        return key, value, [*own, *encoded, self._app_header]
+            to = self.topics.dead_letters
+            record = letter_record(letter, self.topics.source, self._app_header, self.writer.limit(to))
+            self.writer.publish_one(source, to, letter.partition, *record)
 
     # Commits.
 
@@ -377,13 +349,6 @@ class Pipeline:
         before = self._extra.setdefault(records.partition, records)
         if before is not records:
             before.extend(records)
-
-
-def _size_bytes(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
-    # A header's value is null on the wire where a producer sent none; 10 bytes are the most that its two lengths take.
-    return (
-        len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(held or b"") + 10 for name, held in headers)
-    )
 
 
 def _arrivals(chunk: Chunk) -> dict[int, int]:

@@ -75,11 +75,16 @@ async def _first(*awaited: Awaitable[Any]) -> None:
 
 def _check_topics(settings: Settings) -> None:
     # Imported here: the supervisor takes this module's exit statuses, and needs no Kafka client.
+    from stream_app.admin import Cluster
+    from stream_app.ownership import claim
     from stream_app.permissions import check_permissions
-    from stream_app.topics import check_topics
+    from stream_app.topics import check_topics, topic_configs, topic_warnings
 
     check_topics(settings, BROKER_PATIENCE_S)
     check_permissions(settings, BROKER_PATIENCE_S)
+    claim(settings, Cluster(settings, BROKER_PATIENCE_S))
+    for warning in topic_warnings(settings, topic_configs(settings, BROKER_PATIENCE_S)).values():
+        log.warning("%s", warning)
 
 
 def _load_torch() -> None:

@@ -24,8 +24,10 @@ from mode import Service
 from core.errors import RunError, StartupError
 from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
+from stream_app.headers import SOURCE_TOPIC
 from stream_app.logs import FAUST
 from stream_app.native.changelog import keep_winners
+from stream_app.ownership import is_claim
 from stream_app.reading import Reading
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
@@ -43,19 +45,41 @@ class Winners:
     """Key -> (value, source offset)."""
     _overtaken: set[bytes] = field(default_factory=set)
     """The keys whose winner is not the last record."""
+    source: str | None = None
+    """The topic whose states these are; None: of any."""
 
     def add(self, at: TopicPartition, records: Records) -> None:
         """Take changelog records into account, in changelog order.
 
         Raises:
-            StartupError: the header ``source-offset`` is missing or no number: somebody else writes to this topic.
+            StartupError: the header ``source-offset`` is missing or no number, or records are of another source topic:
+                somebody else writes to this topic.
         """
+        self._check_source(at, records)
         not_ours = keep_winners(records, self.rows, self._overtaken)
         if not_ours is not None:
             raise StartupError(
                 f"{at.topic}[{at.partition}] offset {not_ours}: not a state record of caststream "
                 "(no header source-offset); `caststream topics reset-state` makes the changelogs anew"
             )
+
+    def _check_source(self, at: TopicPartition, records: Records) -> None:
+        """Of each fetch the first record and the last: the second line of defence behind `stream_app.ownership`."""
+        if self.source is None or not len(records):
+            return
+        for record in (records[0], records[len(records) - 1]):
+            owner = dict(record.headers).get(SOURCE_TOPIC)
+            if owner is not None and owner != self.source.encode() and not is_claim(record.key):
+                raise StartupError(
+                    f"{at.topic}[{at.partition}] offset {record.offset}: a state of "
+                    f"{owner.decode(errors='backslashreplace')}, not of {self.source}: two deployments share this "
+                    "app_id; give one of them another"
+                )
+
+    @property
+    def claims(self) -> int:
+        """How many of the keys are no states (`stream_app.ownership`)."""
+        return sum(map(is_claim, self.rows))
 
     def overtaken(self, partition: int) -> Records:
         """The winners after which an older record stands: compaction would keep that one, so they are written again."""
@@ -140,7 +164,8 @@ class ChangelogRecovery(Recovery):
         )
 
     async def _read(self, partitions: set[TopicPartition]) -> int:
-        count, winners = 0, {partition: Winners() for partition in partitions}
+        sources = {pipeline.topics.changelog: pipeline.topics.source for pipeline in self.app.pipelines}
+        count, winners = 0, {partition: Winners(source=sources.get(partition.topic)) for partition in partitions}
         async with Reading(self.app.settings, "changelog records") as reading:
             ends = await reading.ends(partitions)
             async for partition, records in reading.read(dict.fromkeys(partitions, 0), ends):
@@ -155,6 +180,7 @@ class ChangelogRecovery(Recovery):
         table: StateTable = self.tp_to_table[TP(*partition)]  # type: ignore[assignment]
         overtaken = found.overtaken(partition.partition)
         table.states.ends[partition.partition] = end
+        table.states.used[partition.partition] = end > found.claims
         table.states.fill(partition.partition, found.rows)
         if len(overtaken):
             log.warning(

@@ -27,6 +27,8 @@ class PartitionedStore:
         self._rows: dict[int, dict[bytes, Row]] = {}
         self.ends: dict[int, int] = {}
         """Partition -> the changelog offset up to which recovery has read."""
+        self.used: dict[int, bool] = {}
+        """Partition -> whether a state was ever written to the changelog since it was made."""
         self.overtaken: dict[int, Records] = {}
         """By partition, rows after which an older record stands in the changelog (`stream_app.recovery`): to be written
         again.
@@ -58,7 +60,7 @@ class PartitionedStore:
 
     def drop(self, kept: Collection[int] = ()) -> None:
         """Drop everything but of ``kept`` partitions: what is taken up is read anew."""
-        for of_partition in (self._rows, self.ends, self.overtaken):
+        for of_partition in (self._rows, self.ends, self.used, self.overtaken):
             for partition in [partition for partition in of_partition if partition not in kept]:
                 del of_partition[partition]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import StartupError
+from stream_app import sizes
 from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
 from stream_app.settings import Settings
 
@@ -95,6 +96,8 @@ class TopicInfo:
     topic_id: str = ""
     records: int = 0
     config: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+    """What a worker would refuse or warn of; empty where nothing is."""
 
 
 def planned_topics(settings: Settings, partitions: Mapping[str, int] | None = None) -> list[TopicPlan]:
@@ -122,12 +125,15 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
         The names of the topics that were created, when the broker shows them all.
 
     Raises:
-        StartupError: a topic is there with another number of partitions (then nothing was created), the broker refuses,
-            or none answers within ``timeout`` seconds.
+        StartupError: a topic is there with another number of partitions, or the application id is another
+            deployment's (then nothing was created); the broker refuses, or none answers within ``timeout`` seconds.
     """
+    from stream_app import ownership  # which needs the names that are declared here
+
     cluster = Cluster(settings, timeout)
     there = cluster.partitions()
     plans = planned_topics(settings)
+    ownership.check_owner(settings, cluster)
     wrong = [plan for plan in plans if there.get(plan.name, plan.partitions) != plan.partitions]
     if wrong:
         found = ", ".join(f"{plan.name} has {there[plan.name]}" for plan in wrong)
@@ -136,7 +142,9 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
             "delete them, or set --partitions, or another --topic-prefix and --app-id"
         )
     missing = [plan for plan in plans if plan.name not in there]
+    _refuse_hidden(settings, cluster, [plan.name for plan in missing])
     _create(cluster, missing, settings.replication_factor)
+    ownership.claim(settings, cluster)
     return [plan.name for plan in missing]
 
 
@@ -151,7 +159,8 @@ def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> l
     found = cluster.describe(names)
     records = cluster.offsets({name: len(topic.partitions) for name, topic in found.items()})
     configs = cluster.configs(found)
-    ours = STREAM_CONFIG.keys() | CHANGELOG_CONFIG.keys()
+    ours = STREAM_CONFIG.keys() | CHANGELOG_CONFIG.keys() | {sizes.SETTING}
+    problems = topic_problems(settings, configs)
     return [
         TopicInfo(
             name,
@@ -160,6 +169,7 @@ def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> l
             topic_id=str(found[name].topic_id),
             records=records[name],
             config={key: value for key, value in sorted(configs[name].items()) if key in ours},
+            problem=problems.get(name, ""),
         )
         if name in found
         else TopicInfo(name)
@@ -175,13 +185,15 @@ def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict
 
     Raises:
         StartupError: names every missing topic and the command that creates them; or the topics of one path whose
-            partitions differ; or a changelog that is not compacted; or no broker answers within ``timeout`` seconds.
+            partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little;
+            or no broker answers within ``timeout`` seconds.
     """
     cluster = Cluster(settings, timeout)
     there = cluster.partitions()
     sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
     plans = planned_topics(settings, sources)
     missing = [plan.name for plan in plans if plan.name not in there]
+    _refuse_hidden(settings, cluster, missing)
     if missing:
         raise StartupError(
             f"topics are missing on {settings.broker}: {', '.join(missing)}; "
@@ -189,13 +201,63 @@ def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict
         )
     for plan in plans:
         _check_partitions(plan, there[plan.name], dead_letters=plan.name == settings.topic(DEAD_LETTERS))
-    changelogs = [settings.changelog(table) for _, table in ROUTES.values()]
-    for name, config in cluster.configs(changelogs).items():
-        if config.get("cleanup.policy") != "compact":
-            raise StartupError(
-                f"topic {name} has cleanup.policy={config.get('cleanup.policy')}, which loses states; set it to compact"
-            )
+    _check_configs(settings, _configs(settings, cluster))
     return sources
+
+
+def topic_configs(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, dict[str, str]]:
+    """The settings of all topics that are there and that we may ask about, by full name.
+
+    Raises:
+        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
+    """
+    return _configs(settings, Cluster(settings, timeout))
+
+
+def _configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
+    """Of changelogs a worker has to know; of the others it was not needed before, so a user may lack the permission."""
+    changelogs = [route.changelog for route in routes(settings).values()]
+    others = {plan.name for plan in planned_topics(settings)} - set(changelogs)
+    return cluster.configs(changelogs) | cluster.readable_configs(others)
+
+
+def _check_configs(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> None:
+    changelogs = {route.changelog for route in routes(settings).values()}
+    for name, config in configs.items():
+        policy = config.get("cleanup.policy") or ""
+        if name in changelogs and policy != "compact":
+            raise StartupError(f"topic {name} has cleanup.policy={policy}, which loses states; set it to compact")
+        if name not in changelogs and "compact" in policy:
+            raise StartupError(
+                f"topic {name} has cleanup.policy={policy}, which deletes records of a stream that come before its "
+                "last; set it to delete"
+            )
+    needed = {route.output: (sizes.OUTPUT_BYTES, "an output") for route in routes(settings).values()}
+    needed[settings.topic(DEAD_LETTERS)] = sizes.LETTER_BYTES, "what is said of a dead letter"
+    for name in needed.keys() & configs.keys():
+        sizes.check_limit(name, sizes.limit_of(configs[name]), *needed[name])
+
+
+def topic_problems(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is not as it should be with topics, by full name: what a worker refuses, and what it only warns of."""
+    found = {}
+    for name, config in configs.items():
+        try:
+            _check_configs(settings, {name: config})
+        except StartupError as error:
+            found[name] = str(error)
+    return topic_warnings(settings, configs) | found
+
+
+def topic_warnings(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What works and is not what is meant, by full topic name."""
+    sources = [route.source for route in routes(settings).values()]
+    return {
+        name: f"message.timestamp.type of {name} is CreateTime: latency counts from the arrival at the worker, and "
+        "idle_timeout goes by the senders' clocks; set it to LogAppendTime"
+        for name in sources
+        if configs.get(name, {}).get("message.timestamp.type") == "CreateTime"
+    }
 
 
 def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, str]:
@@ -221,9 +283,11 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
         The names of the changelogs.
 
     Raises:
-        StartupError: workers are still members of the group (nothing was deleted), the broker refuses, or none answers
-            within ``timeout`` seconds.
+        StartupError: workers are still members of the group, or states and group are another deployment's (nothing was
+            deleted); the broker refuses, or none answers within ``timeout`` seconds.
     """
+    from stream_app import ownership  # which needs the names that are declared here
+
     cluster = Cluster(settings, timeout)
     members = cluster.group_members(settings.app_id)
     if members:
@@ -231,6 +295,7 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
             f"the group {settings.app_id} has {members} running members; stop its workers first "
             f"(one that was killed counts for {settings.session_timeout:g} s more)"
         )
+    ownership.check_owner(settings, cluster, may_take_over=True)
     there = cluster.partitions()
     names = {settings.changelog(table) for _, table in ROUTES.values()}
     copies = _copies(cluster, [*names, *(settings.topic(source) for source in ROUTES)])
@@ -238,7 +303,18 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     cluster.delete_group(settings.app_id)
     plans = [plan for plan in planned_topics(settings, there) if plan.name in names]
     _create(cluster, plans, copies or settings.replication_factor)
+    ownership.claim(settings, cluster)
     return [plan.name for plan in plans]
+
+
+def _refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) -> None:
+    """The broker shows nobody a topic that he has no permission on, so it may be there all the same."""
+    if hidden := sorted(cluster.hidden(missing)):
+        user = f" {settings.sasl_username!r}" if settings.security_protocol.startswith("SASL") else ""
+        raise StartupError(
+            f"topics are missing on {settings.broker}, or not visible to the Kafka user{user}, who lacks permission "
+            f"to Describe them: {', '.join(hidden)}; SECURITY.md has the commands that grant what is needed"
+        )
 
 
 def _copies(cluster: Cluster, names: Sequence[str]) -> int:

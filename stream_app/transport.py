@@ -37,11 +37,10 @@ from stream_app.knock import address_of
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
+from stream_app.sizes import LARGEST_BATCH_BYTES
 
 # A dead letter carries the record that it is about: it must fit whatever a source topic may hold.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-# Below the broker's default limit of 1,048,588 bytes per batch, headers of the batch included.
-MAX_BATCH_BYTES = 900_000
 FETCH_TIMEOUT_S = 1.0
 # Kafka's default. The broker aborts a transaction that stays open for longer, so it must outlast the longest commit
 # interval; twice that keeps within the broker's limit of 15 minutes.
@@ -299,7 +298,7 @@ class Producer(driver.Producer):
             "acks": "all",
             "enable_idempotence": True,
             "linger_ms": 0,
-            "max_batch_size": MAX_BATCH_BYTES,
+            "max_batch_size": LARGEST_BATCH_BYTES,
             "max_request_size": MAX_REQUEST_BYTES,
             **aiokafka_config(self.app.settings),
         }

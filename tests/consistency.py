@@ -6,10 +6,10 @@ from typing import Any
 
 from broker import DEADLINE_S, wait_until
 
+from stream_app.committed import committed_offsets
 from stream_app.settings import Settings
 from stream_app.topics import ROUTES
 from stream_app.verify import Report, verify
-from stream_app.verify.committed import committed_offsets
 from stream_app.verify.read import LogReader
 
 

@@ -12,7 +12,7 @@ from fakes import FakeBroker, settle
 from core.errors import RunError
 from core.native.records import Records
 from stream_app.outputs import ROOM_BYTES, OutputWriter, header_bytes
-from stream_app.transport import MAX_BATCH_BYTES
+from stream_app.sizes import LARGEST_BATCH_BYTES as MAX_BATCH_BYTES
 
 SOURCE = ("source", 0)
 
@@ -146,7 +146,7 @@ async def test_outputs_carry_their_source_offset_and_the_headers_that_all_share(
 async def test_a_producer_of_transactions_gets_batches_of_its_transaction(shell: Shell) -> None:
     for transactional_id, expected in ((None, False), ("caststream-0", True)):
         shell.broker._txn_manager = SimpleNamespace(transactional_id=transactional_id)
-        builder = shell.writer.new_builder(shell.broker)
+        builder = shell.writer.new_builder(shell.broker, "output")
         builder.append(0, b"key", b"value", [])
         assert MemoryRecords(bytes(builder._build())).next_batch().is_transactional is expected
 

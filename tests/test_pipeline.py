@@ -12,7 +12,7 @@ from core.chunk import StreamRules
 from core.errors import RunError
 from core.stepper import SignalStepper
 from stream_app.chunks import Chunk
-from stream_app.pipeline import MAX_LETTER_BYTES
+from stream_app.letter_record import MAX_LETTER_BYTES
 from tests.changes import Change, by_partition, packed_of, taken, tombstone
 
 
@@ -135,6 +135,7 @@ async def test_a_dead_letter_holds_the_record_and_ascii_headers(worker: FakeWork
 
 async def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so(worker: FakeWorker) -> None:
     stepping(worker)
+    worker.writer.limits[DEAD] = 16 * 2**20
     size = MAX_LETTER_BYTES + 1
     long_value = FakeRecord(1, 7, 1_234, b"key", b"?" * size, (("content-type", b"application/json"),))
     long_header = FakeRecord(1, 8, 1_234, b"key", b"?", (("x", b"y" * size),))

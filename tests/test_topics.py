@@ -139,7 +139,7 @@ def test_reset_state_empties_the_changelogs_and_keeps_the_rest(settings: Setting
 
     after = topic_ids(settings)
     assert {name for name in before if before[name] != after[name]} == {settings.changelog(table) for table in TABLES}
-    assert consume_all(settings, changelog) == []
+    assert [record for record in consume_all(settings, changelog) if record.value is not None] == []
     assert len(consume_all(settings, settings.topic("signal-samples"))) == 1
     check_topics(settings)
 

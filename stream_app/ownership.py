@@ -1,0 +1,169 @@
+"""Whose a changelog is, and the group of the same application id: theirs whose source topic it holds the states of.
+
+Two deployments that differ in ``topic_prefix`` alone would share both, and each go on from the other's states. So every
+state record names its source topic in the header ``source-topic``. Before there is a state, whoever finds a changelog
+without an owner claims it by a tombstone that names the topic: of several claims the first in the log counts, so that
+two that start at once cannot both have it. Versions before that knew no owner pass over header and tombstone. Their
+changelogs belong to whom the group has committed offsets for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
+
+from core.errors import RunError, StartupError
+from stream_app.admin import Cluster
+from stream_app.committed import committed_offsets
+from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
+from stream_app.settings import Settings
+from stream_app.topic_reader import At, TopicReader, key_of, words
+from stream_app.topics import ROUTES, Route, routes
+
+CLAIM = b"\x00source-topic "
+"""Before the topic's name, the key of a claim. No stream has such a key in a table."""
+CLAIMED_IN = 0
+"""The partition that decides."""
+LOOK_AT, TAIL = 500, 50
+SEND_TIMEOUT_S = 30.0
+
+
+def is_claim(key: bytes | None) -> bool:
+    """Whether a changelog record is a claim, and no state."""
+    return key is not None and key.startswith(CLAIM)
+
+
+def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = False) -> None:
+    """Refuse where a changelog or the group of this application id belongs to other source topics.
+
+    Args:
+        may_take_over: whether what topics have left that are there no more is free, because it will be deleted.
+
+    Raises:
+        StartupError: names both.
+    """
+    found = _owners(settings, cluster)
+    for route in routes(settings).values():
+        owner = found.get(route.changelog)
+        if owner is not None and owner != route.source:
+            _refuse(settings, cluster, route, owner, may_take_over)
+    if None in found.values():
+        _check_group(settings, cluster, may_take_over)
+
+
+def claim(settings: Settings, cluster: Cluster) -> None:
+    """Make the changelogs ours that nobody has, as far as we may write there, and refuse those that others have.
+
+    Raises:
+        StartupError: a changelog is another deployment's, or has just become it.
+    """
+    check_owner(settings, cluster)
+    free = [name for name, owner in _owners(settings, cluster).items() if owner is None]
+    allowed = cluster.allowed_on_topics(free)
+    to_claim = [
+        route
+        for route in routes(settings).values()
+        if route.changelog in free and _may(allowed, route.changelog, AclOperation.WRITE)
+    ]
+    if to_claim:
+        _write_claims(settings, to_claim)
+        check_owner(settings, cluster)
+
+
+def owner_in(messages: Iterable[Message]) -> str | None:
+    """The source topic that changelog records are of: states say so before claims do."""
+    claimed = None
+    for message in messages:
+        topic = dict(headers_of(message)).get(SOURCE_TOPIC)
+        if topic is not None:
+            name = topic.decode("utf-8", "backslashreplace")
+            if not is_claim(key_of(message)):
+                return name
+            claimed = claimed or name
+    return claimed
+
+
+def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
+    """Changelog -> its owner, None where it has none; those that are there and that we may read."""
+    there = cluster.partitions()
+    names = [route.changelog for route in routes(settings).values() if route.changelog in there]
+    allowed = cluster.allowed_on_topics(names) if names else {}
+    readable = [name for name in names if _may(allowed, name, AclOperation.READ)]
+    if not readable:
+        return {}
+    try:
+        with TopicReader(settings.client_config()) as reader:
+            return {name: owner_in(_samples(reader, name, there[name])) for name in readable}
+    except RunError as error:
+        raise StartupError(f"cannot tell whose {', '.join(readable)} are: {error}") from error
+
+
+def _samples(reader: TopicReader, changelog: str, partitions: int) -> Iterator[Message]:
+    """Records from the beginning of the partition that decides, then the last ones of each."""
+    first: At = (changelog, CLAIMED_IN)
+    for count, message in enumerate(reader.read({first: 0})):
+        if count == LOOK_AT:
+            break
+        yield message
+    places = [(changelog, partition) for partition in range(partitions)]
+    yield from reader.read({at: max(0, reader.bounds(at)[1] - TAIL) for at in places})
+
+
+def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
+    producer = Producer({**settings.client_config(), "acks": "all", "log_level": 0})
+    failures: list[str] = []
+    for route in to_claim:
+        topic = route.source.encode()
+        producer.produce(
+            route.changelog,
+            key=CLAIM + topic,
+            partition=CLAIMED_IN,
+            headers=[(SOURCE_OFFSET, b"0"), (SOURCE_TOPIC, topic)],
+            on_delivery=lambda error, _: failures.append(error.str()) if error is not None else None,
+        )
+    if producer.flush(SEND_TIMEOUT_S) or failures:
+        why = failures[0] if failures else "no answer"
+        raise StartupError(f"cannot note in the changelogs of {settings.app_id} whose they are: {why}")
+
+
+def _check_group(settings: Settings, cluster: Cluster, may_take_over: bool) -> None:
+    """A changelog of an earlier version does not say whose it is; its group does, by what it has committed."""
+    ours = {settings.topic(source) for source in ROUTES}
+    with_offsets = {topic for topic, _ in _group_offsets(settings)}
+    others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}
+    for topic in sorted(cluster.existing(others) if others else ()):
+        both = "" if not ours & with_offsets else f", and so do those for {', '.join(sorted(ours & with_offsets))}"
+        raise StartupError(
+            f"the group {settings.app_id} holds offsets for {topic}{both}: app_id {settings.app_id!r} belongs to the "
+            f"deployment of {topic}, not to that of {', '.join(sorted(ours))}; {_remedy(settings)}"
+        )
+
+
+def _group_offsets(settings: Settings) -> Mapping[At, int]:
+    try:
+        return committed_offsets(settings)
+    except KafkaException as error:
+        raise StartupError(f"cannot read the offsets of group {settings.app_id}: {words(error)}") from error
+
+
+def _refuse(settings: Settings, cluster: Cluster, route: Route, owner: str, may_take_over: bool) -> None:
+    gone = owner not in cluster.existing([owner])
+    if gone and may_take_over:
+        return
+    free = f"; as {owner} is gone, `caststream topics reset-state` gives its states up" if gone else ""
+    raise StartupError(
+        f"app_id {settings.app_id!r} belongs to the deployment of {owner}: {route.changelog} holds its states, not "
+        f"those of {route.source}; {_remedy(settings)}{free}"
+    )
+
+
+def _remedy(settings: Settings) -> str:
+    prefix = settings.topic_prefix or "another-"
+    return f"give one of the two another app_id, such as --app-id {prefix.rstrip('-_.')}-{settings.app_id}"
+
+
+def _may(allowed: Mapping[str, object], name: str, operation: AclOperation) -> bool:
+    operations = allowed.get(name)
+    return operations is None or operation in operations  # type: ignore[operator]

@@ -1,0 +1,49 @@
+"""How large a record or batch a topic takes (``max.message.bytes``), and how small that may be.
+
+A batch that is larger is refused for good, and the worker that sent it would be refused again at every start. So the
+limits are asked for, batches and dead letters keep to them, and a topic that cannot take what it is for is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.errors import StartupError
+
+SETTING = "max.message.bytes"
+KAFKAS_DEFAULT = 1_048_588
+LARGEST_BATCH_BYTES = 900_000
+"""Larger batches bring nothing. A single record may be larger."""
+BATCH_OVERHEAD_BYTES = 200
+"""The head of a batch and of the one record in it, rounded up."""
+
+# Key and `stream`, 255 bytes; `sequence` as much; both may be six times as long where JSON escapes each byte.
+OUTPUT_BYTES = 5_000
+# What we say of a record has up to 700 bytes: the rest is for the record.
+LETTER_BYTES = 1_500
+_HEAD_BYTES, _SAMPLE_BYTES, _SEGMENT_BYTES, _SEGMENT_SAMPLES = 2_000, 32, 800, 50
+
+
+def limit_of(config: Mapping[str, str]) -> int:
+    """The limit that a topic's settings give; Kafka's default where they do not say."""
+    return int(config.get(SETTING) or KAFKAS_DEFAULT)
+
+
+def state_bytes(hidden_numbers: int) -> int:
+    """The most that a signal stream's state record takes, of a model with so many numbers in h and c together."""
+    return _HEAD_BYTES + 4 * hidden_numbers
+
+
+def window_bytes(window_length: int) -> int:
+    """The most that the records of a whole window take, which go in one batch."""
+    segments = window_length // _SEGMENT_SAMPLES + 4
+    return _HEAD_BYTES + window_length * _SAMPLE_BYTES + segments * _SEGMENT_BYTES
+
+
+def check_limit(topic: str, limit: int, needed: int, what: str) -> None:
+    """Raises StartupError where a topic may be given more than it takes."""
+    if limit < needed:
+        raise StartupError(
+            f"topic {topic} has {SETTING}={limit}, and {what} may need {needed}: set it to {needed} or more (Kafka's "
+            f"default is {KAFKAS_DEFAULT})"
+        )

@@ -1,0 +1,91 @@
+"""Cases of topics: whose they are, how they are set up, how large a record they take, how many partitions they have."""
+
+from __future__ import annotations
+
+from admin import alter_topic
+from broker import Received, ToSend, consume_until, produce
+from cases.case import case, expect
+from cases.room import Ran, Room
+
+from stream_app.settings import Settings
+
+
+def run(room: Room, settings: Settings, *arguments: str) -> Ran:
+    """A command with settings in its environment."""
+    names = ("broker", "app_id", "topic_prefix", "partitions")
+    return room.caststream(*arguments, **{name: getattr(settings, name) for name in names}, metrics_port=0)
+
+
+@case(
+    "ops-01",
+    tried="topics, then a worker, of two deployments that differ in topic_prefix only and share app_id",
+    before="both were ready and shared one changelog; after a crash streams went on from the other's states",
+    slow=True,
+)
+def one_app_id_for_two(room: Room) -> str:
+    one = room.settings()
+    two = one.replace(topic_prefix=f"test-{one.topic_prefix}")
+    created, worker = run(room, two, "topics", "create"), run(room, two, "worker")
+    reset = run(room, two, "topics", "reset-state", "--yes")
+    for done in (created, reset):
+        expect(done.status == 2 and "belongs to the deployment of" in done.said, done.said)
+        expect(one.topic("signal-samples") in done.said and two.topic("signal-samples") in done.said, done.said)
+    expect(worker.status == 2, worker.said)
+    expect(run(room, one, "topics", "describe").status == 0, "the first deployment's topics are not as they were")
+    return created.said
+
+
+@case(
+    "ops-04",
+    tried="a worker on a source with cleanup.policy=compact",
+    before="it processed what compaction had left, 105 of 1,200 samples, and everything was green",
+    slow=True,
+)
+def compacted_source(room: Room) -> str:
+    settings = room.settings()
+    alter_topic(settings, settings.topic("signal-samples"), cleanup_policy="compact")
+    worker, described = run(room, settings, "worker"), run(room, settings, "topics", "describe")
+    expect(worker.status == 2 and "set it to delete" in worker.err, worker.said)
+    expect("set it to delete" in described.err, described.said)
+    return next(line for line in worker.err.splitlines() if "set it to delete" in line)
+
+
+@case(
+    "ops-33",
+    tried="a source that the broker has made by itself, with producers' timestamps",
+    before="no word from create, describe or worker: latency and idle rule silently went by the senders' clocks",
+    slow=True,
+)
+def create_time(room: Room) -> str:
+    settings = room.settings()
+    alter_topic(settings, settings.topic("signal-samples"), message_timestamp_type="CreateTime")
+    created = run(room, settings, "topics", "create")
+    expect("is CreateTime" in created.err, created.said)
+    with room.worker(settings) as worker:
+        worker.start()
+        expect("is CreateTime" in worker.log, "the worker says nothing of it")
+    return created.said
+
+
+@case(
+    "ops-05",
+    tried="topics made by hand with Kafka's limits, and a bad record of 1,048,401 bytes with headers",
+    before="the dead letter did not fit; the worker died of it at each start, for ever",
+    slow=True,
+)
+def letter_too_large(room: Room) -> str:
+    settings = room.settings(partitions=1)
+    letters, source = settings.topic("dead-letters"), settings.topic("signal-samples")
+    good = b'{"signal": 0.5, "condition_vector": [0, 1, 0, 0]}'
+    large = ToSend("s", b"?" * 1_048_401, [("a", b"b" * 20)])
+    found: list[Received] = []
+    for limit in ("1048588", "2000"):
+        alter_topic(settings, letters, max_message_bytes=limit)
+        with room.worker(settings) as worker:
+            worker.start()
+            produce(settings, source, [large, ToSend("s", good)], {"message.max.bytes": 2_000_000})
+            seen = len(found) + 1
+            found = consume_until(settings, letters, seen)
+            expect(worker.running, worker.log[-300:])
+        expect(len(found) == seen and found[-1].header("error.value_bytes") == b"1048401", f"letters: {len(found)}")
+    return f"two dead letters, of {len(found[0].value or b'')} and {len(found[1].value or b'')} bytes of the value"
