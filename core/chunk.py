@@ -142,6 +142,7 @@ class ChunkResult:
     """Key, partition and offset of the tenth duplicate by step in a row; each stream once."""
     notes: list[str] = field(default_factory=list)  # lines for the log, each told once
     quoted_keys: list[bytes] = field(default_factory=list)  # of streams new in memory: keys that begin as JSON does
+    opened: int = 0  # streams that were met without a state
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0

@@ -264,8 +264,10 @@ class Engine(Generic[S]):
     def _restore(self, partition: int, key: bytes) -> S:
         """A stream as the store has it. It is taken out there: from now on memory stands for it."""
         stream = self._create(partition, key)
+        blob = self._store.take(partition, self._table_key(key))
+        self._result.opened += blob is None
         try:
-            reset = self._load(stream, self._store.take(partition, self._table_key(key)))
+            reset = self._load(stream, blob)
         except StateError as error:
             stream.clear()
             reset = error.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -15,10 +15,10 @@ from aiokafka.structs import TopicPartition
 from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
-from core.errors import CaststreamError
+from core.errors import CaststreamError, StartupError
 from stream_app import recovery, sizes
 from stream_app import topics as broker_topics
-from stream_app.assignment import Found, Start, report_lost, starts_of, wanted_of
+from stream_app.assignment import RESET, Found, Start, report_lost, starts_of, wanted_of
 from stream_app.chunks import Chunk
 from stream_app.commits import Committer
 from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
@@ -27,7 +27,7 @@ from stream_app.logs import FAUST, SELDOM
 from stream_app.metrics import Metrics
 from stream_app.outputs import OutputWriter
 from stream_app.pipeline import Pipeline
-from stream_app.published import find_published
+from stream_app.published import Wanted, find_published
 from stream_app.settings import Settings
 from stream_app.transport import Consumer, Producer
 from stream_app.upkeep import Upkeep
@@ -40,6 +40,7 @@ HAND_OVER_S = 45.0
 LOOK_AT_LEASE_S = 0.1
 LET_GO_S = 5.0
 STANDBY = "standby, no partitions: other workers have them all"
+ASK_AGAIN_S = 0.5
 
 
 class CaststreamApp(faust.App):
@@ -67,6 +68,10 @@ class CaststreamApp(faust.App):
         self._handed_over: int | None = None
         """The generation of an assignment that is over and whose live state is still there, all of it committed."""
         self._failures: set[asyncio.Task[None]] = set()
+        self.partition_counts: dict[str, int] = {}
+        """Source topic -> its partitions at the last assignment."""
+        self._confirming: asyncio.Task[None] | None = None
+        self.writer.on_opened = self._confirm_partitions
         super().__init__(settings.app_id, **options)
 
     def _create_directories(self) -> None:
@@ -120,6 +125,26 @@ class CaststreamApp(faust.App):
                 continue
             if beginning >= start and pipeline.pass_over(partition, expected, start):
                 report_lost(pipeline, partition, expected, start)
+
+    def _confirm_partitions(self) -> None:
+        """A stream without state was met: is it new, or has it moved because partitions were added?"""
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.get_running_loop().create_task(self._ask_for_partitions())
+
+    async def _ask_for_partitions(self) -> None:
+        while self.writer.confirmed < self.writer.openings and self.failure is None:
+            asked = self.writer.openings
+            try:
+                found = await self.chunk_consumer().partition_counts(list(self.partition_counts))
+            except KafkaError as error:
+                log.warning("the broker did not answer: %r; asked again later", error)
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            for topic, count in self.partition_counts.items():
+                if found.get(topic, count) != count:
+                    self.fail(StartupError(broker_topics.grown(topic, count, found[topic])))
+                    return
+            self.writer.confirm(asked)
 
     def has_room(self, topic: str) -> bool:
         """Whether records of a source are wanted: not while many of its windows wait for the model."""
@@ -285,6 +310,7 @@ class CaststreamApp(faust.App):
         starts = starts_of(self.pipelines, found)
         committed = {at: start.position for at, start in starts.items()}
         wanted = wanted_of(self.pipelines, {at: found.committed.get(at) for at in starts})
+        self._tell(starts, wanted)
         published = await find_published(self.settings, wanted) if self.guarantee.reads_published else {}
         self._check_still_assigned(generation)
         self.committer.topic_ids |= found.topic_ids
@@ -302,6 +328,18 @@ class CaststreamApp(faust.App):
         self.was_ready.set()
         at_hand = sorted(self.committer.committed.items())
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand) or STANDBY)
+
+    def _tell(self, starts: Mapping[TopicPartition, Start], wanted: Sequence[Wanted]) -> None:
+        """Offsets that are not a worker's. Raises StartupError where what is published already cannot be looked for."""
+        if not self.guarantee.reads_published and any(one.anywhere for one in wanted):
+            place = next(one.source for one in wanted if one.anywhere)
+            raise StartupError(
+                f"{place.topic}[{place.partition}]: no offset of a worker is committed (deleted, expired or moved); "
+                f"with exactly_once, outputs that stand in the log would be published again; {RESET}"
+            )
+        for start in starts.values():
+            if start.note:
+                log.warning("%s", start.note)
 
     def _report_lost(self, starts: Mapping[TopicPartition, Start]) -> None:
         for pipeline in self.pipelines:
@@ -325,7 +363,7 @@ class CaststreamApp(faust.App):
         if not partitions:
             return Found({}, {}, {}, {})
         # Partitions may have been added since the start: states and records of a stream would part ways.
-        await asyncio.to_thread(broker_topics.check_topics, self.settings)
+        self.partition_counts = await asyncio.to_thread(broker_topics.check_topics, self.settings)
         ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
         await self.look_at_limits()
         # Together: each would wait behind the fetch that is under way on its connection.

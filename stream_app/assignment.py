@@ -39,6 +39,8 @@ class Start:
 
     position: int
     lost: int = 0
+    note: str = ""
+    """What an operator should know of it."""
 
 
 def starts_of(pipelines: Sequence[Pipeline], found: Found) -> dict[TopicPartition, Start]:
@@ -66,8 +68,15 @@ def wanted_of(
         for at, commit in commits.items():
             if at.topic == topics.source:
                 outputs, letters = (TopicPartition(to, at.partition) for to in (topics.output, topics.dead_letters))
-                wanted.append(Wanted(at, outputs, letters, stored_ends(commit.metadata if commit else None)))
+                since = stored_ends(commit.metadata if commit else None)
+                anywhere = since is None and pipeline.states.used.get(at.partition, False) and not is_workers(commit)
+                wanted.append(Wanted(at, outputs, letters, since, anywhere))
     return wanted
+
+
+def is_workers(commit: OffsetAndMetadata | None) -> bool:
+    """Whether a worker has committed an offset. Else it is gone (deleted or expired), or an operator has set it."""
+    return commit is not None and commit.offset >= 0 and "topic_id" in _content(commit.metadata)
 
 
 def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
@@ -85,12 +94,36 @@ def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
                 f"{at.topic}[{partition}]: {pipeline.topics.changelog} holds states, but the consumer group has no "
                 f"committed offset (deleted or expired), so what they include is unknown; {RESET}"
             )
-        return Start(beginning)
+        return Start(beginning, note=_note_gone(pipeline, at))
     _check_topic_ids(pipeline, at, committed, found)
-    check_end(at, end, max(committed.offset, _highest_stored(pipeline, partition) + 1))
+    included = _highest_stored(pipeline, partition) + 1
+    check_end(at, end, max(committed.offset, included))
+    note = "" if is_workers(committed) else _note_moved(pipeline, at, committed.offset, included)
     if committed.offset < beginning:
-        return Start(beginning, lost=beginning - committed.offset)
-    return Start(committed.offset)
+        return Start(beginning, beginning - committed.offset, note)
+    return Start(committed.offset, note=note)
+
+
+def _note_gone(pipeline: Pipeline, at: TopicPartition) -> str:
+    if not pipeline.states.used.get(at.partition, False):
+        return ""
+    return (
+        f"{at.topic}[{at.partition}]: the group's committed offset is gone (deleted or expired), and all streams were "
+        "evicted: the source is read from its beginning, and outputs that stand in the log are left out"
+    )
+
+
+def _note_moved(pipeline: Pipeline, at: TopicPartition, offset: int, included: int) -> str:
+    place = f"{at.topic}[{at.partition}]"
+    if offset < included:
+        return (
+            f"{place}: the group was moved back from offset {included} to {offset}, by no worker: records that the "
+            "states include are skipped, without outputs; `caststream topics reset-state` reads them again"
+        )
+    return (
+        f"{place}: the group was moved to offset {offset}, by no worker: records before it are not read, and outputs "
+        f"that stand in {pipeline.topics.output} are left out"
+    )
 
 
 def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAndMetadata, found: Found) -> None:

@@ -7,14 +7,18 @@ what it wraps a partition's bytes in is exchanged for `FetchedPartition`, which 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Collection
 from types import FunctionType, MethodType
 from typing import Any
 
+from aiokafka.client import ConnectionGroup
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException, UnsupportedVersionError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import TopicPartition
@@ -233,6 +237,21 @@ async def high_watermarks(client: Any, partitions: Collection[TopicPartition]) -
                     raise for_code(error_code)(f"{topic}[{partition}]")
                 found[TopicPartition(topic, partition)] = offset
     return found
+
+
+async def partition_counts(client: Any, topics: Collection[str]) -> dict[str, int]:
+    """How many partitions topics have now, as some broker knows; without those that it does not know.
+
+    Over the connections of the group: on those of fetches it would wait behind the one that is under way.
+
+    Raises:
+        KafkaError: no answer.
+    """
+    node = random.choice([broker.nodeId for broker in client.cluster.brokers()])
+    answer = await client.send(node, MetadataRequest(list(topics)), group=ConnectionGroup.COORDINATION)
+    now = ClusterMetadata()
+    now.update_metadata(answer)
+    return {topic: len(found) for topic in topics if (found := now.partitions_for_topic(topic))}
 
 
 def take_fetched(

@@ -46,6 +46,8 @@ class Batch:
     acked: asyncio.Future[int]
     appended_ms: list[Times] = field(default_factory=list)
     counted_bytes: int = 0
+    needs: int = 0
+    """What must be confirmed before it leaves (`OutputWriter.opened`)."""
 
     @property
     def records(self) -> int:
@@ -120,6 +122,7 @@ class Lane:
         while self.waiting:
             batch = self.waiting.popleft()
             self.sent.add(batch)
+            await self.writer.until_confirmed(batch.needs)
             try:
                 sent = await self.producer.send_batch(batch.builder, self.topic, partition=self.partition)
             except Exception as error:
@@ -193,9 +196,34 @@ class OutputWriter:
         self._open = True
         self.last_ack = time.monotonic()
         """When the broker last acknowledged a batch: of outputs, dead letters or states."""
+        self.on_opened: Callable[[], None] | None = None
+        """Called when something is to be confirmed; None: all is at once."""
+        self.openings = self.confirmed = 0
+        self._news = asyncio.Event()
         self.limits: dict[str, int] = {}
         """Topic -> the bytes of a batch that it takes (``max.message.bytes``)."""
         self._of_topic: dict[str, tuple[bytes, int]] = {}
+
+    def opened(self) -> None:
+        """A stream without state was met. What is published from now on leaves when that is `confirmed`: were
+        partitions added to its topic, it has its state in another one, and nothing may come of it here.
+        """
+        self.openings += 1
+        if self.on_opened is None:
+            self.confirmed = self.openings
+        else:
+            self.on_opened()
+
+    def confirm(self, openings: int) -> None:
+        """So many calls of `opened` were of new streams."""
+        self.confirmed = openings
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def until_confirmed(self, openings: int) -> None:
+        """Wait for `confirm`."""
+        while self.confirmed < openings:
+            await self._news.wait()
 
     def limit(self, topic: str) -> int:
         """The bytes of a batch that a topic takes."""
@@ -309,10 +337,12 @@ class OutputWriter:
 
     def took(self, batch: Batch) -> None:
         """A batch was begun: it is pending until it is acknowledged, a refused one for ever."""
+        batch.needs = self.openings
         self._in_flight.add(batch)
 
     def grew(self, batch: Batch, size_bytes: int) -> None:
         """Outputs were added to a batch."""
+        batch.needs = self.openings
         batch.counted_bytes += size_bytes
         self._bytes += size_bytes
         if self._bytes > ROOM_BYTES:

@@ -171,6 +171,8 @@ class Pipeline:
             )
         fresh = [self._not_yet_applied(partition, records) for partition, records in chunk.records.items()]
         result = self.engine.run(fresh)
+        if result.opened:
+            self.writer.opened()
         self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
         if result.deferred is not None:
             self.scores.add(result.deferred, _arrivals(chunk))

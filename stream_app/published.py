@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aiokafka.structs import TopicPartition
 
-from core.errors import RecordError
+from core.errors import RecordError, StartupError
 from core.native.records import Outputs, Record, Records
 from core.records import decode_output_step
 from stream_app.fetching import FetchedPartition
@@ -22,6 +22,9 @@ from stream_app.headers import APP_ID, ERROR_OFFSET, ERROR_PARTITION, ERROR_TOPI
 from stream_app.native.batches import BatchHeader
 from stream_app.reading import Reading
 from stream_app.settings import Settings
+
+MOST_ANYWHERE = 1_000_000
+"""Outputs and dead letters of a partition, that are looked through where no commit says where to begin: some 300 MB."""
 
 Headers = Iterable[tuple[str, bytes]]
 MayConclude = Callable[[int, bytes, int], bool]
@@ -134,6 +137,8 @@ class Wanted:
     outputs: TopicPartition
     dead_letters: TopicPartition
     since: LogEnds | None
+    anywhere: bool = False
+    """Where no commit says since when: outputs of records that will be read again may stand anywhere in the log."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ async def find_published(settings: Settings, wanted: list[Wanted]) -> dict[Topic
     # Not only up to the end of the oldest transaction: another application may have one open on these topics.
     async with Reading(settings, "outputs", committed=False, batches=PlainBatches) as reading:
         ends = await reading.ends(partitions)
+        await _refuse_too_much(reading, wanted, ends)
         found = {one.source: _nothing_yet(settings, one, ends) for one in wanted}
         takers: dict[TopicPartition, list[Callable[[Records], None]]] = {at: [] for at in partitions}
         starts: dict[TopicPartition, int] = dict(ends)
@@ -168,9 +174,24 @@ async def find_published(settings: Settings, wanted: list[Wanted]) -> dict[Topic
     return found
 
 
+async def _refuse_too_much(reading: Reading, wanted: list[Wanted], ends: Mapping[TopicPartition, int]) -> None:
+    for one in wanted:
+        if one.anywhere:
+            places = [one.outputs, one.dead_letters]
+            beginnings = await reading.beginnings(places)
+            records = sum(ends[at] - beginnings[at] for at in places)
+            if records > MOST_ANYWHERE:
+                place = f"{one.source.topic}[{one.source.partition}]"
+                raise StartupError(
+                    f"{place}: no offset of a worker is committed (deleted, expired or moved), and {one.outputs.topic} and "
+                    f"{one.dead_letters.topic} hold {records} records, more than can be compared: outputs would be "
+                    "published again; `caststream topics reset-state` accepts that"
+                )
+
+
 def _nothing_yet(settings: Settings, one: Wanted, ends: Mapping[TopicPartition, int]) -> Found:
     now = LogEnds(ends[one.outputs], ends[one.dead_letters])
-    since = now
+    since = LogEnds(0, 0) if one.anywhere else now
     if one.since is not None:
         # A topic that was made anew ends earlier: all that it holds came since.
         since = LogEnds(*(start if start <= end else 0 for start, end in zip(one.since, now, strict=True)))

@@ -64,6 +64,11 @@ class Reading:
         found: Ends = await self._consumer.end_offsets(list(partitions))
         return found
 
+    async def beginnings(self, partitions: Collection[TopicPartition]) -> Ends:
+        """The first offset that the broker still holds, per partition."""
+        found: Ends = await self._consumer.beginning_offsets(list(partitions))
+        return found
+
     async def read(
         self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> AsyncIterator[tuple[TopicPartition, Records]]:

@@ -350,5 +350,20 @@ def _check_partitions(plan: TopicPlan, found: int, dead_letters: bool) -> None:
         return
     raise StartupError(
         f"topic {plan.name} has {found} partitions and its source {plan.partitions}: outputs, states and dead letters "
-        "keep the partition of their source, so the counts must agree; delete it and create it again"
+        f"keep the partition of their source, so the counts must agree; {_grow(max(found, plan.partitions))}"
+    )
+
+
+def grown(topic: str, before: int, now: int) -> str:
+    """What to say of a source to which partitions were added while a worker ran."""
+    return (
+        f"topic {topic} has {now} partitions, and had {before}: streams are in other partitions now than their states, "
+        f"so nothing more is published; {_grow(now)}"
+    )
+
+
+def _grow(partitions: int) -> str:
+    return (
+        f"`caststream topics grow --partitions {partitions}` adds partitions to all topics and moves the states, with "
+        "senders and workers stopped; nothing is deleted"
     )

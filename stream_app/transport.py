@@ -32,7 +32,7 @@ from stream_app import lease
 from stream_app.chunks import Chunk
 from stream_app.coverage import Coverage
 from stream_app.fencing import FencedProducer, QuietProducer
-from stream_app.fetching import high_watermarks, read_raw, wait_for_fetched
+from stream_app.fetching import high_watermarks, partition_counts, read_raw, wait_for_fetched
 from stream_app.knock import address_of
 from stream_app.logs import FAUST
 from stream_app.security import aiokafka_config
@@ -159,6 +159,14 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             self._held = bool(held)
         return self._held
 
+    async def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
+        """How many partitions topics have now, of those that a broker knows.
+
+        Raises:
+            KafkaError: no broker has answered.
+        """
+        return await partition_counts(self._ensure_consumer()._client, topics)
+
     async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where these logs end now, records of open transactions counted, which may yet become visible."""
         return await high_watermarks(self._ensure_consumer()._client, partitions)
@@ -257,6 +265,10 @@ class Consumer(driver.Consumer):
         """The offset after the last stable record, per partition."""
         found: dict[TopicPartition, int] = await self._thread._ensure_consumer().end_offsets(list(partitions))
         return found
+
+    async def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
+        """See `ConsumerService.partition_counts`."""
+        return await self._thread.partition_counts(topics)
 
     async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """See `ConsumerService.log_ends`."""

@@ -233,3 +233,38 @@ async def test_agents_wait_while_the_broker_does_not_keep_up(shell: Shell) -> No
 
     await room
     assert shell.writer.pending() == []
+
+
+async def test_what_comes_of_a_stream_without_state_waits_until_it_is_known_to_be_new(shell: Shell) -> None:
+    asked: list[int] = []
+    shell.writer.on_opened = lambda: asked.append(shell.writer.openings)
+    shell.publish(b"before")
+    await settle()
+    shell.writer.opened()
+    shell.publish(b"of a new stream")
+    await settle()
+
+    assert asked == [1]
+    assert [record.value for request in shell.broker.waiting for record in request.records] == [b"before"]
+    shell.writer.opened()
+    shell.writer.confirm(1)
+    shell.publish(b"of another")
+    await settle()
+    assert len(shell.broker.waiting) == 2
+    shell.writer.confirm(2)
+    await settle()
+    assert [record.value for request in shell.broker.waiting for record in request.records] == [
+        b"before",
+        b"of a new stream",
+        b"of another",
+    ]
+
+
+async def test_batches_keep_to_what_their_topic_takes(shell: Shell) -> None:
+    shell.writer.limits["output"] = 2_000
+    shell.publish(*[b"x" * 300] * 12)
+    await settle()
+
+    assert len(shell.broker.waiting) > 1
+    sizes = [sum(len(record.value or b"") + 100 for record in request.records) for request in shell.broker.waiting]
+    assert max(sizes) <= 2_000

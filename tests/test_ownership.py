@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from admin import alter_topic, commit, committed
 from broker import ToSend, consume_all, produce
-from conftest import MakeSettings
 
 from core.errors import StartupError
 from stream_app.admin import Cluster
@@ -30,7 +29,7 @@ def unclaimed(settings: Settings) -> None:
     cluster = Cluster(settings)
     names = [settings.changelog(table) for table in ("signal-states", "casting-windows")]
     cluster.delete(names)
-    cluster.create(dict.fromkeys(names, 4), 1, dict.fromkeys(names, {"cleanup.policy": "compact"}))
+    cluster.create(dict.fromkeys(names, 4), 1, {name: {"cleanup.policy": "compact"} for name in names})
 
 
 def leave_state(settings: Settings, source: str | None, partition: int = 1) -> None:

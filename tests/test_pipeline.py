@@ -13,6 +13,7 @@ from core.errors import RunError
 from core.stepper import SignalStepper
 from stream_app.chunks import Chunk
 from stream_app.letter_record import MAX_LETTER_BYTES
+from stream_app.native.batches import BatchBuilder
 from tests.changes import Change, by_partition, packed_of, taken, tombstone
 
 
@@ -160,6 +161,41 @@ async def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so(work
     assert (whole.key, whole.value) == (fits.key, fits.value)
     for key, value, kept in letters:
         assert len(key or b"") + len(value or b"") + sum(len(held) for _, held in kept) < 16 * 2**20
+
+
+@pytest.mark.parametrize("limit", [1_500, 2_000, 10_000, 1_048_588])
+async def test_a_dead_letter_never_exceeds_what_its_topic_takes(worker: FakeWorker, limit: int) -> None:
+    stepping(worker)
+    worker.writer.limits[DEAD] = limit
+    odd = [
+        FakeRecord(1, 0, 1, b"key", b"?" * (limit - 100), (("a", b"b" * 20),)),
+        FakeRecord(1, 1, 1, b"k" * limit, b"?" * limit, (("a", b"b" * limit),)),
+        FakeRecord(1, 2, 1, b"key", b"?", tuple((f"header-{i}", b"x" * 90) for i in range(limit // 100))),
+        FakeRecord(1, 3, 1, b"key", b'{"' + b"\xc3\xa4" * (limit // 2) + b'": 1}'),
+    ]
+    worker.start({1: 0})
+    worker.run(*odd)
+    await settle()
+
+    letters = worker.broker.written(DEAD, 1)
+    assert [dict(letter.headers)["error.offset"] for letter in letters] == [b"0", b"1", b"2", b"3"]
+    for letter in letters:
+        batch = BatchBuilder(1, False)
+        batch.append(0, letter.key, letter.value, list(letter.headers))
+        assert batch.size() <= limit
+        assert b"error.value_bytes" in [name.encode() for name, _ in letter.headers]
+
+
+async def test_streams_without_a_state_are_told_to_the_writer(worker: FakeWorker) -> None:
+    """They may have moved here from another partition."""
+    stepping(worker)
+    value = signal_value((0.5, 1.0, 0.0, 0.0, 0.0))
+    worker.run(record(0, value, b"a"), record(1, value, b"b"))
+    worker.run(record(2, value, b"a"))
+
+    assert worker.writer.openings == 1
+    worker.run(record(3, value, b"c"))
+    assert worker.writer.openings == 2
 
 
 async def test_a_stream_in_a_second_partition_is_told_once(

@@ -13,13 +13,14 @@ from strategies import FakeRecord
 
 from core.errors import StartupError
 from core.native.records import Records
-from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id
+from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id, wanted_of
 from stream_app.pipeline import Pipeline
 from stream_app.recovery import Winners, read_keys
 from stream_app.settings import load_settings
 from tests.changes import Change, changes_of
 
 AT = TopicPartition(SOURCE, 0)
+OURS = '{"topic_id": "now"}'
 
 
 def kept(*written: tuple[bytes, int, bytes | None]) -> Winners:
@@ -116,7 +117,9 @@ async def pipeline() -> Pipeline:
     return FakeWorker(FakeBroker()).pipeline
 
 
-def found(committed: int, beginning: int = 0, end: int = 10, metadata: str = "", topic_id: str = "now") -> Found:
+def found(
+    committed: int, beginning: int = 0, end: int = 10, metadata: str = '{"topic_id": "now"}', topic_id: str = "now"
+) -> Found:
     kept = OffsetAndMetadata(committed, metadata)
     return Found({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id, CHANGELOG: "now"})
 
@@ -158,7 +161,49 @@ def test_states_of_a_changelog_that_was_made_anew_are_missed(pipeline: Pipeline)
     ['{"topic_id": "now", "changelog_id": "now"}', '{"topic_id": "now"}', "", '{"topic_id": ""}', "a note", "[]"],
 )
 def test_the_same_topic_id_and_none_at_all_are_good(pipeline: Pipeline, metadata: str) -> None:
-    assert start_of(pipeline, 0, found(7, metadata=metadata)) == Start(7)
+    assert start_of(pipeline, 0, found(7, metadata=metadata)).position == 7
+
+
+def test_a_group_that_was_moved_back_is_told(pipeline: Pipeline) -> None:
+    """Records that the states include are skipped, which nobody who rewinds a group expects."""
+    pipeline.states.fill(0, {b"key": (b"state", 8)})
+
+    start = start_of(pipeline, 0, found(2, metadata=""))
+
+    assert start.position == 2
+    assert f"{SOURCE}[0]: the group was moved back from offset 9 to 2" in start.note
+    assert "reset-state" in start.note
+
+
+def test_states_ahead_of_a_workers_own_offset_are_no_reason_to_tell(pipeline: Pipeline) -> None:
+    """It died between its states and its offsets."""
+    pipeline.states.fill(0, {b"key": (b"state", 8)})
+
+    assert start_of(pipeline, 0, found(2)) == Start(2)
+
+
+@pytest.mark.parametrize(("committed", "metadata"), [(-1, ""), (3, "")])
+def test_offsets_that_are_no_workers_have_outputs_looked_for_anywhere(
+    pipeline: Pipeline, committed: int, metadata: str
+) -> None:
+    """All streams were evicted: only the log says what is published already."""
+    pipeline.states.used[0] = True
+    answer = found(committed, metadata=metadata)
+
+    assert "left out" in start_of(pipeline, 0, answer).note
+    (wanted,) = wanted_of([pipeline], answer.committed)
+    assert wanted.anywhere
+
+
+@pytest.mark.parametrize(("used", "committed", "metadata"), [(False, -1, ""), (True, 3, '{"topic_id": "now"}')])
+def test_a_new_system_and_a_workers_offset_have_none_looked_for(
+    pipeline: Pipeline, used: bool, committed: int, metadata: str
+) -> None:
+    pipeline.states.used[0] = used
+
+    (wanted,) = wanted_of([pipeline], found(committed, metadata=metadata).committed)
+
+    assert not wanted.anywhere
 
 
 def test_a_topic_id_that_nobody_knows_is_not_compared(pipeline: Pipeline) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from admin import alter_topic
-from broker import Received, ToSend, consume_until, produce
+from admin import add_partitions, alter_topic, commit, committed
+from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
+
 from cases.case import case, expect
 from cases.room import Ran, Room
-
+from stream_app.admin import Cluster
+from stream_app.process import EXIT_REFUSED
 from stream_app.settings import Settings
 
 
@@ -89,3 +91,92 @@ def letter_too_large(room: Room) -> str:
             expect(worker.running, worker.log[-300:])
         expect(len(found) == seen and found[-1].header("error.value_bytes") == b"1048401", f"letters: {len(found)}")
     return f"two dead letters, of {len(found[0].value or b'')} and {len(found[1].value or b'')} bytes of the value"
+
+
+def send(settings: Settings, streams: int, steps: range, client: str = "sender") -> None:
+    """One sample of each stream and step, placed by the key. A new client asks how many partitions there are."""
+    value = '{"sequence": "a", "step": %d, "signal": %.1f, "condition_vector": [0, 1, 0, 0]}'
+    records = [
+        ToSend(f"s{stream}", (value % (step, 0.1 * ((7 * step + stream) % 11))).encode())
+        for step in steps
+        for stream in range(streams)
+    ]
+    produce(settings, settings.topic("signal-samples"), records, {"partitioner": "murmur2_random", "client.id": client})
+
+
+def outputs(settings: Settings, count: int) -> list[Received]:
+    """The predictions, when there are so many."""
+    return consume_until(settings, settings.topic("signal-predictions"), count)
+
+
+@case(
+    "ops-11",
+    tried="streams were evicted and the group was deleted while everything stood still",
+    before="no line; every output was published a second time",
+    slow=True,
+)
+def offsets_gone(room: Room) -> str:
+    settings = room.settings(idle_timeout=0.5)
+    with room.worker(settings) as worker:
+        worker.start()
+        send(settings, 5, range(4))
+        outputs(settings, 20)
+        wait_until(lambda: worker.metric("caststream_active_streams", table="signal-states") == 0, 60, "eviction")
+        worker.sigterm()
+    Cluster(settings).delete_group(settings.app_id)
+    with room.worker(settings) as worker:
+        worker.start()
+        send(settings, 5, range(4, 5))
+        outputs(settings, 25)
+        worker.sigterm()
+        expect("committed offset is gone" in worker.log, "no line says that the offsets were gone")
+    verified = run(room, settings, "verify")
+    expect(verified.status == 0, verified.said)
+    return "a line for each partition; what stands in the log was left out: " + verified.said
+
+
+@case(
+    "ops-34",
+    tried="an operator sets the group's offsets back to read a day again",
+    before="all records were counted as duplicates, without output or line",
+    slow=True,
+)
+def group_moved_back(room: Room) -> str:
+    settings = room.settings()
+    with room.worker(settings) as worker:
+        worker.start()
+        send(settings, 5, range(4))
+        outputs(settings, 20)
+        worker.sigterm()
+    commit(settings, {at: (0, "") for at, (offset, _) in committed(settings).items() if offset > 0})
+    with room.worker(settings) as worker:
+        worker.start()
+        worker.sigterm()
+        line = next((line for line in worker.log.splitlines() if "was moved back" in line), "")
+        expect("reset-state" in line, "no line says that the group was moved back")
+    return line
+
+
+@case(
+    "ops-12",
+    tried="partitions added to a source while samples come",
+    before="for up to 30 s moved streams were predicted from zeros in their new partition",
+    slow=True,
+)
+def partitions_added(room: Room) -> str:
+    settings = room.settings(partitions=4)
+    with room.worker(settings) as worker:
+        worker.start()
+        send(settings, 20, range(5))
+        outputs(settings, 100)
+        add_partitions(settings, settings.topic("signal-samples"), 6)
+        send(settings, 20, range(5, 8), settings.app_id)
+        status = worker.wait()
+        line = worker.errors[-1]
+    places: dict[bytes | None, set[int]] = {}
+    for record in consume_all(settings, settings.topic("signal-predictions")):
+        places.setdefault(record.key, set()).add(record.partition)
+    moved = [key for key, found in places.items() if len(found) > 1]
+    expect(not moved, f"{len(moved)} streams were predicted from zeros")
+    expect(status == EXIT_REFUSED and "topics grow --partitions 6" in line, f"status {status}: {line}")
+    return line
