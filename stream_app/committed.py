@@ -11,7 +11,7 @@ import time
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from core.errors import StartupError
+from core.errors import StartupError, UnreachableError
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
 
@@ -25,7 +25,8 @@ def committed_offsets(settings: Settings) -> dict[Source, int]:
     """What the group has committed. Must not be called where an event loop runs.
 
     Raises:
-        StartupError: the broker does not tell.
+        StartupError: the broker refuses to tell.
+        UnreachableError: it does not answer.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
@@ -33,8 +34,11 @@ def committed_offsets(settings: Settings) -> dict[Source, int]:
             return asyncio.run(_ask(settings))
         except (KafkaError, OSError) as error:
             # A broker that has only just come up has no coordinator yet.
-            if not getattr(error, "retriable", False) or time.monotonic() > deadline:
-                raise StartupError(f"cannot read the offsets of group {settings.app_id}: {error!r}") from error
+            what = f"cannot read the offsets of group {settings.app_id}: {error!r}"
+            if isinstance(error, KafkaError) and not error.retriable:
+                raise StartupError(what) from error
+            if time.monotonic() > deadline:
+                raise UnreachableError(what) from error
         time.sleep(0.1)
 
 

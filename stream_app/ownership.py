@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
-from core.errors import RunError, StartupError
+from core.errors import RunError, StartupError, UnreachableError
 from stream_app.admin import Cluster
 from stream_app.committed import committed_offsets
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
 from stream_app.settings import Settings
-from stream_app.topic_reader import At, TopicReader, key_of, words
+from stream_app.topic_reader import At, TopicReader, key_of
 from stream_app.topics import ROUTES, Route, routes
 
 CLAIM = b"\x00source-topic "
@@ -50,7 +50,7 @@ def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = Fals
         if owner is not None and owner != route.source:
             _refuse(settings, cluster, route, owner, may_take_over)
     if None in found.values():
-        _check_group(settings, cluster, may_take_over)
+        _check_group(settings, cluster)
 
 
 def claim(settings: Settings, cluster: Cluster) -> None:
@@ -97,7 +97,7 @@ def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
         with TopicReader(settings.client_config()) as reader:
             return {name: owner_in(_samples(reader, name, there[name])) for name in readable}
     except RunError as error:
-        raise StartupError(f"cannot tell whose {', '.join(readable)} are: {error}") from error
+        raise UnreachableError(f"cannot tell whose {', '.join(readable)} are: {error}") from error
 
 
 def _samples(reader: TopicReader, changelog: str, partitions: int) -> Iterator[Message]:
@@ -125,13 +125,16 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
         )
     if producer.flush(SEND_TIMEOUT_S) or failures:
         why = failures[0] if failures else "no answer"
-        raise StartupError(f"cannot note in the changelogs of {settings.app_id} whose they are: {why}")
+        raise UnreachableError(f"cannot note in the changelogs of {settings.app_id} whose they are: {why}")
 
 
-def _check_group(settings: Settings, cluster: Cluster, may_take_over: bool) -> None:
+def _check_group(settings: Settings, cluster: Cluster) -> None:
     """A changelog of an earlier version does not say whose it is; its group does, by what it has committed."""
+    allowed = cluster.allowed_on_group(settings.app_id)
+    if allowed is not None and AclOperation.DESCRIBE not in allowed and AclOperation.READ not in allowed:
+        return
     ours = {settings.topic(source) for source in ROUTES}
-    with_offsets = {topic for topic, _ in _group_offsets(settings)}
+    with_offsets = {topic for topic, _ in committed_offsets(settings)}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}
     for topic in sorted(cluster.existing(others) if others else ()):
         both = "" if not ours & with_offsets else f", and so do those for {', '.join(sorted(ours & with_offsets))}"
@@ -139,13 +142,6 @@ def _check_group(settings: Settings, cluster: Cluster, may_take_over: bool) -> N
             f"the group {settings.app_id} holds offsets for {topic}{both}: app_id {settings.app_id!r} belongs to the "
             f"deployment of {topic}, not to that of {', '.join(sorted(ours))}; {_remedy(settings)}"
         )
-
-
-def _group_offsets(settings: Settings) -> Mapping[At, int]:
-    try:
-        return committed_offsets(settings)
-    except KafkaException as error:
-        raise StartupError(f"cannot read the offsets of group {settings.app_id}: {words(error)}") from error
 
 
 def _refuse(settings: Settings, cluster: Cluster, route: Route, owner: str, may_take_over: bool) -> None:

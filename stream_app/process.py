@@ -78,12 +78,19 @@ def _check_topics(settings: Settings) -> None:
     from stream_app.admin import Cluster
     from stream_app.ownership import claim
     from stream_app.permissions import check_permissions
-    from stream_app.topics import check_topics, topic_configs, topic_warnings
+    from stream_app.topics import check_topics, planned_topics, topic_configs, topic_warnings
 
     check_topics(settings, BROKER_PATIENCE_S)
     check_permissions(settings, BROKER_PATIENCE_S)
     claim(settings, Cluster(settings, BROKER_PATIENCE_S))
-    for warning in topic_warnings(settings, topic_configs(settings, BROKER_PATIENCE_S)).values():
+    configs = topic_configs(settings, BROKER_PATIENCE_S)
+    if hidden := [plan.name for plan in planned_topics(settings) if plan.name not in configs]:
+        log.warning(
+            "the settings of %s cannot be read (SECURITY.md: DescribeConfigs): it is assumed that they are not "
+            "compacted, and take records up to Kafka's default",
+            ", ".join(hidden),
+        )
+    for warning in topic_warnings(settings, configs).values():
         log.warning("%s", warning)
 
 
