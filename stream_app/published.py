@@ -184,8 +184,8 @@ async def _refuse_too_much(reading: Reading, wanted: list[Wanted], ends: Mapping
                 place = f"{one.source.topic}[{one.source.partition}]"
                 raise StartupError(
                     f"{place}: no offset of a worker is committed (deleted, expired or moved), and {records} records "
-                    f"in {one.outputs.topic} and {one.dead_letters.topic} are more than can be compared: outputs would be "
-                    "published again; `caststream topics reset-state` accepts that"
+                    f"in {one.outputs.topic} and {one.dead_letters.topic} are more than can be compared: outputs would "
+                    "be published again; `caststream topics reset-state` accepts that"
                 )
 
 
