@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclOperation,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -75,6 +76,15 @@ class Cluster:
             with self._broker_errors(f"create topic {name}"):
                 future.result()
         _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
+
+    def add_partitions(self, totals: Mapping[str, int]) -> None:
+        """Give topics more partitions, so many in all; returns when they show."""
+        wanted = [NewPartitions(name, total) for name, total in totals.items()]
+        futures = self._admin.create_partitions(wanted, request_timeout=REQUEST_TIMEOUT_S) if wanted else {}
+        for name, future in futures.items():
+            with _broker_errors(f"add partitions to topic {name}"):
+                future.result()
+        _wait(lambda: totals.items() <= self.partitions().items(), "the new partitions do not show up")
 
     def delete(self, names: Collection[str]) -> None:
         """Delete topics; returns when they are gone."""

@@ -180,6 +180,30 @@ def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
+@command(topics_app, "grow", settings=TOPIC_SETTINGS, example="caststream topics grow --partitions 8")
+def topics_grow(
+    settings: "Settings",
+    without_states: Annotated[
+        bool, typer.Option("--without-states", help="Move no states: streams that move begin anew, with a gap.")
+    ] = False,
+) -> None:
+    """Add partitions to all topics, and move each stream's state to its new one. Refused while workers run.
+
+    Stop the senders, let the workers finish and stop them first. Run it again if it was interrupted.
+    """
+    from stream_app.grow import grow_topics
+
+    done = grow_topics(settings, not without_states, BROKER_PATIENCE_S)
+    for name, (before, now) in done.partitions.items():
+        typer.echo(f"{name}: {before} partitions before, {now} now")
+    say(f"{done.moved:,} streams moved" if done.partitions or done.moved else "all topics have as many partitions")
+    if done.left:
+        say(
+            f"caststream: {done.left:,} streams were left where they are: their senders choose partitions in another "
+            "way than by Kafka's murmur2 of the key, or their state is damaged"
+        )
+
+
 @command(topics_app, "reset-state", settings=TOPIC_SETTINGS, example="caststream topics reset-state --yes")
 def topics_reset_state(
     settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False

@@ -24,10 +24,10 @@ from mode import Service
 from core.errors import RunError, StartupError
 from core.native.records import Records
 from stream_app.commits import MEMBERSHIP_LOST
+from stream_app.grown import is_note
 from stream_app.headers import SOURCE_TOPIC
 from stream_app.logs import FAUST
 from stream_app.native.changelog import keep_winners
-from stream_app.ownership import is_claim
 from stream_app.reading import Reading
 from stream_app.settings import Settings
 from stream_app.tables import StateTable
@@ -69,17 +69,20 @@ class Winners:
             return
         for record in (records[0], records[len(records) - 1]):
             owner = dict(record.headers).get(SOURCE_TOPIC)
-            if owner is not None and owner != self.source.encode() and not is_claim(record.key):
+            if owner is not None and owner != self.source.encode() and not is_note(record.key):
                 raise StartupError(
                     f"{at.topic}[{at.partition}] offset {record.offset}: a state of "
                     f"{owner.decode(errors='backslashreplace')}, not of {self.source}: two deployments share this "
                     "app_id; give one of them another"
                 )
 
-    @property
-    def claims(self) -> int:
-        """How many of the keys are no states (`stream_app.ownership`)."""
-        return sum(map(is_claim, self.rows))
+    def take_notes(self) -> int:
+        """Take out what is no state (`stream_app.grown`); how many there were."""
+        notes = [key for key in self.rows if is_note(key)]
+        for key in notes:
+            del self.rows[key]
+            self._overtaken.discard(key)
+        return len(notes)
 
     def overtaken(self, partition: int) -> Records:
         """The winners after which an older record stands: compaction would keep that one, so they are written again."""
@@ -178,9 +181,10 @@ class ChangelogRecovery(Recovery):
 
     def _take_over(self, partition: TopicPartition, found: Winners, end: int) -> None:
         table: StateTable = self.tp_to_table[TP(*partition)]  # type: ignore[assignment]
+        notes = found.take_notes()
         overtaken = found.overtaken(partition.partition)
         table.states.ends[partition.partition] = end
-        table.states.used[partition.partition] = end > found.claims
+        table.states.used[partition.partition] = end > notes
         table.states.fill(partition.partition, found.rows)
         if len(overtaken):
             log.warning(

@@ -364,6 +364,6 @@ def grown(topic: str, before: int, now: int) -> str:
 
 def _grow(partitions: int) -> str:
     return (
-        f"`caststream topics grow --partitions {partitions}` adds partitions to all topics and moves the states, with "
-        "senders and workers stopped; nothing is deleted"
+        f"`caststream topics grow --partitions {partitions}`, with senders and workers stopped, gives all topics so "
+        "many; nothing is deleted"
     )

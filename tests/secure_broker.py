@@ -187,6 +187,7 @@ _SHOUTED = {
     "Write": "WRITE",
     "Create": "CREATE",
     "Delete": "DELETE",
+    "Alter": "ALTER",
     "Describe": "DESCRIBE",
     "DescribeConfigs": "DESCRIBE_CONFIGS",
 }

@@ -113,7 +113,7 @@ class PartitionAudit:
         except RecordError as error:
             self._refused(error.reason, offset, append_ms, key, value)
             return NOTHING
-        stream = stream or self._meet(key)
+        stream = stream or self._meet(key, offset)
         sequence = sample.sequence or ""
         if (stream.doubt is not None or stream.maybe_previous) and not self._is_certain(stream, sequence, append_ms):
             return NOT_JUDGED
@@ -170,11 +170,13 @@ class PartitionAudit:
 
     # Streams whose beginning is not there.
 
-    def _meet(self, key: bytes | None) -> Stream:
+    def _meet(self, key: bytes | None, offset: int) -> Stream:
         assert self._first_ms is not None
         assert key is not None
         doubt = None
-        if self.scope.start > 0:
+        if (came_ms := self.scope.came(key, offset)) is not None:
+            doubt = Doubt(came_ms)
+        elif self.scope.start > 0:
             doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
         stream = self.streams[key] = Stream(key, doubt, self.scope.states.get(key, -1))
         return stream
@@ -226,7 +228,7 @@ class PartitionAudit:
     def missing_states(self, now_ms: int) -> Iterator[Stream]:
         """The streams that must have a state and have none. Those idle for long enough have been let go of."""
         for stream in self.streams.values():
-            if stream.committed_memory is None or stream.state_offset >= 0:
+            if stream.committed_memory is None or stream.state_offset >= 0 or self.scope.left(stream.key):
                 continue
             _, append_ms = stream.committed_memory
             if now_ms - append_ms <= self.rules.idle_timeout_ms:

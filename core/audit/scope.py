@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,14 @@ NOT_JUDGED = -2
 """Nobody can say what must come out: an unknown state, a stream that was not asked for, beyond the range."""
 
 NO_NAMES: frozenset[Name] = frozenset()
+
+
+def _began_here(key: bytes, offset: int) -> float | None:
+    return None
+
+
+def _stays(key: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class Scope:
         outputs_from_ms: outputs written earlier than this are gone.
         letters_from_ms: the same of dead letters.
         ordered: append times never go back, as the broker's do not; a producer's may.
+        came: by a stream's key and the offset of its first record here: up to when its records may have come in another
+            partition, before partitions were added; None: it began here.
+        left: by a stream's key, whether its records come in another partition since partitions were added.
     """
 
     start: int = 0
@@ -41,6 +52,8 @@ class Scope:
     outputs_from_ms: float = float("-inf")
     letters_from_ms: float = float("-inf")
     ordered: bool = True
+    came: Callable[[bytes, int], float | None] = _began_here
+    left: Callable[[bytes], bool] = _stays
 
 
 class Letter(NamedTuple):

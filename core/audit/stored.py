@@ -51,6 +51,8 @@ def state_problems(
     if not audit.is_judged(source_offset):
         return None
     stream = audit.streams.get(key)
+    if (stream is None or stream.snapshot is None) and audit.scope.came(key, source_offset + 1) is not None:
+        return None  # as it was moved here
     if stream is None or stream.snapshot is None:
         return [f"no step of the stream is at source offset {source_offset}"]
     memory, maybe_previous = stream.snapshot

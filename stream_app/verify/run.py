@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from core.audit.casts import CastAudit
@@ -12,10 +12,11 @@ from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.errors import StartupError
 from stream_app.committed import committed_offsets
+from stream_app.grown import NOTED_IN, Grown, grown_of
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics import Kind, Route, routes
-from stream_app.verify.cut import Cut, take_cut
+from stream_app.verify.cut import CLOCKS_DIFFER_MS, Cut, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
 from stream_app.verify.read import LogReader
 from stream_app.verify.report import Report
@@ -66,6 +67,8 @@ class _Verification:
         self._met: set[bytes] = set()
         self._done = self._total = 0
         self._report = Report()
+        self._grown: list[Grown] = []
+        """Of the source that is being read: its first partition's changelog says it."""
 
     def run(self) -> Report:
         makers = audit_makers(self._settings)
@@ -95,6 +98,8 @@ class _Verification:
     def _check(self, reader: LogReader, cut: Cut, make: MakeAudit) -> None:
         report, app_id = self._report, self._settings.app_id
         stored = read_states(reader, cut, self._chosen, report)
+        if cut.partition == NOTED_IN:
+            self._grown = grown_of(stored.notes.items())
         audit = make(self._scope(cut, {key: offset for key, offset, _ in stored.heads()}))
         for message in reader.read(cut.route.source, cut.partition, *cut.source):
             key: bytes | None = message.key()
@@ -126,7 +131,18 @@ class _Verification:
             outputs_from_ms=cut.outputs_from_ms,
             letters_from_ms=cut.letters_from_ms,
             ordered=cut.ordered,
+            came=partial(_came, self._grown, cut.partition),
+            left=partial(_left, self._grown, cut.partition),
         )
+
+
+def _came(grown: Sequence[Grown], partition: int, key: bytes, offset: int) -> float | None:
+    times = [one.at_ms + CLOCKS_DIFFER_MS for one in grown if one.came(key, partition, offset)]
+    return max(times, default=None)
+
+
+def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
+    return any(one.left(key, partition) for one in grown)
 
 
 def audit_makers(settings: Settings) -> dict[Kind, MakeAudit]:

@@ -9,6 +9,7 @@ from functools import partial
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
 from core.windows import head_at, segment_key, stream_of
+from stream_app.grown import is_note
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.verify.cut import Cut
 from stream_app.verify.read import LogReader
@@ -21,6 +22,8 @@ class Stored:
 
     kind: str
     rows: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
+    notes: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Records that are no states (`stream_app.grown`)."""
 
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""
@@ -41,6 +44,9 @@ def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, r
         offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
             report.add("states_differing", f"{at(message)}: not a state record, no header source-offset")
+        elif is_note(key):
+            value = message.value()
+            stored.notes[key] = None if value is None else bytes(value)
         elif (chosen is None or (key if cut.route.kind == "signal" else stream_of(key)) in chosen) and (
             key not in stored.rows or offset >= stored.rows[key][0]
         ):

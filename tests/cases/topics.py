@@ -121,7 +121,7 @@ def offsets_gone(room: Room) -> str:
         worker.start()
         send(settings, 5, range(4))
         outputs(settings, 20)
-        wait_until(lambda: worker.metric("caststream_active_streams", table="signal-states") == 0, 60, "eviction")
+        wait_until(lambda: evicted(settings) == 5, 60, "eviction")
         worker.sigterm()
     Cluster(settings).delete_group(settings.app_id)
     with room.worker(settings) as worker:
@@ -133,6 +133,12 @@ def offsets_gone(room: Room) -> str:
     verified = run(room, settings, "verify")
     expect(verified.status == 0, verified.said)
     return "a line for each partition; what stands in the log was left out: " + verified.said
+
+
+def evicted(settings: Settings) -> int:
+    """Streams whose state was deleted."""
+    found = consume_all(settings, settings.changelog("signal-states"))
+    return len({record.key for record in found if record.value is None and (record.key or b"").startswith(b"s")})
 
 
 @case(
@@ -180,3 +186,48 @@ def partitions_added(room: Room) -> str:
     expect(not moved, f"{len(moved)} streams were predicted from zeros")
     expect(status == EXIT_REFUSED and "topics grow --partitions 6" in line, f"status {status}: {line}")
     return line
+
+
+@case(
+    "ops-40",
+    tried="more partitions for a system in production",
+    before="it could not be done: a new prefix and app_id, and all streams began anew",
+    slow=True,
+)
+def more_partitions(room: Room) -> str:
+    settings = room.settings(partitions=2)
+    with room.worker(settings) as worker:
+        worker.start()
+        send(settings, 12, range(5))
+        outputs(settings, 60)
+        worker.sigterm()
+    larger = settings.replace(partitions=5)
+    grown = run(room, larger, "topics", "grow")
+    expect(grown.status == 0, grown.said)
+    with room.worker(larger) as worker:
+        worker.start()
+        send(larger, 12, range(5, 9), larger.app_id)
+        found = outputs(larger, 108)
+        worker.sigterm()
+    gaps = [record.json for record in found if record.json["gap"] or len(found) != 108]
+    expect(not gaps, f"{len(found)} outputs, {len(gaps)} with a gap")
+    difference = _difference(found)
+    expect(difference <= 1e-5, f"a stream in its new partition is off by {difference:g}")
+    verified = run(room, larger, "verify")
+    expect(verified.status == 0, verified.said)
+    return f"{grown.said}; outputs as offline within {difference:.0e}; {verified.said}"
+
+
+def _difference(found: list[Received]) -> float:
+    from offline import predictions
+
+    worst = 0.0
+    for stream in {record.key for record in found}:
+        number = int((stream or b"")[1:])
+        samples = [
+            {"signal": round(0.1 * ((7 * step + number) % 11), 1), "condition_vector": [0, 1, 0, 0]}
+            for step in range(9)
+        ]
+        came = sorted((record.json["step"], record.json["prediction"]) for record in found if record.key == stream)
+        worst = max(worst, *(abs(a - b) for (_, a), b in zip(came, predictions(samples), strict=True)))
+    return worst

@@ -1,0 +1,270 @@
+"""``caststream topics grow``: more partitions, with each stream's state where its records go from now on.
+
+It may die anywhere and is run again then. Outputs get their partitions last, and a worker refuses to start as long as
+they have fewer than their source, so none runs on states that are not moved yet.
+
+A state holds the source offset that it includes. In its new partition that is the last offset before the records to
+come; in a partition without any, an aborted transaction makes two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from core.errors import RunError, StartupError
+from core.partition import partition_of
+from stream_app import ownership
+from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.committed import committed_offsets
+from stream_app.grown import NOTED_IN, Grown, grown_of, is_note
+from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
+from stream_app.moving import Row, Rows, moved_rows, streams_in, tombstones
+from stream_app.security import aiokafka_config
+from stream_app.settings import Settings
+from stream_app.topic_reader import TopicReader, key_of, place_of, words
+from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
+
+SEND_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Growth:
+    """What was done."""
+
+    partitions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Topic -> its partitions before and now, of those that got some."""
+    moved: int = 0
+    """Streams whose state is in another partition now."""
+    left: int = 0
+    """Streams that stay: their senders do not choose partitions by Kafka's hash of the key, or the state is damaged."""
+
+
+def grow_topics(settings: Settings, move_states: bool = True, timeout: float = CONNECT_TIMEOUT_S) -> Growth:
+    """Give all topics ``settings.partitions`` partitions.
+
+    Args:
+        move_states: False: streams whose partition changes begin anew, which the `gap` of their outputs shows.
+
+    Raises:
+        StartupError: workers are running, records wait that no worker has processed, a topic has more partitions
+            already, or the application id is another deployment's: nothing was changed.
+        RunError: the broker fails on the way: to be run again.
+    """
+    cluster = Cluster(settings, timeout)
+    ownership.check_owner(settings, cluster)
+    there = _check_may_grow(settings, cluster)
+    growth = Growth()
+    with TopicReader(settings.client_config()) as reader:
+        if move_states:
+            _check_nothing_waits(settings, reader, there)
+        plans = [_RoutePlan(settings, reader, route, there) for route in routes(settings).values()]
+        before_outputs = [plan.route.changelog for plan in plans] + [settings.topic(DEAD_LETTERS)]
+        _add(cluster, growth, there, settings.partitions, before_outputs)
+        if move_states:
+            # The note is there before a source says so: how many partitions there were is known from it from then on.
+            for plan in plans:
+                plan.note({})
+        _add(cluster, growth, there, settings.partitions, [plan.route.source for plan in plans])
+        if move_states:
+            for plan in plans:
+                plan.move(growth)
+        _add(cluster, growth, there, settings.partitions, [plan.route.output for plan in plans])
+    check_topics(settings, timeout)
+    return growth
+
+
+def _check_may_grow(settings: Settings, cluster: Cluster) -> dict[str, int]:
+    """The partitions of our topics."""
+    if members := cluster.group_members(settings.app_id):
+        raise StartupError(
+            f"the group {settings.app_id} has {members} running members; stop its workers first "
+            f"(one that was killed counts for {settings.session_timeout:g} s more)"
+        )
+    there = cluster.partitions()
+    names = [plan.name for plan in planned_topics(settings)]
+    if missing := [name for name in names if name not in there]:
+        raise StartupError(f"topics are missing on {settings.broker}: {', '.join(missing)}")
+    wanted, letters = settings.partitions, settings.topic(DEAD_LETTERS)
+    if larger := [name for name in names if there[name] > wanted and name != letters]:
+        found = ", ".join(f"{name} has {there[name]}" for name in larger)
+        raise StartupError(f"--partitions {wanted} is too few: {found}, and Kafka takes none away")
+    return {name: there[name] for name in names}
+
+
+def _check_nothing_waits(settings: Settings, reader: TopicReader, there: Mapping[str, int]) -> None:
+    committed = committed_offsets(settings)
+    for route in routes(settings).values():
+        for partition in range(there[route.source]):
+            low, high = reader.bounds((route.source, partition))
+            waiting = high - max(committed.get((route.source, partition), -1), low)
+            if waiting > 0:
+                added = there[route.source] > there[route.output]
+                way = (
+                    "partitions were added to it, so no worker can; --without-states adds them to all topics, "
+                    "and streams whose partition has changed begin anew, with a gap"
+                    if added
+                    else "stop the senders, let a worker finish and stop it"
+                )
+                raise StartupError(f"{route.source}[{partition}] holds {waiting} records that are not processed: {way}")
+
+
+def _add(cluster: Cluster, growth: Growth, there: Mapping[str, int], wanted: int, names: Sequence[str]) -> None:
+    few = {name: wanted for name in names if there[name] < wanted}
+    cluster.add_partitions(few)
+    growth.partitions |= {name: (there[name], wanted) for name in few}
+
+
+class _RoutePlan:
+    """The move of one source's streams."""
+
+    def __init__(self, settings: Settings, reader: TopicReader, route: Route, there: Mapping[str, int]) -> None:
+        self.route = route
+        self._settings = settings
+        self._reader = reader
+        self._wanted = settings.partitions
+        self._rows, notes = _read(reader, route, there[route.changelog])
+        # Run again, it finds some topics grown: only the first run has seen how many partitions there were.
+        self._note = next(
+            (note for note in notes if note.now == self._wanted),
+            Grown(min(there[name] for name in (route.source, route.output, route.changelog)), self._wanted),
+        )
+
+    def note(self, ends: Mapping[int, int]) -> None:
+        """Write into the changelog what is done."""
+        if self._note.before == self._wanted:
+            return
+        note = Grown(self._note.before, self._wanted, {**self._note.ends, **ends}, time.time_ns() // 1_000_000)
+        self._send([(NOTED_IN, (note.key, note.value(), 0))])
+
+    def move(self, growth: Growth) -> None:
+        """Write each state that belongs to another partition there, then delete it where it was."""
+        to_move: dict[int, list[tuple[int, bytes, Rows]]] = defaultdict(list)
+        for partition, rows in self._rows.items():
+            for key, of_stream in streams_in(self.route.kind, rows).items():
+                to = partition_of(key, self._wanted)
+                if to == partition:
+                    continue
+                if self._note.left(key, partition):
+                    to_move[to].append((partition, key, of_stream))
+                else:
+                    growth.left += 1
+        self._make_offsets(range(self._wanted))
+        ends = {at: self._reader.bounds((self.route.source, at))[1] for at in range(self._wanted)}
+        self._commit(ends)
+        self.note(ends)
+        for to, streams in sorted(to_move.items()):
+            self._move_to(to, ends[to], streams, growth)
+
+    def _move_to(self, to: int, end: int, streams: Iterable[tuple[int, bytes, Rows]], growth: Growth) -> None:
+        written: list[tuple[int, Row]] = []
+        deleted: list[tuple[int, Row]] = []
+        for partition, key, of_stream in streams:
+            rows = moved_rows(self.route.kind, key, of_stream, self._rows.get(to, {}), end)
+            if rows is None:
+                growth.left += 1
+                continue
+            growth.moved += 1
+            written += [(to, row) for row in rows]
+            deleted += [(partition, row) for row in tombstones(self.route.kind, key, of_stream)]
+        self._send(written)
+        self._send(deleted)
+
+    def _make_offsets(self, partitions: Iterable[int]) -> None:
+        """An offset below the first record to come, in each source partition that has none."""
+        source = self.route.source
+        empty = [at for at in partitions if self._reader.bounds((source, at))[1] == 0]
+        if not empty:
+            return
+        own = {"transactional.id": f"{self._settings.app_id}-grow", "log_level": 0}
+        producer = Producer({**self._settings.client_config(), **own})
+        try:
+            producer.init_transactions(SEND_TIMEOUT_S)
+            producer.begin_transaction()
+            for partition in empty:
+                producer.produce(source, partition=partition, value=None, key=None)
+            producer.flush(SEND_TIMEOUT_S)
+            producer.abort_transaction(SEND_TIMEOUT_S)
+        except KafkaException as error:
+            raise RunError(f"cannot write to {source}: {words(error)}; run it again") from error
+
+    def _commit(self, ends: Mapping[int, int]) -> None:
+        """Where the group begins in partitions in which it has no offset."""
+        committed = committed_offsets(self._settings)
+        ids = topic_ids(self._settings)
+        route = self.route
+        new = {
+            at: end for at, end in ends.items() if committed.get((route.source, at), -1) < 0 and at >= self._note.before
+        }
+        metadata = {"topic_id": ids[route.source], "changelog_id": ids[route.changelog]}
+        bounds = self._reader.bounds
+        offsets = {
+            TopicPartition(route.source, at): OffsetAndMetadata(
+                end,
+                json.dumps(metadata | {"outputs": 0, "dead_letters": bounds((route.dead_letters, at))[1]}),
+            )
+            for at, end in new.items()
+        }
+        if offsets:
+            asyncio.run(_commit(self._settings, offsets))
+
+    def _send(self, rows: Sequence[tuple[int, Row]]) -> None:
+        own = {"acks": "all", "enable.idempotence": True, "log_level": 0}
+        producer = Producer({**self._settings.client_config(), **own})
+        failures: list[str] = []
+
+        def told(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failures.append(error.str())
+
+        for partition, (key, value, source_offset) in rows:
+            headers: Any = [(SOURCE_OFFSET, b"%d" % source_offset), (SOURCE_TOPIC, self.route.source.encode())]
+            while True:
+                try:
+                    producer.produce(self.route.changelog, value, key, partition, headers=headers, on_delivery=told)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        if producer.flush(SEND_TIMEOUT_S) or failures:
+            raise RunError(f"cannot write to {self.route.changelog}: {(failures or ['no answer'])[0]}; run it again")
+
+
+def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int, Rows], list[Grown]]:
+    """By partition, the record to keep of each key, and the notes of partitions that were added."""
+    rows: dict[int, dict[bytes, tuple[bytes | None, int]]] = {at: {} for at in range(partitions)}
+    notes: dict[bytes, bytes | None] = {}
+    for message in reader.read({(route.changelog, at): 0 for at in range(partitions)}):
+        key, value = key_of(message), message.value()
+        offset = number(dict(headers_of(message)).get(SOURCE_OFFSET))
+        if key is None or offset is None:
+            raise StartupError(f"{route.changelog}: a record at offset {message.offset()} is no state record")
+        held = None if value is None else bytes(value)
+        kept = rows[place_of(message)[1]]
+        if is_note(key):
+            notes[key] = held
+        elif key not in kept or offset >= kept[key][1]:
+            kept[key] = held, offset
+    alive: dict[int, Rows] = {
+        at: {key: (value, offset) for key, (value, offset) in kept.items() if value is not None}
+        for at, kept in rows.items()
+    }
+    return alive, grown_of(notes.items())
+
+
+async def _commit(settings: Settings, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **aiokafka_config(settings))
+    await consumer.start()
+    try:
+        consumer.assign(list(offsets))
+        await consumer.commit(dict(offsets))
+    finally:
+        await consumer.stop()

@@ -1,0 +1,81 @@
+"""A stream's state as it is written into another partition: the same but for the source offsets in it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+
+from core.errors import StateError
+from core.native.streams import StreamState
+from core.state import pack_state, unpack_state
+from core.windows import HEAD, segment_key, stream_of
+from stream_app.topics import Kind
+
+Rows = Mapping[bytes, tuple[bytes, int]]
+"""Table key -> (value, source offset) of a changelog partition."""
+Row = tuple[bytes, bytes | None, int]
+"""Table key, value, source offset."""
+
+_BODY = struct.Struct("<qI")  # as in `core.windows`: samples of the cast so far, segments
+
+
+def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
+    """The records of each stream that has a state, by its key."""
+    if kind == "signal":
+        return {key: {key: row} for key, row in rows.items()}
+    found: dict[bytes, dict[bytes, tuple[bytes, int]]] = {}
+    for table_key, row in rows.items():
+        if (key := stream_of(table_key)) is not None:
+            found.setdefault(key, {})[table_key] = row
+    return {key: of_stream for key, of_stream in found.items() if HEAD + key in of_stream}
+
+
+def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> list[Row] | None:
+    """The records of a stream's state in a partition whose records go on at ``end``, the head last.
+
+    Args:
+        rows: those of the stream, where it is.
+        there: all of the partition where it goes.
+
+    Returns:
+        None where it cannot be moved: it is damaged, or the stream has a state there that is not this one.
+    """
+    at = key if kind == "signal" else HEAD + key
+    offset = end - 1
+    if at in there and there[at][1] != offset:
+        return None
+    state = StreamState()
+    try:
+        model, body = unpack_state(rows[at][0], state)
+        segments, body = ([], body) if kind == "signal" else _moved_segments(key, body, rows, end)
+    except StateError:
+        return None
+    state.offset = offset
+    moved: list[Row] = [(table_key, value, offset) for table_key, value in segments]
+    return [*moved, (at, pack_state(state, model, body), offset)]
+
+
+def _moved_segments(key: bytes, body: bytes, rows: Rows, end: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """A segment's number is the source offset of its first record: those of before get numbers below all to come."""
+    if len(body) < _BODY.size:
+        raise StateError("corrupt_state", "a head's body is too short")
+    count, segments = _BODY.unpack_from(body)
+    if len(body) != _BODY.size + 8 * segments:
+        raise StateError("corrupt_state", "a head's body does not hold its segments")
+    numbers = struct.unpack_from(f"<{segments}q", body, _BODY.size)
+    moved, found = range(end - segments, end), []
+    for number, new in zip(numbers, moved, strict=True):
+        stored = rows.get(segment_key(key, number))
+        if stored is None:
+            raise StateError("corrupt_state", f"segment {number} is missing")
+        found.append((segment_key(key, new), stored[0]))
+    return found, _BODY.pack(count, segments) + struct.pack(f"<{segments}q", *moved)
+
+
+def tombstones(kind: Kind, key: bytes, rows: Rows) -> Iterator[Row]:
+    """The records that delete a stream's state, the head first."""
+    at = key if kind == "signal" else HEAD + key
+    yield at, None, rows[at][1]
+    for table_key, (_, source_offset) in rows.items():
+        if table_key != at:
+            yield table_key, None, source_offset
