@@ -14,7 +14,6 @@ from core.native.records import Outputs, Record, Records
 from stream_app.assignment import stored_ends
 from stream_app.published import LogEnds, Published, Wanted, find_published
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
 
 SOURCE, APP = ("source", 3), b"app"
 NOBODY = lambda partition, key, offset: False  # noqa: E731
@@ -159,9 +158,7 @@ def test_a_commit_without_ends_says_nothing(metadata: str | None, ends: LogEnds 
 class TestOnTheBroker:
     @pytest.fixture
     def settings(self, make_settings: MakeSettings) -> Settings:
-        settings = make_settings(partitions=1, app_id="app")
-        create_topics(settings)
-        return settings
+        return make_settings(partitions=1).replace(app_id="app")
 
     @staticmethod
     def wanted(settings: Settings, since: LogEnds | None) -> Wanted:
