@@ -82,7 +82,7 @@ class Cluster:
         wanted = [NewPartitions(name, total) for name, total in totals.items()]
         futures = self._admin.create_partitions(wanted, request_timeout=REQUEST_TIMEOUT_S) if wanted else {}
         for name, future in futures.items():
-            with _broker_errors(f"add partitions to topic {name}"):
+            with self._broker_errors(f"add partitions to topic {name}"):
                 future.result()
         _wait(lambda: totals.items() <= self.partitions().items(), "the new partitions do not show up")
 
@@ -120,7 +120,7 @@ class Cluster:
         found = {}
         for resource, future in futures.items():
             doing = f"read the settings of topic {resource.name}"
-            with _broker_errors(doing, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED):
+            with self._broker_errors(doing, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED):
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
@@ -131,7 +131,7 @@ class Cluster:
             return found
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
         for name, future in futures.items():
-            with _broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
+            with self._broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
                 try:
                     future.result()
                 except KafkaException as error:

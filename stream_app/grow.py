@@ -35,6 +35,8 @@ from stream_app.topic_reader import TopicReader, key_of, place_of, words
 from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
 
 SEND_TIMEOUT_S = 60.0
+LEAST_OFFSETS = 2
+"""Of the last good record, and of a step back after it."""
 
 
 @dataclass
@@ -107,7 +109,8 @@ def _check_nothing_waits(settings: Settings, reader: TopicReader, there: Mapping
         for partition in range(there[route.source]):
             low, high = reader.bounds((route.source, partition))
             waiting = high - max(committed.get((route.source, partition), -1), low)
-            if waiting > 0:
+            start = max(committed.get((route.source, partition), -1), low)
+            if waiting > 0 and next(reader.read({(route.source, partition): start}), None) is not None:
                 added = there[route.source] > there[route.output]
                 way = (
                     "partitions were added to it, so no worker can; --without-states adds them to all topics, "
@@ -132,6 +135,7 @@ class _RoutePlan:
         self._settings = settings
         self._reader = reader
         self._wanted = settings.partitions
+        self._outputs = there[route.output]
         self._rows, notes = _read(reader, route, there[route.changelog])
         # Run again, it finds some topics grown: only the first run has seen how many partitions there were.
         self._note = next(
@@ -180,9 +184,9 @@ class _RoutePlan:
         self._send(deleted)
 
     def _make_offsets(self, partitions: Iterable[int]) -> None:
-        """An offset below the first record to come, in each source partition that has none."""
+        """Offsets below the first record to come, in each source partition that has none."""
         source = self.route.source
-        empty = [at for at in partitions if self._reader.bounds((source, at))[1] == 0]
+        empty = [at for at in partitions if self._reader.bounds((source, at))[1] < LEAST_OFFSETS]
         if not empty:
             return
         own = {"transactional.id": f"{self._settings.app_id}-grow", "log_level": 0}
@@ -202,15 +206,19 @@ class _RoutePlan:
         committed = committed_offsets(self._settings)
         ids = topic_ids(self._settings)
         route = self.route
-        new = {
-            at: end for at, end in ends.items() if committed.get((route.source, at), -1) < 0 and at >= self._note.before
-        }
+        new = {at: end for at, end in ends.items() if committed.get((route.source, at), -1) < 0}
         metadata = {"topic_id": ids[route.source], "changelog_id": ids[route.changelog]}
-        bounds = self._reader.bounds
+        bounds, old = self._reader.bounds, self._outputs
         offsets = {
             TopicPartition(route.source, at): OffsetAndMetadata(
                 end,
-                json.dumps(metadata | {"outputs": 0, "dead_letters": bounds((route.dead_letters, at))[1]}),
+                json.dumps(
+                    metadata
+                    | {
+                        "outputs": bounds((route.output, at))[1] if at < old else 0,
+                        "dead_letters": bounds((route.dead_letters, at))[1],
+                    }
+                ),
             )
             for at, end in new.items()
         }

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from core.errors import StateError
-from core.native.streams import StreamState
+from core.native.streams import NO_STEP, StreamState
 from core.state import pack_state, unpack_state
 from core.windows import HEAD, segment_key, stream_of
 from stream_app.topics import Kind
@@ -31,7 +31,7 @@ def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
 
 
 def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> list[Row] | None:
-    """The records of a stream's state in a partition whose records go on at ``end``, the head last.
+    """The records of a stream's state in a partition whose records go on at ``end``, 2 or more, the head last.
 
     Args:
         rows: those of the stream, where it is.
@@ -50,7 +50,8 @@ def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> lis
         segments, body = ([], body) if kind == "signal" else _moved_segments(key, body, rows, end)
     except StateError:
         return None
-    state.offset = offset
+    state.offset = offset if state.back_step == NO_STEP else offset - 1
+    state.back_offset = offset
     moved: list[Row] = [(table_key, value, offset) for table_key, value in segments]
     return [*moved, (at, pack_state(state, model, body), offset)]
 
