@@ -236,7 +236,7 @@ def units(room: Room) -> str:
 
 
 @case(
-    "data-35",
+    "data-35r",
     tried="1.520 meant as 1520: thousands with a point in one column of a CSV",
     before="the mould has 1.52 degrees, without a word",
 )
@@ -259,7 +259,7 @@ def _conditions(room: Room, *condition: float, signal: float | None = None) -> P
 
 
 @case(
-    "data-19",
+    "data-19r",
     tried="condition vectors of zeros, [1,1,0,0] and [0,0,255,0]",
     before="predictions of nothing, without a word",
 )
