@@ -78,8 +78,9 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
                 plan.note({})
         _add(cluster, growth, there, settings.partitions, [plan.route.source for plan in plans])
         if move_states:
-            for plan in plans:
-                plan.move(growth)
+            with TopicReader(settings.client_config()) as anew:  # the other one knows the partitions of before
+                for plan in plans:
+                    plan.move(growth, anew)
         _add(cluster, growth, there, settings.partitions, [plan.route.output for plan in plans])
     check_topics(settings, timeout)
     return growth
@@ -150,8 +151,9 @@ class _RoutePlan:
         note = Grown(self._note.before, self._wanted, {**self._note.ends, **ends}, time.time_ns() // 1_000_000)
         self._send([(NOTED_IN, (note.key, note.value(), 0))])
 
-    def move(self, growth: Growth) -> None:
+    def move(self, growth: Growth, reader: TopicReader) -> None:
         """Write each state that belongs to another partition there, then delete it where it was."""
+        self._reader = reader
         to_move: dict[int, list[tuple[int, bytes, Rows]]] = defaultdict(list)
         for partition, rows in self._rows.items():
             for key, of_stream in streams_in(self.route.kind, rows).items():
