@@ -364,6 +364,7 @@ async def test_a_worker_that_was_let_in_ends_when_it_is_refused_for_long(
 ) -> None:
     def looks(**given: Any) -> Health:
         app: Any = SimpleNamespace(lease=Lease(6), settings=load_settings(**secured.settings("SASL_SSL", **given)))
+        app.chunk_consumer = lambda: SimpleNamespace(known_brokers=list)
         return Health(app)
 
     refused, let_in = looks(sasl_password=WRONG), looks()
