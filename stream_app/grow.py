@@ -202,6 +202,12 @@ class _RoutePlan:
             producer.abort_transaction(SEND_TIMEOUT_S)
         except KafkaException as error:
             raise RunError(f"cannot write to {source}: {words(error)}; run it again") from error
+        # The coordinator answers before the ends of the transaction are in all partitions.
+        deadline = time.monotonic() + SEND_TIMEOUT_S
+        while any(self._reader.bounds((source, at))[1] < LEAST_OFFSETS for at in empty):
+            if time.monotonic() > deadline:
+                raise RunError(f"a transaction on {source} does not end within {SEND_TIMEOUT_S:g} s; run it again")
+            time.sleep(0.05)
 
     def _commit(self, ends: Mapping[int, int]) -> None:
         """Where the group begins in partitions in which it has no offset."""
