@@ -114,39 +114,40 @@ def test_all_places_name_the_same_pythons() -> None:
 
 
 def in_checkout(directory: Path) -> Path:
-    """A folder with blanks in its name that has the scripts."""
+    """A folder with blanks in its name that has the scripts, and a Python 3.12 in one line that copies itself."""
     checkout = directory / "a checkout"
     (checkout / "tools").mkdir(parents=True)
     for script in (FIND, MAKE_VENV):
         (checkout / "tools" / script.name).write_text(script.read_text())
+    copy = 'mkdir -p "$4/bin"; rm -f "$4/bin/python"; cp "$0" "$4/bin/python"'
+    program(directory, "python3.12", f'[ "$1" = -c ] && echo 3.12 || {{ {copy}; }}')
     return checkout
 
 
 def make_venv(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SHELL, "tools/make-venv.sh", python], cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    command = [SHELL, "tools/make-venv.sh", python]
+    path = f"{checkout.parent}:{os.environ['PATH']}"
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, env=os.environ | {"PATH": path})
 
 
 def test_the_virtual_environment_is_made_once_and_kept(tmp_path: Path) -> None:
     checkout = in_checkout(tmp_path)
+    python = checkout / ".venv" / "bin" / "python"
 
-    assert make_venv(checkout, sys.executable).returncode == 0
-    mark = checkout / ".venv" / "mark"
-    mark.touch()
+    assert make_venv(checkout, "python3.12").returncode == 0
+    made = python.stat().st_ino
 
     assert make_venv(checkout, "").returncode == 0
-    assert make_venv(checkout, sys.executable).returncode == 0
-    assert mark.exists()
+    assert make_venv(checkout, "python3.12").returncode == 0
+    assert python.stat().st_ino == made
 
 
 def test_a_virtual_environment_of_another_python_is_not_taken_for_the_one_named(tmp_path: Path) -> None:
     checkout = in_checkout(tmp_path)
-    program(checkout / "other", "python", 'case "$2" in *print*) echo 3.10 ;; esac')
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (checkout / "other" / "python").rename(checkout / ".venv" / "bin" / "python")
+    (checkout / ".venv").mkdir()
+    program(checkout / ".venv" / "bin", "python", "echo 3.10")
 
-    refused = make_venv(checkout, sys.executable)
+    refused = make_venv(checkout, "python3.12")
 
     assert refused.returncode == 1
     assert "made with Python 3.10" in refused.stderr
@@ -155,11 +156,12 @@ def test_a_virtual_environment_of_another_python_is_not_taken_for_the_one_named(
 
 def test_a_virtual_environment_whose_python_is_gone_is_made_again(tmp_path: Path) -> None:
     checkout = in_checkout(tmp_path)
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (checkout / ".venv" / "bin" / "python").symlink_to("/nonexistent/python")
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/nonexistent/python")
 
-    assert make_venv(checkout, sys.executable).returncode == 0
-    assert subprocess.run([checkout / ".venv" / "bin" / "python", "-c", ""]).returncode == 0
+    assert make_venv(checkout, "python3.12").returncode == 0
+    assert subprocess.run([python, "-c", ""], capture_output=True, text=True).stdout == "3.12\n"
 
 
 def test_jars_go_into_the_checkout_only_where_the_home_directory_cannot_be_written(tmp_path: Path) -> None:
