@@ -29,9 +29,10 @@ from stream_app.committed import committed_offsets
 from stream_app.grown import NOTED_IN, Grown, grown_of, is_note
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
 from stream_app.moving import Row, Rows, moved_rows, streams_in, tombstones
+from stream_app.outages import words
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
-from stream_app.topic_reader import TopicReader, key_of, place_of, words
+from stream_app.topic_reader import TopicReader, key_of, place_of
 from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
 
 SEND_TIMEOUT_S = 60.0
@@ -201,7 +202,7 @@ class _RoutePlan:
             producer.flush(SEND_TIMEOUT_S)
             producer.abort_transaction(SEND_TIMEOUT_S)
         except KafkaException as error:
-            raise RunError(f"cannot write to {source}: {words(error)}; run it again") from error
+            raise RunError(f"cannot write to {source}: {words(error.args[0])}; run it again") from error
         # The coordinator answers before the ends of the transaction are in all partitions.
         deadline = time.monotonic() + SEND_TIMEOUT_S
         while any(self._reader.bounds((source, at))[1] < LEAST_OFFSETS for at in empty):

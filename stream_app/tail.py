@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from core.errors import RecordError, StartupError
 from core.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
 from stream_app.letters import Choice, Letter, letter_of
-from stream_app.outages import run_failure
-from stream_app.topic_reader import missing, open_consumer, patiently, words
+from stream_app.outages import run_failure, words
+from stream_app.topic_reader import missing, open_consumer, patiently
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
@@ -74,7 +74,7 @@ def tail(
         return _follow(consumer, show, out, count, choice)
     except KafkaException as error:
         address = client_config.get("bootstrap.servers", "?")
-        text = f"cannot read {topic} from the Kafka broker at {address}: {words(error)}"
+        text = f"cannot read {topic} from the Kafka broker at {address}: {words(error.args[0])}"
         raise run_failure(text, error.args[0]) from error
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from core.errors import RunError, StartupError
 from stream_app.access import check_access
-from stream_app.outages import NOT_ALLOWED, run_failure
+from stream_app.outages import NOT_ALLOWED, run_failure, words
 
 BEGINNING = 0
 _BATCH = 1000
@@ -59,7 +59,7 @@ class TopicReader:
         try:
             topics = patiently(lambda: self._consumer.list_topics(timeout=1.0), self._timeout_s).topics
         except KafkaException as error:
-            raise self._failed(topic, words(error), error.args[0]) from error
+            raise self._failed(topic, words(error.args[0]), error.args[0]) from error
         found = topics.get(topic)
         if found is None:
             raise missing(topic, self._client_config)
@@ -75,7 +75,7 @@ class TopicReader:
         try:
             low, high = patiently(lambda: self._consumer.get_watermark_offsets(place, timeout=1.0), self._timeout_s)
         except KafkaException as error:
-            raise self._failed(at[0], words(error), error.args[0]) from error
+            raise self._failed(at[0], words(error.args[0]), error.args[0]) from error
         return low, high
 
     def offsets_since(self, places: Iterable[At], time_ms: int) -> dict[At, int]:
@@ -88,7 +88,7 @@ class TopicReader:
         try:
             found = patiently(lambda: self._consumer.offsets_for_times(asked, timeout=1.0), self._timeout_s)
         except KafkaException as error:
-            raise self._failed(asked[0].topic, words(error)) from error
+            raise self._failed(asked[0].topic, words(error.args[0])) from error
         offsets = {(place.topic, place.partition): place.offset for place in found}
         return {at: offset if offset >= 0 else self.bounds(at)[1] for at, offset in offsets.items()}
 
@@ -148,12 +148,7 @@ def open_consumer(client_config: Mapping[str, Any], purpose: str, more: Mapping[
     try:
         return Consumer(dict(client_config) | own)
     except KafkaException as error:
-        raise StartupError(f"Kafka settings are not accepted: {words(error)}") from error
-
-
-def words(error: KafkaException) -> str:
-    """What the library says of an error."""
-    return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])
+        raise StartupError(f"Kafka settings are not accepted: {words(error.args[0])}") from error
 
 
 def patiently(ask: Callable[[], T], timeout_s: float) -> T:

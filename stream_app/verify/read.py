@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RunError, UnreachableError
-from stream_app.outages import NOT_YET, OUTAGES, run_failure
+from stream_app.outages import NOT_YET, OUTAGES, run_failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -60,7 +59,7 @@ class LogReader:
         except KafkaException as error:
             self.close()
             raise UnreachableError(
-                f"no Kafka broker answers on {settings.broker} within {CONNECT_TIMEOUT_S:g} s: {_words(error)}"
+                f"no Kafka broker answers on {settings.broker} within {CONNECT_TIMEOUT_S:g} s: {words(error.args[0])}"
             ) from error
 
     def __enter__(self) -> LogReader:
@@ -156,10 +155,5 @@ def _patiently(topic: str, ask: Callable[[], Any]) -> Any:
             return ask()
         except KafkaException as error:
             if error.args[0].code() not in PASSING or time.monotonic() > deadline:
-                raise run_failure(f"cannot read {topic}: {_words(error)}", error.args[0]) from error
+                raise run_failure(f"cannot read {topic}: {words(error.args[0])}", error.args[0]) from error
         time.sleep(0.1)
-
-
-def _words(error: KafkaException) -> str:
-    found = error.args[0]
-    return re.sub(r" \(after .*\)$", "", str(found.str() if hasattr(found, "str") else found))
