@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -163,9 +163,27 @@ def unpack_segment(number: int, blob: bytes, last_step: int) -> Segment:
 
 
 def pack_body(window: CastWindow) -> bytes:
-    """What a head holds of its window: the count, and the numbers of the segments that it needs."""
-    numbers = [segment.number for segment in window.segments]
-    return _BODY.pack(window.count, len(numbers)) + struct.pack(f"<{len(numbers)}q", *numbers)
+    """The part of a head about its window: the count, and the numbers of the segments that it needs."""
+    return pack_numbers(window.count, [segment.number for segment in window.segments])
+
+
+def pack_numbers(count: int, numbers: Sequence[int]) -> bytes:
+    """The same from a count of samples and the numbers of segments."""
+    return _BODY.pack(count, len(numbers)) + struct.pack(f"<{len(numbers)}q", *numbers)
+
+
+def unpack_numbers(body: bytes) -> tuple[int, tuple[int, ...]]:
+    """The count of samples, and the numbers of the segments, of what ``pack_body`` gave.
+
+    Raises:
+        StateError: ``corrupt_state``.
+    """
+    if len(body) < _BODY.size:
+        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes is too short")
+    count, segments = _BODY.unpack_from(body)
+    if len(body) != _BODY.size + 8 * segments:
+        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes does not hold {segments} segments")
+    return count, struct.unpack_from(f"<{segments}q", body, _BODY.size)
 
 
 def unpack_body(
@@ -182,14 +200,9 @@ def unpack_body(
     Raises:
         StateError: ``corrupt_state``: the body, or a segment that it needs, is damaged or missing, or they do not fit.
     """
-    if len(body) < _BODY.size:
-        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes is too short")
-    count, segments = _BODY.unpack_from(body)
-    if len(body) != _BODY.size + 8 * segments:
-        raise StateError("corrupt_state", f"a head's body of {len(body)} bytes does not hold {segments} segments")
+    count, numbers = unpack_numbers(body)
     window = CastWindow(rules)
     window.count = count
-    numbers = struct.unpack_from(f"<{segments}q", body, _BODY.size)
     if any(second <= first for first, second in pairwise(numbers)):  # one named twice would be held twice, or any times
         raise StateError("corrupt_state", "the segments of a head are not in order")
     for number in numbers:
@@ -197,7 +210,7 @@ def unpack_body(
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} is missing")
         window.segments.append(unpack_segment(number, blob, last_step))
-    if segments and (not window.segments[-1].steps or window.segments[-1].steps[-1] != last_step):
+    if numbers and (not window.segments[-1].steps or window.segments[-1].steps[-1] != last_step):
         raise StateError("corrupt_state", f"the segments do not reach step {last_step}")
     if not sum(map(len, window.segments)) <= count <= MAX_STORED_STEP:
         raise StateError("corrupt_state", f"a count of {count} does not fit the segments")

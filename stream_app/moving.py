@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
 from core.state import pack_state, unpack_state
-from core.windows import HEAD, segment_key, stream_of
+from core.windows import HEAD, pack_numbers, segment_key, stream_of, unpack_numbers
 from stream_app.topics import Kind
 
 Rows = Mapping[bytes, tuple[bytes, int]]
 """Table key -> (value, source offset) of a changelog partition."""
 Row = tuple[bytes, bytes | None, int]
 """Table key, value, source offset."""
-
-_BODY = struct.Struct("<qI")  # as in `core.windows`: samples of the cast so far, segments
 
 
 def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
@@ -58,19 +55,14 @@ def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> lis
 
 def _moved_segments(key: bytes, body: bytes, rows: Rows, end: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """A segment's number is the source offset of its first record: those of before get numbers below all to come."""
-    if len(body) < _BODY.size:
-        raise StateError("corrupt_state", "a head's body is too short")
-    count, segments = _BODY.unpack_from(body)
-    if len(body) != _BODY.size + 8 * segments:
-        raise StateError("corrupt_state", "a head's body does not hold its segments")
-    numbers = struct.unpack_from(f"<{segments}q", body, _BODY.size)
-    moved, found = range(end - segments, end), []
+    count, numbers = unpack_numbers(body)
+    moved, found = range(end - len(numbers), end), []
     for number, new in zip(numbers, moved, strict=True):
         stored = rows.get(segment_key(key, number))
         if stored is None:
             raise StateError("corrupt_state", f"segment {number} is missing")
         found.append((segment_key(key, new), stored[0]))
-    return found, _BODY.pack(count, segments) + struct.pack(f"<{segments}q", *moved)
+    return found, pack_numbers(count, moved)
 
 
 def tombstones(kind: Kind, key: bytes, rows: Rows) -> Iterator[Row]:
