@@ -6,11 +6,12 @@ import re
 
 import msgspec
 
+from core.packings import packing_of
+
 WRAPPERS = ("payload", "fields", "value", "data", "body", "message", "metrics", "sample", "record", "after")
 """Names under which gateways and converters put a sample."""
 
 _BOM = b"\xef\xbb\xbf"
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"\x82SNAPPY": "snappy"}
 _FORMATS = {b"Obj\x01": "an Avro file", b"PK\x03\x04": "a ZIP file", b"<": "XML or HTML", b"\x89HDF": "an HDF5 file"}
 _MOST_SAID = 100
 _MOST_LOOKED_AT = 10_000
@@ -46,9 +47,8 @@ def _known(value: bytes, is_json: bool) -> str | None:
     if value[:1] == b"\0" and not _is_utf16(value):
         number = int.from_bytes(value[1:5])
         return f"begins with byte 0: written by a schema registry's serializer (id {number})? Send plain JSON"
-    for magic, name in _COMPRESSED.items():
-        if value.startswith(magic):
-            return f"is compressed by {name}: send it plain, a producer's compression.type is undone by Kafka's clients"
+    if packing := packing_of(value):
+        return f"is compressed by {packing}: send it plain, a producer's compression.type is undone by Kafka's clients"
     for magic, name in _FORMATS.items():
         if value.startswith(magic):
             return f"is {name}: must be a JSON object"

@@ -8,6 +8,8 @@ from typing import Any
 
 import h5py
 
+from core.packings import GIT_LFS, packing_of
+
 # A file's first bytes, what it is, and what to do.
 _BEGINNINGS = (
     (b"MATLAB 5.0 MAT-file", "a MATLAB file older than v7.3: save it with save(NAME, '-v7.3')"),
@@ -21,11 +23,7 @@ _BEGINNINGS = (
     (b"TDSm", "a LabVIEW TDMS file: export it as CSV and use caststream import-csv"),
     (b"SQLite format 3\0", "an SQLite database: export it as CSV and use caststream import-csv"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save it as CSV and use caststream import-csv"),
-    (b"\x1f\x8b", "compressed with gzip: gunzip it first"),
-    (b"BZh", "compressed with bzip2: bunzip2 it first"),
-    (b"\xfd7zXZ\0", "compressed with xz: unxz it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: unzstd it first"),
-    (b"version https://git-lfs", "a Git LFS pointer: git lfs pull brings the file itself"),
+    (GIT_LFS, "a Git LFS pointer: git lfs pull brings the file itself"),
 )
 _CSV = "a CSV: caststream import-csv makes an HDF5 file of casts of it"
 _LINES = "JSON lines: caststream send takes them on standard input"
@@ -43,6 +41,8 @@ def not_hdf5(path: Path) -> str:
     what = next((what for beginning, what in _BEGINNINGS if start.startswith(beginning)), None)
     if what is None and start.startswith(b"PK\x03\x04"):
         what = _zip(path)
+    if what is None and (packing := packing_of(start)):
+        what = f"compressed with {packing}: unpack it first"
     if what is None:
         what = _text(start)
     return "is not an HDF5 file" + (f" but {what}" if what else "" if start else ": it is empty")

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 
 import torch
 
+from core.packings import GIT_LFS, packing_of
+
 SAVE = "torch.save({'model_state_dict': model.state_dict(), 'config': config}, FILE)"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch before 1.6 begins with, as a pickle
 _ONNX_FIELDS = b"\x12\x1a\x22\x2a\x32\x3a\x42"  # the one after ir_version
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (
-        b"version https://git-lfs",
+        GIT_LFS,
         "it is a Git LFS pointer, which stands for the file: get the file itself with `git lfs pull`",
     ),
     (
@@ -28,10 +30,6 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     ),
     (b"GGUF", f"it is a GGUF file: save the PyTorch model with {SAVE}"),
     (b"\x93NUMPY", f"it is a NumPy array: save the PyTorch model with {SAVE}"),
-    (b"\x1f\x8b", "it is compressed with gzip: unpack it first"),
-    (b"\xfd7zXZ", "it is compressed with xz: unpack it first"),
-    (b"BZh", "it is compressed with bzip2: unpack it first"),
-    (b"(\xb5/\xfd", "it is compressed with zstd: unpack it first"),
     (b"7z\xbc\xaf", "it is a 7-Zip archive: unpack it first"),
     (b"Rar!", "it is a RAR archive: unpack it first"),
 )
@@ -47,6 +45,8 @@ def what_it_is(raw: bytes) -> str | None:
     for beginning, told in _BEGINNINGS:
         if raw.startswith(beginning):
             return told
+    if packing := packing_of(raw):
+        return f"it is compressed with {packing}: unpack it first"
     text = raw[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(_MARKUP):
         return "it is a web page (HTML): a download gave the page in place of the file"
