@@ -13,8 +13,9 @@ import msgspec
 
 from core.errors import RecordError
 from core.odd_bytes import WRAPPERS, explain_bytes
+from core.plain_name import plain_name
 from core.record_limits import CONDITIONS, MAX_SEQUENCE_BYTES, MAX_STEP, MAX_TIME_MS, MAX_VALUE, MIN_TIME_MS
-from core.shown import MOST_BYTES, TooLong, folded, is_number, shown, unit_of
+from core.shown import MOST_BYTES, TooLong, is_number, shown, unit_of
 
 OPTIONAL = ("sequence", "step", "timestamp_ms", "end")
 MOST_NAMES_BYTES = 2**16
@@ -68,7 +69,8 @@ class RawReader:
     def _lack(self, name: str, held: Mapping[str, Any], value: bytes) -> str:
         said = f"{name} is null: a value is needed" if name in held else f"{name} is missing"
         names = self._top_names(value)
-        if like := [each for each in names if each != name and folded(each) == folded(name)]:
+        plain = plain_name(name)
+        if like := [each for each in names if each != name and plain_name(each) == plain]:
             return f"{said}: {shown(like[0])} is there, which is another name"
         if wrapper := next((each for each in names if each.lower() in WRAPPERS), None):
             way = "send it alone, as by a converter without schema (schemas.enable=false)"

@@ -42,11 +42,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_CHARACTERS + 2 else f"{text[:_MOST_CHARACTERS]}..."
 
 
-def folded(name: str) -> str:
-    """A field's name without what people write in different ways."""
-    return "".join(each for each in name[:100].lower() if each not in "_-. ")
-
-
 # What a number is divided by to be milliseconds, and its name. .NET counts 100 ns from the year 1.
 _UNITS = ((1e-3, "seconds"), (1e3, "microseconds"), (1e6, "nanoseconds"))
 _TICKS_OF_1970 = 621_355_968_000_000_000

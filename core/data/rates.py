@@ -17,6 +17,7 @@ import numpy as np
 from core.data.outputs import first_line
 from core.data.values import text_of
 from core.errors import DataError
+from core.plain_name import plain_name
 
 # Hz; capitals, underscores and a unit at the end (_hz) make no other name.
 NAMES = ("samplingrate", "samplerate", "samplingfrequency", "samplefrequency", "samplingfreq", "fs", "sfreq", "rate")
@@ -180,4 +181,4 @@ def _number(told: Any, what: str, dataset: str | None) -> Iterator[_Told]:
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "").removesuffix("hz")
+    return plain_name(name).removesuffix("hz")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.data.csv.cells import DELIMITERS, split_cells
-from core.data.csv.names import Renamed, meant, plain, shown
+from core.data.csv.names import Renamed, meant, shown
 from core.errors import RecordError, StartupError
+from core.plain_name import plain_name
 
 _SEP = re.compile(r'"?sep=(.)"?[,;\t ]*', re.IGNORECASE)
 _TAG = {
@@ -143,9 +144,9 @@ def _alike(field: str, names: Sequence[str], renamed: Renamed) -> list[str]:
     """The names that could be those of a field, except those that were given to others."""
     if field in renamed and renamed[field] in names:
         return [name for name in names if name == renamed[field]]
-    wanted = plain(renamed.get(field, field))
+    wanted = plain_name(renamed.get(field, field))
     taken = {name for other, name in renamed.items() if other != field}
-    return [name for name in names if plain(name) == wanted and name not in taken]
+    return [name for name in names if plain_name(name) == wanted and name not in taken]
 
 
 def _refuse_twice(header: Header, number: int, field: str, renamed: Renamed) -> None:
@@ -157,7 +158,7 @@ def _refuse_twice(header: Header, number: int, field: str, renamed: Renamed) -> 
 
 
 def _no_header(header: Header, number: int, lacking: list[str], renamed: Renamed) -> NoHeaderError:
-    found = {plain(name) for name in header.names}
+    found = {plain_name(name) for name in header.names}
     if found & _TAG and found & _VALUE:
         return NoHeaderError(
             f"the header (line {number}) is of one tag per line: turn it into one sample per line", True

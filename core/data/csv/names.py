@@ -7,41 +7,34 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from core.errors import StartupError
+from core.native.names import near_field_of
+from core.plain_name import plain_name
 
 Notice = Callable[[str], None]
 Renamed = Mapping[str, str]  # field -> its name in the file
 
 MAX_NOTICED = 20  # names; a stranger's feed could hold any number of them
 SHOWN = 60  # characters of a name in a message
+# Besides those that a worker counts as near misses, see `core.near_names`.
 _OTHER_WORDS = {
-    "seq": "sequence",
-    "seqid": "sequence",
-    "seqno": "step",
     "heat": "sequence",
     "heatnumber": "sequence",
     "index": "step",
-    "ts": "timestamp_ms",
-    "time": "timestamp_ms",
-    "timestamp": "timestamp_ms",
     "streamid": "stream",
     "conditions": "condition_vector",
     "last": "end",
 }
 
 
-def plain(name: str) -> str:
-    """A name without what people write in different ways: capitals, blanks, underscores, dashes, dots."""
-    return re.sub(r"[\s_.-]+", "", name).casefold()
-
-
 def meant(name: str, known: Iterable[str], alike: float = 0.8) -> str | None:
     """The known name that ``name`` is a near miss of, ``alike`` from 0 to 1; None where it resembles none."""
-    by_plain = {plain(each): each for each in known}
-    short = plain(re.sub(r"[\[(].*", "", name))  # without a unit in brackets
+    by_plain = {plain_name(each): each for each in known}
+    short = plain_name(re.sub(r"[\[(].*", "", name))  # without a unit in brackets
     if short in by_plain:
         return by_plain[short]
-    if _OTHER_WORDS.get(short) in by_plain.values():
-        return _OTHER_WORDS[short]
+    other = near_field_of(short.encode("utf-8", "replace")) or _OTHER_WORDS.get(short)
+    if other in by_plain.values():
+        return other
     near = difflib.get_close_matches(short, by_plain, 1, alike)
     return by_plain[near[0]] if near else None
 
