@@ -1,0 +1,102 @@
+"""``caststream topics``."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_app.failures import EXIT_FAILED
+from stream_app.options import HELP, KAFKA, JsonLines, command, say
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+# Somebody waits at the terminal: a broker that is there answers at once.
+BROKER_PATIENCE_S = 10.0
+
+topics_app = typer.Typer(no_args_is_help=True, context_settings=HELP)
+
+TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_factor")
+
+
+@command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
+def topics_create(settings: "Settings") -> None:
+    """Create all topics, changelogs too; those that are there are left as they are."""
+    from stream_app.topics import create_topics, topic_configs, topic_problems
+
+    created = create_topics(settings, BROKER_PATIENCE_S)
+    for name in created:
+        typer.echo(f"created {name}")
+    if not created:
+        typer.echo("all topics are there")
+    for problem in topic_problems(settings, topic_configs(settings, BROKER_PATIENCE_S)).values():
+        say(f"caststream: {problem}")
+
+
+@command(topics_app, "describe", settings=TOPIC_SETTINGS, example="caststream topics describe --json")
+def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
+    """Show each topic as it is: partitions, copies, records, settings. Exit status 1 when one is missing."""
+    import json
+    from dataclasses import asdict
+
+    from stream_app.topics import describe_topics
+
+    topics = describe_topics(settings, BROKER_PATIENCE_S)
+    width = max(len(topic.name) for topic in topics)
+    for topic in topics:
+        if as_json:
+            typer.echo(json.dumps(asdict(topic)))
+        elif topic.partitions:
+            config = ", ".join(f"{name}={value}" for name, value in topic.config.items())
+            size = f"{topic.partitions:3} partitions x{topic.replication_factor} {topic.records:12,} records"
+            typer.echo(f"{topic.name:{width}} {size}  {config}")
+            if topic.problem:
+                say(f"caststream: {topic.problem}")
+        else:
+            typer.echo(f"{topic.name:{width}} missing")
+    if not all(topic.partitions for topic in topics):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@command(topics_app, "grow", settings=TOPIC_SETTINGS, example="caststream topics grow --partitions 8")
+def topics_grow(
+    settings: "Settings",
+    without_states: Annotated[
+        bool, typer.Option("--without-states", help="Move no states: streams that move begin anew, with a gap.")
+    ] = False,
+) -> None:
+    """Add partitions to all topics, and move each stream's state to its new one. Refused while workers run.
+
+    Stop the senders, let the workers finish and stop them first. Run it again if it was interrupted.
+    """
+    from stream_app.grow import grow_topics
+
+    done = grow_topics(settings, not without_states, BROKER_PATIENCE_S)
+    for name, (before, now) in done.partitions.items():
+        typer.echo(f"{name}: {before} partitions before, {now} now")
+    say(f"{done.moved:,} streams moved" if done.partitions or done.moved else "all topics have as many partitions")
+    if done.left:
+        say(
+            f"caststream: {done.left:,} streams were left where they are: their senders choose partitions in another "
+            "way than by Kafka's murmur2 of the key, or their state is damaged"
+        )
+
+
+@command(topics_app, "reset-state", settings=TOPIC_SETTINGS, example="caststream topics reset-state --yes")
+def topics_reset_state(
+    settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run.
+
+    The outputs of all records that the sources still hold are published once more, beside those that are there.
+    """
+    from stream_app.topics import reset_state
+
+    if not yes:
+        question = (
+            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, read its sources anew, and "
+            "publish once more the outputs of all records that they still hold?"
+        )
+        typer.confirm(question, abort=True, err=True)
+    for name in reset_state(settings, BROKER_PATIENCE_S):
+        typer.echo(f"emptied {name}")
