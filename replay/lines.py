@@ -20,6 +20,7 @@ from core.data.csv.table import Table
 from core.data.csv.text import text_of
 from core.data.csv.times import Times
 from core.errors import RecordError
+from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from core.records import SENSORS, decode_casting, decode_signal, stream_id
 from replay.sink import Pair
 
@@ -37,8 +38,6 @@ FIELDS = {
 NAMES = {kind: tuple(dict.fromkeys((*columns.known, *FIELDS[kind]))) for kind, columns in COLUMNS.items()}
 # A producer takes 1,000,000 bytes with key and headers, and ends at a larger record.
 MAX_RECORD_BYTES = 999_000
-# 2000 to 2100: a number in a column "timestamp" is taken for milliseconds where it lies in between.
-_FIRST_MS, _LAST_MS = 946_684_800_000, 4_102_444_800_000
 
 _CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casting": decode_casting}
 # Around an object: programs in C send the NUL that ends a text, JSON text sequences (RFC 7464) begin with RS.
@@ -48,8 +47,8 @@ _TOPIC = re.compile(r"[^\s{\"]+ \{")
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _unheard(*_: object) -> None:
-    return
+def unheard(*_: object) -> None:
+    """Nobody listens to notices, or to bad lines."""
 
 
 class LineParser:
@@ -71,8 +70,8 @@ class LineParser:
         *,
         renamed: Renamed | None = None,
         decimal: Decimal | None = None,
-        on_notice: Notice = _unheard,
-        on_bad: Callable[[int, str], None] = _unheard,
+        on_notice: Notice = unheard,
+        on_bad: Callable[[int, str], None] = unheard,
     ) -> None:
         self._kind = kind
         self._check = _CHECKS[kind]
@@ -216,7 +215,7 @@ class LineParser:
     def _time_of(self, name: str, text: str) -> int | None:
         if (time_ms := self._milliseconds(text)) is not None:
             return time_ms
-        if text.isascii() and text.isdigit() and _FIRST_MS <= int(text[:20]) <= _LAST_MS:
+        if text.isascii() and text.isdigit() and MIN_TIME_MS <= int(text[:20]) <= MAX_TIME_MS:
             return int(text)
         self._say(name, f"the column {name} is not used: {text[:40]!r} is no time in ISO 8601, nor in milliseconds")
         return None

@@ -16,7 +16,7 @@ from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
 from core.errors import RecordError, RunError, StartupError
 from replay.clock import Clock
-from replay.lines import LineParser
+from replay.lines import LineParser, unheard
 from replay.player import LAST_WAIT_S
 from replay.sink import KafkaSink, Sink
 
@@ -82,15 +82,11 @@ def send(
         raise StartupError(f"rate is {rate}: must be a number of records per second, above 0")
     if stream is not None and not 1 <= len(stream.encode()) <= 255:
         raise StartupError(f"stream is {stream!r}: must be 1 to 255 bytes")
-    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad or _unheard, clock or Clock())
+    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad or unheard, clock or Clock())
     parser = LineParser(
-        kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice or _unheard, on_bad=feed.tell_bad
+        kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice or unheard, on_bad=feed.tell_bad
     )
     return feed.run(parser, stdin_chunks() if chunks is None else chunks)
-
-
-def _unheard(*_: object) -> None:
-    return
 
 
 def stdin_chunks(descriptor: int = 0) -> Iterator[bytes | None]:

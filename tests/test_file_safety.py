@@ -14,7 +14,7 @@ import pytest
 import torch
 from files import write_castings, write_signals
 
-from core.data.layout import create_file, partial_of
+from core.data.outputs import create_file, partial_of
 from core.errors import CaststreamError
 from core.models.checkpoint import write_checkpoint
 from core.predict import predict

@@ -6,12 +6,14 @@ import h5py
 import numpy as np
 import pytest
 
-from core.data import layout
 from core.data.castings import generate_castings
-from core.data.layout import create_file, file_kind, open_castings, open_signals, sampling_rate_hz
+from core.data.layout import file_kind, open_castings, open_signals
 from core.data.naming import cast_stream, sequence_name, signal_stream
+from core.data.outputs import create_file
+from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
 from core.errors import DataError, StartupError
+from core.records import SENSORS
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_a_missing_signal_dataset_is_named(signals, name):
 
 @pytest.mark.parametrize(
     "name",
-    [*layout.SENSORS, "cast_start", "cast_length", "label", "defect_probability", "trigger"],
+    [*SENSORS, "cast_start", "cast_length", "label", "defect_probability", "trigger"],
 )
 def test_a_missing_casting_dataset_is_named(castings, name):
     replace(castings, name, None)

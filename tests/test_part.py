@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from core.data import part
 from core.data.castings import generate_castings
-from core.data.layout import open_castings, open_signals, sampling_rate_hz
+from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
+from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
 from core.records import SENSORS
 

@@ -17,29 +17,13 @@ from numpy.typing import NDArray
 from core.data.foreign import not_ours
 from core.data.measured import require_measured
 from core.data.opening import Unchanged, dataset_of, open_file
-from core.data.outputs import create_file, first_line, partial_of, write_text
-from core.data.rates import ASSUMED_HZ, metadata_rows, sampling_rate_hz, told_rate_hz
+from core.data.outputs import first_line
+from core.data.rates import ASSUMED_HZ, metadata_rows, told_rate_hz
 from core.data.reading import OnCheck, check_values
 from core.data.recording import Recording
 from core.data.values import Values, text_of
 from core.errors import DataError, StartupError
 from core.records import MAX_SEQUENCE_BYTES, SENSORS
-
-__all__ = [
-    "CASTS",
-    "SENSORS",
-    "SIGNALS",
-    "create_file",
-    "file_kind",
-    "open_castings",
-    "open_checked",
-    "open_file",
-    "open_signals",
-    "partial_of",
-    "require_counts",
-    "sampling_rate_hz",
-    "write_text",
-]
 
 SIGNALS = ("mixed_signals", "target_signals")
 CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")
