@@ -140,7 +140,7 @@ class ChunkResult:
     moved: list[tuple[bytes, int, int]] = field(default_factory=list)  # key, first partition, second partition
     repeating: list[tuple[bytes, int, int]] = field(default_factory=list)
     """Key, partition and offset of the tenth duplicate by step in a row; each stream once."""
-    notes: list[str] = field(default_factory=list)  # lines for the log, each told once
+    notes: list[str] = field(default_factory=list)  # lines for the log, each written once
     quoted_keys: list[bytes] = field(default_factory=list)  # of streams new in memory: keys that begin as JSON does
     opened: int = 0  # streams that were met without a state
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete

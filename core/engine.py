@@ -25,7 +25,7 @@ from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, un
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10
-"""Duplicates by step in a row of one stream that are told: a sender repeats a few, a counter that started again all."""
+"""Duplicates by step in a row of one stream that are reported: a sender repeats a few, a restarted counter all."""
 
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
@@ -193,7 +193,7 @@ class Engine(Generic[S]):
         raise RecordError("step_jump", f"step {step} is more than {self.rules.max_step_jump} past the stream's last")
 
     def _note_repeat(self, stream: S, offset: int) -> None:
-        """A duplicate by step: many in a row are told, as whatever the stream sends may be lost."""
+        """Count a duplicate by step: many in a row are reported, as whatever the stream sends may be lost."""
         if stream.repeated_at != stream.offset:  # it has advanced since
             stream.repeated_at, stream.repeats = stream.offset, 0
         stream.repeats += 1

@@ -69,7 +69,7 @@ class IdleStreams(Generic[S]):
         self._oldest[partition] = oldest
 
     def is_idle(self, stream: S, before: int) -> bool:
-        """Whether a stream is in memory, and all that its state includes lies below an offset."""
+        """True if a stream is in memory, and all that its state includes lies below an offset."""
         if stream.included >= before:  # first, as it is true of nearly all
             return False
         return self._streams.get(stream.partition, {}).get(stream.key) is stream

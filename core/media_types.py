@@ -1,4 +1,4 @@
-"""What a record's header ``content-type`` says of its value.
+"""The format of a record's value, by its header ``content-type``.
 
 `core/native/media_type.hpp` is the same rule for the compiled way of plain samples.
 """

@@ -1,6 +1,6 @@
 """Names that are nearly those of optional fields: ``Step``, ``seq``, ``timestampMs``.
 
-Unknown fields are ignored, so such a sample is taken, without its sequence, step or time. It is counted, and told once.
+Unknown fields are ignored: such a sample is taken, without its sequence, step or time. It is counted and reported once.
 """
 
 from __future__ import annotations

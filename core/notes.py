@@ -1,4 +1,4 @@
-"""What is worth a line in the log the first time that it happens, and no more after that."""
+"""Lines for the log that are written the first time that something happens, and not again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.models.ranges import Outside
 
 
 class Firsts:
-    """Remembers what has been told."""
+    """Remembers what has been reported."""
 
     def __init__(self) -> None:
         self._told: set[Hashable] = set()

@@ -1,4 +1,4 @@
-"""What a value is that is no sample at all, by its first bytes: named, so that its sender knows what to change."""
+"""Names a value that is no sample at all, by its first bytes, so that its sender knows what to change."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _is_utf16(value: bytes) -> bool:
 
 
 def _begins_map(value: bytes) -> bool:
-    """Whether it begins as a MessagePack map whose first key is a text."""
+    """True if it begins as a MessagePack map whose first key is a text."""
     skip = {0xDE: 3, 0xDF: 5}.get(value[0], 1 if value[0] & 0xF0 == 0x80 else 0)
     key = value[skip : skip + 1]
     return bool(skip) and (b"\xa0" <= key <= b"\xbf" or key in (b"\xd9", b"\xda", b"\xdb"))

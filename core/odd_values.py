@@ -1,4 +1,4 @@
-"""The second look at a value that the strict decoders refuse: taken where it is certain what is meant, else told.
+"""The second look at a value that the strict decoders refuse: taken where it is certain what is meant, else named.
 
 It runs for one record in many. What it reads of a value is bounded, whatever the value holds.
 """
@@ -40,7 +40,7 @@ class RawReader:
         self._any: Callable[[Any], Any] = codec.decode
 
     def fields(self, value: bytes) -> dict[str, Any]:
-        """What the fields hold, as the strict types want it; optional ones that are absent are left out.
+        """Read the fields as the strict types want them; optional ones that are absent are left out.
 
         Raises:
             RecordError: it cannot be used; the message names the field, its value and the way.
@@ -102,7 +102,7 @@ def number(name: str, held: Any) -> float:
 
 
 def _about_text(text: str, wanted: str) -> str:
-    """What is to be said of a text where something else is wanted."""
+    """Say what is wrong with a text where something else is wanted."""
     plain = text.strip()
     if is_number(_parsed(plain)):
         return "a number in quotes, send it without"

@@ -1,4 +1,4 @@
-"""What a record's key and fields may hold. `core/native/sample_scan.hpp` has the same numbers."""
+"""The limits of a record's key and fields. `core/native/sample_scan.hpp` has the same numbers."""
 
 from __future__ import annotations
 

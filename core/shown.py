@@ -1,4 +1,4 @@
-"""How a value stands in a message: short, on one line, as its producer knows it."""
+"""Values in messages: short, on one line, as their producer knows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TooLong(NamedTuple):
 
 
 def is_number(held: Any) -> bool:
-    """Whether it is a number; true and false are none."""
+    """True if it is a number; true and false are none."""
     return isinstance(held, (int, float)) and not isinstance(held, bool)
 
 
@@ -48,7 +48,7 @@ _TICKS_OF_1970 = 621_355_968_000_000_000
 
 
 def unit_of(time: float) -> str:
-    """What is to be said of a time that is no milliseconds of our years."""
+    """Guess the unit of a time that is no milliseconds of our years."""
     if not math.isfinite(time):
         return "must be a finite number"
     for scale, unit in _UNITS:

@@ -196,7 +196,7 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
 
 
 class _Extension(NamedTuple):
-    """What a stored state holds of the last gap and of a step back."""
+    """The part of a stored state about the last gap and a step back."""
 
     applied: int  # offset of the last good record
     gap_first: int = 0

@@ -34,7 +34,7 @@ FIELDS = {
     "signal": ("stream", "signal", "condition_vector", "sequence", "step", "timestamp_ms"),
     "casting": ("stream", *SENSORS, "sequence", "step", "timestamp_ms", "end"),
 }
-# What ``--column`` can name.
+# Fields that ``--column`` can name.
 NAMES = {kind: tuple(dict.fromkeys((*columns.known, *FIELDS[kind]))) for kind, columns in COLUMNS.items()}
 # A producer takes 1,000,000 bytes with key and headers, and ends at a larger record.
 MAX_RECORD_BYTES = 999_000
@@ -256,7 +256,7 @@ def _object_of(text: str) -> dict[str, Any] | str:
 
 
 def _not_json_lines(text: str) -> str | None:
-    """What a user can do about JSON that is not one object on each line; None where it is no such."""
+    """Say what to do about JSON that is not one object on each line; None for any other text."""
     if text == "{":
         return "is an object that goes on below: one object on each line is needed: jq -c ."
     if text.startswith("["):

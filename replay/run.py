@@ -118,7 +118,7 @@ def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: boo
 
 
 def _sent_before(place: Path) -> bool:
-    """Whether an earlier replay, of which a trace is left, has sent anything."""
+    """True if an earlier replay, of which a trace is left, has sent anything."""
     try:
         before = Progress.load(place)
     except StartupError:

@@ -141,7 +141,7 @@ class Cluster:
         return found
 
     def existing(self, names: Collection[str]) -> set[str]:
-        """Those of the topics that are there, as far as we are told: not those that are certainly gone."""
+        """Those of the topics that are there, as far as the broker says: not those that are certainly gone."""
         return (set(names) & self.partitions().keys()) | self.hidden(names)
 
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
@@ -225,7 +225,7 @@ class Cluster:
                 raise failure(doing, error.args[0], self._heard_of()) from error
 
     def _heard_of(self) -> str:
-        """What the library has said of its connections since the broker first answered."""
+        """The library's last words on its connections since the broker first answered."""
         self._heard.clear()
         self._admin.poll(0)
         return _reason(self._heard)

@@ -163,12 +163,12 @@ class CaststreamApp(faust.App):
 
     @property
     def serves(self) -> bool:
-        """Whether what comes is processed and published: ready, and by all we know a member of the group."""
+        """True if what comes is processed and published: ready, and by all we know a member of the group."""
         return self.ready and self.lease.held
 
     @property
     def is_standby(self) -> bool:
-        """Whether it has no partition, as others have them all."""
+        """True if it has no partition, as others have them all."""
         return not any(pipeline.next_offset for pipeline in self.pipelines)
 
     # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.

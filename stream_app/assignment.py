@@ -75,7 +75,7 @@ def wanted_of(
 
 
 def is_workers(commit: OffsetAndMetadata | None) -> bool:
-    """Whether a worker has committed an offset. Else it is gone (deleted or expired), or an operator has set it."""
+    """True if a worker has committed an offset. Else it is gone (deleted or expired), or an operator has set it."""
     return commit is not None and commit.offset >= 0 and "topic_id" in _content(commit.metadata)
 
 

@@ -138,7 +138,7 @@ class Committer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether records have been applied that are not committed."""
+        """True if records have been applied that are not committed."""
         return any(
             offset != self.committed.get(TopicPartition(pipeline.topics.source, partition))
             for pipeline in self.pipelines

@@ -22,7 +22,7 @@ Source = tuple[str, int]
 
 
 def committed_offsets(settings: Settings) -> dict[Source, int]:
-    """What the group has committed. Must not be called where an event loop runs.
+    """Ask for the offsets that the group has committed. Must not be called where an event loop runs.
 
     Raises:
         StartupError: the broker refuses to tell.

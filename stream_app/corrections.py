@@ -66,7 +66,7 @@ def _read(number: int, line: bytes) -> tuple[tuple[At, int], Correction]:
 
 
 def _headers(found: Any) -> Headers:
-    """Of a list of ``{"name": ..., "value": ...}``, or of an object by name; null is none."""
+    """Read a list of ``{"name": ..., "value": ...}``, or an object by name; null is none."""
     if isinstance(found, dict):
         found = [{"name": name, "value": value} for name, value in found.items()]
     if not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in found or []):

@@ -66,12 +66,12 @@ class Verdict:
 
     @property
     def is_moved(self) -> bool:
-        """Whether it goes to another stream than that of the letter."""
+        """True if it goes to another stream than that of the letter."""
         return self.moved_to is not None
 
     @property
     def to(self) -> At:
-        """Where its record goes. Not of a letter that is refused because it names no partition."""
+        """The partition that its record goes to; a letter that names no partition has none and is refused."""
         to = self.moved_to or self.letter.source
         assert to is not None
         return to
@@ -192,7 +192,7 @@ def _scan(
 
 
 def _starts(reader: TopicReader, by_source: Mapping[At, list[Letter]]) -> dict[At, int]:
-    """Where to begin: at the first letter's record, elsewhere at the time of the first of all."""
+    """Choose where to begin: at the first letter's record, elsewhere at the time of the first of all."""
     if not by_source:
         return {}
     letters = [letter for found in by_source.values() for letter in found]
@@ -219,7 +219,7 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan
 
 
 def _applied(message: Message) -> int | None:
-    """The source offset up to which a changelog record's stream has gone on: a state may include a letter behind it."""
+    """The source offset of a changelog record's last good record: its state may include a dead letter after it."""
     state = StreamState()
     with contextlib.suppress(StateError):
         unpack_state(message.value() or b"", state)
@@ -268,7 +268,7 @@ class _Judge:
         return scan.is_resent(letter) or any(moved)
 
     def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> Verdict:
-        """What would be sent, and where to: a record with another key goes where producers send that key."""
+        """Decide what is sent, and where to: a record with another key goes where producers send that key."""
         if correction is None:
             return Verdict(letter, Fate.RESEND, "", letter.value, letter.key, letter.headers)
         headers = letter.headers if correction.headers is None else correction.headers

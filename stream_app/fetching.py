@@ -240,7 +240,7 @@ async def high_watermarks(client: Any, partitions: Collection[TopicPartition]) -
 
 
 async def partition_counts(client: Any, topics: Collection[str]) -> dict[str, int]:
-    """How many partitions topics have now, as some broker knows; without those that it does not know.
+    """Ask a broker how many partitions topics have now; topics that it does not know are left out.
 
     Over the connections of the group: on those of fetches it would wait behind the one that is under way.
 

@@ -42,7 +42,7 @@ LEAST_OFFSETS = 2
 
 @dataclass
 class Growth:
-    """What was done."""
+    """The result of a growth."""
 
     partitions: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Topic -> its partitions before and now, of those that got some."""
@@ -56,7 +56,7 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
     """Give all topics ``settings.partitions`` partitions.
 
     Args:
-        move_states: False: streams whose partition changes begin anew, which the `gap` of their outputs shows.
+        move_states: False: streams whose partition changes start from zeros, which the `gap` of their outputs shows.
 
     Raises:
         StartupError: workers are running, records wait that no worker has processed, a topic has more partitions
@@ -79,9 +79,9 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
                 plan.note({})
         _add(cluster, growth, there, settings.partitions, [plan.route.source for plan in plans])
         if move_states:
-            with TopicReader(settings.client_config()) as anew:  # the other one knows the partitions of before
+            with TopicReader(settings.client_config()) as new_reader:  # the other one knows the partitions of before
                 for plan in plans:
-                    plan.move(growth, anew)
+                    plan.move(growth, new_reader)
         _add(cluster, growth, there, settings.partitions, [plan.route.output for plan in plans])
     check_topics(settings, timeout)
     return growth
@@ -116,7 +116,7 @@ def _check_nothing_waits(settings: Settings, reader: TopicReader, there: Mapping
                 added = there[route.source] > there[route.output]
                 way = (
                     "partitions were added to it, so no worker can; --without-states adds them to all topics, "
-                    "and streams whose partition has changed begin anew, with a gap"
+                    "and streams whose partition has changed start from zeros, with a gap"
                     if added
                     else "stop the senders, let a worker finish and stop it"
                 )
@@ -211,7 +211,7 @@ class _RoutePlan:
             time.sleep(0.05)
 
     def _commit(self, ends: Mapping[int, int]) -> None:
-        """Where the group begins in partitions in which it has no offset."""
+        """Commit where the group begins in partitions in which it has no offset."""
         committed = committed_offsets(self._settings)
         ids = topic_ids(self._settings)
         route = self.route

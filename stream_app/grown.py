@@ -1,4 +1,4 @@
-"""What stands in a changelog of partitions that were added: from and to how many, and where the sources ended then.
+"""Notes in a changelog of partitions that were added: from and to how many, and where the sources ended then.
 
 A stream whose partition changed has its records before that in another partition. Whoever audits one partition has to
 know. The note is a record of partition 0, under a key of its own, which compaction keeps.
@@ -31,7 +31,7 @@ class Grown:
 
     @property
     def key(self) -> bytes:
-        """Where the note stands."""
+        """The note's key in the changelog."""
         return GROWN + b"%d" % self.now
 
     def value(self) -> bytes:
@@ -40,17 +40,17 @@ class Grown:
         return json.dumps({"from": self.before, "to": self.now, "ends": ends, "at_ms": self.at_ms}).encode()
 
     def left(self, key: bytes, partition: int) -> bool:
-        """Whether a stream was in the partition, and is in another since."""
+        """True if a stream was in the partition, and is in another since."""
         return partition_of(key, self.before) == partition != partition_of(key, self.now)
 
     def came(self, key: bytes, partition: int, offset: int) -> bool:
-        """Whether a stream, whose first record in the partition is at ``offset``, was in another before."""
+        """True if a stream, whose first record in the partition is at ``offset``, was in another before."""
         moved_here = partition_of(key, self.now) == partition != partition_of(key, self.before)
         return moved_here and offset >= self.ends.get(partition, 0)
 
 
 def is_note(key: bytes | None) -> bool:
-    """Whether a changelog record is no state of a stream: a note of partitions, or whose the changelog is."""
+    """True if a changelog record is no state of a stream: a note of partitions, or whose the changelog is."""
     return is_claim(key) or (key is not None and key.startswith(GROWN))
 
 

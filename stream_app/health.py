@@ -45,7 +45,7 @@ class Health:
         self._looked = 0.0
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether records are processed and published, and a line that says so.
+        """True if records are processed and published, and a line that says so.
 
         Partitions are assigned, tables recovered, models warm, and the group's coordinator answers: without the lease
         nothing is published.
@@ -63,7 +63,7 @@ class Health:
         return self.app.ready
 
     def stuck(self) -> str | None:
-        """Why the worker is not healthy, None where it is: lag all the time, and neither a commit nor an ack, since
+        """Say why the worker is not healthy, None where it is: lag all the time, and neither a commit nor an ack, since
         readiness, the last of them, or the first look that found the lag. Without that look, records that have just
         come would make a worker stuck that had nothing to commit before.
         """

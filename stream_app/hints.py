@@ -1,4 +1,4 @@
-"""What a sender has probably meant otherwise: told in the log, once."""
+"""Warnings about records that a sender has probably meant otherwise, each written once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_NAMES = 20
 
 
 class Hints:
-    """Tells of one source topic which names of fields are nearly right, and that keys stand in quotes.
+    """Reports names of fields that are nearly right, and keys that stand in quotes, of one source topic.
 
     Args:
         source: the topic's name.

@@ -1,4 +1,4 @@
-"""What Kafka's own log says, for a person: the names of its properties, and its errors without Java around them."""
+"""Reads Kafka's own log for a person: the names of its properties, and its errors without Java around them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def is_there(address: str) -> bool:
 
 
 def away(addresses: Iterable[str]) -> dict[str, str]:
-    """Why nobody takes a connection at any of the addresses, by address; empty as soon as anybody does at one."""
+    """Say why nobody takes a connection at any of the addresses, by address; empty as soon as anybody does at one."""
     asked = list(dict.fromkeys(addresses))
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     for address in asked:  # threads that nobody waits for: a name server that is away takes long

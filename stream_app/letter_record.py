@@ -53,7 +53,7 @@ def letter_record(letter: DeadLetter, source: str, app_header: tuple[str, bytes]
 
 
 def _room(limit: int, ours: Headers) -> int:
-    """What is left for the record itself."""
+    """The bytes that are left for the record itself."""
     return min(limit - BATCH_OVERHEAD_BYTES - size_bytes(None, None, ours), MAX_LETTER_BYTES)
 
 
@@ -66,7 +66,7 @@ def _cut(key: bytes | None, value: bytes | None, own: Headers, room: int) -> tup
 
 
 def size_bytes(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
-    """What key, value and headers take in a record, at most."""
+    """The bytes that key, value and headers take in a record, at most."""
     # A header's value is null on the wire where a producer sent none; 10 bytes are the most that its two lengths take.
     return (
         len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(held or b"") + 10 for name, held in headers)

@@ -89,7 +89,7 @@ NOT_ALLOWED = frozenset(
 
 
 def is_outage(error: KafkaError) -> bool:
-    """Whether the same question may be answered at another time."""
+    """True if the same question may be answered at another time."""
     return error.code() in OUTAGES
 
 

@@ -1,10 +1,10 @@
-"""Whose a changelog is, and the group of the same application id: theirs whose source topic it holds the states of.
+"""Owners of changelogs, and of the group of the same application id: the deployment of a source topic.
 
 Two deployments that differ in ``topic_prefix`` alone would share both, and each go on from the other's states. So every
 state record names its source topic in the header ``source-topic``. Before there is a state, whoever finds a changelog
 without an owner claims it by a tombstone that names the topic: of several claims the first in the log counts, so that
-two that start at once cannot both have it. Versions before that knew no owner pass over header and tombstone. Their
-changelogs belong to whom the group has committed offsets for.
+two that start at once cannot both have it. Earlier versions, which knew no owner, ignore header
+and tombstone. Their changelogs belong to the source topics that the group has committed offsets for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEND_TIMEOUT_S = 30.0
 
 
 def is_claim(key: bytes | None) -> bool:
-    """Whether a changelog record is a claim, and no state."""
+    """True if a changelog record is a claim, and no state."""
     return key is not None and key.startswith(CLAIM)
 
 

@@ -182,7 +182,7 @@ class Pipeline:
         self._tell(result)
 
     def _tell(self, result: ChunkResult) -> None:
-        """Log what is told once of a stream."""
+        """Log what is written once for a stream or topic."""
         self._log(result.notes)
         self._hints.tell(result)
         for key, first, second in result.moved:

@@ -137,7 +137,7 @@ async def _serve(settings: Settings, index: int, stop: asyncio.Event, reporter: 
 
 
 def _patience_s(app: CaststreamApp) -> float:
-    """How long each part of an orderly end may take: long where something can be saved by it.
+    """Choose how long each part of an orderly end may take: long where something can be saved by it.
 
     That is records that were applied and not committed, and a group that is told that its member leaves. Neither can be
     without a coordinator that answers.

@@ -64,7 +64,7 @@ class Winners:
             )
 
     def _check_source(self, at: TopicPartition, records: Records) -> None:
-        """Of each fetch the first record and the last: the second line of defence behind `stream_app.ownership`."""
+        """Check the first record and the last of each fetch: a second line behind `stream_app.ownership`."""
         if self.source is None or not len(records):
             return
         for record in (records[0], records[len(records) - 1]):

@@ -1,4 +1,4 @@
-"""What a worker process tells its supervisor, over a pipe: that it is ready, and why it ends."""
+"""A worker process reports to its supervisor over a pipe: that it is ready, and why it ends."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class Report:
 
     @property
     def ready(self) -> bool:
-        """Whether it has been ready."""
+        """True if it has been ready."""
         return _READY in self._lines()
 
     @property
     def for_good(self) -> bool:
-        """Whether nothing may go on until somebody has decided."""
+        """True if nothing may go on until somebody has decided."""
         return _FOR_GOOD in self._lines()
 
     @property
     def why(self) -> str:
-        """Why it has ended, "" where it did not say."""
+        """The reason of its end, "" where it did not say."""
         said = [line.removeprefix(_WHY) for line in self._lines() if line.startswith(_WHY)]
         return said[-1].decode(errors="replace") if said else ""
 

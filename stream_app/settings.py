@@ -199,11 +199,11 @@ class Settings(BaseSettings):
 
     @property
     def uses_tokens(self) -> bool:
-        """Whether we tell the broker who we are by a token, without user and password."""
+        """True if we tell the broker who we are by a token, without user and password."""
         return self.security_protocol.startswith("SASL") and self.sasl_mechanism == "OAUTHBEARER"
 
     def tokens(self) -> TokenSource:
-        """Where our tokens come from; one for all clients of these settings."""
+        """The source of our tokens; one for all clients of these settings."""
         return _token_source(self.sasl_oauth_token_file, self.sasl_oauth_token_command)
 
     def need_data_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""How large a record or batch a topic takes (``max.message.bytes``), and how small that may be.
+"""Limits on records and batches: how large one a topic takes (``max.message.bytes``); and how small that may be.
 
 A batch that is larger is refused for good, and the worker that sent it would be refused again at every start. So the
 limits are asked for, batches and dead letters keep to them, and a topic that cannot take what it is for is named.

@@ -62,7 +62,7 @@ def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
 def topics_grow(
     settings: "Settings",
     without_states: Annotated[
-        bool, typer.Option("--without-states", help="Move no states: streams that move begin anew, with a gap.")
+        bool, typer.Option("--without-states", help="Move no states: streams that move start from zeros, with a gap.")
     ] = False,
 ) -> None:
     """Add partitions to all topics, and move each stream's state to its new one. Refused while workers run.
@@ -77,7 +77,7 @@ def topics_grow(
     say(f"{done.moved:,} streams moved" if done.partitions or done.moved else "all topics have as many partitions")
     if done.left:
         say(
-            f"caststream: {done.left:,} streams were left where they are: their senders choose partitions in another "
+            f"caststream: {done.left:,} streams were not moved: their senders choose partitions in another "
             "way than by Kafka's murmur2 of the key, or their state is damaged"
         )
 

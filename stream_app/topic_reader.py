@@ -79,7 +79,7 @@ class TopicReader:
         return low, high
 
     def offsets_since(self, places: Iterable[At], time_ms: int) -> dict[At, int]:
-        """Of each partition the offset of its first record of that time or later; its end where there is none.
+        """Find, by partition, the offset of the first record of that time or later; the end where there is none.
 
         Raises:
             RunError: no answer.

@@ -215,7 +215,7 @@ def topic_configs(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dic
 
 
 def _configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
-    """Of changelogs a worker has to know; of the others it was not needed before, so a user may lack the permission."""
+    """Ask for the settings of changelogs, and of the other topics where the user may: 0.1 did not need these."""
     changelogs = [route.changelog for route in routes(settings).values()]
     others = {plan.name for plan in planned_topics(settings)} - set(changelogs)
     return cluster.configs(changelogs) | cluster.readable_configs(others)
@@ -239,7 +239,7 @@ def _check_configs(settings: Settings, configs: Mapping[str, Mapping[str, str]])
 
 
 def topic_problems(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What is not as it should be with topics, by full name: what a worker refuses, and what it only warns of."""
+    """Find what a worker refuses in topics, and what it only warns of, by full name."""
     found = {}
     for name, config in configs.items():
         try:
@@ -250,7 +250,7 @@ def topic_problems(settings: Settings, configs: Mapping[str, Mapping[str, str]])
 
 
 def topic_warnings(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What works and is not what is meant, by full topic name."""
+    """Find settings that a worker warns of, by full topic name."""
     sources = [route.source for route in routes(settings).values()]
     return {
         name: f"message.timestamp.type of {name} is CreateTime: latency counts from the arrival at the worker, and "
@@ -355,7 +355,7 @@ def _check_partitions(plan: TopicPlan, found: int, dead_letters: bool) -> None:
 
 
 def grown(topic: str, before: int, now: int) -> str:
-    """What to say of a source to which partitions were added while a worker ran."""
+    """The line about a source to which partitions were added while a worker ran."""
     return (
         f"topic {topic} has {now} partitions, and had {before}: streams are in other partitions now than their states, "
         f"so nothing more is published; {_grow(now)}"

@@ -160,7 +160,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         return self._held
 
     async def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
-        """How many partitions topics have now, of those that a broker knows.
+        """Ask how many partitions topics have now, of those that a broker knows.
 
         Raises:
             KafkaError: no broker has answered.
@@ -239,7 +239,7 @@ class Consumer(driver.Consumer):
             ) from error
 
     def known_brokers(self) -> list[str]:
-        """Where the brokers are, as host:port, by what they last said; the client asks no others. Before its start it
+        """The brokers' addresses, as host:port, by what they last said; the client asks no others. Before its start it
         knows none.
         """
         consumer = self._thread._consumer

@@ -156,7 +156,7 @@ class Supervisor:
             log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, pause_s)
 
     def _pause(self, child: Child) -> float:
-        """How long until it may be started again; that is noted, and the next one is longer."""
+        """Note when it may be started again, and make the next pause longer; the seconds until then."""
         now_s = time.monotonic()
         pause_s = FIRST_PAUSE_S if now_s - child.started > WELL_AFTER_S else child.pause
         child.due, child.pause = now_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)

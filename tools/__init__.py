@@ -1,1 +1,1 @@
-"""How a checkout is set up: `make setup` runs these with nothing but Python's own library."""
+"""Setting up a checkout: `make setup` runs these with nothing but Python's own library."""

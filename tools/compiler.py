@@ -30,7 +30,7 @@ OLDEST_GLIBC = "2.28"
 
 
 def own_compiler_works() -> bool:
-    """Whether the compiler that setuptools would take compiles what we need."""
+    """True if the compiler that setuptools would take compiles what we need."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
     if compiler is None:
         return False

@@ -44,7 +44,7 @@ SECTIONS = ("global", "install", ":env:")
 
 
 def pip_settings() -> dict[str, str]:
-    """What `pip config list` says for an installation, by name."""
+    """Read `pip config list`: the settings for an installation, by name."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     return read_list(listed.stdout.splitlines())
 

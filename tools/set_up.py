@@ -50,7 +50,7 @@ def log(name: str) -> Path:
 
 
 def requirements(*extras: str) -> list[str]:
-    """What pyproject.toml asks for."""
+    """The packages that pyproject.toml asks for."""
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     return [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
 

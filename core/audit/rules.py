@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """What a stream remembers: of its good records, and of the last step back since."""
+    """A stream's memory of its good records, and of the last step back since."""
 
     sequence: str
     previous: str | None

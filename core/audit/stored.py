@@ -79,7 +79,7 @@ def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
 
 
 def _counter_problems(stored: StreamState, memory: Memory) -> list[str]:
-    """What is wrong with the last gap and the step back. No gap is no problem: a worker of version 0.1 kept none,
+    """Compare the last gap and the step back. No gap is no problem: a worker of version 0.1 kept none,
     and its states go on.
     """
     found = range(stored.gap_first, stored.gap_end)

@@ -1,4 +1,4 @@
-"""What a file is that holds no signals and no castings as they are read here, and the way to make one of it."""
+"""Says what a file is that cannot be read here, and how to turn it into one that can."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOOKED_AT = 10_000
 
 
 def not_hdf5(path: Path) -> str:
-    """What a file is that is not HDF5, and the way, as the end of a sentence."""
+    """Name a file that is not HDF5, and the way from there, as the end of a sentence."""
     try:
         with path.open("rb") as file:
             start = file.read(4096)
@@ -72,7 +72,7 @@ def _text(start: bytes) -> str | None:
 
 
 def not_ours(file: h5py.File) -> str:
-    """What an HDF5 file is that holds neither kind, and the way: the datasets that were found are named."""
+    """Describe an HDF5 file that holds neither kind: what wrote it, or which datasets were found."""
     frames = [name for name in file if "pandas_type" in _attributes(file, name)]
     if frames:
         return f"is a pandas file (group {frames[0]}): export it as CSV and use caststream import-csv"

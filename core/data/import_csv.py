@@ -37,16 +37,16 @@ Task = Literal["casting", "signal"]
 Import = CastImport | SignalImport
 
 IMPORTS: dict[Task, type[Import]] = {"casting": CastImport, "signal": SignalImport}
-# What a column can be given to.
+# Fields that a column can be given to.
 FIELDS = tuple(dict.fromkeys((*CastImport.columns.known, *SignalImport.columns.known)))
 READ_BYTES = 1 << 20
-# Casts are taken at 1 Hz: times that say another rate by more than this are told.
+# Casts are taken at 1 Hz: times that differ from it by more than this are reported.
 _RATE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How a CSV is read, where its header and lines do not say it.
+    """Choices for reading a CSV, where its header and lines do not say it.
 
     ``task``: None goes by the columns. ``renamed``: names of fields in the file. ``decimal``: its decimal sign.
     ``skip_bad``: leave lines out that cannot be used. ``sampling_rate``: of signals, in Hz.
@@ -162,7 +162,7 @@ def _task_of(head: Iterable[tuple[int, bytes | None]], renamed: Renamed) -> Task
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What is wrong with the CSV is said with its name."""
+    """Give errors about the CSV its name."""
     try:
         yield
     except DataError:

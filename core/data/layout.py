@@ -124,7 +124,7 @@ def _open(
 
 
 def _note(recording: Recording) -> None:
-    """Say what is assumed of a file, and what of it is not applied."""
+    """Add the lines about what is assumed of a file and what is not applied."""
     if not recording.rate_told:
         recording.notes.append(f"{recording.filename}: tells no sampling rate: {recording.rate_hz:g} Hz is assumed")
     for data in recording.read.values():
@@ -185,7 +185,7 @@ def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recor
 
 
 def _places(file: h5py.File, guard: Unchanged, steps: int, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Where each cast lies; a file that does not say it is one cast."""
+    """Find where each cast lies; a file that does not say it is one cast."""
     if not needed:
         return {"cast_start": np.zeros(1, np.int64), "cast_length": np.array([steps], np.int64)}
     start = _whole(file, guard, "cast_start", None)
@@ -197,7 +197,7 @@ def _places(file: h5py.File, guard: Unchanged, steps: int, needed: Sequence[str]
 
 
 def _judgements(file: h5py.File, guard: Unchanged, casts: int) -> dict[str, NDArray[Any]]:
-    """What is known of each cast."""
+    """Read the labels and defect probabilities of the casts."""
     label = _whole(file, guard, "label", casts, kinds="iufb", rule="must be whole numbers: 1, 0, or -1 for unknown")
     _refuse(file, "label", label, (label < -1) | (label > 1), "must be 0, 1, or -1 for unknown")
     chance = _values(file, guard, "defect_probability", 1)
@@ -235,7 +235,7 @@ def _whole(
 
 
 def _names(file: h5py.File, guard: Unchanged, rows: int) -> list[str] | None:
-    """What the rows are called in the dataset ``sequence``.
+    """Read the names of the rows from the dataset ``sequence``.
 
     Raises:
         DataError: it does not name each row by a name of its own that a record can have.

@@ -28,7 +28,7 @@ Bounds = list[tuple[int, int]]  # of each axis: first, and one after the last
 
 @dataclass
 class Origin:
-    """Where a dataset's numbers come from: other files, and what these mark as no sample (name, value)."""
+    """The other files that a dataset's numbers come from, and the values that mark no sample there (name, value)."""
 
     files: list[Path] = field(default_factory=list)
     marks: list[tuple[str, Any]] = field(default_factory=list)
@@ -55,7 +55,7 @@ def _whole(shape: tuple[int, ...]) -> Bounds:
 
 
 def _problem(data: h5py.Dataset, bounds: Bounds, origin: Origin, depth: int) -> str | None:
-    """What is wrong with the part of a dataset that is read."""
+    """Describe what was not measured in the part of a dataset that is read; None if all was."""
     if data.is_virtual:
         return _virtual_problem(data, origin, depth)
     if data.external:
@@ -188,7 +188,7 @@ def _bounds(source: Any, found: h5py.Dataset) -> Bounds:
 
 
 def _covered(data: h5py.Dataset, sources: list[Any]) -> bool:
-    """Whether the sources' places make up the whole dataset."""
+    """True if the sources' places make up the whole dataset."""
     if any("%b" in source.file_name + source.dset_name for source in sources):
         return True
     try:
@@ -201,7 +201,7 @@ def _covered(data: h5py.Dataset, sources: list[Any]) -> bool:
 
 
 def _joined(data: h5py.Dataset, sources: list[Any]) -> int:
-    """How many places the sources cover, each counted once."""
+    """Count the places that the sources cover, each once."""
     space = h5py.h5s.create_simple(data.shape)
     space.select_none()
     for source in sources:

@@ -33,7 +33,7 @@ def sequence_name(run: str, row: int, loop_pass: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class SequenceNames:
-    """What the rows of a file are called.
+    """The names of a file's rows.
 
     ``own`` are the names in the file, if it has any; then ``prefix``, the run, may be empty, and nothing is put before
     a name but the number of a pass. Rows without names of their own are numbered.

@@ -172,7 +172,7 @@ def locate(owner: Path, name: str) -> Path | None:
 
 
 def missing_filter(data: h5py.Dataset) -> str | None:
-    """Why the chunks of a dataset cannot be unpacked; None where they can."""
+    """Say why the chunks of a dataset cannot be unpacked; None where they can."""
     plan = data.id.get_create_plist()
     for index in range(plan.get_nfilters()):
         number = plan.get_filter(index)[0]

@@ -50,7 +50,7 @@ def sampling_rate_hz(file: Any, kind: str = "signal") -> float:
     """Samples per second of an open file; where nothing tells it, 1000 of signals and 1 of casts.
 
     Raises:
-        DataError: a rate is no number above 0, or two rates are told.
+        DataError: a rate is no number above 0, or the file gives two rates.
     """
     told = told_rate_hz(file, kind)
     return ASSUMED_HZ[kind] if told is None else told

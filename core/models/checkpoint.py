@@ -75,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _plain_content(path: Path, raw: bytes) -> Any:
-    """What the file holds, read as plain data only: nothing of it is run."""
+    """Read the file as plain data only: nothing of it is run."""
     try:
         if looks_like_safetensors(raw):
             return read_safetensors(raw)

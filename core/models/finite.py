@@ -1,4 +1,4 @@
-"""Whether a checkpoint's numbers are numbers: one NaN in a weight makes every output one, in silence."""
+"""Checks that a checkpoint's numbers are finite: one NaN in a weight makes every output NaN, in silence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tensors_in(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _numbers(section: Any) -> Iterator[tuple[str, Tensor]]:
-    """The lists of numbers in a section; what is none is told where it is used."""
+    """The lists of numbers in a section; anything else is refused where it is used."""
     if not isinstance(section, Mapping):
         return
     for name, values in section.items():

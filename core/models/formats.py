@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint, by its first bytes: people point at many others. Nothing of it is ever run."""
+"""Names files that are no checkpoint, by their first bytes: people point at many others. Nothing of one is ever run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _by_inner_marks(raw: bytes) -> str | None:
 
 
 def looks_like_safetensors(raw: bytes) -> bool:
-    """Whether it begins as one: the length of the header, then the header, a JSON object."""
+    """True if it begins as one: the length of the header, then the header, a JSON object."""
     return len(raw) > 9 and raw[8:9] == b"{" and struct.unpack("<Q", raw[:8])[0] < 2**27
 
 
@@ -85,7 +85,7 @@ def _text(raw: bytes) -> str | None:
 
 
 def _archive(raw: bytes) -> str:
-    """Of a ZIP archive, which is what torch writes since 1.6."""
+    """Name a ZIP archive, which is what torch writes since 1.6."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             parts = archive.infolist()
@@ -116,7 +116,7 @@ def _content(names: Iterable[str]) -> str:
 
 
 def _objects(raw: bytes) -> str:
-    """What keeps an archive of torch from being plain data: the names of its objects, found without making any."""
+    """Name the objects that keep an archive of torch from being plain data, found without making any."""
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(raw))
     except Exception:  # a damaged pickle: many types

@@ -59,7 +59,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _prefix(names: Iterable[str]) -> str | None:
-    """What stands before the model's own name in all of them; None where some have another or none has the model's."""
+    """The prefix before the model's own name in all of them; None where some have another or none has the model's."""
     names = list(names)
     found = [name.removesuffix(_FIRST) for name in names if name.endswith(_FIRST)]
     if len(found) != 1 or not all(name.startswith(found[0]) for name in names):

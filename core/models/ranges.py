@@ -1,4 +1,4 @@
-"""What a model was trained on: the range of each input, and which values lie far outside of it.
+"""The range of each input in a model's training, and the values that lie far outside of it.
 
 A value lies far outside where it is beyond the lowest or the highest of the training by more than half of the distance
 between the two. A model that was asked by one-hot conditions knows no others: any other vector lies far outside.
@@ -82,7 +82,7 @@ class Ranges:
         return low - margin, high + margin
 
     def far_outside(self, samples: Floats) -> list[Outside]:
-        """What lies far outside in samples (N, F), by field."""
+        """Find what lies far outside in samples (N, F), by field."""
         lowest, highest = self._bounds()
         beyond = ~((samples >= lowest) & (samples <= highest))  # (N, F)
         found = []

@@ -46,5 +46,5 @@ class BadLines:
             raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad leaves such lines out")
 
     def left_out(self) -> LeftOut:
-        """What was left out."""
+        """The lines that were left out."""
         return LeftOut(self.count, tuple(self._named), tuple(self._sequences))

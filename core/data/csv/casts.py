@@ -30,7 +30,7 @@ _EMPTY = ("", "nan", "NaN", "null", "None")
 
 @dataclass(frozen=True)
 class CastSummary:
-    """What a castings file was made of.
+    """Counts of what a castings file was made of.
 
     ``gaps`` counts the steps that are missing inside casts, ``short`` the casts with too few samples for a score.
     ``ignored`` are the columns without a meaning here.

@@ -34,7 +34,7 @@ _ALIKE = 0.65
 
 @dataclass(frozen=True)
 class Columns:
-    """What the CSV of a task may hold.
+    """The columns that the CSV of a task may hold.
 
     ``needed`` columns must be there, those of ``numbers`` too: the model reads them. ``optional`` ones may be there.
     """
@@ -114,7 +114,7 @@ def read_header(text: str, number: int, columns: Columns, renamed: Renamed, deli
 
 
 def mentions(text: str, field: str, renamed: Renamed) -> bool:
-    """Whether a line has a cell that names ``field``."""
+    """True if a line has a cell that names ``field``."""
     return any(_read(text, each, Columns((), (field,), ()), renamed).at for each in DELIMITERS)
 
 
@@ -134,7 +134,7 @@ def _read(text: str, delimiter: str, columns: Columns, renamed: Renamed) -> Head
 
 
 def _place(field: str, names: Sequence[str], renamed: Renamed) -> int | None:
-    """Where a field stands: under its name as it is, else under one that differs in capitals, blanks and the like."""
+    """The cell of a field: under its name as it is, else under one that differs in capitals, blanks and the like."""
     alike = _alike(field, names, renamed)
     name = renamed.get(field, field)
     return names.index(name) if name in alike else names.index(alike[0]) if alike else None

@@ -83,7 +83,7 @@ class _ToUtf8:
         return chunk if self._decoder is None else self._decoder.decode(chunk).encode("utf-8", "surrogatepass")
 
     def end(self) -> bytes:
-        """What is left: half a character of UTF-16 becomes a byte that is no text."""
+        """Give what is left: half a character of UTF-16 becomes a byte that is no text."""
         if self._begin:
             begin, self._begin = self._begin, None
             return begin

@@ -46,7 +46,7 @@ def shown(names: Sequence[str]) -> str:
 
 
 def parse_renamed(texts: Iterable[str], known: Sequence[str]) -> dict[str, str]:
-    """What ``--column FIELD=NAME`` says, each field with its name in the file.
+    """Read ``--column FIELD=NAME``: each field with its name in the file.
 
     Raises:
         StartupError: a text of another form, an unknown field, or one that is there twice.

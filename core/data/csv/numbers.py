@@ -96,13 +96,13 @@ def whole(name: str, cell: str) -> int:
 
 
 def is_rounded(text: str) -> bool:
-    """Whether a text looks like a whole number that lost digits: ``1.23457E+11``, as Excel shows long ones."""
+    """True if a text looks like a whole number that lost digits: ``1.23457E+11``, as Excel shows long ones."""
     found = re.fullmatch(r"[+-]?\d[.,]?(\d*)[eE]\+?(\d+)", text.strip())
     return bool(found and int(found[2][:4]) > len(found[1]) and (_float_of(text.replace(",", ".")) or 0) >= _EXACT)
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell holds a number, however it is written."""
+    """True if a cell holds a number, however it is written."""
     return _float_of(cell.strip().replace(",", "")) is not None
 
 

@@ -1,4 +1,4 @@
-"""In which order the lines of a file stand: by steps, by times, or as they are."""
+"""The order of a file's lines: by steps, by times, or as they stand."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Sorted:
     turned: bool = False
 
     def blocks(self, rows: int) -> Iterator[tuple[int, int, NDArray[np.int64] | slice]]:
-        """Where ``rows`` rows at a time go (first, end), and where they come from."""
+        """Give, ``rows`` rows at a time, where they go (first, end) and where they come from."""
         total = int(self.lengths.sum())
         for first in range(0, total, rows):
             end = min(total, first + rows)
             yield first, end, self.taken(first, end)
 
     def taken(self, first: int, end: int) -> NDArray[np.int64] | slice:
-        """Where the rows ``first`` to ``end`` of the result come from."""
+        """The places from which the rows ``first`` to ``end`` of the result come."""
         return slice(first, end) if self.places is None else self.places[first:end]
 
 
@@ -121,7 +121,7 @@ class Order:
         rows: NDArray[np.int64],
         repeats: tuple[tuple[int, int, int], ...],
     ) -> Sorted:
-        """Of equal steps the first line stays."""
+        """Keep the first line of equal steps."""
         steps = np.repeat(first - row, rows) + np.arange(self._rows)
         which = np.repeat(sequence, rows)
         order = np.lexsort((steps, which))

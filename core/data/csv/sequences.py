@@ -50,7 +50,7 @@ class Sequences:
         self._span = (0, 0, 0)  # of the first sequence: its samples, its earliest and latest time
 
     def place(self, cells: list[str]) -> Place:
-        """Where a row belongs; raises RecordError."""
+        """Find where a row belongs; raises RecordError."""
         stream, sequence = self._table.name(cells, "stream"), self._table.name(cells, "sequence")
         for name, text in (("stream", stream), ("sequence", sequence)):
             if len(text) * 4 > MAX_SEQUENCE_BYTES and len(text.encode()) > MAX_SEQUENCE_BYTES:
@@ -103,7 +103,7 @@ class Sequences:
 
     @property
     def by(self) -> By:
-        """What decides the order."""
+        """The column that decides the order, or "line"."""
         return self._order.by if self._order else "line"
 
     def names(self, numbers: Iterable[int]) -> list[str]:
@@ -128,7 +128,7 @@ class Sequences:
         return "line" if place.key is None else "time"
 
     def _first_order(self, cells: list[str]) -> By:
-        """What decides the order, while no line has been taken."""
+        """Choose what decides the order, while no line has been taken."""
         if self._table.has("step"):
             return "step"
         name, text = self._time_cell(cells)

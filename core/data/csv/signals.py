@@ -27,7 +27,7 @@ CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")
 
 @dataclass(frozen=True)
 class SignalSummary:
-    """What a signals file was made of.
+    """Counts of what a signals file was made of.
 
     ``steps`` is the length of each row; ``targets`` whether it has targets; ``sampling_rate`` None where neither the
     times nor somebody said it; ``other_lengths`` the sequences that were left out for their length.

@@ -46,7 +46,7 @@ class Table:
 
     @property
     def begun(self) -> bool:
-        """Whether the header was found."""
+        """True if the header was found."""
         return self._header is not None
 
     @property
@@ -101,7 +101,7 @@ class Table:
         raise StartupError(f"is empty: it lacks the columns {lacking}")
 
     def read(self, number: int, line: bytes | None, make: Callable[[list[str]], T]) -> T | None:
-        """What ``make`` makes of the cells of a line; None for an empty line, the header again, and units.
+        """Give the cells of a line to ``make``; None for an empty line, the header again, and units.
 
         Raises:
             RecordError: the line cannot be used.
@@ -142,7 +142,7 @@ class Table:
             return ""
 
     def has(self, field: str) -> bool:
-        """Whether there is a column for a field."""
+        """True if there is a column for a field."""
         return field in self._at
 
     def name(self, cells: Sequence[str], field: str) -> str:
@@ -171,14 +171,14 @@ class Table:
         return text
 
     def _holds_no_sample(self, number: int, line: bytes) -> bool:
-        """Whether a line that cannot be used need not be: it is empty, the header again, or units."""
+        """True if a line that cannot be used need not be: it is empty, the header again, or units."""
         text = line.decode(self._encoding, "replace").lstrip("\ufeff")
         if not text.strip(_EMPTY):
             return True
         return self._is_header(number, text) or self._is_units(number, line.decode(WINDOWS, "replace"))
 
     def _is_header(self, number: int, text: str) -> bool:
-        """Whether a line is a header again, as files that were put together have it: it counts from here on."""
+        """True if a line is a header again, as files that were put together have it: it counts from here on."""
         assert self._header is not None
         try:
             header = read_header(text, number, self.columns, self._renamed)
@@ -195,7 +195,7 @@ class Table:
         return True
 
     def _is_units(self, number: int, text: str) -> bool:
-        """Whether a line right below the header says units or descriptions: text where each number would stand."""
+        """True if a line right below the header says units or descriptions: text where each number would stand."""
         assert self._header is not None
         if self._units >= MAX_UNITS:
             return False
