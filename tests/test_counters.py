@@ -17,6 +17,7 @@ from core.models.fingerprint import fingerprint
 from core.state import StreamState, unpack_state
 from tests.audits import audit_of, cast, engine, heads_of, problems_of, signal
 from tests.changes import evict_all, take_changed
+from tests.clock import START_MS
 from tests.reference import read_outputs, stream_rules
 from tests.strategies import IDLE_TIMEOUT_MS, FakeRecord, MemoryTable, signal_model
 from tests.test_scorer import WINDOWS
@@ -24,13 +25,14 @@ from tests.test_scorer import WINDOWS
 KINDS = pytest.mark.parametrize("kind", ["signal", "casting"])
 
 Said = tuple[int | None, int | None]
-"""A record's step and its own time."""
+"""A record's step and its own time, in milliseconds from the first record's on."""
 
 
 def records_of(kind: str, said: Iterable[Said], sequence: str = "A", first: int = 0) -> list[FakeRecord]:
     make = signal if kind == "signal" else cast
     return [
-        make(first + i, sequence=sequence, step=step, timestamp_ms=event_ms) for i, (step, event_ms) in enumerate(said)
+        make(first + i, sequence=sequence, step=step, timestamp_ms=None if at_ms is None else START_MS + at_ms)
+        for i, (step, at_ms) in enumerate(said)
     ]
 
 
