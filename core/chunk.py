@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.native.records import Outputs, Records
+from core.errors import RecordError
+from core.native.records import Outputs, Record, Records
 
 GapPolicy = Literal["step", "hold", "reset"]
 GAP_POLICIES: tuple[GapPolicy, ...] = ("step", "hold", "reset")
@@ -81,6 +82,20 @@ class DeadLetter:
     offset: int
     timestamp_ms: int  # append time
     headers: Sequence[tuple[str, bytes]] = ()  # as they came: they say how the value is encoded
+
+    @classmethod
+    def of(cls, record: Record, error: RecordError) -> DeadLetter:
+        """The letter of a record, with the reason why it could not be used."""
+        return cls(
+            partition=record.partition,
+            key=record.key,
+            value=record.value,
+            reason=error.reason,
+            message=error.message,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            headers=record.headers,
+        )
 
 
 @dataclass(slots=True)

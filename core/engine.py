@@ -21,7 +21,7 @@ from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, Strea
 from core.near_names import near_names
 from core.notes import Firsts, outside_note
 from core.records import Headers, stream_id
-from core.state import NEXT, Decision, Fate, begin, decide, enter, step_back, unpack_state
+from core.state import NEXT, Decision, Fate, begin, decide, enter, refusal, step_back, unpack_state
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10
@@ -171,26 +171,16 @@ class Engine(Generic[S]):
 
     def _turn_away(self, stream: S, sample: Sample, fate: Fate, offset: int) -> None:
         """Count a record that is not to be applied. Raises RecordError unless it is a duplicate."""
-        counts, step = self._result.counts, sample.step
+        counts = self._result.counts
         if fate is Fate.DUPLICATE:
             counts.duplicates["step"] += 1
             self._note_repeat(stream, offset)
             return
         counts.late += fate in (Fate.LATE, Fate.SKIPPED)
         if fate is Fate.STEP_BACK:
-            last = stream.step
             self._touch(stream)
-            step_back(stream, step, sample.timestamp_ms, offset)
-            raise RecordError(
-                "step_back", f"step {step} is not above the last one, {last}, but its timestamp_ms is later"
-            )
-        if fate is Fate.LATE:
-            raise RecordError("late", f"sequence '{sample.sequence or ''}' has ended, step {step}")
-        if fate is Fate.SKIPPED:
-            raise RecordError(
-                "late", f"step {step} comes after step {stream.step}, when it had been skipped as missing"
-            )
-        raise RecordError("step_jump", f"step {step} is more than {self.rules.max_step_jump} past the stream's last")
+            step_back(stream, sample.step, sample.timestamp_ms, offset)
+        raise refusal(fate, stream, sample.sequence or "", sample.step, self.rules)
 
     def _note_repeat(self, stream: S, offset: int) -> None:
         """Count a duplicate by step: many in a row are reported, as whatever the stream sends may be lost."""
@@ -216,17 +206,7 @@ class Engine(Generic[S]):
         enter(stream, decision)
 
     def _reject(self, record: Record, error: RecordError) -> None:
-        letter = DeadLetter(
-            partition=record.partition,
-            key=record.key,
-            value=record.value,
-            reason=error.reason,
-            message=error.message,
-            offset=record.offset,
-            timestamp_ms=record.timestamp,
-            headers=record.headers,
-        )
-        self._result.dead_letters.append(letter)
+        self._result.dead_letters.append(DeadLetter.of(record, error))
 
     def _finish(self, started: float) -> None:
         result = self._result

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from core.chunk import StreamRules
-from core.errors import StateError
+from core.errors import RecordError, StateError
 from core.native.states import pack_head
 from core.native.streams import NO_STATE, NO_STEP, StreamState
 from core.records import MAX_VALUE
@@ -39,9 +39,7 @@ class Fate(Enum):
     DUPLICATE = "duplicate"  # its step was applied before
     LATE = "late"  # its sequence has ended
     SKIPPED = "skipped"  # a gap has skipped its step, so it is late too
-    STEP_BACK = (
-        "step_back"  # its step is not above the last one, but its own time is later: what is wrong is the counter
-    )
+    STEP_BACK = "step_back"  # its step is not above the last one, but its own time is later: the counter is wrong
     JUMP = "jump"  # its step is too far ahead to be true
 
 
@@ -119,6 +117,19 @@ def _behind(state: StreamState, step: int, event_ms: int | None) -> Decision:
         return SKIPPED if state.gap_first <= step < state.gap_end else DUPLICATE
     follows = state.back_step != NO_STEP and step == state.back_step + 1 and event_ms > state.back_ms
     return _first(step, "step_back") if follows else STEP_BACK
+
+
+def refusal(fate: Fate, state: StreamState, sequence: str, step: int | None, rules: StreamRules) -> RecordError:
+    """The error of a record that is neither applied nor a duplicate; its stream stands where it stood before."""
+    if fate is Fate.STEP_BACK:
+        return RecordError(
+            "step_back", f"step {step} is not above the last one, {state.step}, but its timestamp_ms is later"
+        )
+    if fate is Fate.LATE:
+        return RecordError("late", f"sequence '{sequence}' has ended, step {step}")
+    if fate is Fate.SKIPPED:
+        return RecordError("late", f"step {step} comes after step {state.step}, when it had been skipped as missing")
+    return RecordError("step_jump", f"step {step} is more than {rules.max_step_jump} past the stream's last")
 
 
 def step_back(state: StreamState, step: int, event_ms: int, offset: int) -> None:
