@@ -12,6 +12,7 @@ from core.audit.stored import state_problems
 from core.native.streams import StreamState
 from core.state import pack_state, seal, unpack_state
 from tests.audits import (
+from tests.clock import START_MS
     ALL,
     audit_of,
     cast,
@@ -68,8 +69,8 @@ def test_a_state_that_differs_in_one_field_is_found(kind: str, field: str) -> No
     assert any(problem.startswith(f"{field} is ") for problem in problems), problems
 
 
-def counted(step: int, event_ms: int) -> dict[str, int]:
-    return {"step": step, "timestamp_ms": event_ms}
+def counted(step: int, at_ms: int) -> dict[str, int]:
+    return {"step": step, "timestamp_ms": START_MS + at_ms}
 
 
 COUNTED = [counted(0, 10), counted(1, 20), counted(4, 30), counted(0, 40), counted(3, 25), counted(1, 35)]
@@ -83,7 +84,7 @@ COUNTED = [counted(0, 10), counted(1, 20), counted(4, 30), counted(0, 40), count
         {"gap_first": 1},
         {"gap_end": 3},
         {"back_step": 0},
-        {"back_ms": 36},
+        {"back_ms": START_MS + 36},
         {"back_step": -1, "offset": 5},
         {"offset": 1},
     ],
