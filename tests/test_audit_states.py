@@ -12,7 +12,6 @@ from core.audit.stored import state_problems
 from core.native.streams import StreamState
 from core.state import pack_state, seal, unpack_state
 from tests.audits import (
-from tests.clock import START_MS
     ALL,
     audit_of,
     cast,
@@ -22,6 +21,7 @@ from tests.clock import START_MS
     signal,
     stored,
 )
+from tests.clock import START_MS
 
 CHANGES = {
     "append_ms": 77,
