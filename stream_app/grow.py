@@ -15,11 +15,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 
 from core.errors import RunError, StartupError
 from core.partition import partition_of
@@ -34,6 +33,7 @@ from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
 from stream_app.topic_reader import TopicReader, key_of, place_of
 from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
+from stream_app.writing import Written, write_records
 
 SEND_TIMEOUT_S = 60.0
 LEAST_OFFSETS = 2
@@ -235,24 +235,14 @@ class _RoutePlan:
             asyncio.run(_commit(self._settings, offsets))
 
     def _send(self, rows: Sequence[tuple[int, Row]]) -> None:
-        own = {"acks": "all", "enable.idempotence": True, "log_level": 0}
-        producer = Producer({**self._settings.client_config(), **own})
-        failures: list[str] = []
-
-        def told(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                failures.append(error.str())
-
-        for partition, (key, value, source_offset) in rows:
-            headers: Any = [(SOURCE_OFFSET, b"%d" % source_offset), (SOURCE_TOPIC, self.route.source.encode())]
-            while True:
-                try:
-                    producer.produce(self.route.changelog, value, key, partition, headers=headers, on_delivery=told)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        if producer.flush(SEND_TIMEOUT_S) or failures:
-            raise RunError(f"cannot write to {self.route.changelog}: {(failures or ['no answer'])[0]}; run it again")
+        topic, source = self.route.changelog, self.route.source.encode()
+        records = (
+            Written(topic, partition, key, value, [(SOURCE_OFFSET, b"%d" % source_offset), (SOURCE_TOPIC, source)])
+            for partition, (key, value, source_offset) in rows
+        )
+        config = {**self._settings.client_config(), "enable.idempotence": True}
+        if why := write_records(config, records, SEND_TIMEOUT_S):
+            raise RunError(f"cannot write to {topic}: {why}; run it again")
 
 
 def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int, Rows], list[Grown]]:

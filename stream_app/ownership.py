@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Message
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import RunError, StartupError, UnreachableError
@@ -21,6 +21,7 @@ from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
 from stream_app.settings import Settings
 from stream_app.topic_reader import At, TopicReader, key_of
 from stream_app.topics import ROUTES, Route, routes
+from stream_app.writing import Written, write_records
 
 CLAIM = b"\x00source-topic "
 """Before the topic's name, the key of a claim. No stream has such a key in a table."""
@@ -112,19 +113,17 @@ def _samples(reader: TopicReader, changelog: str, partitions: int) -> Iterator[M
 
 
 def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
-    producer = Producer({**settings.client_config(), "acks": "all", "log_level": 0})
-    failures: list[str] = []
-    for route in to_claim:
-        topic = route.source.encode()
-        producer.produce(
+    records = [
+        Written(
             route.changelog,
-            key=CLAIM + topic,
-            partition=CLAIMED_IN,
-            headers=[(SOURCE_OFFSET, b"0"), (SOURCE_TOPIC, topic)],
-            on_delivery=lambda error, _: failures.append(error.str()) if error is not None else None,
+            CLAIMED_IN,
+            CLAIM + route.source.encode(),
+            None,
+            [(SOURCE_OFFSET, b"0"), (SOURCE_TOPIC, route.source.encode())],
         )
-    if producer.flush(SEND_TIMEOUT_S) or failures:
-        why = failures[0] if failures else "no answer"
+        for route in to_claim
+    ]
+    if why := write_records(settings.client_config(), records, SEND_TIMEOUT_S):
         raise UnreachableError(f"cannot note in the changelogs of {settings.app_id} whose they are: {why}")
 
 

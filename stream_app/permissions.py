@@ -37,13 +37,8 @@ def check_permissions(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) ->
     group = {settings.app_id: (READ,)}
     missing += _missing(group, {settings.app_id: cluster.allowed_on_group(settings.app_id)}, "group")
     if missing:
-        user = (
-            f" {settings.sasl_username!r}"
-            if settings.sasl_username and settings.security_protocol.startswith("SASL")
-            else ""
-        )
         raise StartupError(
-            f"the Kafka user{user} lacks permissions on {settings.broker}: {', '.join(missing)}; "
+            f"{settings.kafka_user} lacks permissions on {settings.broker}: {', '.join(missing)}; "
             "SECURITY.md has the commands that grant what a worker needs"
         )
 

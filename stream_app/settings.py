@@ -202,6 +202,12 @@ class Settings(BaseSettings):
         """True if we tell the broker who we are by a token, without user and password."""
         return self.security_protocol.startswith("SASL") and self.sasl_mechanism == "OAUTHBEARER"
 
+    @property
+    def kafka_user(self) -> str:
+        """The user as whom the broker knows us, in words for a message."""
+        named = self.sasl_username and self.security_protocol.startswith("SASL") and not self.uses_tokens
+        return f"the Kafka user {self.sasl_username!r}" if named else "the Kafka user"
+
     def tokens(self) -> TokenSource:
         """The source of our tokens; one for all clients of these settings."""
         return _token_source(self.sasl_oauth_token_file, self.sasl_oauth_token_command)

@@ -310,9 +310,8 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
 def _refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) -> None:
     """The broker shows nobody a topic that he has no permission on, so it may be there all the same."""
     if hidden := sorted(cluster.hidden(missing)):
-        user = f" {settings.sasl_username!r}" if settings.security_protocol.startswith("SASL") else ""
         raise StartupError(
-            f"topics are missing on {settings.broker}, or not visible to the Kafka user{user}, who lacks permission "
+            f"topics are missing on {settings.broker}, or not visible to {settings.kafka_user}, who lacks permission "
             f"to Describe them: {', '.join(hidden)}; SECURITY.md has the commands that grant what is needed"
         )
 
