@@ -8,7 +8,6 @@ import numpy as np
 
 # Streams played side by side where nobody says how many; a file with fewer rows has fewer.
 DEFAULT_STREAMS = {"signal": 20, "casting": 8}
-CAST_PERIOD_MS = 1000.0
 _FORMAT = "%Y%m%dT%H%M%S.%f"
 
 
