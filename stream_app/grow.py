@@ -27,7 +27,7 @@ from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
 from stream_app.committed import committed_offsets
 from stream_app.grown import NOTED_IN, Grown, grown_of, is_note
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
-from stream_app.moving import Row, Rows, moved_rows, streams_in, tombstones
+from stream_app.moving import STATE_OFFSETS, Row, Rows, moved_rows, streams_in, tombstones
 from stream_app.outages import words
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
@@ -36,8 +36,6 @@ from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics,
 from stream_app.writing import Written, write_records
 
 SEND_TIMEOUT_S = 60.0
-LEAST_OFFSETS = 2
-"""Of the last good record, and of a step back after it."""
 
 
 @dataclass
@@ -189,7 +187,7 @@ class _RoutePlan:
     def _make_offsets(self, partitions: Iterable[int]) -> None:
         """Offsets below the first record to come, in each source partition that has none."""
         source = self.route.source
-        empty = [at for at in partitions if self._reader.bounds((source, at))[1] < LEAST_OFFSETS]
+        empty = [at for at in partitions if self._reader.bounds((source, at))[1] < STATE_OFFSETS]
         if not empty:
             return
         own = {"transactional.id": f"{self._settings.app_id}-grow", "log_level": 0}
@@ -205,7 +203,7 @@ class _RoutePlan:
             raise RunError(f"cannot write to {source}: {words(error.args[0])}; run it again") from error
         # The coordinator answers before the ends of the transaction are in all partitions.
         deadline = time.monotonic() + SEND_TIMEOUT_S
-        while any(self._reader.bounds((source, at))[1] < LEAST_OFFSETS for at in empty):
+        while any(self._reader.bounds((source, at))[1] < STATE_OFFSETS for at in empty):
             if time.monotonic() > deadline:
                 raise RunError(f"a transaction on {source} does not end within {SEND_TIMEOUT_S:g} s; run it again")
             time.sleep(0.05)

@@ -14,6 +14,8 @@ Rows = Mapping[bytes, tuple[bytes, int]]
 """Table key -> (value, source offset) of a changelog partition."""
 Row = tuple[bytes, bytes | None, int]
 """Table key, value, source offset."""
+STATE_OFFSETS = 2
+"""Source offsets that a moved state needs before the records to come: of the last good record, and of a step back."""
 
 
 def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
@@ -28,11 +30,12 @@ def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
 
 
 def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> list[Row] | None:
-    """The records of a stream's state in a partition whose records go on at ``end``, 2 or more, the head last.
+    """The records of a stream's state in a partition whose records go on at ``end``, the head last.
 
     Args:
         rows: those of the stream, where it is.
         there: all of the partition where it goes.
+        end: `STATE_OFFSETS` or more.
 
     Returns:
         None where it cannot be moved: it is damaged, or the stream has a state there that is not this one.

@@ -175,7 +175,7 @@ class PartitionAudit:
         assert key is not None
         doubt = None
         if (came_ms := self.scope.came(key, offset)) is not None:
-            doubt = Doubt(came_ms)
+            doubt = Doubt(came_ms if self.scope.ordered else float("inf"))
         elif self.scope.start > 0:
             doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
         stream = self.streams[key] = Stream(key, doubt, self.scope.states.get(key, -1))

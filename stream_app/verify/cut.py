@@ -98,5 +98,5 @@ def _kept_from(reader: LogReader, topic: str, partition: int, found: Range) -> f
 
 def _is_ordered(reader: LogReader, topic: str, partition: int, source: Range) -> bool:
     """Whether the broker has set the append times."""
-    first = reader.first(topic, partition, *source) if source[0] > 0 else None
+    first = reader.first(topic, partition, *source)
     return first is None or first.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
