@@ -11,6 +11,7 @@ from core.records import SENSORS, CastingSample, SignalSample
 from replay.encode import BlockEncoder
 from replay.hdf5 import Block, Piece
 from replay.native.encode import encode_records
+from tests.clock import START_MS
 
 SELECTED = (0.0, 1.0, 0.0, 0.0)
 FLOATS = st.floats(-1e6, 1e6, width=32)
@@ -60,10 +61,10 @@ def test_signals_are_the_records_that_the_codec_would_write(values, run, step):
     pieces = [Piece(row, row, step, values[row], row == 0, SELECTED) for row in range(2)]
     encoder = BlockEncoder(Block(step, 7, pieces, False), [b"a", b"b"], [f"{run}-0", f"{run}-1"])
 
-    records = encoder.records(2, [10, 11, 12], none_skipped(pieces))
+    records = encoder.records(2, [START_MS + at for at in (2, 3, 4)], none_skipped(pieces))
 
     expected = [
-        (key, SignalSample(float(values[row, at]), SELECTED, f"{run}-{row}", step + at, 8 + at))
+        (key, SignalSample(float(values[row, at]), SELECTED, f"{run}-{row}", step + at, START_MS + at))
         for at in (2, 3, 4)
         for row, key in enumerate((b"a", b"b"))
     ]
@@ -82,11 +83,11 @@ def test_casts_end_with_their_last_sample_each_at_a_step_of_its_own():
     ]
     encoder = BlockEncoder(Block(0, 4, pieces, True), [b"a", b"b", b"c"], ["x", "y", "z"])
 
-    records = encoder.records(0, [5, 6, 7, 8], none_skipped(pieces))
+    records = encoder.records(0, [START_MS + at for at in range(4)], none_skipped(pieces))
 
     decode = msgspec.json.Decoder(CastingSample).decode
     expected = [
-        CastingSample(*map(float, values[row, at]), name, first + at, 5 + at, row == 1 and at == 3)
+        CastingSample(*map(float, values[row, at]), name, first + at, START_MS + at, row == 1 and at == 3)
         for at in range(4)
         for row, (name, first) in enumerate((("x", 0), ("y", 96), ("z", 7)))
     ]
