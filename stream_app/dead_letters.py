@@ -22,12 +22,13 @@ from core.records import decode_casting, decode_signal, stream_id
 from core.state import unpack_state
 from core.windows import HEAD
 from stream_app.corrections import Correction
+from stream_app.grown import NOTED_IN, Grown, grown_of
 from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters import Choice, Letter, letter_of
 from stream_app.settings import Settings
 from stream_app.source_scan import Scan, position_of
 from stream_app.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
-from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES
+from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, routes
 
 MAX_HELD_BYTES = 512 * 2**20
 _NOT_AS_IT_IS = {
@@ -62,11 +63,11 @@ class Verdict:
     key: bytes | None = None
     headers: Headers = field(default_factory=list)
     moved_to: At | None = None
-    """The partition of the key, where the key was corrected."""
+    """The partition of the key, where the key was corrected or has another partition since some were added."""
 
     @property
     def is_moved(self) -> bool:
-        """True if it goes to another stream than that of the letter."""
+        """True if it goes to another partition than the letter's, as its key was corrected or partitions were added."""
         return self.moved_to is not None
 
     @property
@@ -118,8 +119,9 @@ def make_plan(
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
         sources = {settings.topic(source): source for source in ROUTES}
         ours = [letter for letter in letters if letter.topic in sources]
-        scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {})
-    judge = _Judge(sources, scans, bounds, corrections or {}, even_if_late)
+        grown = _grown(reader, settings, ours)
+        scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {}, grown)
+    judge = _Judge(sources, scans, bounds, corrections or {}, grown, even_if_late)
     verdicts = [judge.verdict(letter) for letter in sorted(letters, key=_order)]
     known = {(letter.source, letter.source_offset) for letter in letters}
     unmatched = [place for place in corrections or {} if place not in known]
@@ -158,12 +160,32 @@ def _read_letters(
     return list(wanted.values()), refused_at
 
 
+def _grown(reader: TopicReader, settings: Settings, letters: list[Letter]) -> dict[str, list[Grown]]:
+    """By source topic, the notes of partitions that were added: a letter's stream may have another partition since."""
+    found = {}
+    for route in routes(settings).values():
+        partitions = len(reader.partitions(route.source))
+        ours = [letter for letter in letters if letter.topic == route.source and letter.key]
+        if any(partition_of(letter.key or b"", partitions) != letter.source_partition for letter in ours):
+            rows = reader.read({(route.changelog, NOTED_IN): BEGINNING})
+            found[route.source] = grown_of((key_of(row) or b"", row.value()) for row in rows)
+    return found
+
+
+def _has_left(letter: Letter, grown: Mapping[str, list[Grown]]) -> bool:
+    if letter.source is None or not letter.key or letter.reason in _NO_STREAM:
+        return False
+    topic, partition = letter.source
+    return any(note.left(letter.key, partition) for note in grown.get(topic, ()))
+
+
 def _scan(
     reader: TopicReader,
     settings: Settings,
     letters: list[Letter],
     refused_at: Mapping[At, Collection[int]],
     corrections: Mapping[tuple[At, int], Correction],
+    grown: Mapping[str, list[Grown]],
 ) -> tuple[dict[At, Scan], dict[At, tuple[int, int]]]:
     """Every partition of the letters' topics: with a corrected key a record may be in another one than it was."""
     by_source: dict[At, list[Letter]] = {}
@@ -173,10 +195,11 @@ def _scan(
     there = [at for topic in sorted({topic for topic, _ in by_source}) for at in reader.partitions(topic)]
     by_source = {at: by_source.get(at, []) for at in there}
     bounds = {at: reader.bounds(at) for at in by_source}
-    corrected = {each.key for each in corrections.values() if each.key is not None}
+    elsewhere = {each.key for each in corrections.values() if each.key is not None}
+    elsewhere |= {letter.key for letter in letters if letter.key is not None and _has_left(letter, grown)}
     scans = {
         at: Scan(
-            {letter.key for letter in found if letter.key is not None} | corrected,
+            {letter.key for letter in found if letter.key is not None} | elsewhere,
             refused_at.get(at, set()),
             {letter.source_offset for letter in found if letter.source_offset is not None},
         )
@@ -240,6 +263,7 @@ class _Judge:
     scans: Mapping[At, Scan]
     bounds: Mapping[At, tuple[int, int]]
     corrections: Mapping[tuple[At, int], Correction]
+    grown: Mapping[str, list[Grown]]
     even_if_late: bool
 
     def verdict(self, letter: Letter) -> Verdict:
@@ -268,19 +292,23 @@ class _Judge:
         return scan.is_resent(letter) or any(moved)
 
     def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> Verdict:
-        """Decide what is sent, and where to: a record with another key goes where producers send that key."""
-        if correction is None:
-            return Verdict(letter, Fate.RESEND, "", letter.value, letter.key, letter.headers)
-        headers = letter.headers if correction.headers is None else correction.headers
-        if correction.key is None or correction.key == letter.key:
-            return Verdict(letter, Fate.RESEND, "", correction.value, letter.key, headers)
-        partitions = sum(at[0] == topic for at in self.scans)
-        to = topic, partition_of(correction.key, partitions)
-        return Verdict(letter, Fate.RESEND, "", correction.value, correction.key, headers, to)
+        """Decide what is sent, and where to: a record with another key, or of a stream that has another partition
+        since, goes where producers send it now.
+        """
+        key, value, headers = letter.key, letter.value, letter.headers
+        if correction is not None:
+            key, value = letter.key if correction.key is None else correction.key, correction.value
+            headers = letter.headers if correction.headers is None else correction.headers
+        to = None
+        if key is not None and (key != letter.key or _has_left(letter, self.grown)):
+            to = topic, partition_of(key, sum(at[0] == topic for at in self.scans))
+        return Verdict(letter, Fate.RESEND, "", value, key, headers, to)
 
     def _gone_on(self, wanted: Verdict, scan: Scan) -> int | None:
+        if wanted.key == wanted.letter.key and (offset := scan.gone_on(wanted.letter)) is not None:
+            return offset
         if wanted.moved_to is None:
-            return scan.gone_on(wanted.letter)
+            return None
         return self.scans[wanted.moved_to].gone_on_since(wanted.key or b"", wanted.letter.timestamp_ms or 0)
 
     def _problem(self, wanted: Verdict, scan: Scan, bounds: tuple[int, int]) -> str | None:
