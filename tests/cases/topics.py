@@ -6,10 +6,11 @@ from admin import add_partitions, alter_topic, commit, committed
 from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
 
 from cases.case import case, expect
-from cases.room import Ran, Room
+from cases.room import ROOT, Ran, Room
 from stream_app.admin import Cluster
 from stream_app.process import EXIT_REFUSED
-from stream_app.settings import Settings
+from stream_app.settings import Settings, load_settings
+from stream_app.topics import create_topics
 
 
 def run(room: Room, settings: Settings, *arguments: str) -> Ran:
@@ -231,3 +232,23 @@ def _difference(found: list[Received]) -> float:
         came = sorted((record.json["step"], record.json["prediction"]) for record in found if record.key == stream)
         worst = max(worst, *(abs(a - b) for (_, a), b in zip(came, predictions(samples), strict=True)))
     return worst
+
+
+@case(
+    "ops-14",
+    tried="a worker whose user has no permission at all on one topic, so that the broker does not show it",
+    before='"topics are missing: casting-scores; create them", which then failed with "Authorization failed."',
+    slow=True,
+)
+def permission_that_hides_a_topic(room: Room) -> str:
+    from secure_broker import acls_in, secure_broker
+
+    with secure_broker(room.folder()) as secured:
+        settings = load_settings(**secured.settings("PLAINTEXT"))
+        create_topics(settings)
+        granted = acls_in((ROOT / "SECURITY.md").read_text(), settings)
+        secured.allow([acl for acl in granted if acl.name != "casting-scores"])
+        done = room.caststream("worker", **secured.settings("SASL_PLAINTEXT", "worker"), metrics_port=0)
+    expect(done.status == 2 and "worker" in done.said, done.said)
+    expect("casting-scores" in done.err and "Describe" in done.err, done.err[-400:])
+    return next(line for line in done.err.splitlines() if "casting-scores" in line)[-200:]
