@@ -31,7 +31,7 @@ from stream_app.moving import STATE_OFFSETS, Row, Rows, moved_rows, streams_in, 
 from stream_app.outages import words
 from stream_app.security import aiokafka_config
 from stream_app.settings import Settings
-from stream_app.topic_reader import TopicReader, key_of, place_of
+from stream_app.topic_reader import At, TopicReader, key_of, place_of
 from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
 from stream_app.writing import Written, write_records
 
@@ -107,18 +107,21 @@ def _check_nothing_waits(settings: Settings, reader: TopicReader, there: Mapping
     committed = committed_offsets(settings)
     for route in routes(settings).values():
         for partition in range(there[route.source]):
-            low, high = reader.bounds((route.source, partition))
-            waiting = high - max(committed.get((route.source, partition), -1), low)
-            start = max(committed.get((route.source, partition), -1), low)
-            if waiting > 0 and next(reader.read({(route.source, partition): start}), None) is not None:
-                added = there[route.source] > there[route.output]
-                way = (
-                    "partitions were added to it, so no worker can; --without-states adds them to all topics, "
-                    "and streams whose partition has changed start from zeros, with a gap"
-                    if added
-                    else "stop the senders, let a worker finish and stop it"
-                )
-                raise StartupError(f"{route.source}[{partition}] holds {waiting} records that are not processed: {way}")
+            _refuse_waiting(reader, (route.source, partition), committed, there[route.source] > there[route.output])
+
+
+def _refuse_waiting(reader: TopicReader, at: At, committed: Mapping[At, int], added: bool) -> None:
+    """Raises StartupError where a partition holds records that no worker has processed."""
+    low, high = reader.bounds(at)
+    start = max(committed.get(at, -1), low)
+    if high > start and next(reader.read({at: start}), None) is not None:
+        way = (
+            "partitions were added to it, so no worker can; --without-states adds them to all topics, "
+            "and streams whose partition has changed start from zeros, with a gap"
+            if added
+            else "stop the senders, let a worker finish and stop it"
+        )
+        raise StartupError(f"{at[0]}[{at[1]}] holds {high - start} records that are not processed: {way}")
 
 
 def _add(cluster: Cluster, growth: Growth, there: Mapping[str, int], wanted: int, names: Sequence[str]) -> None:
@@ -165,6 +168,10 @@ class _RoutePlan:
                     growth.left += 1
         self._make_offsets(range(self._wanted))
         ends = {at: self._reader.bounds((self.route.source, at))[1] for at in range(self._wanted)}
+        # A sender that runs still has sent since they were looked at, and the moved states would include its records.
+        committed = committed_offsets(self._settings)
+        for partition in range(self._wanted):
+            _refuse_waiting(self._reader, (self.route.source, partition), committed, added=True)
         self._commit(ends)
         self.note(ends)
         for to, streams in sorted(to_move.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from broker import ToSend, consume_all, consume_until, produce
@@ -12,7 +13,10 @@ from consistency import assert_consistent, drained
 from offline import casting_samples, signal_samples
 from worker import WorkerProcess
 
+from core.errors import StartupError
 from core.partition import partition_of
+from stream_app import grow
+from stream_app.committed import committed_offsets
 from stream_app.corrections import Correction
 from stream_app.dead_letters import Fate, make_plan
 from stream_app.grow import grow_topics
@@ -56,6 +60,28 @@ def test_casts_that_were_open_when_partitions_were_added_are_found_in_order(
         worker.sigterm()
     assert {record.partition for record in scores} == {0, 1, 2}
     assert_consistent(after)
+
+
+def test_records_that_a_sender_sends_meanwhile_are_not_passed_over(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved states, and the offsets at which new partitions begin, would include them."""
+    settings = make_settings(partitions=1).replace(partitions=3)
+    place = (settings.topic("signal-samples"), 1)
+    make_offsets = grow._RoutePlan._make_offsets
+
+    def meanwhile(plan: Any, partitions: Any) -> None:
+        make_offsets(plan, partitions)
+        if plan.route.kind == "signal":
+            produce(settings, place[0], [ToSend("s1", BAD, (), place[1])])
+
+    monkeypatch.setattr(grow._RoutePlan, "_make_offsets", meanwhile)
+
+    with pytest.raises(StartupError, match=r"signal-samples\[1\] holds .* not processed: .*--without-states"):
+        grow_topics(settings)
+    monkeypatch.undo()
+    grow_topics(settings, move_states=False)
+    assert committed_offsets(settings).get(place, -1) < 0, "it is read from its beginning"
 
 
 def test_a_dead_letter_goes_back_to_the_partition_that_its_stream_has_now(
