@@ -16,7 +16,6 @@ from conftest import MakeSettings
 
 from stream_app.coverage import Coverage
 from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
-from stream_app.topics import create_topics
 from stream_app.transport import Consumer, ConsumerService
 from tests.record_batches import Row, aiokafka_batch
 
@@ -26,8 +25,7 @@ KEPT = TopicPartition("source", 0)
 @pytest.mark.kafka
 async def test_a_log_ends_behind_the_records_of_open_transactions(make_settings: MakeSettings) -> None:
     """They may yet become visible, with the append time that they have now."""
-    settings = make_settings(partitions=2)
-    create_topics(settings)
+    settings = await asyncio.to_thread(make_settings, partitions=2)  # asks the group in an event loop of its own
     topic = settings.topic("signal-samples")
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, isolation_level="read_committed")
     producer = AIOKafkaProducer(bootstrap_servers=settings.broker, transactional_id=f"{topic}-sensor")
