@@ -146,6 +146,9 @@ class _RoutePlan:
             Grown(min(there[name] for name in (route.source, route.output, route.changelog)), self._wanted),
         )
 
+        # A growth to another number that died on the way may have moved some already.
+        self._counts = {self._note.before, *(note.now for note in notes if note.now > self._outputs)}
+
     def note(self, ends: Mapping[int, int]) -> None:
         """Write into the changelog what is done."""
         if self._note.before == self._wanted:
@@ -162,7 +165,7 @@ class _RoutePlan:
                 to = partition_of(key, self._wanted)
                 if to == partition:
                     continue
-                if self._note.left(key, partition):
+                if any(partition_of(key, partitions) == partition for partitions in self._counts):
                     to_move[to].append((partition, key, of_stream))
                 else:
                     growth.left += 1

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chunk import WindowRules
 from core.native.streams import StreamState
+from core.partition import partition_of
 from core.state import pack_state, unpack_state
 from core.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key, unpack_body
+from stream_app import grow
 from stream_app.grown import Grown, grown_of, is_note
 from stream_app.moving import Rows, moved_rows, streams_in, tombstones
+from stream_app.settings import Settings
+from stream_app.topics import routes
 
 KEY, MODEL = b"press-7", "0123456789ab"
 FIELDS = ("append_ms", "timestamp_ms", "step", "sequence", "previous", "closed", "sample", "gap_first", "gap_end")
@@ -120,3 +127,39 @@ def test_the_note_of_a_growth_says_who_left_and_who_came() -> None:
         assert not came & left
     assert any(note.came(key, 4, 2) for key in keys)
     assert not any(note.came(key, 0, 9) for key in keys)
+
+
+class Reader:
+    """Every partition ends at 5, and holds nothing to read."""
+
+    def bounds(self, at: Any) -> tuple[int, int]:
+        return 5, 5
+
+    def read(self, starts: Any) -> Iterator[Any]:
+        return iter(())
+
+
+def test_states_that_a_growth_to_another_number_has_moved_before_it_died_are_moved_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(partitions=16)
+    route = next(route for route in routes(settings).values() if route.kind == "signal")
+    keys = [b"s%d" % number for number in range(40)]
+    rows: dict[int, dict[bytes, tuple[bytes, int]]] = {partition: {} for partition in range(8)}
+    for number, key in enumerate(keys):
+        partition = partition_of(key, 8) if number % 2 else 0  # every other one was moved
+        rows[partition][key] = pack_state(a_state(4), MODEL), 4
+    sent: list[tuple[int, tuple[bytes, bytes | None, int]]] = []
+    monkeypatch.setattr(grow, "_read", lambda *_: (rows, [Grown(1, 8)]))
+    monkeypatch.setattr(grow, "committed_offsets", lambda _: {})
+    monkeypatch.setattr(grow._RoutePlan, "_commit", lambda *_: None)
+    monkeypatch.setattr(grow._RoutePlan, "_send", lambda _, rows: sent.extend(rows))
+    reader: Any = Reader()
+    there = {route.source: 8, route.changelog: 8, route.output: 1}
+
+    grow._RoutePlan(settings, reader, route, there).move(growth := grow.Growth(), reader)
+
+    assert growth.left == 0
+    stay = {key for at, of_partition in rows.items() for key in of_partition if partition_of(key, 16) == at}
+    moved = {key: at for at, (key, value, _) in sent if value is not None and not is_note(key)}
+    assert moved == {key: partition_of(key, 16) for key in keys if key not in stay}
