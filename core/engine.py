@@ -420,7 +420,7 @@ class Engine(Generic[S]):
 
 
 def _names_a_stream(key: bytes) -> bool:
-    """Whether a record may have it as key: others are in the table only where somebody else has written to it.
+    """True if a record may have it as key: others are in the table only where somebody else has written to it.
 
     Keys with NULs named streams in version 0.1, whose states are evicted as all others.
     """

@@ -106,4 +106,4 @@ class Stream:
         self.state_offset = state_offset  # of the stored state
         self.snapshot: Snapshot | None = None  # of the record at that offset
         self.committed_memory: tuple[int, int] | None = None
-        """Of what it remembers below the committed offset: the last offset, and the last good record's append time."""
+        """The last offset that it remembers below the committed one, and the append time of the last good record."""

@@ -63,7 +63,7 @@ def create_lines(path: Path) -> Iterator[BinaryIO]:
 
 
 def partial_of(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, under a name that nobody can guess and prepare.
+    """The path of a file until it takes its name: beside it, under a name that nobody can guess and prepare.
 
     To be opened with mode "x": in a folder that others may write to, a link could lie there.
     """
