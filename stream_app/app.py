@@ -140,6 +140,9 @@ class CaststreamApp(faust.App):
                 log.warning("the broker did not answer: %r; asked again later", error)
                 await asyncio.sleep(ASK_AGAIN_S)
                 continue
+            except Exception as error:  # else the outputs that wait for the answer would wait for ever
+                self.fail(error)
+                return
             for topic, count in self.partition_counts.items():
                 if found.get(topic, count) != count:
                     self.fail(StartupError(broker_topics.grown(topic, count, found[topic])))

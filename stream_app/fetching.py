@@ -7,7 +7,6 @@ what it wraps a partition's bytes in is exchanged for `FetchedPartition`, which 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Collection
 from types import FunctionType, MethodType
@@ -17,7 +16,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import CorruptRecordException, UnsupportedVersionError, for_code
+from aiokafka.errors import CorruptRecordException, NodeNotReadyError, UnsupportedVersionError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
@@ -247,7 +246,9 @@ async def partition_counts(client: Any, topics: Collection[str]) -> dict[str, in
     Raises:
         KafkaError: no answer.
     """
-    node = random.choice([broker.nodeId for broker in client.cluster.brokers()])
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is known")
     answer = await client.send(node, MetadataRequest(list(topics)), group=ConnectionGroup.COORDINATION)
     now = ClusterMetadata()
     now.update_metadata(answer)

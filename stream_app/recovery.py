@@ -47,6 +47,10 @@ class Winners:
     """The keys whose winner is not the last record."""
     source: str | None = None
     """The topic whose states these are; None: of any."""
+    count: int = 0
+    """Records read."""
+    _had_state: bool = False
+    """True if one of them was a state or a tombstone of one, and no note."""
 
     def add(self, at: TopicPartition, records: Records) -> None:
         """Take changelog records into account, in changelog order.
@@ -56,6 +60,8 @@ class Winners:
                 somebody else writes to this topic.
         """
         self._check_source(at, records)
+        self.count += len(records)
+        self._had_state = self._had_state or any(not is_note(record.key) for record in records)
         not_ours = keep_winners(records, self.rows, self._overtaken)
         if not_ours is not None:
             raise StartupError(
@@ -76,13 +82,17 @@ class Winners:
                     "app_id; give one of them another"
                 )
 
-    def take_notes(self) -> int:
-        """Take out what is no state (`stream_app.grown`); how many there were."""
-        notes = [key for key in self.rows if is_note(key)]
-        for key in notes:
+    def was_used(self, end: int) -> bool:
+        """True if states have ever been written to the changelog, whose end is ``end``: also where compaction has
+        removed them all.
+        """
+        return self._had_state or end > self.count
+
+    def remove_notes(self) -> None:
+        """Take out what is no state (`stream_app.grown`)."""
+        for key in [key for key in self.rows if is_note(key)]:
             del self.rows[key]
             self._overtaken.discard(key)
-        return len(notes)
 
     def overtaken(self, partition: int) -> Records:
         """The winners after which an older record stands: compaction would keep that one, so they are written again."""
@@ -181,10 +191,10 @@ class ChangelogRecovery(Recovery):
 
     def _take_over(self, partition: TopicPartition, found: Winners, end: int) -> None:
         table: StateTable = self.tp_to_table[TP(*partition)]  # type: ignore[assignment]
-        notes = found.take_notes()
+        found.remove_notes()
         overtaken = found.overtaken(partition.partition)
         table.states.ends[partition.partition] = end
-        table.states.used[partition.partition] = end > notes
+        table.states.used[partition.partition] = found.was_used(end)
         table.states.fill(partition.partition, found.rows)
         if len(overtaken):
             log.warning(

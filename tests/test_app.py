@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 from strategies import FakeRecord
 
+from core.errors import StartupError
 from stream_app.app import CaststreamApp
 from stream_app.assignment import Found
 from stream_app.chunks import Chunk
@@ -227,3 +229,49 @@ async def test_what_was_kept_for_an_assignment_that_never_began_is_forgotten(mon
 
     assert worker.engine.dropped == [0, 1]
     assert app.keep(GENERATION + 1) == set()
+
+
+class Asked:
+    """A consumer whose broker gives these answers, one after another."""
+
+    def __init__(self, *answers: Exception | dict[str, int]) -> None:
+        self.answers = list(answers)
+
+    async def partition_counts(self, topics: list[str]) -> dict[str, int]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def ask(monkeypatch: pytest.MonkeyPatch, *answers: Exception | dict[str, int]) -> CaststreamApp:
+    """An application that has met a new stream and asks how many partitions its source has."""
+    monkeypatch.setattr("stream_app.app.ASK_AGAIN_S", 0.0)
+    app = app_of(FakeWorker(FakeBroker()), monkeypatch)
+    app.partition_counts = {SOURCE: 3}
+    consumer = Asked(*answers)
+    monkeypatch.setattr(app, "chunk_consumer", lambda: consumer)
+    app.writer.opened()
+    await app._ask_for_partitions()
+    return app
+
+
+async def test_outputs_of_a_new_stream_go_on_when_the_broker_answers_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = await ask(monkeypatch, KafkaConnectionError(), {SOURCE: 3})
+
+    assert app.failure is None
+    assert app.writer.confirmed == app.writer.openings > 0
+
+
+async def test_a_worker_that_cannot_ask_for_partitions_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the outputs of its new streams would wait for ever, without a word."""
+    app = await ask(monkeypatch, RuntimeError("a fault of our own"))
+
+    assert isinstance(app.failure, RuntimeError)
+
+
+async def test_a_worker_whose_source_has_grown_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = await ask(monkeypatch, {SOURCE: 4})
+
+    assert isinstance(app.failure, StartupError)
+    assert app.writer.confirmed == 0

@@ -14,6 +14,8 @@ from strategies import FakeRecord
 from core.errors import StartupError
 from core.native.records import Records
 from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id, wanted_of
+from stream_app.grown import Grown
+from stream_app.ownership import CLAIM
 from stream_app.pipeline import Pipeline
 from stream_app.recovery import Winners, read_keys
 from stream_app.settings import load_settings
@@ -74,6 +76,17 @@ def test_a_tombstone_that_a_zombie_has_overtaken_is_written_again() -> None:
 
     assert values(winners) == {b"a": None}
     assert changes_of(winners.overtaken(0)) == [Change(0, 5, [(b"a", None)])]
+
+
+def test_a_changelog_was_used_if_it_ever_had_a_state() -> None:
+    """Two workers that start at once may both claim it: that is no state whose offsets are gone."""
+    claim, note, state = (CLAIM + SOURCE.encode(), 0, None), (Grown(1, 2).key, 0, b"{}"), (b"a", 5, b"state")
+
+    assert not kept().was_used(0)
+    assert not kept(claim, claim, note).was_used(3)
+    assert kept(claim, state).was_used(2)
+    assert kept(claim, state, (b"a", 5, None)).was_used(3)
+    assert kept(claim).was_used(3)  # compaction has removed what stood behind the claim
 
 
 def test_a_winner_that_was_written_again_is_overtaken_no_more() -> None:
