@@ -24,6 +24,8 @@ from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
+# On a fresh broker librdkafka may miss that a group's coordinator has come; asked again it finds it.
+GROUP_TIMEOUT_S = 3.0
 
 T = TypeVar("T")
 
@@ -169,7 +171,7 @@ class Cluster:
         """How many running consumers the group has; 0 where there is no such group."""
 
         def ask() -> int:
-            future = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+            future = self._admin.describe_consumer_groups([group], request_timeout=GROUP_TIMEOUT_S)[group]
             return len(future.result().members)
 
         with self._broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
@@ -196,7 +198,7 @@ class Cluster:
 
         def ask() -> Collection[AclOperation] | None:
             futures = self._admin.describe_consumer_groups(
-                [group], include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT_S
+                [group], include_authorized_operations=True, request_timeout=GROUP_TIMEOUT_S
             )
             found: Collection[AclOperation] | None = futures[group].result().authorized_operations
             return found
@@ -212,9 +214,12 @@ class Cluster:
 
     def delete_group(self, group: str) -> None:
         """Delete a consumer group without members, and with it its committed offsets; none may be there."""
-        future = self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+
+        def ask() -> None:
+            self._admin.delete_consumer_groups([group], request_timeout=GROUP_TIMEOUT_S)[group].result()
+
         with self._broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
-            future.result()
+            _patiently(ask)
 
     @contextmanager
     def _broker_errors(self, doing: str, unless: int | None = None) -> Iterator[None]:
@@ -237,13 +242,14 @@ def _reason(heard: list[KafkaError]) -> str:
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again while the answer is that a partition or group is only just being set up."""
+    """Ask again while no answer comes, or it is that a partition or group is only just being set up."""
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while True:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+            again = NOT_YET | {KafkaError._TIMED_OUT}
+            if error.args[0].code() not in again or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
 

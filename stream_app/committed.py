@@ -9,7 +9,7 @@ import asyncio
 import time
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from core.errors import StartupError, UnreachableError
 from stream_app.security import aiokafka_config
@@ -28,10 +28,27 @@ def committed_offsets(settings: Settings) -> dict[Source, int]:
         StartupError: the broker refuses to tell.
         UnreachableError: it does not answer.
     """
+    found = visible_offsets(settings)
+    if found is None:
+        raise StartupError(
+            f"cannot read the offsets of group {settings.app_id}: our user lacks the permission to Describe it"
+        )
+    return found
+
+
+def visible_offsets(settings: Settings) -> dict[Source, int] | None:
+    """The same; None where we lack the permission.
+
+    Raises:
+        StartupError: the broker refuses for another reason.
+        UnreachableError: it does not answer.
+    """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             return asyncio.run(_ask(settings))
+        except GroupAuthorizationFailedError:
+            return None
         except (KafkaError, OSError) as error:
             # A broker that has only just come up has no coordinator yet.
             what = f"cannot read the offsets of group {settings.app_id}: {error!r}"

@@ -9,17 +9,18 @@ and tombstone. Their changelogs belong to the source topics that the group has c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from confluent_kafka import Message
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import RunError, StartupError, UnreachableError
 from stream_app.admin import Cluster
-from stream_app.committed import committed_offsets
+from stream_app.committed import visible_offsets
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
 from stream_app.settings import Settings
-from stream_app.topic_reader import At, TopicReader, key_of
+from stream_app.topic_reader import At, TopicReader, key_of, place_of
 from stream_app.topics import ROUTES, Route, routes
 from stream_app.writing import Written, write_records
 
@@ -36,11 +37,14 @@ def is_claim(key: bytes | None) -> bool:
     return key is not None and key.startswith(CLAIM)
 
 
-def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = False) -> None:
+def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = False) -> dict[str, str | None]:
     """Refuse where a changelog or the group of this application id belongs to other source topics.
 
     Args:
         may_take_over: whether what topics have left that are there no more is free, because it will be deleted.
+
+    Returns:
+        Changelog -> its owner, None where it has none; those that are there and that we may read.
 
     Raises:
         StartupError: names both.
@@ -52,6 +56,7 @@ def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = Fals
             _refuse(settings, cluster, route, owner, may_take_over)
     if None in found.values():
         _check_group(settings, cluster)
+    return found
 
 
 def claim(settings: Settings, cluster: Cluster) -> None:
@@ -60,9 +65,8 @@ def claim(settings: Settings, cluster: Cluster) -> None:
     Raises:
         StartupError: a changelog is another deployment's, or has just become it.
     """
-    check_owner(settings, cluster)
-    free = [name for name, owner in _owners(settings, cluster).items() if owner is None]
-    allowed = cluster.allowed_on_topics(free)
+    free = [name for name, owner in check_owner(settings, cluster).items() if owner is None]
+    allowed = cluster.allowed_on_topics(free) if free else {}
     to_claim = [
         route
         for route in routes(settings).values()
@@ -73,21 +77,7 @@ def claim(settings: Settings, cluster: Cluster) -> None:
         check_owner(settings, cluster)
 
 
-def owner_in(messages: Iterable[Message]) -> str | None:
-    """The source topic that changelog records are of: states say so before claims do."""
-    claimed = None
-    for message in messages:
-        topic = dict(headers_of(message)).get(SOURCE_TOPIC)
-        if topic is not None:
-            name = topic.decode("utf-8", "backslashreplace")
-            if not is_claim(key_of(message)):
-                return name
-            claimed = claimed or name
-    return claimed
-
-
 def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
-    """Changelog -> its owner, None where it has none; those that are there and that we may read."""
     there = cluster.partitions()
     names = [route.changelog for route in routes(settings).values() if route.changelog in there]
     allowed = cluster.allowed_on_topics(names) if names else {}
@@ -96,20 +86,41 @@ def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
         return {}
     try:
         with TopicReader(settings.client_config()) as reader:
-            return {name: owner_in(_samples(reader, name, there[name])) for name in readable}
+            return _read_owners(reader, {name: there[name] for name in readable})
     except RunError as error:
         raise UnreachableError(f"cannot tell whose {', '.join(readable)} are: {error}") from error
 
 
-def _samples(reader: TopicReader, changelog: str, partitions: int) -> Iterator[Message]:
-    """Records from the beginning of the partition that decides, then the last ones of each."""
-    first: At = (changelog, CLAIMED_IN)
-    for count, message in enumerate(reader.read({first: 0})):
-        if count == LOOK_AT:
-            break
-        yield message
-    places = [(changelog, partition) for partition in range(partitions)]
-    yield from reader.read({at: max(0, reader.bounds(at)[1] - TAIL) for at in places})
+def _read_owners(reader: TopicReader, partitions: Mapping[str, int]) -> dict[str, str | None]:
+    """Changelog -> its owner, by the last records of all partitions; of few states, or none with an owner, by the
+    first records too. All changelogs in one read: each further one takes librdkafka half a second.
+    """
+    places = [(name, partition) for name, count in partitions.items() for partition in range(count)]
+    starts = {at: max(0, reader.bounds(at)[1] - TAIL) for at in places}
+    tails: dict[str, list[Message]] = {name: [] for name in partitions}
+    for message in reader.read(starts):
+        tails[place_of(message)[0]].append(message)
+    owners = {}
+    for name, tail in tails.items():
+        first: At = (name, CLAIMED_IN)
+        owner, is_states = owner_in(tail)
+        if not is_states and starts[first] > 0:
+            owner, _ = owner_in([*islice(reader.read({first: 0}), LOOK_AT), *tail])
+        owners[name] = owner
+    return owners
+
+
+def owner_in(messages: Iterable[Message]) -> tuple[str | None, bool]:
+    """The source topic that changelog records are of, and whether a state says so; a claim does only without one."""
+    claimed = None
+    for message in messages:
+        topic = dict(headers_of(message)).get(SOURCE_TOPIC)
+        if topic is not None:
+            name = topic.decode("utf-8", "backslashreplace")
+            if not is_claim(key_of(message)):
+                return name, True
+            claimed = claimed or name
+    return claimed, False
 
 
 def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
@@ -129,11 +140,8 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
 
 def _check_group(settings: Settings, cluster: Cluster) -> None:
     """A changelog of an earlier version does not say whose it is; its group does, by what it has committed."""
-    allowed = cluster.allowed_on_group(settings.app_id)
-    if allowed is not None and AclOperation.DESCRIBE not in allowed and AclOperation.READ not in allowed:
-        return
     ours = {settings.topic(source) for source in ROUTES}
-    with_offsets = {topic for topic, _ in committed_offsets(settings)}
+    with_offsets = {topic for topic, _ in visible_offsets(settings) or ()}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}
     for topic in sorted(cluster.existing(others) if others else ()):
         both = "" if not ours & with_offsets else f", and so do those for {', '.join(sorted(ours & with_offsets))}"

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
@@ -148,6 +148,9 @@ class ChangelogRecovery(Recovery):
             except ServiceStopped:
                 if not self.should_stop:  # mode says so too when Faust's own limit for a seek has passed
                     await self.app.crash(RunError("the broker did not answer while partitions were taken up"))
+                break
+            except KafkaError as error:  # an outage, or a refusal that the next start names
+                await self.app.crash(RunError(f"partitions could not be taken up: {error!r}"))
                 break
             except Exception as error:
                 await self.app.crash(error)

@@ -107,7 +107,8 @@ class TopicReader:
         self._consumer.assign(places)
         heard_s = time.monotonic()
         while waiting:
-            messages = self._consumer.consume(_BATCH, timeout=0.1)
+            messages = self._consumer.consume(1, timeout=0.1)  # more would be waited for
+            messages += self._consumer.consume(_BATCH, timeout=0)
             if messages:
                 heard_s = time.monotonic()
             elif time.monotonic() - heard_s > self._timeout_s:

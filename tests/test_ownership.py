@@ -145,4 +145,4 @@ def test_a_topic_that_is_compacted_is_refused(settings: Settings, name: str) -> 
 
 
 def test_no_record_has_no_owner() -> None:
-    assert owner_in([]) is None
+    assert owner_in([]) == (None, False)

@@ -84,8 +84,8 @@ class WorkerProcess:
 
     @property
     def logs(self) -> list[str]:
-        """What it has printed since each of its starts."""
-        return [path.read_text(errors="replace") for path in self._logs]
+        """What it has printed since each of its starts; without those that somebody has removed meanwhile."""
+        return [path.read_text(errors="replace") for path in self._logs if path.exists()]
 
     @property
     def errors(self) -> list[str]:
