@@ -27,13 +27,14 @@ from loads import WARM_UP_S, Watch, load_of, send, send_measured
 from paced_sender import Load
 from reporting import Report, Row, Say, markdown, parser, run_script
 
+from core.engines.infer import MAX_WINDOWS, prepare, score_windows
 from core.errors import RunError
-from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
+from stream_app.routes import CASTING_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import CASTING_SAMPLES, create_topics
+from stream_app.topics.administration import create_topics
 
 STRANDS = 1000
 SIGNALS, SIGNAL_STREAMS = 5000, 1000

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from reporting import Report, Row, Say, markdown, parser, run_script, say
 
 from core.device import check_device
+from core.engines.bank import StateBank
+from core.engines.hidden import make_hidden
 from core.errors import RunError, StartupError
-from core.hidden import StateBank, make_hidden
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM

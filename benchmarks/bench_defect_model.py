@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def measure(config: dict[str, Any], repeats: int) -> dict[str, Any]:
     """Milliseconds of a batch, (median, smallest, largest) by size, and the process's peak memory in GiB."""
-    from core.infer import prepare, score_windows
+    from core.engines.infer import prepare, score_windows
     from core.models.defect_lstm import SteelDefectLSTM
 
     model = SteelDefectLSTM(config).eval()

@@ -25,10 +25,12 @@ from outputs import timing
 from reporting import Report, Row, Say, at, markdown, parser, run_script
 
 from core.errors import RunError
-from stream_app.admin import Cluster
-from stream_app.child import Child
+from stream_app.clients.admin import Cluster
+from stream_app.local.child import Child
+from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES, STREAM_CONFIG, create_topics
+from stream_app.topics.administration import create_topics
+from stream_app.topics.plans import STREAM_CONFIG
 
 STREAMS = 1000
 A_BILLION_A_DAY = 11_574  # samples per second

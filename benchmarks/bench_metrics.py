@@ -25,7 +25,7 @@ from outputs import timing
 from reporting import Report, Say, markdown, parser, run_script
 
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
 
 STREAMS = 1000
 PROGRAM = Path(__file__).resolve().parent / "metered_worker.py"

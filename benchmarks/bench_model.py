@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from reporting import Report, Row, Say, markdown, parser, run_script
 
+from core.engines.hidden import make_hidden
+from core.engines.infer import prepare
 from core.errors import RunError
-from core.hidden import make_hidden
-from core.infer import prepare
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM

@@ -26,9 +26,9 @@ from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
-from stream_app.jars import Progress
+from stream_app.local.jars import Progress
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
 
 TWO = "caststream_2"
 EXACTLY_ONCE = "caststream_1_exactly_once"

@@ -33,10 +33,11 @@ from rich.table import Table
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.errors import RunError, StartupError
-from core.records import SignalSample
-from stream_app.admin import Cluster
+from core.wire.records import SignalSample
+from stream_app.clients.admin import Cluster
+from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES, create_topics
+from stream_app.topics.administration import create_topics
 
 CHILD = Path(__file__).with_name("replays.py")
 PACED_STREAMS = 20

@@ -29,8 +29,9 @@ from reporting import Report, Row, Say, at, markdown, parser, run_script
 from stalls import Pings
 
 from core.errors import RunError
+from stream_app.routes import SIGNAL_STATES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_STATES, create_topics
+from stream_app.topics.administration import create_topics
 
 STREAMS, MILLION = (10_000, 100_000), 1_000_000
 RATE = 20_000  # samples per second while commits are measured

@@ -29,15 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from core.errors import RunError, StartupError
-from stream_app.broker import free_port
+from stream_app.local.broker import free_port
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
 
 RUNS = 5
 READY_S = 120.0
 STOP_S = 30.0
 POLL_S = 0.01
-COMMAND = (sys.executable, "-m", "stream_app.cli")
+COMMAND = (sys.executable, "-m", "stream_app.cli.main")
 HELPS = {"help": ("--help",), "worker_help": ("worker", "--help"), "replay_help": ("replay", "--help")}
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,9 +23,9 @@ from loads import Watch, load_of, send
 from outputs import timing
 from reporting import Report, Row, Say, markdown, parser, run_script
 
-from stream_app import build
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from stream_app.worker import build
 
 STREAMS = (10, 100, 1000, 10_000, 100_000)
 CHUNKS = (100, 500, 1000, 2000, 4000, 8000)

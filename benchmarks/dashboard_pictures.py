@@ -24,9 +24,10 @@ from live_worker import LiveWorker
 from reporting import say, status_of
 
 from core.errors import StartupError
-from stream_app.child import Child
+from stream_app.local.child import Child
+from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES, create_topics
+from stream_app.topics.administration import create_topics
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 

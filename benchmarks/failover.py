@@ -40,8 +40,9 @@ from reliability import add_options, run_reliability
 from reporting import Report, Say, parser
 
 from core.errors import RunError
+from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES, create_topics
+from stream_app.topics.administration import create_topics
 
 RATE, STREAMS = 5000, 1000
 SETTLE_S = 3.0

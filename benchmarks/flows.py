@@ -12,7 +12,7 @@ from latencies import Ends, ends
 from numpy.typing import NDArray
 
 from core.errors import RunError
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings
 
 EVERY_S = 1.0

@@ -22,10 +22,10 @@ from peers import MakePeer, Peer
 from workload import Workload
 
 from core.errors import RunError
-from stream_app.admin import Cluster
-from stream_app.broker import LocalBroker
-from stream_app.child import Child
-from stream_app.jars import Progress
+from stream_app.clients.admin import Cluster
+from stream_app.local.broker import LocalBroker
+from stream_app.local.child import Child
+from stream_app.local.jars import Progress
 from stream_app.settings import Settings, foreign_environment, load_settings
 
 POLL_S = 0.25

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from core.errors import RunError
-from stream_app.admin import NOT_YET
+from stream_app.clients.admin import NOT_YET
 from stream_app.settings import Settings
 
 READ_AT_ONCE = 10_000

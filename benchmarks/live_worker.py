@@ -16,16 +16,18 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.errors import RunError
-from stream_app.broker import free_port
-from stream_app.child import Child
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
 from stream_app.settings import Settings
 
 READY_S = 300.0
 STOP_S = 60.0
 LOG_LINES = 15
-PROGRAM = (sys.executable, "-m", "stream_app.process")
+PROGRAM = (sys.executable, "-m", "stream_app.worker.process")
 # The chunk size is a constant and no setting: a benchmark is the only one who changes it.
-CHUNKED = "import stream_app.build as b; b.CHUNK_RECORDS = {}; from stream_app.process import main; main()"
+CHUNKED = (
+    "import stream_app.worker.build as b; b.CHUNK_RECORDS = {}; from stream_app.worker.process import main; main()"
+)
 
 
 @dataclass(frozen=True)

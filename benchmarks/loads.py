@@ -20,9 +20,9 @@ from mixed_sender import MixedLoad
 from paced_sender import STARTED, Load
 
 from core.errors import RunError
-from stream_app.child import Child
+from stream_app.local.child import Child
+from stream_app.routes import Kind, routes
 from stream_app.settings import Settings
-from stream_app.topics import Kind, routes
 
 WARM_UP_S = 3.0
 AnyLoad = Load | MixedLoad

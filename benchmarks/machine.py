@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from stream_app.jars import KAFKA_VERSION
+from stream_app.local.jars import KAFKA_VERSION
 
 PACKAGES = ("caststream", "torch", "numpy", "msgspec", "faust-streaming", "aiokafka", "confluent-kafka")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from prometheus_client import Gauge
 
-from stream_app.metrics import Metrics
+from stream_app.flow.metrics import Metrics
 
 SECONDS = "bench_metrics_seconds"
 OBSERVING = ("observe_stages", "count", "count_outputs", "acked")
@@ -74,7 +74,7 @@ def leave_out() -> None:
 def main() -> None:
     """Entry point; never returns."""
     {"timed": time_all, "without": leave_out}[sys.argv.pop(1)]()
-    runpy.run_module("stream_app.process", run_name="__main__", alter_sys=True)
+    runpy.run_module("stream_app.worker.process", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ from reliability import add_options, run_reliability
 from reporting import Report, Say, parser
 from watch import Looks, thinned, watched
 
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
+from stream_app.routes import DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES, create_topics
+from stream_app.topics.administration import create_topics
 
 STREAMS = 1000
 ABOVE = 1.5

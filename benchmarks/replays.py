@@ -20,7 +20,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from benchmarks.workload import START_MS
-from core.records import SignalSample
+from core.wire.records import SignalSample
 from replay.run import replay
 
 

@@ -34,9 +34,11 @@ from reporting import Report, Row, Say, figure, markdown, parser
 from watch import Looks, cores, thinned, watched
 
 from core.errors import RunError, StartupError
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
+from stream_app.routes import ROUTES
 from stream_app.settings import Settings
-from stream_app.topics import ROUTES, STREAM_CONFIG, create_topics
+from stream_app.topics.administration import create_topics
+from stream_app.topics.plans import STREAM_CONFIG
 
 SIGNALS, PLACES = 5000, 1000
 STRANDS, STRAND_HZ = 20, 10

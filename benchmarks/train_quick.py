@@ -32,7 +32,7 @@ TRAINING_SEED, FRESH_SEED = 11, 12
 
 def caststream(*words: object) -> str:
     """Run a command, its progress on the terminal; what it prints for programs is returned."""
-    command = [sys.executable, "-m", "stream_app.cli", *map(str, words)]
+    command = [sys.executable, "-m", "stream_app.cli.main", *map(str, words)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

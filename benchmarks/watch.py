@@ -15,8 +15,8 @@ from flatness import quantile
 from live_worker import LiveWorker, Scrape
 from numpy.typing import NDArray
 
+from stream_app.routes import SIGNAL_PREDICTIONS
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS
 
 PROGRAM = str(Path(__file__).resolve().parent / "watched_worker.py")
 LATENCY = "caststream_latency_seconds_bucket"

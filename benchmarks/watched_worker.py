@@ -41,7 +41,7 @@ def main() -> None:
         return loop
 
     asyncio.new_event_loop = watched
-    runpy.run_module("stream_app.process", run_name="__main__", alter_sys=True)
+    runpy.run_module("stream_app.worker.process", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

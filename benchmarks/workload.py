@@ -17,12 +17,12 @@ from confluent_kafka import KafkaError, Message, Producer
 from numpy.typing import NDArray
 
 from core.data.signals import draw_signals
+from core.engines.infer import prepare
 from core.errors import RunError
-from core.infer import prepare
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.records import CONTENT_TYPES
+from core.wire.records import CONTENT_TYPES
+from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES
 
 START_MS = 1_700_000_000_000
 VALUES_AT_ONCE = 300_000  # of the generator and the offline run: 77 MB of layer output

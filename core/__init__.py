@@ -1,6 +1,6 @@
 """Models, state, windows and data of caststream. Pure: no Kafka, no Faust, no clock.
 
-The public classes load on first use, so that the wire codecs (``core.records``) start without torch.
+The public classes load on first use, so that the wire codecs (``core.wire.records``) start without torch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from core.data.loaders import DataLoaderFactory
     from core.models.defect_lstm import SteelDefectLSTM
     from core.models.factory import ModelFactory
+    from core.models.processor import StatefulProcessor
     from core.models.signal_lstm import SignalExtractionLSTM
-    from core.processor import StatefulProcessor
 
 __all__ = [
     "CastingSequenceDataset",
@@ -32,7 +32,7 @@ _MODULES = {
     "ModelFactory": "core.models.factory",
     "SignalDataset": "core.data.datasets",
     "SignalExtractionLSTM": "core.models.signal_lstm",
-    "StatefulProcessor": "core.processor",
+    "StatefulProcessor": "core.models.processor",
     "SteelDefectLSTM": "core.models.defect_lstm",
 }
 

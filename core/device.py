@@ -1,6 +1,6 @@
 """The calls in which a CUDA device differs from host memory: pinned buffers, copies that do not wait, graphs, memory.
 
-Everything else of `core.hidden_cuda` is plain torch and runs on any device, so that its tests need no GPU.
+Everything else of `core.engines.hidden_cuda` is plain torch and runs on any device, so that its tests need no GPU.
 """
 
 from __future__ import annotations

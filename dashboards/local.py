@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stream_app.broker import free_port
-from stream_app.child import Child
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
 
 READY_S = 30.0
 LOOK_S = 0.05

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stream_app.metrics import PROBABILITY_BUCKETS
+from stream_app.flow.metrics import PROBABILITY_BUCKETS
 
 # Which workers are looked at: variables of every dashboard.
 WORKERS = 'job=~"$job",instance=~"$instance"'

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.records import SENSORS
+from core.wire.records import SENSORS
 from replay.hdf5 import Block, Piece
 from replay.native.encode import encode_records
 from replay.sink import Pair

@@ -21,7 +21,7 @@ from core.data.reading import OnCheck, cached
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 # Samples read at once: 8 MiB of float32 signals. At a pace nothing is sent while a block is read, so it is small: 1 ms.
 BLOCK_SAMPLES = 1 << 21

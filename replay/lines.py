@@ -20,8 +20,8 @@ from core.data.csv.table import Table
 from core.data.csv.text import text_of
 from core.data.csv.times import Times
 from core.errors import RecordError
-from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
-from core.records import SENSORS, decode_casting, decode_signal, stream_id
+from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
+from core.wire.records import SENSORS, decode_casting, decode_signal, stream_id
 from replay.sink import Pair
 
 CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import RunError, StartupError
-from core.partition import partition_of
+from core.wire.partition import partition_of
 
 # A stream's id and an encoded value.
 Pair = tuple[bytes, bytes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.chunk import StreamRules, WindowRules
+from core.engines.results import StreamRules, WindowRules
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path

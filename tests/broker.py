@@ -45,7 +45,7 @@ class ToSend:
 
 @dataclass(frozen=True)
 class Received:
-    """One record as it was read; the attributes that a `core.chunk` record has."""
+    """One record as it was read; the attributes that a `core.engines.results` record has."""
 
     topic: str
     partition: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from core.chunk import ChunkResult
+from core.engines.results import ChunkResult
 from core.native.records import Outputs, Records
 
 STREAMS_AT_ONCE = 500

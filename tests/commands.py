@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from stream_app.cli import app
+from stream_app.cli.main import app
 from stream_app.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent

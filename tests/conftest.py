@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import worker as workers
-from broker import JARS_DIR
-from commands import Done, Run
-from feeds import Feed, casting_feed, signal_feed
 
-from stream_app import cli
-from stream_app.broker import LocalBroker
-from stream_app.options import Debug
+from stream_app.cli import main as cli
+from stream_app.cli.options import Debug
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import PREFIX, Settings, load_settings
+from tests import worker as workers
+from tests.broker import JARS_DIR
+from tests.commands import Done, Run
+from tests.feeds import Feed, casting_feed, signal_feed
 
 MakeSettings = Callable[..., Settings]
 
@@ -56,7 +56,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
 @pytest.fixture
 def make_settings(broker: LocalBroker, tmp_path: Path) -> MakeSettings:
     """`make_settings(**changes)`: settings with an application id and a topic prefix of their own, topics created."""
-    from stream_app.topics import create_topics
+    from stream_app.topics.administration import create_topics
 
     def make(**changes: Any) -> Settings:
         name = f"t{uuid.uuid4().hex[:10]}"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker import DEADLINE_S, wait_until
-
-from stream_app.committed import committed_offsets
+from stream_app.clients.committed import committed_offsets
+from stream_app.routes import ROUTES
 from stream_app.settings import Settings
-from stream_app.topics import ROUTES
 from stream_app.verify import Report, verify
 from stream_app.verify.read import LogReader
+from tests.broker import DEADLINE_S, wait_until
 
 
 def assert_consistent(settings: Settings, **options: Any) -> Report:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from commands import ROOT
 
 from stream_app.settings import PREFIX, Settings, load_settings
+from tests.commands import ROOT
 
 
 @cache

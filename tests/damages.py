@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from broker import Received, ToSend
-from feeds import MSGPACK, Feed, casting_feed, in_sequence, msgpack, signal_feed
-from offline import casting_samples, signal_samples
-from system_copy import System, with_fields, with_header
 
+from core.engines.state import pack_state, seal, unpack_state
+from core.engines.windows import HEAD, SEGMENT
 from core.native.streams import StreamState
-from core.state import pack_state, seal, unpack_state
-from core.windows import HEAD, SEGMENT
 from stream_app.settings import Settings
+from tests.broker import Received, ToSend
+from tests.feeds import MSGPACK, Feed, casting_feed, in_sequence, msgpack, signal_feed
+from tests.offline import casting_samples, signal_samples
+from tests.system_copy import System, with_fields, with_header
 
 PREDICTIONS, SCORES, LETTERS = "signal-predictions", "casting-scores", "dead-letters"
 STATES, WINDOWS = "signal-states", "casting-windows"

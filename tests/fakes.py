@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from strategies import FakeRecord
 
-from core.chunk import ChunkResult, Counts, Evicted
+from core.engines.results import ChunkResult, Counts, Evicted
 from core.native.records import Outputs, Records
-from stream_app.assignment import stored_ends
-from stream_app.chunks import Chunk
-from stream_app.commits import Committer
-from stream_app.idleness import PastPositions
-from stream_app.metrics import Metrics
+from stream_app.flow.commits import Committer
+from stream_app.flow.idleness import PastPositions
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import OutputWriter
+from stream_app.flow.pipeline import Pipeline, StreamEngine
+from stream_app.flow.published import Found, LogEnds, Published
+from stream_app.flow.tables import PartitionedStore
+from stream_app.kafka.chunks import Chunk
 from stream_app.native.batches import BatchBuilder
-from stream_app.outputs import OutputWriter
-from stream_app.pipeline import Pipeline, StreamEngine
-from stream_app.published import Found, LogEnds, Published
-from stream_app.tables import PartitionedStore
-from stream_app.topics import Route
+from stream_app.routes import Route
+from stream_app.worker.assignment import stored_ends
 from tests.changes import by_partition
+from tests.strategies import FakeRecord
 
 SOURCE, OUTPUT, DEAD, CHANGELOG = "source", "output", "dead", "changelog"
 GENERATION = 1

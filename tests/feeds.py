@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from broker import Received, ToSend, consume_until, produce
-from offline import TOLERANCE, Expected, Sample, defect_fingerprint, signal_fingerprint
 
-from core.records import Prediction, Score, decode_prediction, decode_score
+from core.wire.records import Prediction, Score, decode_prediction, decode_score
 from stream_app.settings import Settings
+from tests.broker import Received, ToSend, consume_until, produce
+from tests.offline import TOLERANCE, Expected, Sample, defect_fingerprint, signal_fingerprint
 
 MSGPACK = [("content-type", b"application/msgpack")]
 PARTITIONS = 4

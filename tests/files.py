@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 NOMINAL = np.array([1.2, 1520.0, 150.0, 200.0, 25.0])
 SPREAD = np.array([0.05, 10.0, 5.0, 15.0, 3.0])

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from core.errors import RecordError
-from core.records import decode_signal
+from core.wire.records import decode_signal
 
 JSON_TYPE, MSGPACK_TYPE = b"application/json", b"application/msgpack"
 

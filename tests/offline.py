@@ -19,7 +19,7 @@ from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 TOLERANCE = 1e-5
 WINDOW, FIRST, HOP = 500, 100, 30

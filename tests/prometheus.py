@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dashboards.local import LocalPrometheus
-from stream_app.metrics import Metrics
+from stream_app.flow.metrics import Metrics
 
 PROGRAM = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
 NAMESPACE = "plant"

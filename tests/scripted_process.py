@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
-from stream_app.report import Reporter
+from stream_app.exits import EXIT_REFUSED, EXIT_UNREACHABLE
+from stream_app.worker.report import Reporter
 
 SCRIPT = "SCRIPT_OF_WORKERS"
 

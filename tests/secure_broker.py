@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from broker import JARS_DIR
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -24,8 +23,9 @@ from confluent_kafka.admin import (
 )
 from cryptography.hazmat.primitives import serialization
 
-from stream_app.broker import LocalBroker, free_port
+from stream_app.local.broker import LocalBroker, free_port
 from stream_app.settings import Settings
+from tests.broker import JARS_DIR
 
 PASSWORD = "correct-horse-71"  # of every user
 USERS = ("boss", "worker", "sender", "reader", "resender", "auditor", "admin")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
-from stream_app.tables import PartitionedStore
+from stream_app.flow.tables import PartitionedStore
 from tests.changes import Change
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

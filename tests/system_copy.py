@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from admin import commit, committed
-from broker import Received, ToSend, consume_all, produce
 
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
+from stream_app.routes import DEAD_LETTERS, ROUTES
 from stream_app.settings import Settings
-from stream_app.topics import DEAD_LETTERS, ROUTES, planned_topics
+from stream_app.topics.plans import planned_topics
+from tests.admin import commit, committed
+from tests.broker import Received, ToSend, consume_all, produce
 
 Logs = dict[str, list[Received]]
 """Topic or table -> its records, by partition and offset."""

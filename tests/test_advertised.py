@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from core.errors import UnreachableError
-from stream_app import access, knock
-from stream_app.access import look
-from stream_app.broker import free_port
+from stream_app.clients import access, knock
+from stream_app.clients.access import look
+from stream_app.local.broker import free_port
 
 BOOTSTRAP = "127.0.0.1:9"
 CONFIG = {"bootstrap.servers": BOOTSTRAP, "security.protocol": "PLAINTEXT"}

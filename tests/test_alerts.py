@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import ROOT
-from prometheus import names_in, names_of_a_worker, promtool
 
-from stream_app.metrics import LATENCY_BUCKETS, Metrics
-from stream_app.topics import CASTING_SAMPLES, CASTING_SCORES, SIGNAL_PREDICTIONS
+from stream_app.flow.metrics import LATENCY_BUCKETS, Metrics
+from stream_app.routes import CASTING_SAMPLES, CASTING_SCORES, SIGNAL_PREDICTIONS
+from tests.commands import ROOT
+from tests.prometheus import names_in, names_of_a_worker, promtool
 
 DASHBOARDS = ROOT / "dashboards"
 RULES: list[dict[str, Any]] = [

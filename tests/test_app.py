@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
-from strategies import FakeRecord
 
 from core.errors import StartupError
-from stream_app.app import CaststreamApp
-from stream_app.assignment import Found
-from stream_app.chunks import Chunk
-from stream_app.pipeline import NO_GENERATION
+from stream_app.flow.pipeline import NO_GENERATION
+from stream_app.kafka.chunks import Chunk
 from stream_app.settings import load_settings
+from stream_app.worker.app import CaststreamApp
+from stream_app.worker.assignment import Found
 from tests.changes import by_partition, taken, tombstone
+from tests.fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from tests.strategies import FakeRecord
 
 AT = TopicPartition(SOURCE, 0)
 
@@ -40,7 +40,7 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
         return {}
 
     monkeypatch.setattr(app, "_ask_broker", found)
-    monkeypatch.setattr("stream_app.app.find_published", published)
+    monkeypatch.setattr("stream_app.worker.app.find_published", published)
     return app
 
 
@@ -246,7 +246,7 @@ class Asked:
 
 async def ask(monkeypatch: pytest.MonkeyPatch, *answers: Exception | dict[str, int]) -> CaststreamApp:
     """An application that has met a new stream and asks how many partitions its source has."""
-    monkeypatch.setattr("stream_app.app.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("stream_app.worker.app.ASK_AGAIN_S", 0.0)
     app = app_of(FakeWorker(FakeBroker()), monkeypatch)
     app.partition_counts = {SOURCE: 3}
     consumer = Asked(*answers)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from core.audit.partition import PartitionAudit
 from core.audit.rules import Candidate, Memory, entered, judge
 from core.audit.scope import NOT_JUDGED, NOTHING, Scope
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
+from core.engines.state import NEXT, Fate, begin, decide, step_back
 from core.native.streams import StreamState
-from core.state import NEXT, Fate, begin, decide, step_back
 from tests import test_scorer, test_stepper
 from tests.audits import (
     ALL,

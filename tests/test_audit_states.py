@@ -9,8 +9,8 @@ import pytest
 
 from core.audit.scope import Scope
 from core.audit.stored import state_problems
+from core.engines.state import pack_state, seal, unpack_state
 from core.native.streams import StreamState
-from core.state import pack_state, seal, unpack_state
 from tests.audits import (
     ALL,
     audit_of,

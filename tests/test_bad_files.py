@@ -40,7 +40,7 @@ FAULTS = [
 @pytest.fixture
 def caststream(tmp_path, monkeypatch, capsys):
     """Runs the command line in this process: (exit status, stdout, stderr)."""
-    from stream_app.cli import main
+    from stream_app.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda *_: None)

@@ -9,24 +9,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import peers
 import pytest
 from confluent_kafka import Producer
-from offline import predictions, signal_model
-
-from core.errors import RunError, StartupError
-from core.records import decode_signal
-from stream_app.admin import Cluster
-from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
-import peers
 from harness import measure, run_until
 from outputs import UNKNOWN, Outputs, check, timing
 from peers import PEERS
 from pipeline_report import target_lines, targets
 from workload import Record, Workload, preload
+
+from core.errors import RunError, StartupError
+from core.wire.records import decode_signal
+from stream_app.clients.admin import Cluster
+from stream_app.routes import SIGNAL_SAMPLES
+from stream_app.settings import Settings
+from tests.offline import predictions, signal_model
 
 EXPECTED = np.array([[0.0, 0.1, 0.2], [1.0, 1.1, 1.2]], np.float32)
 

@@ -11,21 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from broker import wait_until
-from worker import WorkerProcess
-
-from core.chunk import WindowRules
-from core.errors import RunError
-from core.records import decode_casting, decode_signal
-from core.windows import CastWindow
-from stream_app.admin import Cluster
-from stream_app.child import Child
-from stream_app.metrics import Metrics
-from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_SAMPLES, STREAM_CONFIG
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
 from answers import match
 from bench_castings import window_lengths
 from bench_model import best_of, library_call, our_call
@@ -33,9 +18,22 @@ from bench_scale import RECOVERED, commits_between
 from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, read_times, summary, wait_for
 from live_worker import LiveWorker, parse
 from loads import load_of, send
-from offline import signal_model
 from paced_sender import Load, due, order, records
 from stalls import Pings
+
+from core.engines.results import WindowRules
+from core.engines.windows import CastWindow
+from core.errors import RunError
+from core.wire.records import decode_casting, decode_signal
+from stream_app.clients.admin import Cluster
+from stream_app.flow.metrics import Metrics
+from stream_app.local.child import Child
+from stream_app.routes import SIGNAL_SAMPLES
+from stream_app.settings import Settings
+from stream_app.topics.plans import STREAM_CONFIG
+from tests.broker import wait_until
+from tests.offline import signal_model
+from tests.worker import WorkerProcess
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

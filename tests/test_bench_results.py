@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
 import bench_all
+import pytest
 from bench_all import Part, as_markdown, read_report, run_part, write_results
 from check import compare, stored_ratios
 from figures import billion_a_day, summary_table

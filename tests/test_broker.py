@@ -13,18 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from broker import JARS_DIR, ToSend, consume_all, produce, wait_until
 from confluent_kafka.admin import AdminClient
-from worker import ROOT
 
 from core.errors import RunError, StartupError
-from stream_app.broker import PORT_RANGE, LocalBroker, _can_listen, free_port
-from stream_app.jars import KAFKA_VERSION
-from stream_app.java import find_java, java_version
-from stream_app.kafka_config import java_properties
-from stream_app.kafka_words import plain
+from stream_app.local.broker import PORT_RANGE, LocalBroker, _can_listen, free_port
+from stream_app.local.jars import KAFKA_VERSION
+from stream_app.local.java import find_java, java_version
+from stream_app.local.kafka_config import java_properties
+from stream_app.local.kafka_words import plain
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from tests.broker import JARS_DIR, ToSend, consume_all, produce, wait_until
+from tests.worker import ROOT
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -58,7 +58,7 @@ def test_data_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
 @pytest.mark.kafka
 def test_the_command_says_when_it_is_ready_and_stops_in_order_and_dies_when_killed(tmp_path: Path) -> None:
     (tmp_path / f"kafka-{KAFKA_VERSION}").symlink_to(JARS_DIR / f"kafka-{KAFKA_VERSION}")
-    command = [sys.executable, "-m", "stream_app.cli", "broker", "--port", "0", "--data-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "stream_app.cli.main", "broker", "--port", "0", "--data-dir", str(tmp_path)]
 
     def start() -> tuple[subprocess.Popen[str], int]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -158,7 +158,7 @@ def test_a_misspelt_property_which_kafka_ignores_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("text", ["nonsense", "=x"])
 def test_a_property_that_is_none_is_shown_as_it_was_given(text: str) -> None:
-    command = [sys.executable, "-m", "stream_app.cli", "broker", "--property", text]
+    command = [sys.executable, "-m", "stream_app.cli.main", "broker", "--property", text]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
     assert done.returncode == 2
@@ -245,7 +245,7 @@ def test_free_ports_can_be_listened_on() -> None:
 def test_a_port_that_was_given_is_not_given_again_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     below = range(15_000, PORT_RANGE.start - 1)  # nobody else takes one from there
     two = next(range(port, port + 2) for port in below if _can_listen(port) and _can_listen(port + 1))
-    monkeypatch.setattr("stream_app.broker.PORT_RANGE", two)
+    monkeypatch.setattr("stream_app.local.broker.PORT_RANGE", two)
     program = (
         f"from stream_app import broker; broker.PORT_RANGE = {two}; print(broker.free_port(), flush=True); input()"
     )

@@ -16,10 +16,10 @@ from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import ModelFactory
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.records import SENSORS
 from core.training.card import write_card
 from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted
+from core.wire.records import SENSORS
 
 SIGNAL: dict[str, Any] = {
     "samples": 64,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cases.case import Case
-from cases.inside import InsideRoom
-from cases.play import load_cases
-from cases.room import Room
+
+from tests.cases.case import Case
+from tests.cases.inside import InsideRoom
+from tests.cases.play import load_cases
+from tests.cases.room import Room
 
 QUICK = [case for case in load_cases() if not case.slow]
 

@@ -21,8 +21,8 @@ from core.data.castings import (
     severities,
 )
 from core.errors import StartupError
-from core.records import SENSORS
 from core.training.metrics import auc_roc
+from core.wire.records import SENSORS
 
 
 @pytest.fixture(scope="module")

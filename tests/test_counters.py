@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from core.audit.scope import Scope
-from core.infer import advance_sequences
+from core.engines.infer import advance_sequences
+from core.engines.state import StreamState, unpack_state
 from core.models.fingerprint import fingerprint
-from core.state import StreamState, unpack_state
 from tests.audits import audit_of, cast, engine, heads_of, problems_of, signal
 from tests.changes import evict_all, take_changed
 from tests.clock import START_MS

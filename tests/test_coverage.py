@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka.structs import TopicPartition
 
-from stream_app.coverage import Coverage
+from stream_app.kafka.coverage import Coverage
 
 AT, OTHER = TopicPartition("source", 0), TopicPartition("source", 1)
 

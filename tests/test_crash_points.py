@@ -17,18 +17,18 @@ import msgspec
 import numpy as np
 import pytest
 from aiokafka.structs import TopicPartition
-from fakes import CHANGELOG, DEAD, OUTPUT, SOURCE, FakeBroker, FakeWorker, settle
-from strategies import TIME_MS, FakeRecord, defect_model, signal_model
 
-from core.chunk import StreamRules, WindowRules
-from core.infer import advance_sequences
+from core.engines.infer import advance_sequences
+from core.engines.results import StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.state import StreamState, unpack_state
+from core.engines.stepper import SignalStepper
 from core.native.records import Records
-from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
-from core.scorer import CastScorer
-from core.state import StreamState, unpack_state
-from core.stepper import SignalStepper
-from stream_app.pipeline import StreamEngine
-from stream_app.recovery import Winners
+from core.wire.records import SENSORS, Prediction, Score, decode_prediction, decode_score
+from stream_app.flow.pipeline import StreamEngine
+from stream_app.worker.recovery import Winners
+from tests.fakes import CHANGELOG, DEAD, OUTPUT, SOURCE, FakeBroker, FakeWorker, settle
+from tests.strategies import TIME_MS, FakeRecord, defect_model, signal_model
 
 STREAMS, STEPS, PARTITIONS = 3, 40, 2
 BAD_STEPS = (3, 4, 17, 38)
@@ -215,9 +215,9 @@ def test_no_death_of_a_worker_is_seen_in_outputs_or_states(
     kind: str, seed: int, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if seed % 2:  # states go out one by one, and chunks are applied in between
-        monkeypatch.setattr("stream_app.commits.FEWEST_AT_ONCE", 1)
-        monkeypatch.setattr("stream_app.commits.MOST_AT_ONCE", 1)
-        monkeypatch.setattr("stream_app.commits.BATCHES_IN_FLIGHT", 1)
+        monkeypatch.setattr("stream_app.flow.commits.FEWEST_AT_ONCE", 1)
+        monkeypatch.setattr("stream_app.flow.commits.MOST_AT_ONCE", 1)
+        monkeypatch.setattr("stream_app.flow.commits.BATCHES_IN_FLIGHT", 1)
     expected, letters, tables = undisturbed[kind]
     world = World(kind, seed)
 

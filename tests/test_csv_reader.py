@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.data.csv.import_csv import ImportOptions, import_csv
 from core.data.csv.names import parse_renamed
-from core.data.import_csv import ImportOptions, import_csv
 from core.errors import DataError, StartupError
-from core.records import SENSORS
+from core.wire.records import SENSORS
 from replay.lines import NAMES
 from replay.send import send
 from replay.sink import MemorySink

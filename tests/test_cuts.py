@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.engine import Engine
+from core.engines.base import Engine
 from tests import test_scorer, test_stepper
 from tests.changes import Change, changes_of, evict_all, take_changed, take_rest
 from tests.changes import plain as lists
@@ -248,7 +248,7 @@ def test_an_evicted_stream_s_state_is_in_no_later_cut() -> None:
 
 def test_chunks_between_two_steps_of_an_eviction_keep_their_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are let go at a time; a stream that gets a record before its turn is idle no more."""
-    monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
+    monkeypatch.setattr("core.engines.eviction.EVICTED_AT_ONCE", 1)
     engine, now_ms = many_streams(3), IDLE_TIMEOUT_MS + 6_000
     steps = engine.evict(0, 3, now_ms)
     first = changes_of(next(steps).tombstones)
@@ -261,7 +261,7 @@ def test_chunks_between_two_steps_of_an_eviction_keep_their_streams(monkeypatch:
 
 
 def test_a_stored_stream_that_is_met_between_two_steps_of_an_eviction_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
+    monkeypatch.setattr("core.engines.eviction.EVICTED_AT_ONCE", 1)
     table, now_ms = MemoryTable(), IDLE_TIMEOUT_MS + 6_000
     table.apply(take_changed(many_streams(3), [0]))
     engine = test_stepper.make(table)

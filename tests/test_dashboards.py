@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
-from broker import Received, consume_all, consume_until, wait_until
-from commands import ROOT
-from feeds import casting_feed, signal_feed
-from offline import casting_samples, signal_samples
-from prometheus import NAMESPACE, PROGRAM, Prometheus, names_in, names_of_a_worker
-from worker import WorkerProcess, own_worker
 
 from core.models.shipped import checkpoint_path
 from dashboards.draw import Source, draw
 from dashboards.generate import FOLDER, write_all
 from dashboards.pages import PAGES
 from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, fill_variables
-from stream_app.broker import LocalBroker
-from stream_app.metrics import LATENCY_BUCKETS
+from stream_app.flow.metrics import LATENCY_BUCKETS
+from stream_app.local.broker import LocalBroker
+from stream_app.routes import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
+from tests.broker import Received, consume_all, consume_until, wait_until
+from tests.commands import ROOT
+from tests.feeds import casting_feed, signal_feed
+from tests.offline import casting_samples, signal_samples
+from tests.prometheus import NAMESPACE, PROGRAM, Prometheus, names_in, names_of_a_worker
+from tests.worker import WorkerProcess, own_worker
 
 DATA_S = 60.0
 STEPS = 40  # of each signal stream in a round

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from admin import delete_records
-from broker import Received, ToSend, consume_all, produce
-from commands import Done, Run
 from confluent_kafka import KafkaException
-from feeds import Feed, assert_close, casting_feed, signal_feed
-from offline import predictions, signal_samples
-from worker import WorkerProcess
 
+from core.engines.state import pack_state, step_back
 from core.native.streams import StreamState
-from core.partition import partition_of
-from core.records import SENSORS
-from core.state import pack_state, step_back
-from stream_app.dead_letters import TABLE_KEYS, make_plan
-from stream_app.letters import Choice, split_headers
-from stream_app.resend import Resender, overtaken
+from core.wire.partition import partition_of
+from core.wire.records import SENSORS
+from stream_app.letters.dead_letters import TABLE_KEYS, make_plan
+from stream_app.letters.letter import Choice, split_headers
+from stream_app.letters.resend import Resender, overtaken
+from stream_app.routes import DEAD_LETTERS
 from stream_app.settings import Settings
-from stream_app.topics import DEAD_LETTERS
+from tests.admin import delete_records
+from tests.broker import Received, ToSend, consume_all, produce
+from tests.commands import Done, Run
+from tests.feeds import Feed, assert_close, casting_feed, signal_feed
+from tests.offline import predictions, signal_samples
+from tests.worker import WorkerProcess
 
 # A sample of either kind.
 GOOD = {"sequence": "a", "step": 3, "signal": 0.5, "condition_vector": [1, 0, 0, 0]} | dict.fromkeys(SENSORS, 1.0)

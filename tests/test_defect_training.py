@@ -11,11 +11,11 @@ from core.data.castings import generate_castings
 from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
 from core.models.factory import ModelFactory, load_model
-from core.records import SENSORS
 from core.training import defect
 from core.training.config import read_settings
 from core.training.defect import Casts, DefectTask, train_defect
 from core.training.snapshot import last_path
+from core.wire.records import SENSORS
 
 
 @pytest.fixture(scope="module")

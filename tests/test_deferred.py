@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fakes import CHANGELOG, OUTPUT, FakeBroker, FakeEngine, FakeWorker, record, settle
 
-from core.chunk import ChunkResult
+from core.engines.results import ChunkResult
 from core.errors import RunError
 from core.native.records import Outputs
-from stream_app.deferred import ROOM_WINDOWS
+from stream_app.flow.deferred import ROOM_WINDOWS
+from tests.fakes import CHANGELOG, OUTPUT, FakeBroker, FakeEngine, FakeWorker, record, settle
 
 WAIT_S = 10.0
 

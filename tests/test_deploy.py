@@ -13,11 +13,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from commands import PROGRAM, ROOT, parse
-from containers import OURS, deployed_settings, dockerfile, routes, services, settings_from, settings_of
-from prometheus import names_in, names_of_a_worker, promtool
 
-from stream_app.worker import STOP_PATIENCE_S
+from stream_app.worker.supervisor import STOP_PATIENCE_S
+from tests.commands import PROGRAM, ROOT, parse
+from tests.containers import OURS, deployed_settings, dockerfile, routes, services, settings_from, settings_of
+from tests.prometheus import names_in, names_of_a_worker, promtool
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 UNIT = ROOT / "deploy" / "systemd" / "caststream.service"

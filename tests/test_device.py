@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from fake_device import FakeDevice
 
 from core.device import CudaDevice, check_device
 from core.errors import RunError, StartupError
+from tests.fake_device import FakeDevice
 
 # The double itself: these faults give wrong numbers on a GPU, in silence.
 

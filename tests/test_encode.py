@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.records import SENSORS, CastingSample, SignalSample
+from core.wire.records import SENSORS, CastingSample, SignalSample
 from replay.encode import BlockEncoder
 from replay.hdf5 import Block, Piece
 from replay.native.encode import encode_records

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from core.chunk import WindowRules
 from core.data.castings import generate_castings
+from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
 from core.models.factory import ModelFactory, load_model
 from core.models.shipped import checkpoint_path
-from core.predict import cast_scores
+from core.offline.predict import cast_scores
 from core.training import evaluate_defect as module
 from core.training.evaluate_defect import evaluate_defect
 from core.training.metrics import auc_roc, brier

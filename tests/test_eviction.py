@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from broker import Received, consume_all, consume_until, wait_until
-from feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
-from offline import casting_samples, predictions, scores, signal_samples
-from worker import WorkerProcess, own_worker
 
-from stream_app.broker import LocalBroker
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
+from tests.broker import Received, consume_all, consume_until, wait_until
+from tests.feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
+from tests.offline import casting_samples, predictions, scores, signal_samples
+from tests.worker import WorkerProcess, own_worker
 
 pytestmark = pytest.mark.kafka
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker import Received, ToSend, consume_until, produce
-from commands import ROOT, commands_in, parse
-from conftest import JARS_DIR
-from worker import WorkerProcess, own_worker
 
-from core.infer import advance_sequences
+from core.engines.infer import advance_sequences
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
-from stream_app.broker import LocalBroker
-from stream_app.jars import KAFKA_VERSION
+from stream_app.local.broker import LocalBroker
+from stream_app.local.jars import KAFKA_VERSION
+from tests.broker import Received, ToSend, consume_until, produce
+from tests.commands import ROOT, commands_in, parse
+from tests.conftest import JARS_DIR
+from tests.worker import WorkerProcess, own_worker
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.*"))
 MOST_LINES = 110

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from faults.load import LoadPlan
-from faults.streams import SIGNAL, Habits
 
 from core.audit.scope import Scope
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
 from tests.audits import audit_of, engine, expected_of, heads_of, problems_of
+from tests.faults.load import LoadPlan
+from tests.faults.streams import SIGNAL, Habits
 from tests.reference import CrashingWorker
 from tests.strategies import Event, FakeRecord
 

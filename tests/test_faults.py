@@ -9,18 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from faults import sabotage
-from faults.acts import ACTS
-from faults.judge import Row
-from faults.load import LoadPlan
-from faults.orders import POINTS
-from faults.points import WRAPPED
-from faults.proxy import DOWN, HOST, UP, Proxy
-from faults.run import play_and_judge
-from faults.schedule import Fault, Schedule
-from faults.stage import Stage
-from faults.streams import Habits
-from faults.themes import THEMES, draw, number_of
+
+from tests.faults import sabotage
+from tests.faults.acts import ACTS
+from tests.faults.judge import Row
+from tests.faults.load import LoadPlan
+from tests.faults.orders import POINTS
+from tests.faults.points import WRAPPED
+from tests.faults.proxy import DOWN, HOST, UP, Proxy
+from tests.faults.run import play_and_judge
+from tests.faults.schedule import Fault, Schedule
+from tests.faults.stage import Stage
+from tests.faults.streams import Habits
+from tests.faults.themes import THEMES, draw, number_of
 
 # Schedules.
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
-from broker import consume_all
-from conftest import MakeSettings
 
-from stream_app.fencing import FencedProducer
-from stream_app.guarantees import ExactlyOnce
-from stream_app.lease import Lease
+from stream_app.flow.guarantees import ExactlyOnce
+from stream_app.kafka.fencing import FencedProducer
+from stream_app.kafka.lease import Lease
+from stream_app.kafka.transport import Producer
 from stream_app.native.batches import BatchBuilder
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
-from stream_app.transport import Producer
+from stream_app.topics.administration import create_topics
+from tests.broker import consume_all
+from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.kafka
 

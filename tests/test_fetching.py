@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.native.records import Record
-from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches
+from stream_app.kafka.fetching import READ_COMMITTED, FetchedPartition, RawBatches
 from tests.record_batches import (
     APPEND_TIME,
     ATTRIBUTES_AT,

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from files import write_castings, write_signals
 
 from core.data.outputs import create_file, partial_of
 from core.errors import CaststreamError
 from core.models.checkpoint import write_checkpoint
-from core.predict import predict
+from core.offline.predict import predict
 from core.training.snapshot import check_writable
 from replay.progress import Progress, progress_place
 from replay.run import replay
 from replay.sink import MemorySink
-from stream_app.broker import LocalBroker
-from stream_app.kafka_config import java_properties
+from stream_app.local.broker import LocalBroker
+from stream_app.local.kafka_config import java_properties
+from tests.files import write_castings, write_signals
 
 TOKEN = "0123456789abcdef"
 

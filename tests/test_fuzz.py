@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.fetching import MAX_UNCOMPRESSED_BYTES
+from stream_app.kafka.fetching import MAX_UNCOMPRESSED_BYTES
 from tests.fuzz import runner
 from tests.fuzz.codecs import json_value
 

@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import ToSend, consume_all, consume_until, produce
-from conftest import MakeSettings
-from consistency import assert_consistent, drained
-from offline import casting_samples, signal_samples
-from worker import WorkerProcess
 
 from core.errors import StartupError
-from core.partition import partition_of
-from stream_app import grow
-from stream_app.committed import committed_offsets
-from stream_app.corrections import Correction
-from stream_app.dead_letters import Fate, make_plan
-from stream_app.grow import grow_topics
-from stream_app.letters import Choice
-from stream_app.resend import Resender
+from core.wire.partition import partition_of
+from stream_app.clients.committed import committed_offsets
+from stream_app.letters.corrections import Correction
+from stream_app.letters.dead_letters import Fate, make_plan
+from stream_app.letters.letter import Choice
+from stream_app.letters.resend import Resender
 from stream_app.settings import Settings
+from stream_app.topics import grow
+from stream_app.topics.grow import grow_topics
+from tests.broker import ToSend, consume_all, consume_until, produce
+from tests.conftest import MakeSettings
+from tests.consistency import assert_consistent, drained
+from tests.offline import casting_samples, signal_samples
+from tests.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 

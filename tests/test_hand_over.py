@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from aiokafka.errors import IllegalStateError, ProducerFenced
 from aiokafka.structs import TopicPartition
-from fakes import DEAD, OUTPUT, FakeBroker, FakeWorker, record, settle, written_in
-from strategies import FakeRecord, signal_model
 
-from core.stepper import SignalStepper
-from stream_app.app import CaststreamApp
-from stream_app.guarantees import ExactlyOnce
+from core.engines.stepper import SignalStepper
+from stream_app.flow.guarantees import ExactlyOnce
 from stream_app.native.batches import BatchBuilder
+from stream_app.worker.app import CaststreamApp
+from tests.fakes import DEAD, OUTPUT, FakeBroker, FakeWorker, record, settle, written_in
 from tests.reference import stream_rules
+from tests.strategies import FakeRecord, signal_model
 from tests.test_app import app_of
 from tests.test_deferred import HeldScores, ScoringEngine, released_at_the_end
 
@@ -140,7 +140,7 @@ async def test_a_commit_of_an_assignment_that_is_over_leaves_the_next_one_alone(
 
 
 async def test_a_commit_that_asks_a_broker_that_is_away_holds_up_no_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_app.app.LET_GO_S", 0.05)
+    monkeypatch.setattr("stream_app.worker.app.LET_GO_S", 0.05)
     broker = FakeBroker(prompt=False)
     worker = FakeWorker(broker)
     worker.run(record(0))

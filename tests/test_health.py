@@ -10,10 +10,10 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from core.errors import RunError, UnreachableError
-from stream_app import health
-from stream_app.app import CaststreamApp
-from stream_app.health import LONGEST_COMMIT_S, MOVED_S, ON_THE_WAY_S, STUCK_S, Health
-from stream_app.lease import Lease
+from stream_app.kafka.lease import Lease
+from stream_app.worker import health
+from stream_app.worker.app import CaststreamApp
+from stream_app.worker.health import LONGEST_COMMIT_S, MOVED_S, ON_THE_WAY_S, STUCK_S, Health
 
 AT = TopicPartition("signal-samples", 0)
 

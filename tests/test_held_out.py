@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from core.chunk import WindowRules
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
+from core.engines.results import WindowRules
 from core.models.factory import ModelFactory
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.training import held_out

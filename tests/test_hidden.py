@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.hidden import ZEROS, HiddenStates, make_hidden
-from core.infer import advance_sequences, state_size
+from core.engines.bank import ZEROS
+from core.engines.hidden import HiddenStates, make_hidden
+from core.engines.infer import advance_sequences, state_size
 from tests.strategies import relaxed, signal_model
 
 WIDTH = state_size(signal_model())

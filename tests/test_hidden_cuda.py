@@ -7,19 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from fake_device import FakeDevice, PlacedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import hidden_cuda, lstm_step
-from core.hidden import ZEROS, HiddenStates, make_hidden
-from core.hidden_cuda import CudaHiddenStates
-from core.infer import prepare, score_windows, state_size
-from core.lstm_step import LARGEST, LstmStep, rung
+from core.engines import hidden_cuda, lstm_step
+from core.engines.bank import ZEROS
+from core.engines.hidden import HiddenStates, make_hidden
+from core.engines.hidden_cuda import CudaHiddenStates
+from core.engines.infer import prepare, score_windows, state_size
+from core.engines.lstm_step import LARGEST, LstmStep, rung
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from tests.fake_device import FakeDevice, PlacedDevice
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch finds none here")
 relaxed = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))

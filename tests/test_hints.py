@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from core.chunk import ChunkResult
-from stream_app.hints import MOST_NAMES, Hints
-from stream_app.metrics import Metrics
+from core.engines.results import ChunkResult
+from stream_app.flow.hints import MOST_NAMES, Hints
+from stream_app.flow.metrics import Metrics
 
 
 def result(*names: bytes, keys: tuple[bytes, ...] = ()) -> ChunkResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.idleness import GRACE_S, NOTES, PastPositions
+from stream_app.flow.idleness import GRACE_S, NOTES, PastPositions
 
 
 def test_a_partition_that_was_just_taken_up_has_nothing_idle() -> None:

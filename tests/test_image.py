@@ -7,10 +7,9 @@ import re
 import tomllib
 from pathlib import PurePosixPath
 
-from commands import PROGRAM, ROOT, parse
-from containers import OURS, dockerfile, image_environment, instructions, services, settings_of
-
 from stream_app.settings import PREFIX
+from tests.commands import PROGRAM, ROOT, parse
+from tests.containers import OURS, dockerfile, image_environment, instructions, services, settings_of
 
 # The one address that may stand in the repository: PyTorch's own wheels without CUDA.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"

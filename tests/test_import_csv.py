@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from core.data.csv import bad_lines, casts, order, samples
 from core.data.csv.casts import CastSummary
+from core.data.csv.import_csv import import_csv
 from core.data.csv.lines import MAX_LINE_BYTES
 from core.data.csv.signals import SignalSummary
-from core.data.import_csv import import_csv
 from core.data.layout import open_checked
 from core.errors import DataError
-from core.predict import predict
-from core.records import SENSORS
+from core.offline.predict import predict
+from core.wire.records import SENSORS
 
 HEADER = ["sequence", "step", *SENSORS]
 Import = Callable[..., CastSummary]

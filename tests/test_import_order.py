@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.csv.casts import CastSummary
-from core.data.import_csv import ImportOptions, import_csv
+from core.data.csv.import_csv import ImportOptions, import_csv
 from core.errors import DataError
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 HEADER = ",".join(["sequence", *SENSORS])

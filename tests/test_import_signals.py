@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from core.data.csv import samples
+from core.data.csv.import_csv import ImportOptions, import_csv
 from core.data.csv.signals import SignalSummary
-from core.data.import_csv import ImportOptions, import_csv
 from core.errors import DataError
 
 HEADER = "sequence,step,signal,c1,c2,c3,c4,target"
@@ -109,7 +109,7 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
 def test_an_import_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
     fifo = tmp_path / "a.csv"
     os.mkfifo(fifo)
-    command = [sys.executable, "-m", "stream_app.cli", "import-csv", "a.csv", "a.h5"]
+    command = [sys.executable, "-m", "stream_app.cli.main", "import-csv", "a.csv", "a.h5"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     with fifo.open("wb", 0) as pipe:

@@ -25,7 +25,7 @@ def helped(*words: str) -> str:
     """Code that shows a help and goes on."""
     return (
         f"import sys; sys.argv = ['caststream', *{words!r}, '--help']\n"
-        "from stream_app.cli import main\n"
+        "from stream_app.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass"
     )
@@ -42,7 +42,7 @@ def test_a_help_loads_the_command_line_alone(words):
     assert set() == found & (CLIENTS | NUMBERS | EXTRAS | {"pydantic_settings", "msgspec", "replay"})
 
 
-@pytest.mark.parametrize("module", ["stream_app.worker", "stream_app.process"])
+@pytest.mark.parametrize("module", ["stream_app.worker.supervisor", "stream_app.worker.process"])
 def test_a_worker_has_said_what_it_does_before_it_loads_models_and_clients(module):
     assert set() == loaded(f"import {module}") & (CLIENTS | NUMBERS | EXTRAS)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from core.infer import PEAK_TOLERANCE, _calibrated, advance, advance_sequences, score_windows, state_size
+from core.engines.infer import PEAK_TOLERANCE, _calibrated, advance, advance_sequences, score_windows, state_size
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path

@@ -12,7 +12,7 @@ from core.data import opening
 from core.data.layout import open_castings, open_checked, open_signals
 from core.data.outputs import create_lines, keep_inputs
 from core.errors import DataError
-from core.predict import predict
+from core.offline.predict import predict
 from core.training.config import read_settings
 from core.training.defect import train_defect
 from core.training.signal import train_signal
@@ -214,8 +214,8 @@ def test_a_replay_tells_how_much_it_had_sent_when_its_file_changed(tmp_path, mon
 
 
 def change_while_the_model_is_loaded(path, monkeypatch):
-    load = sys.modules["core.predict"]._load
-    monkeypatch.setattr("core.predict._load", lambda *given: (touch(path), load(*given))[1])
+    load = sys.modules["core.offline.predict"]._load
+    monkeypatch.setattr("core.offline.predict._load", lambda *given: (touch(path), load(*given))[1])
 
 
 def test_a_prediction_of_a_file_that_changed_leaves_nothing(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from core.errors import StartupError
-from stream_app import jars
-from stream_app.jars import Jar, ensure_jars, pinned_jars
+from stream_app.local import jars
+from stream_app.local.jars import Jar, ensure_jars, pinned_jars
 
 
 @dataclass

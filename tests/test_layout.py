@@ -13,7 +13,7 @@ from core.data.outputs import create_file
 from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
 from core.errors import DataError, StartupError
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import IllegalGenerationError, KafkaConnectionError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
-from stream_app.lease import SESSION_SHARE, Lease, keep
+from stream_app.kafka.lease import SESSION_SHARE, Lease, keep
 
 SESSION = 6.0
 

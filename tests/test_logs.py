@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import consume_until, wait_until
-from conftest import MakeSettings
-from feeds import signal_feed
-from offline import signal_samples
 
-from stream_app.broker import free_port
-from stream_app.child import Child
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
 from stream_app.logs import SELDOM, configure
+from stream_app.routes import DEAD_LETTERS, SIGNAL_SAMPLES
 from stream_app.settings import Settings, load_settings
-from stream_app.topics import DEAD_LETTERS, SIGNAL_SAMPLES
+from tests.broker import consume_until, wait_until
+from tests.conftest import MakeSettings
+from tests.feeds import signal_feed
+from tests.offline import signal_samples
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_a_library_s_error_is_a_line_and_ours_has_its_traceback(
 
     fail("aiokafka.producer.sender")
     (line,) = capsys.readouterr().err.splitlines()
-    fail("stream_app.app")
+    fail("stream_app.worker.app")
     ours = capsys.readouterr().err
 
     assert "batch 3 failed: ValueError('no such key')" in line

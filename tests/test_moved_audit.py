@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from core.audit.scope import Scope
-from core.records import Score, encoder
-from stream_app.grown import Grown
+from core.wire.records import Score, encoder
+from stream_app.routes import routes
 from stream_app.settings import Settings
-from stream_app.topics import routes
+from stream_app.topics.grown import Grown
 from stream_app.verify.cut import Cut
 from stream_app.verify.outputs import OutputCheck
 from stream_app.verify.report import Report

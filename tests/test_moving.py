@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import WindowRules
+from core.engines.results import WindowRules
+from core.engines.state import pack_state, unpack_state
+from core.engines.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key, unpack_body
 from core.native.streams import StreamState
-from core.partition import partition_of
-from core.state import pack_state, unpack_state
-from core.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key, unpack_body
-from stream_app import grow
-from stream_app.grown import Grown, grown_of, is_note
-from stream_app.moving import Rows, moved_rows, streams_in, tombstones
+from core.wire.partition import partition_of
+from stream_app.routes import routes
 from stream_app.settings import Settings
-from stream_app.topics import routes
+from stream_app.topics import grow
+from stream_app.topics.grown import Grown, grown_of, is_note
+from stream_app.topics.moving import Rows, moved_rows, streams_in, tombstones
 
 KEY, MODEL = b"press-7", "0123456789ab"
 FIELDS = ("append_ms", "timestamp_ms", "step", "sequence", "previous", "closed", "sample", "gap_first", "gap_end")

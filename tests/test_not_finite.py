@@ -10,11 +10,11 @@ import msgspec
 import pytest
 import torch
 
-from core.chunk import StreamRules, WindowRules
-from core.records import Prediction, Score, decode_prediction, decode_score, published
-from core.scorer import CastScorer
-from core.stepper import SignalStepper
-from stream_app.tail import _prediction, _score
+from core.engines.results import StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
+from core.wire.records import Prediction, Score, decode_prediction, decode_score, published
+from stream_app.cli.tail import _prediction, _score
 from tests.strategies import FakeRecord, MemoryTable, casting_value, defect_model, signal_model, signal_value
 
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from core.errors import RecordError
-from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
-from core.records import decode_casting, decode_signal, stream_id
+from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
+from core.wire.records import decode_casting, decode_signal, stream_id
 from tests.strategies import MSGPACK, SENSORS, TIME_MS
 
 SIGNAL = {"signal": 0.5, "condition_vector": [1, 0, 0, 0]}

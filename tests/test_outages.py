@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from core.errors import OutageError, RunError, StartupError
-from stream_app import admin, process
-from stream_app.admin import Cluster
-from stream_app.failures import EXIT_FAILED, EXIT_REFUSED, explain
-from stream_app.outages import run_failure
-from stream_app.process import _status_of
+from stream_app.clients import admin
+from stream_app.clients.admin import Cluster
+from stream_app.clients.outages import run_failure
+from stream_app.exits import EXIT_FAILED, EXIT_REFUSED, status_of
+from stream_app.failures import explain
 
 OUTAGES = (
     "_TIMED_OUT",
@@ -106,7 +106,7 @@ def test_an_outage_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyP
     error = asked(monkeypatch, question, code)
 
     assert type(error) is OutageError
-    assert _status_of(error) == process.EXIT_FAILED  # the supervisor tries again, at a first start too
+    assert status_of(error) == EXIT_FAILED  # the supervisor tries again, at a first start too
     assert explain(error)[1] == EXIT_FAILED
 
 
@@ -120,7 +120,7 @@ def test_a_refusal_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyP
     else:
         assert type(error) is StartupError
         assert explain(error)[1] == EXIT_REFUSED
-        assert _status_of(error) == process.EXIT_REFUSED
+        assert status_of(error) == EXIT_REFUSED
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
-from fakes import FakeBroker, settle
 
 from core.errors import RunError
 from core.native.records import Records
-from stream_app.outputs import ROOM_BYTES, OutputWriter, header_bytes
+from stream_app.flow.outputs import ROOM_BYTES, OutputWriter, header_bytes
 from stream_app.sizes import LARGEST_BATCH_BYTES as MAX_BATCH_BYTES
+from tests.fakes import FakeBroker, settle
 
 SOURCE = ("source", 0)
 

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
-from core.errors import RecordError
-from core.records import decode_casting, decode_signal
-from stream_app.admin import Cluster
-from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
 import failover_report
 import flatness
+import numpy as np
 import overload_report
+import pytest
 from answers import UNANSWERED, answers, longest_silence
 from flows import Flow
 from latencies import Times, ends, read_times
 from loads import Sending, mix_of, send
 from mixes import GARBAGE, MIXES, Record, casts, coming_and_going, even, garbage, hot
 from reliability_plots import write_plot
+
+from core.errors import RecordError
+from core.wire.records import decode_casting, decode_signal
+from stream_app.clients.admin import Cluster
+from stream_app.routes import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
+from stream_app.settings import Settings
 
 
 def times(*rows: tuple[int, int, int, int]) -> Times:

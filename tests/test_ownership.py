@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from admin import alter_topic, commit, committed
-from broker import ToSend, consume_all, produce
 
 from core.errors import StartupError
-from stream_app.admin import Cluster
-from stream_app.ownership import CLAIM, check_owner, claim, owner_in
+from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings
-from stream_app.topics import check_topics, create_topics, reset_state, topic_ids
+from stream_app.topics.administration import create_topics, reset_state, topic_ids
+from stream_app.topics.checks import check_topics
+from stream_app.topics.ownership import CLAIM, check_owner, claim, owner_in
+from tests.admin import alter_topic, commit, committed
+from tests.broker import ToSend, consume_all, produce
 
 pytestmark = pytest.mark.kafka
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from files import write_castings, write_signals
 from numpy.typing import NDArray
 
 from core.data import part
@@ -17,7 +16,8 @@ from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
 from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
-from core.records import SENSORS
+from core.wire.records import SENSORS
+from tests.files import write_castings, write_signals
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.partition import murmur2, partition_of
+from core.wire.partition import murmur2, partition_of
 
 
 # The values with which Apache Kafka tests its partitioner (UtilsTest.testMurmur2), as Java's signed integers.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 
 import pytest
-from fakes import APP, DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
-from strategies import FakeRecord, signal_model, signal_value
 
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
+from core.engines.stepper import SignalStepper
 from core.errors import RunError
-from core.stepper import SignalStepper
-from stream_app.chunks import Chunk
-from stream_app.letter_record import MAX_LETTER_BYTES
+from stream_app.flow.letter_record import MAX_LETTER_BYTES
+from stream_app.kafka.chunks import Chunk
 from stream_app.native.batches import BatchBuilder
 from tests.changes import Change, by_partition, packed_of, taken, tombstone
+from tests.fakes import APP, DEAD, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
+from tests.strategies import FakeRecord, signal_model, signal_value
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import predict as module
-from core.chunk import StreamRules, WindowRules
 from core.data.layout import open_castings, open_signals
+from core.engines.infer import score_windows
+from core.engines.results import StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
 from core.errors import DataError, StartupError
-from core.infer import score_windows
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
-from core.predict import cast_scores, predict, scores_due, signal_parts, signal_rows
-from core.scorer import CastScorer
-from core.stepper import SignalStepper
+from core.offline import predict as module
+from core.offline.predict import cast_scores, predict, scores_due, signal_parts, signal_rows
 from replay.run import replay
 from replay.sink import MemorySink
 from tests.files import write_castings, write_signals
@@ -236,7 +236,7 @@ def test_signals_as_hdf5_hold_the_same_numbers(tmp_path, signal_model):
 
 
 def test_castings_as_hdf5_hold_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("core.reference._BUFFER", 4)
+    monkeypatch.setattr("core.offline.prediction_file._BUFFER", 4)
     write_castings(tmp_path / "c.h5", LENGTHS)
 
     predict(tmp_path / "c.h5", tmp_path / "out.hdf5", rules=RULES)

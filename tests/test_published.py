@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from broker import ToSend, produce
-from conftest import MakeSettings
 
 from core.native.records import Outputs, Record, Records
-from stream_app.assignment import stored_ends
-from stream_app.published import LogEnds, Published, Wanted, find_published
+from stream_app.flow.published import LogEnds, Published, Wanted, find_published
 from stream_app.settings import Settings
+from stream_app.worker.assignment import stored_ends
+from tests.broker import ToSend, produce
+from tests.conftest import MakeSettings
 
 SOURCE, APP = ("source", 3), b"app"
 NOBODY = lambda partition, key, offset: False  # noqa: E731

@@ -13,22 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import StreamRules
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
+from core.engines.results import StreamRules
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
 from core.models.factory import ModelFactory, load_model
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, NO_LIMITS, SIGNAL_FIELDS, RangeCounter, Ranges
 from core.models.shipped import checkpoint_path
 from core.models.survey import Survey
 from core.native.streams import LiveStream
-from core.predict import predict
-from core.records import SENSORS
-from core.scorer import CastScorer
-from core.stepper import SignalStepper
+from core.offline.predict import predict
 from core.training.config import DefectSettings, SignalSettings
 from core.training.defect import DefectTask
 from core.training.signal import SignalTask
+from core.wire.records import SENSORS
 from tests.strategies import FakeRecord, MemoryTable, casting_value, defect_model, signal_model, signal_value
 
 NUMBERS = st.sampled_from((0.0, 1.0, 1.0, 0.5, -1.0, 2.0, 2.01, -3.0, 1e6)) | st.floats(-5, 5, width=32)
@@ -136,7 +136,7 @@ def signal_engine(ranges: Ranges | None) -> SignalStepper:
 
 
 def casting_engine(ranges: Ranges | None) -> CastScorer:
-    from core.chunk import WindowRules
+    from core.engines.results import WindowRules
 
     return CastScorer(of_range(defect_model(), ranges), StreamRules(), WindowRules(), MemoryTable().recovered())
 

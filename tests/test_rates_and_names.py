@@ -9,8 +9,8 @@ import pytest
 from core.data.layout import open_castings, open_checked, open_signals
 from core.data.naming import SequenceNames
 from core.errors import DataError, StartupError
-from core.predict import predict
-from core.records import decode_casting
+from core.offline.predict import predict
+from core.wire.records import decode_casting
 from replay.run import replay
 from replay.sink import MemorySink
 from tests.files import write_castings, write_signals

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 import typer
-from commands import ROOT, commands_in, parse
 
-from core.records import REASONS, CastingSample, Prediction, Score, SignalSample, decode_signal
-from stream_app.cli import app
-from stream_app.metrics import Metrics
+from core.wire.records import REASONS, CastingSample, Prediction, Score, SignalSample, decode_signal
+from stream_app.cli.main import app
+from stream_app.flow.metrics import Metrics
 from stream_app.settings import PREFIX, Settings
+from tests.commands import ROOT, commands_in, parse
 
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"

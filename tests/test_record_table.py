@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 import pytest
-from broker import ToSend, produce, wait_until
 from confluent_kafka import Producer
-from feeds import (
+
+from tests.broker import ToSend, produce, wait_until
+from tests.feeds import (
     MSGPACK,
     Feed,
     assert_close,
@@ -18,8 +19,8 @@ from feeds import (
     in_sequence,
     msgpack,
 )
-from offline import predictions, signal_samples
-from worker import WorkerProcess
+from tests.offline import predictions, signal_samples
+from tests.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 

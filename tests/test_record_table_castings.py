@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 import pytest
-from feeds import MSGPACK, Feed, assert_scores, bad, dead_letters, in_sequence, msgpack
-from offline import casting_samples, scores
-from worker import WorkerProcess
+
+from tests.feeds import MSGPACK, Feed, assert_scores, bad, dead_letters, in_sequence, msgpack
+from tests.offline import casting_samples, scores
+from tests.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 

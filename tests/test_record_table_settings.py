@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from admin import alter_topic
-from broker import wait_until
-from feeds import Feed, assert_close, assert_scores, in_sequence
-from offline import Sample, casting_samples, predictions, scores, signal_samples
-from worker import WorkerProcess, own_worker
 
-from stream_app.broker import LocalBroker
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
+from tests.admin import alter_topic
+from tests.broker import wait_until
+from tests.feeds import Feed, assert_close, assert_scores, in_sequence
+from tests.offline import Sample, casting_samples, predictions, scores, signal_samples
+from tests.worker import WorkerProcess, own_worker
 
 pytestmark = pytest.mark.kafka
 

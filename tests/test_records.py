@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RecordError
-from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
-from core.records import (
+from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
+from core.wire.records import (
     REASONS,
     Prediction,
     Score,

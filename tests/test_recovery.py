@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FakeRecord
 
 from core.errors import StartupError
 from core.native.records import Records
-from stream_app.assignment import Found, Start, check_end, report_lost, start_of, stored_id, wanted_of
-from stream_app.grown import Grown
-from stream_app.ownership import CLAIM
-from stream_app.pipeline import Pipeline
-from stream_app.recovery import Winners, read_keys
+from stream_app.flow.pipeline import Pipeline
 from stream_app.settings import load_settings
+from stream_app.topics.grown import Grown
+from stream_app.topics.ownership import CLAIM
+from stream_app.worker.assignment import Found, Start, check_end, report_lost, start_of, stored_id, wanted_of
+from stream_app.worker.recovery import Winners, read_keys
 from tests.changes import Change, changes_of
+from tests.fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker
+from tests.strategies import FakeRecord
 
 AT = TopicPartition(SOURCE, 0)
 OURS = '{"topic_id": "now"}'

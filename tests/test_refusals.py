@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from admin import add_partitions, commit
-from broker import ToSend, produce, wait_until
 from confluent_kafka import Consumer
-from conftest import MakeSettings
-from feeds import PARTITIONS, signal_feed
-from offline import signal_samples
-from worker import ROOT, WorkerProcess
 
 from core.errors import StartupError
-from stream_app.admin import Cluster
-from stream_app.process import EXIT_REFUSED
+from stream_app.clients.admin import Cluster
+from stream_app.exits import EXIT_REFUSED
 from stream_app.settings import Settings
-from stream_app.topics import create_topics, topic_ids
-from stream_app.worker import Supervisor
+from stream_app.topics.administration import create_topics, topic_ids
+from stream_app.worker.supervisor import Supervisor
+from tests.admin import add_partitions, commit
+from tests.broker import ToSend, produce, wait_until
+from tests.conftest import MakeSettings
+from tests.feeds import PARTITIONS, signal_feed
+from tests.offline import signal_samples
+from tests.worker import ROOT, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 

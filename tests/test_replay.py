@@ -9,7 +9,7 @@ import pytest
 
 from core.data.runs import run_name, run_start_ms
 from core.errors import DataError, StartupError
-from core.records import decode_casting, decode_signal
+from core.wire.records import decode_casting, decode_signal
 from replay import player
 from replay.run import ReplayError, Status, replay
 from replay.sink import MemorySink

@@ -12,7 +12,7 @@ import pytest
 
 from core.data.reading import _blocks, cached, check_values
 from core.errors import DataError, StartupError
-from core.records import SENSORS
+from core.wire.records import SENSORS
 from replay import hdf5
 from replay.hdf5 import open_source
 from tests.files import write_castings, write_large, write_signals

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from admin import commit
-from broker import Received, ToSend, consume_all, consume_until, produce
-from feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
-from offline import Sample, casting_samples, defect_model, predictions, scores, signal_model, signal_samples
-from worker import WorkerProcess, own_worker
 
-from core.chunk import StreamRules, WindowRules
+from core.engines.results import StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.scorer import CastScorer
-from core.stepper import SignalStepper
-from stream_app.broker import LocalBroker
-from stream_app.ownership import is_claim
+from stream_app.flow.tables import PartitionedStore
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
-from stream_app.tables import PartitionedStore
-from stream_app.topics import topic_ids
+from stream_app.topics.administration import topic_ids
+from stream_app.topics.ownership import is_claim
+from tests.admin import commit
+from tests.broker import Received, ToSend, consume_all, consume_until, produce
 from tests.changes import Change, take_changed
+from tests.feeds import Feed, assert_close, assert_scores, casting_feed, in_sequence, signal_feed
+from tests.offline import Sample, casting_samples, defect_model, predictions, scores, signal_model, signal_samples
+from tests.worker import WorkerProcess, own_worker
 
 pytestmark = pytest.mark.kafka
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import ChunkResult, StreamRules, WindowRules
+from core.engines.results import ChunkResult, StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.state import StreamState, unpack_state
+from core.engines.windows import HEAD, segment_key, unpack_body
 from core.models.fingerprint import fingerprint
-from core.scorer import CastScorer
-from core.state import StreamState, unpack_state
-from core.windows import HEAD, segment_key, unpack_body
-from stream_app.tables import PartitionedStore
+from stream_app.flow.tables import PartitionedStore
 from tests.changes import evict_all, take_changed
 from tests.reference import (
     LAST_OF_ALL_MS,

@@ -18,24 +18,25 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import Done, Run
-from feeds import assert_close, in_sequence
-from files import write_signals
-from offline import predictions, signal_samples
-from secure_broker import PASSWORD, SecureBroker, acls_in, secure_broker
-from worker import ROOT
 
 from core.errors import StartupError
-from stream_app import health, knock
-from stream_app.access import check_access
-from stream_app.admin import Cluster
-from stream_app.broker import free_port
-from stream_app.health import Health
-from stream_app.lease import Lease
-from stream_app.permissions import check_permissions
-from stream_app.security import tls_context
+from stream_app.clients import knock
+from stream_app.clients.access import check_access
+from stream_app.clients.admin import Cluster
+from stream_app.clients.security import tls_context
+from stream_app.kafka.lease import Lease
+from stream_app.local.broker import free_port
 from stream_app.settings import Settings, load_settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from stream_app.topics.permissions import check_permissions
+from stream_app.worker import health
+from stream_app.worker.health import Health
+from tests.commands import Done, Run
+from tests.feeds import assert_close, in_sequence
+from tests.files import write_signals
+from tests.offline import predictions, signal_samples
+from tests.secure_broker import PASSWORD, SecureBroker, acls_in, secure_broker
+from tests.worker import ROOT
 
 WRONG = "wrong-horse-17"
 SECRETS = (PASSWORD, WRONG)
@@ -71,7 +72,7 @@ class Users:
     def run(self, user: str, *arguments: str, standard_input: str = "") -> str:
         """Its standard output; it must succeed."""
         done = subprocess.run(
-            [sys.executable, "-m", "stream_app.cli", *arguments, "--debug"],
+            [sys.executable, "-m", "stream_app.cli.main", *arguments, "--debug"],
             cwd=ROOT,
             env=self.environment(user),
             input=standard_input,
@@ -115,7 +116,7 @@ def test_everything_works_by_tls_and_password_with_the_documented_permissions(
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "stream_app.cli", "worker", "--debug"],
+            [sys.executable, "-m", "stream_app.cli.main", "worker", "--debug"],
             cwd=ROOT,
             env=users.environment("worker"),
             stderr=output,
@@ -343,7 +344,7 @@ def test_the_worker_refuses_and_is_not_started_again(secured: SecureBroker, tmp_
     settings = load_settings(**given(secured), data_dir=tmp_path, metrics_port=0)
 
     done = subprocess.run(
-        [sys.executable, "-m", "stream_app.cli", "worker", "--debug"],
+        [sys.executable, "-m", "stream_app.cli.main", "worker", "--debug"],
         cwd=ROOT,
         env={**os.environ, **settings.environment()},
         capture_output=True,

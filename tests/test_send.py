@@ -13,7 +13,7 @@ import pytest
 
 from core.data.csv.lines import MAX_LINE_BYTES, LineSplitter
 from core.errors import RecordError, RunError, StartupError
-from core.records import decode_casting, decode_signal
+from core.wire.records import decode_casting, decode_signal
 from replay.lines import LineParser
 from replay.send import send, stdin_chunks
 from replay.sink import MemorySink
@@ -350,7 +350,7 @@ def test_an_mqtt_feed_reaches_kafka_through_a_pipe(settings, mqtt_port):
     messages = [CAST % 0, CAST % 1, b"out of order\n", CAST % 2]
     pipe = subprocess.PIPE
     source = subprocess.Popen(subscribe, stdout=pipe)
-    command = [sys.executable, "-m", "stream_app.cli", "send", "casting"]
+    command = [sys.executable, "-m", "stream_app.cli.main", "send", "casting"]
     sender = subprocess.Popen(
         command, stdin=source.stdout, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment
     )

@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from commands import ROOT
 
+from tests.commands import ROOT
 from tools import compiler
 from tools.pip_settings import read_list, uv_environment
 from tools.tasks import FailedError, Task, run_together

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.chunk import ChunkResult
-from core.engine import Engine
+from core.engines.base import Engine
+from core.engines.results import ChunkResult
+from core.engines.stepper import SignalStepper
 from core.native.records import Outputs, Record, Records
 from core.native.signals import SignalBatch
 from core.native.streams import SignalStream
-from core.records import Prediction, decode_prediction, encoder
-from core.stepper import SignalStepper
-from stream_app.tables import PartitionedStore
+from core.wire.records import Prediction, decode_prediction, encoder
+from stream_app.flow.tables import PartitionedStore
 from tests.changes import plain as lists
 from tests.changes import take_changed
 from tests.odd_samples import CONTENT_TYPES, JSON_TYPE, MSGPACK_TYPE, odd_records

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from core.errors import RunError, StartupError
-from core.records import decode_signal
+from core.wire.records import decode_signal
 from replay.run import ReplayError, replay
 from replay.sink import POLL_RECORDS, KafkaSink
 from tests.broker import consume_all

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+import flatness
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from core.errors import StartupError
-from stream_app.metrics import Metrics
-from stream_app.settings import Settings
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
-import flatness
 import soak
 from cpu_limit import limited
+from hypothesis import given
+from hypothesis import strategies as st
 from live_worker import parse
 from loads import mix_of, send
 from watch import Looks, buckets, disk_bytes, from_metrics, read_count, thinned, watched
+
+from core.errors import StartupError
+from stream_app.flow.metrics import Metrics
+from stream_app.settings import Settings
 
 MIB = 2**20
 HOUR_S = np.arange(0.0, 3600.0, 5.0)

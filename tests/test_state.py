@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import StreamRules, WindowRules
-from core.errors import StateError
-from core.state import (
+from core.engines.results import StreamRules, WindowRules
+from core.engines.state import (
     DUPLICATE,
     JUMP,
     LATE,
@@ -31,6 +30,7 @@ from core.state import (
     step_back,
     unpack_state,
 )
+from core.errors import StateError
 from tests.strategies import relaxed
 
 RULES = StreamRules(max_gap=3, max_step_jump=100, idle_timeout_ms=1_000)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import ChunkResult, StreamRules
+from core.engines.results import ChunkResult, StreamRules
+from core.engines.state import StreamState, unpack_state
+from core.engines.stepper import SignalStepper
 from core.models.fingerprint import fingerprint
-from core.state import StreamState, unpack_state
-from core.stepper import SignalStepper
-from stream_app.tables import PartitionedStore
+from stream_app.flow.tables import PartitionedStore
 from tests.changes import evict_all, take_changed
 from tests.changes import plain as lists
 from tests.reference import (

@@ -13,19 +13,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from broker import wait_until
-from worker import ROOT
 
-from stream_app.broker import free_port
-from stream_app.child import Child
-from stream_app.lease import Lease
-from stream_app.process import ANSWERS_S, BRIEF_S, STOP_PATIENCE_S, _patience_s
+from stream_app.kafka.lease import Lease
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
 from stream_app.settings import PREFIX
+from stream_app.worker.process import ANSWERS_S, BRIEF_S, STOP_PATIENCE_S, _patience_s
+from tests.broker import wait_until
+from tests.worker import ROOT
 
 AT_ONCE_S = 5.0  # 2 s, and as much again for a machine that does other things; it was 30 s
 PROGRAMS = {
-    "process": ["-m", "stream_app.process"],
-    "supervisor": ["-m", "stream_app.cli", "worker", "--workers", "2"],
+    "process": ["-m", "stream_app.worker.process"],
+    "supervisor": ["-m", "stream_app.cli.main", "worker", "--workers", "2"],
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from core.chunk import ChunkResult
+from core.engines.results import ChunkResult
 from core.errors import StateError
 from tests.strategies import Event, FakeRecord, casting_value, signal_value
 from tests.stream_machine import CastMachine, SignalMachine, SteppedWorker, StreamMachine
@@ -27,7 +27,7 @@ checks = settings(
 @pytest.fixture(autouse=True)
 def small_steps_of_evictions(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that records come between them, where a handful of streams is idle."""
-    monkeypatch.setattr("core.eviction.EVICTED_AT_ONCE", 1)
+    monkeypatch.setattr("core.engines.eviction.EVICTED_AT_ONCE", 1)
 
 
 @pytest.mark.parametrize("kind", MACHINES)

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from broker import wait_until
-from scripted_process import SCRIPT
 
 from core.errors import StartupError, UnreachableError
-from stream_app import worker
-from stream_app.report import Report, Reporter
 from stream_app.settings import load_settings
-from stream_app.worker import Supervisor
+from stream_app.worker import supervisor as worker
+from stream_app.worker.report import Report, Reporter
+from stream_app.worker.supervisor import Supervisor
+from tests.broker import wait_until
+from tests.scripted_process import SCRIPT
+
+ROOT = Path(__file__).resolve().parent.parent
 
 PATIENCE_S = 60.0
 
@@ -29,7 +31,7 @@ class Scripted:
     def __init__(self, script: Path, workers: int) -> None:
         self._script = script
         self.supervisor = Supervisor(load_settings(), workers)
-        self.supervisor.program = "scripted_process"
+        self.supervisor.program = "tests.scripted_process"
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -74,7 +76,9 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.setattr(worker, "LONGEST_PAUSE_S", 0.4)
     monkeypatch.setattr(worker.Child, "__init__", _with_short_pause(worker.Child.__init__))
     monkeypatch.setenv(SCRIPT, str(tmp_path / "script"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    )
     made: list[Scripted] = []
 
     def make(workers: int) -> Scripted:

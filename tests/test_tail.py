@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from core.errors import RunError, StartupError
-from core.records import Prediction, Score
-from stream_app.letters import Choice
-from stream_app.tail import TOPICS, tail
+from core.wire.records import Prediction, Score
+from stream_app.cli.tail import TOPICS, tail
+from stream_app.letters.letter import Choice
 from tests.broker import ToSend, produce
 
 PREDICTION = Prediction("signal-0003", "run-1-3", 17, 1_700_000_000_017, 0.25, "0123456789ab")

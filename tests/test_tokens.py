@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import JARS_DIR, wait_until
-from token_broker import token_properties, web_token
-from worker import ROOT
 
 from core.errors import OutageError, StartupError
-from stream_app.broker import LocalBroker, free_port
-from stream_app.child import Child
+from stream_app.local.broker import LocalBroker, free_port
+from stream_app.local.child import Child
 from stream_app.settings import load_settings
 from stream_app.tokens import OPAQUE_S, TokenSource
+from tests.broker import JARS_DIR, wait_until
+from tests.token_broker import token_properties, web_token
+from tests.worker import ROOT
 
 SECRET = "opaque-token-8e1f"
 
@@ -154,7 +154,7 @@ def environment(asking: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
 
 def run(environment: dict[str, str], *arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "stream_app.cli", *arguments],
+        [sys.executable, "-m", "stream_app.cli.main", *arguments],
         cwd=ROOT,
         env=environment,
         input=lines,
@@ -176,7 +176,7 @@ def test_everything_works_with_tokens_that_are_renewed_by_a_file_and_by_a_comman
     done = run(by_file, "topics", "create")
     assert done.returncode == 0, done.stderr
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "stream_app.cli", "worker"]
+    command = [sys.executable, "-m", "stream_app.cli.main", "worker"]
     worker = Child(command, output=log, directory=ROOT, environment=by_command)
     sample = {"stream": "s", "sequence": "a", "signal": 0.5, "condition_vector": [0, 1, 0, 0]}
     try:

@@ -9,24 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from core.errors import StartupError
-from stream_app.admin import Cluster
-from stream_app.broker import free_port
+from stream_app.clients.admin import Cluster
+from stream_app.local.broker import free_port
 from stream_app.settings import Settings
-from stream_app.topics import (
-    CHANGELOG_CONFIG,
-    check_topics,
-    create_command,
-    create_topics,
-    describe_topics,
-    planned_topics,
-    reset_state,
-    topic_ids,
-)
+from stream_app.topics.administration import create_topics, describe_topics, reset_state, topic_ids
+from stream_app.topics.checks import check_topics
+from stream_app.topics.plans import CHANGELOG_CONFIG, create_command, planned_topics
+from tests.broker import Received, ToSend, consume_all, consume_until, produce, wait_until
 
 pytestmark = pytest.mark.kafka
 

@@ -1,17 +1,14 @@
 """The quick training's promise: what it states is what evaluation prints, and what falls short is told."""
 
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import train_quick
+
+from core.training.config import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import train_quick  # noqa: E402
-
-from core.training.config import read_settings  # noqa: E402
 
 GOOD = {"signal": {"mse_after_1s": 0.0003, "correlation_after_1s": 0.9997}, "defect": {"auc": 0.93, "brier": 0.05}}
 

@@ -13,20 +13,21 @@ from typing import Any
 import h5py
 import msgspec
 import pytest
-from commands import ROOT, Run
-from files import write_castings
 from rich.console import Console
 from typer.testing import CliRunner
 
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.models.factory import load_model
-from core.predict import predict
-from core.records import SENSORS
+from core.offline.predict import predict
 from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted, Progress
 from core.training.snapshot import last_path
-from stream_app import cli, training_display
+from core.wire.records import SENSORS
+from stream_app.cli import main as cli
+from stream_app.cli import training_display
+from tests.commands import ROOT, Run
+from tests.files import write_castings
 
 SIGNAL = ["--epochs", "2", "--batch-size", "4"]
 DEFECT = ["--epochs", "2", "--batch-size", "16"]

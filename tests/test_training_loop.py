@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from commands import ROOT
 
 from core.errors import RunError, StartupError
 from core.models.checkpoint import read_checkpoint
@@ -23,6 +22,7 @@ from core.training.config import SignalSettings
 from core.training.extras import require
 from core.training.loop import Progress, fit
 from core.training.snapshot import last_path
+from tests.commands import ROOT
 
 ROWS, STEPS, BATCH = 8, 12, 2
 SCHEDULES = ("constant", "plateau", "cosine", "one-cycle")

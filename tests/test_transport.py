@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
-from conftest import MakeSettings
 
-from stream_app.coverage import Coverage
-from stream_app.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
-from stream_app.transport import Consumer, ConsumerService
+from stream_app.kafka.coverage import Coverage
+from stream_app.kafka.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
+from stream_app.kafka.transport import Consumer, ConsumerService
+from tests.conftest import MakeSettings
 from tests.record_batches import Row, aiokafka_batch
 
 KEPT = TopicPartition("source", 0)

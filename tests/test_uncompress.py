@@ -11,9 +11,9 @@ from aiokafka.errors import CorruptRecordException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app import fetching
-from stream_app.fetching import FetchedPartition, RawBatches
-from stream_app.uncompress import CODECS, TooLargeError, uncompress
+from stream_app.kafka import fetching
+from stream_app.kafka.fetching import FetchedPartition, RawBatches
+from stream_app.kafka.uncompress import CODECS, TooLargeError, uncompress
 from tests.fuzz.batches import AT, CONTROL, TRANSACTIONAL, batch_of, varint
 from tests.record_batches import Row, aiokafka_batch
 from tests.strategies import relaxed

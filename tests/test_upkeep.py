@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
-from fakes import SOURCE, FakeBroker, FakeWorker, record
-from strategies import FakeRecord, signal_model, signal_value
 
+from core.engines.stepper import SignalStepper
 from core.errors import StartupError
-from core.stepper import SignalStepper
-from stream_app import upkeep
-from stream_app.idleness import GRACE_S
-from stream_app.upkeep import Upkeep
+from stream_app.flow.idleness import GRACE_S
+from stream_app.worker import upkeep
+from stream_app.worker.upkeep import Upkeep
+from tests.fakes import SOURCE, FakeBroker, FakeWorker, record
 from tests.reference import stream_rules
+from tests.strategies import FakeRecord, signal_model, signal_value
 
 AT = TopicPartition(SOURCE, 0)
 AGE_S = 300.0 + GRACE_S  # of the fake worker's positions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.data.reading import check_values
 from core.data.values import Values
 from core.errors import DataError
-from core.records import MAX_VALUE
+from core.wire.records import MAX_VALUE
 
 TYPES = ["i1", "i2", "i4", "i8", ">i4", "u1", "u2", "u4", "u8", ">u8", "f2", "f4", "f8", ">f2", ">f8", "g"]
 KINDS = st.sampled_from([np.dtype(name) for name in TYPES])

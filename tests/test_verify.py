@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from admin import delete_records
-from broker import ToSend, consume_until, produce, wait_until
-from commands import Run
 from confluent_kafka import KafkaException, Producer
-from conftest import MakeSettings
-from consistency import assert_consistent, drained
-from damages import DAMAGES, LETTERS, PREDICTIONS, SCORES, STATES, Load
-from feeds import Feed, casting_feed, in_sequence, signal_feed
-from offline import casting_samples, signal_samples
-from system_copy import System, copied, look_at
-from worker import WorkerProcess, own_worker
 
 from core.errors import RunError
-from stream_app.broker import LocalBroker
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
 from stream_app.verify import Report, verify
+from tests.admin import delete_records
+from tests.broker import ToSend, consume_until, produce, wait_until
+from tests.commands import Run
+from tests.conftest import MakeSettings
+from tests.consistency import assert_consistent, drained
+from tests.damages import DAMAGES, LETTERS, PREDICTIONS, SCORES, STATES, Load
+from tests.feeds import Feed, casting_feed, in_sequence, signal_feed
+from tests.offline import casting_samples, signal_samples
+from tests.system_copy import System, copied, look_at
+from tests.worker import WorkerProcess, own_worker
 
 pytestmark = pytest.mark.kafka
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import JARS_DIR
-from commands import ROOT
 
-from stream_app.jars import KAFKA_VERSION, pinned_jars
+from stream_app.local.jars import KAFKA_VERSION, pinned_jars
 from stream_app.settings import PREFIX
+from tests.broker import JARS_DIR
+from tests.commands import ROOT
 
 pytest.importorskip("Cython", reason="set up before Cython was part of it: make setup")
 
@@ -111,7 +111,7 @@ def test_the_sdist_has_all_sources_and_nothing_compiled(sdist: Path) -> None:
     wanted = set().union(*(sources(pattern) for pattern in ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.hpp", "*.pt")))
 
     assert wanted <= held
-    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "stream_app/kafka-jars.txt"} <= held
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "stream_app/local/kafka-jars.txt"} <= held
     assert not [name for name in held if name.endswith((".so", ".cpp"))]
 
 

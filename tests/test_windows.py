@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunk import WindowRules
-from core.errors import StateError
-from core.windows import (
+from core.engines.results import WindowRules
+from core.engines.windows import (
     HEAD,
     CastWindow,
     head_at,
@@ -21,6 +20,7 @@ from core.windows import (
     unpack_body,
     unpack_segment,
 )
+from core.errors import StateError
 from tests.strategies import relaxed
 
 RULES = WindowRules(window_length=12, window_min=5, hop=3, segment=4)

@@ -9,11 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from admin import committed, delete_records
-from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
-from conftest import MakeSettings
-from feeds import PARTITIONS, Feed, assert_close, casting_feed, in_sequence, signal_feed
-from offline import (
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.engines.results import WindowRules
+from core.engines.state import StreamState, unpack_state
+from core.engines.windows import HEAD, segment_key, unpack_body
+from core.wire.records import SENSORS, Prediction, Score, decode_prediction, decode_score
+from stream_app.local.broker import LocalBroker
+from stream_app.settings import Settings
+from stream_app.topics.administration import topic_ids
+from stream_app.worker.assignment import stored_id
+from tests.admin import committed, delete_records
+from tests.broker import Received, ToSend, consume_all, consume_until, produce, wait_until
+from tests.conftest import MakeSettings
+from tests.feeds import PARTITIONS, Feed, assert_close, casting_feed, in_sequence, signal_feed
+from tests.offline import (
     TOLERANCE,
     Expected,
     Sample,
@@ -25,17 +35,7 @@ from offline import (
     signal_fingerprint,
     signal_samples,
 )
-from prometheus_client.parser import text_string_to_metric_families
-from worker import ROOT, WorkerProcess, own_worker
-
-from core.chunk import WindowRules
-from core.records import SENSORS, Prediction, Score, decode_prediction, decode_score
-from core.state import StreamState, unpack_state
-from core.windows import HEAD, segment_key, unpack_body
-from stream_app.assignment import stored_id
-from stream_app.broker import LocalBroker
-from stream_app.settings import Settings
-from stream_app.topics import topic_ids
+from tests.worker import ROOT, WorkerProcess, own_worker
 
 pytestmark = pytest.mark.kafka
 

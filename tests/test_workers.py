@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broker import wait_until
-from feeds import signal_feed
-from offline import signal_samples
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.broker import _can_listen, _claim, free_port
-from stream_app.child import Child
+from stream_app.local.broker import _can_listen, _claim, free_port
+from stream_app.local.child import Child
 from stream_app.settings import Settings
+from tests.broker import wait_until
+from tests.feeds import signal_feed
+from tests.offline import signal_samples
 
 pytestmark = pytest.mark.kafka
 

@@ -6,7 +6,7 @@ import base64
 import json
 import time
 
-from stream_app.broker import free_port
+from stream_app.local.broker import free_port
 
 _LOGIN = (
     "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "

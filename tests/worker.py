@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from broker import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.broker import LocalBroker, free_port
-from stream_app.child import Child
+from stream_app.local.broker import LocalBroker, free_port
+from stream_app.local.child import Child
 from stream_app.settings import PREFIX, Settings, load_settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from tests.broker import wait_until
 
 READY_S = 90.0
 END_S = 60.0
@@ -40,7 +40,7 @@ class WorkerProcess:
         directory: for its logs.
     """
 
-    program = "stream_app.process"
+    program = "stream_app.worker.process"
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())

@@ -97,7 +97,7 @@ def install_rest(installer: Installer) -> None:
         [
             installer.task("packages", "-r", str(wanted)),
             Task("compiled parts", editable, log("compiled parts"), compiler.environment()),
-            Task("Kafka's jars", [sys.executable, "-m", "stream_app.jars"], log("jars")),
+            Task("Kafka's jars", [sys.executable, "-m", "stream_app.local.jars"], log("jars")),
         ]
     )
 

@@ -18,16 +18,11 @@ from pathlib import Path
 from outputs import WARM_UP
 
 from core.errors import StartupError
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
+from stream_app.routes import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES, SIGNAL_STATES
 from stream_app.settings import Settings
-from stream_app.topics import (
-    CHANGELOG_CONFIG,
-    SIGNAL_PREDICTIONS,
-    SIGNAL_SAMPLES,
-    SIGNAL_STATES,
-    STREAM_CONFIG,
-    create_topics,
-)
+from stream_app.topics.administration import create_topics
+from stream_app.topics.plans import CHANGELOG_CONFIG, STREAM_CONFIG
 
 HERE = Path(__file__).resolve().parent
 PACKAGES_DIR = Path(sys.prefix) / "peers"
@@ -96,7 +91,7 @@ def _caststream(name: str, settings: Settings, run: str, processes: int) -> Peer
         version=f"caststream {version('caststream')}",
         output=own.topic(SIGNAL_PREDICTIONS),
         states=_in_topic(own.changelog(SIGNAL_STATES), settings),
-        commands=[[sys.executable, "-m", "stream_app.process", "--index", str(i)] for i in range(processes)],
+        commands=[[sys.executable, "-m", "stream_app.worker.process", "--index", str(i)] for i in range(processes)],
         environment=own.environment(),
         changelog=own.changelog(SIGNAL_STATES),
     )

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from core.audit.partition import Output, PartitionAudit
 from core.audit.rules import Verdict
 from core.audit.scope import NOTHING, Scope, Stream
-from core.chunk import StreamRules, WindowRules
-from core.infer import attention_of, prepare, score_windows
+from core.engines.infer import attention_of, prepare, score_windows
+from core.engines.results import StreamRules, WindowRules
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
-from core.records import FEATURES, CastingSample, Headers, Score, decode_casting, published
+from core.wire.records import FEATURES, CastingSample, Headers, Score, decode_casting, published
 
 Floats = NDArray[np.float32]
 

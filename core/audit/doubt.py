@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
 
 
 class _Unseen(Enum):

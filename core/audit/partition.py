@@ -10,9 +10,9 @@ from typing import Any
 from core.audit.doubt import Doubt, Name
 from core.audit.rules import Began, Candidate, Memory, Verdict, entered, judge
 from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, Letter, Scope, Snapshot, Stream, checksum
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
 from core.errors import RecordError
-from core.records import Headers, Prediction, Score, stream_id
+from core.wire.records import Headers, Prediction, Score, stream_id
 
 Output = Prediction | Score
 

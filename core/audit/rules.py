@@ -1,6 +1,6 @@
 """The record table of the wire contract, once more: what a stream remembers, and what a record does to it.
 
-Row by row in the table's order, to be read beside it. `core.state.decide` is the worker's reading.
+Row by row in the table's order, to be read beside it. `core.engines.state.decide` is the worker's reading.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from core.chunk import StreamRules
-from core.records import CastingSample, SignalSample
+from core.engines.results import StreamRules
+from core.wire.records import CastingSample, SignalSample
 
 Fate = Literal["step", "duplicate", "late", "step_jump", "step_back"]
 Began = Literal["first", "idle", "sequence", "restart", "step_back"]

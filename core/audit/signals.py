@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from core.audit.partition import Output, PartitionAudit
 from core.audit.rules import Verdict
 from core.audit.scope import NOTHING, Scope, Stream
-from core.chunk import StreamRules
-from core.infer import advance_sequences, prepare
+from core.engines.infer import advance_sequences, prepare
+from core.engines.results import StreamRules
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.records import FEATURES, Headers, Prediction, SignalSample, decode_signal
+from core.wire.records import FEATURES, Headers, Prediction, SignalSample, decode_signal
 
 Floats = NDArray[np.float32]
 

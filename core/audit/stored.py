@@ -14,11 +14,11 @@ from core.audit.partition import PartitionAudit
 from core.audit.rules import Candidate, Memory
 from core.audit.scope import Stream
 from core.audit.signals import SignalAudit
+from core.engines.state import unpack_state
+from core.engines.windows import unpack_segment
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
-from core.records import FEATURES
-from core.state import unpack_state
-from core.windows import unpack_segment
+from core.wire.records import FEATURES
 
 TOLERANCE = 1e-5
 """Of h and c; relative where they are above 1, as float32 is."""

@@ -1,1 +1,5 @@
-"""Data on disk: the generators, the HDF5 layout that they write, and the torch datasets that read it."""
+"""Data on disk: recordings in HDF5, how each value is checked, the generators, and the torch datasets.
+
+Whoever reads a file opens it here: predict, replay, train and evaluate. Begin with `opening` and `recording`; `values`
+has the checks.
+"""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from core.data.layout import require_counts
 from core.data.outputs import create_file, write_text
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 Progress = Callable[[int], None]
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 
 import h5py
 
-from core.packings import GIT_LFS, packing_of
+from core.wire.packings import GIT_LFS, packing_of
 
 # A file's first bytes, what it is, and what to do.
 _BEGINNINGS = (

@@ -23,7 +23,7 @@ from core.data.reading import OnCheck, check_values
 from core.data.recording import Recording
 from core.data.values import Values, text_of
 from core.errors import DataError, StartupError
-from core.records import MAX_SEQUENCE_BYTES, SENSORS
+from core.wire.records import MAX_SEQUENCE_BYTES, SENSORS
 
 SIGNALS = ("mixed_signals", "target_signals")
 CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")

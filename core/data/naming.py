@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import StartupError
-from core.records import MAX_SEQUENCE_BYTES
+from core.wire.records import MAX_SEQUENCE_BYTES
 
 # The number of a row or of a pass in a name.
 _NUMBER_BYTES = 11

@@ -15,7 +15,7 @@ from core.data.outputs import create_file, write_text
 from core.data.rates import read_text
 from core.data.reading import cached
 from core.data.recording import Recording
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 BLOCK_VALUES = 1 << 20
 

@@ -17,7 +17,7 @@ import numpy as np
 from core.data.outputs import first_line
 from core.data.values import text_of
 from core.errors import DataError
-from core.plain_name import plain_name
+from core.wire.plain_name import plain_name
 
 # Hz; capitals, underscores and a unit at the end (_hz) make no other name.
 NAMES = ("samplingrate", "samplerate", "samplingfrequency", "samplefrequency", "samplingfreq", "fs", "sfreq", "rate")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from core.data.measured import MISSING
 from core.data.outputs import first_line
 from core.errors import DataError
-from core.records import MAX_VALUE
+from core.wire.records import MAX_VALUE
 
 _PACKING = {"scale_factor": 1.0, "add_offset": 0.0}
 # Said of a dataset by conventions that are not applied.

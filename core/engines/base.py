@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from core.chunk import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
+from core.engines.eviction import IdleStreams
+from core.engines.notes import Firsts, outside_note
+from core.engines.results import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
+from core.engines.state import NEXT, Decision, Fate, begin, decide, enter, refusal, step_back, unpack_state
 from core.errors import RecordError, StateError
-from core.eviction import IdleStreams
 from core.models.ranges import Floats, Ranges
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
-from core.near_names import near_names
-from core.notes import Firsts, outside_note
-from core.records import Headers, stream_id
-from core.state import NEXT, Decision, Fate, begin, decide, enter, refusal, step_back, unpack_state
+from core.wire.near_names import near_names
+from core.wire.records import Headers, stream_id
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10

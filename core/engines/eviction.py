@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Generic, TypeVar
 
-from core.chunk import StateStore
+from core.engines.results import StateStore
+from core.engines.state import peek_offset
 from core.native.streams import NO_STATE, LiveStream
-from core.state import peek_offset
 
 EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
 LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle

@@ -1,7 +1,7 @@
 """The hidden states of all streams on a CUDA device: records go over, predictions come back, states stay.
 
 A chunk costs one copy there, a gather of the states, the steps, a scatter, one copy back, and one wait.
-Shapes as in `core.hidden`.
+Shapes as in `core.engines.bank`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from core.device import CudaDevice, Device, Download, Upload
-from core.hidden import ZEROS, Floats, Integers
-from core.infer import Plan, prepare, state_size
-from core.lstm_step import LstmStep
+from core.engines.bank import ZEROS, Floats, Integers
+from core.engines.infer import Plan, prepare, state_size
+from core.engines.lstm_step import LstmStep
 from core.models.signal_lstm import SignalExtractionLSTM
 
 FIRST_ROWS = 4096

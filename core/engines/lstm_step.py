@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from core.device import Device
-from core.infer import state_size
+from core.engines.infer import state_size
 from core.models.signal_lstm import SignalExtractionLSTM
 
 SMALLEST, LARGEST = 8, 4096  # rows of the graphs' batches, a graph for each power of two between; a chunk has 4,000

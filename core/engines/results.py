@@ -77,7 +77,7 @@ class DeadLetter:
     partition: int
     key: bytes | None
     value: bytes | None
-    reason: str  # one of core.records.REASONS
+    reason: str  # one of core.wire.records.REASONS
     message: str
     offset: int
     timestamp_ms: int  # append time
@@ -106,10 +106,10 @@ class Counts:
     late: int = 0  # these are dead letters too
     duplicates: dict[str, int] = field(default_factory=lambda: {"offset": 0, "step": 0})
     gaps: int = 0
-    resets: dict[str, int] = field(default_factory=dict)  # by reason, see core.state.RESETS
+    resets: dict[str, int] = field(default_factory=dict)  # by reason, see core.engines.state.RESETS
     moved: int = 0  # keys met in a second partition, each once
     repeating: int = 0  # times that a stream sent ten duplicates by step in a row
-    near_misses: dict[bytes, int] = field(default_factory=dict)  # by name, see core.near_names
+    near_misses: dict[bytes, int] = field(default_factory=dict)  # by name, see core.wire.near_names
     scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
     probabilities: list[float] = field(default_factory=list)
     not_finite: int = 0  # outputs without a number, as the model gave none

@@ -10,17 +10,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.chunk import ChunkResult, StateStore, StreamRules, WindowRules
-from core.engine import Engine
+from core.engines.base import Engine
+from core.engines.infer import MAX_WINDOWS, prepare, score_windows
+from core.engines.notes import Firsts, not_finite_note
+from core.engines.results import ChunkResult, StateStore, StreamRules, WindowRules
+from core.engines.state import Decision, pack_state, unpack_state
+from core.engines.windows import (
+    HEAD,
+    CastWindow,
+    Window,
+    head_at,
+    pack_body,
+    pack_segment,
+    segment_at,
+    segment_key,
+    unpack_body,
+)
 from core.errors import StateError
-from core.infer import MAX_WINDOWS, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, NO_LIMITS, Ranges
 from core.native.records import Outputs, Records
 from core.native.streams import LiveStream
-from core.notes import Firsts, not_finite_note
-from core.records import (
+from core.wire.records import (
     FEATURES,
     NOT_FINITE,
     CastingSample,
@@ -31,18 +43,6 @@ from core.records import (
     decode_casting,
     encoder,
     published,
-)
-from core.state import Decision, pack_state, unpack_state
-from core.windows import (
-    HEAD,
-    CastWindow,
-    Window,
-    head_at,
-    pack_body,
-    pack_segment,
-    segment_at,
-    segment_key,
-    unpack_body,
 )
 
 
@@ -75,7 +75,7 @@ class Pending(NamedTuple):
 
 @dataclass
 class Scoring:
-    """The scores of one chunk: a `core.chunk.Deferred`."""
+    """The scores of one chunk: a `core.engines.results.Deferred`."""
 
     model: SteelDefectLSTM
     fingerprint: str

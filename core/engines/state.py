@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from core.chunk import StreamRules
+from core.engines.results import StreamRules
 from core.errors import RecordError, StateError
 from core.native.states import pack_head
 from core.native.streams import NO_STATE, NO_STEP, StreamState
-from core.records import MAX_VALUE
+from core.wire.records import MAX_VALUE
 
 PLAIN_VERSION = 1
 EXTENDED_VERSION = 2  # with the last gap and the last step back; written where there is one of them

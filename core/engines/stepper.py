@@ -8,11 +8,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import ChunkResult, StateStore, StreamRules
-from core.engine import Engine
+from core.engines.bank import ZEROS
+from core.engines.base import Engine
+from core.engines.hidden import make_hidden
+from core.engines.infer import prepare, state_size
+from core.engines.notes import not_finite_note
+from core.engines.results import ChunkResult, StateStore, StreamRules
+from core.engines.state import Decision, unpack_state
 from core.errors import StateError
-from core.hidden import ZEROS, make_hidden
-from core.infer import prepare, state_size
 from core.models.fingerprint import fingerprint
 from core.models.ranges import NO_LIMITS, SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
@@ -20,9 +23,7 @@ from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.states import StatePacker
 from core.native.streams import SignalStream
-from core.notes import not_finite_note
-from core.records import NOT_FINITE, Headers, OutputFormat, SignalSample, decode_signal
-from core.state import Decision, unpack_state
+from core.wire.records import NOT_FINITE, Headers, OutputFormat, SignalSample, decode_signal
 
 
 class SignalStepper(Engine[SignalStream]):

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import WindowRules
+from core.engines.results import WindowRules
+from core.engines.state import MAX_STORED_STEP, seal, unseal
 from core.errors import StateError
-from core.records import FEATURES, MAX_VALUE, Values
-from core.state import MAX_STORED_STEP, seal, unseal
+from core.wire.records import FEATURES, MAX_VALUE, Values
 
 HEAD, SEGMENT = b"h", b"s"
 """First byte of a table key. A segment's goes on with its number, then both with the stream's key."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
-from core.packings import GIT_LFS, packing_of
+from core.wire.packings import GIT_LFS, packing_of
 
 SAVE = "torch.save({'model_state_dict': model.state_dict(), 'config': config}, FILE)"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch before 1.6 begins with, as a pickle

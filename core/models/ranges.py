@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.native.limits import Limits
-from core.records import FEATURES, SENSORS
+from core.wire.records import FEATURES, SENSORS
 
 Floats = NDArray[np.floating[Any]]
 Columns = Mapping[str, slice]

@@ -1,4 +1,4 @@
-// What a record's header `content-type` says of its value: the rule of core/media_types.py. What is not surely one of
+// What a record's header `content-type` says of its value: the rule of core/wire/media_types.py. What is not surely one of
 // the two formats is left to it.
 #pragma once
 

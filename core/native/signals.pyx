@@ -2,7 +2,7 @@
 
 The plain case is a record written as most producers write it, which is the next step of a stream in memory. Every
 other record goes to the engine's own `_take_one`, one by one and in its place, so the rules stand in one place only
-(`core.state.decide`).
+(`core.engines.state.decide`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -1,4 +1,4 @@
-"""Table values of states, packed: what `core.state.pack_state` describes, many at a time."""
+"""Table values of states, packed: what `core.engines.state.pack_state` describes, many at a time."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory

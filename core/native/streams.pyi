@@ -1,4 +1,4 @@
-from core.records import Values
+from core.wire.records import Values
 
 NO_STATE: int
 NOT_LISTED: int

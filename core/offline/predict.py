@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import WindowRules
 from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
 from core.data.reading import OnCheck, cached
 from core.data.recording import Recording
+from core.engines.infer import advance_sequences, prepare, score_windows
+from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
-from core.infer import advance_sequences, prepare, score_windows
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.fingerprint import Model, fingerprint
@@ -30,8 +30,8 @@ from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.models.survey import Survey
-from core.records import SENSORS
-from core.reference import CastScore, Rows, SignalPart, Writer, writer
+from core.offline.prediction_file import CastScore, Rows, SignalPart, Writer, writer
+from core.wire.records import SENSORS
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
 BATCH_SAMPLES = 320_000

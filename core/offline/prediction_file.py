@@ -16,7 +16,7 @@ from core.data.naming import SequenceNames, cast_stream, signal_stream
 from core.data.outputs import create_file, create_lines
 from core.data.recording import Recording
 from core.data.runs import default_streams, event_times_ms, run_start_ms
-from core.records import Prediction, Score, encoder, published
+from core.wire.records import Prediction, Score, encoder, published
 
 _HDF5 = (".h5", ".hdf5")
 _COLUMNS = {

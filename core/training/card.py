@@ -15,7 +15,7 @@ import torch
 from core.data.outputs import create_lines
 from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 if TYPE_CHECKING:
     from core.training.loop import Fitted

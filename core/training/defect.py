@@ -22,22 +22,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from core.chunk import WindowRules
 from core.data.layout import open_castings
 from core.data.outputs import keep_inputs
 from core.data.reading import cached
 from core.data.recording import Recording
+from core.engines.results import WindowRules
 from core.errors import DataError
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.evaluation import evaluating
 from core.models.factory import ModelFactory
 from core.models.ranges import CASTING_FIELDS, RangeCounter
-from core.records import SENSORS
 from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
 from core.training.loop import Fitted, Progress, fit
 from core.training.metrics import auc_roc
 from core.training.snapshot import files_of, save
+from core.wire.records import SENSORS
 
 Floats = NDArray[np.float32]
 

@@ -11,22 +11,22 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import WindowRules
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
 from core.data.reading import cached
 from core.data.recording import Recording
+from core.engines.infer import attention_of, prepare
+from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
-from core.infer import attention_of, prepare
 from core.models.checkpoint import read_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
-from core.predict import cast_scores
-from core.records import SENSORS
-from core.reference import CastScore
+from core.offline.predict import cast_scores
+from core.offline.prediction_file import CastScore
 from core.training.baseline import Baselines
 from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms
+from core.wire.records import SENSORS
 
 Floats = NDArray[np.float64]
 OnProgress = Callable[[int, int], None]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from core.data.layout import open_signals
 from core.data.reading import cached
 from core.data.recording import Recording
-from core.infer import prepare
+from core.engines.infer import prepare
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.predict import signal_rows
+from core.offline.predict import signal_rows
 from core.training.bandpass import bandpass
 from core.training.facts import mixture_of
 from core.training.kalman import Mixture, kalman

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.chunk import WindowRules
 from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
+from core.engines.results import WindowRules
 from core.models.checkpoint import read_checkpoint
 from core.training.defect import Casts
 from core.training.evaluate_defect import DefectReport, evaluate_defect

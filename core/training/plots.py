@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import RunError, StartupError
-from core.records import SENSORS
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
 from core.training.extras import require
 from core.training.metrics import reliability
+from core.wire.records import SENSORS
 
 Floats = NDArray[np.floating[Any]]
 # matplotlib's types, which are not there where it is not installed.

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from core.packings import packing_of
+from core.wire.packings import packing_of
 
 WRAPPERS = ("payload", "fields", "value", "data", "body", "message", "metrics", "sample", "record", "after")
 """Names under which gateways and converters put a sample."""

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from core.errors import RecordError
-from core.odd_bytes import WRAPPERS, explain_bytes
-from core.plain_name import plain_name
-from core.record_limits import CONDITIONS, MAX_SEQUENCE_BYTES, MAX_STEP, MAX_TIME_MS, MAX_VALUE, MIN_TIME_MS
-from core.shown import MOST_BYTES, TooLong, is_number, shown, unit_of
+from core.wire.odd_bytes import WRAPPERS, explain_bytes
+from core.wire.plain_name import plain_name
+from core.wire.record_limits import CONDITIONS, MAX_SEQUENCE_BYTES, MAX_STEP, MAX_TIME_MS, MAX_VALUE, MIN_TIME_MS
+from core.wire.shown import MOST_BYTES, TooLong, is_number, shown, unit_of
 
 OPTIONAL = ("sequence", "step", "timestamp_ms", "end")
 MOST_NAMES_BYTES = 2**16

@@ -13,15 +13,15 @@ import msgspec
 from msgspec import Meta
 
 from core.errors import RecordError
-from core.media_types import value_format
-from core.odd_bytes import explain_bytes, trimmed
-from core.odd_values import RawReader
-from core.record_limits import CONDITIONS as CONDITIONS
-from core.record_limits import FEATURES as FEATURES
-from core.record_limits import MAX_KEY_BYTES, MAX_TIME_MS, MIN_TIME_MS
-from core.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
-from core.record_limits import MAX_STEP as MAX_STEP
-from core.record_limits import MAX_VALUE as MAX_VALUE
+from core.wire.media_types import value_format
+from core.wire.odd_bytes import explain_bytes, trimmed
+from core.wire.odd_values import RawReader
+from core.wire.record_limits import CONDITIONS as CONDITIONS
+from core.wire.record_limits import FEATURES as FEATURES
+from core.wire.record_limits import MAX_KEY_BYTES, MAX_TIME_MS, MIN_TIME_MS
+from core.wire.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
+from core.wire.record_limits import MAX_STEP as MAX_STEP
+from core.wire.record_limits import MAX_VALUE as MAX_VALUE
 
 REASONS = (
     "no_key",

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
+from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 
 MOST_BYTES = 2_048
 """Of a field's value that is looked at: 255 bytes of text are at most 1,532 with escapes."""

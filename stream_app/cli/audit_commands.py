@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import StartupError
-from stream_app.failures import EXIT_FAILED
-from stream_app.options import KAFKA, command, say
+from stream_app.cli.options import KAFKA, command, say
+from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -54,9 +54,9 @@ def verify_system(
     Nothing is written and no worker is disturbed. The settings must be the workers' own. Exit status 1 if anything is
     missing, there twice, or different, and where nothing could be compared.
     """
-    from stream_app.access import check_access
-    from stream_app.progress import phases
-    from stream_app.since import since_ms
+    from stream_app.cli.progress import phases
+    from stream_app.cli.since import since_ms
+    from stream_app.clients.access import check_access
     from stream_app.verify import verify
 
     now_ms = time.time_ns() // 1_000_000

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import StartupError
-from stream_app.failures import EXIT_FAILED
-from stream_app.options import HELP, KAFKA, Count, FromBeginning, JsonLines, command, say
+from stream_app.cli.options import HELP, KAFKA, Count, FromBeginning, JsonLines, command, say
+from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
-    from stream_app.corrections import Correction
-    from stream_app.dead_letters import Fate, Plan, Verdict
-    from stream_app.letters import Choice
+    from stream_app.clients.topic_reader import At
+    from stream_app.letters.corrections import Correction
+    from stream_app.letters.dead_letters import Fate, Plan, Verdict
+    from stream_app.letters.letter import Choice
     from stream_app.settings import Settings
-    from stream_app.topic_reader import At
 
 RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix")
 TAIL_SETTINGS = (*KAFKA, "topic_prefix")
@@ -75,7 +75,7 @@ def follow(
     stream: Streams = None,
 ) -> None:
     """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
-    from stream_app.tail import TOPICS, tail
+    from stream_app.cli.tail import TOPICS, tail
 
     tail(
         "dead-letters",
@@ -105,8 +105,8 @@ def resend(
     Not sent: what was resent before, what was cut, what a worker would refuse again, and, unless told to, what its
     stream has gone on without. Exit status 1 if anything was skipped or refused.
     """
-    from stream_app.dead_letters import make_plan
-    from stream_app.resend import Resender, overtaken
+    from stream_app.letters.dead_letters import make_plan
+    from stream_app.letters.resend import Resender, overtaken
 
     choice = _choice(reason, stream, since)
     corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
@@ -136,9 +136,9 @@ def resend(
 
 
 def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | None) -> "Choice":
-    from core.records import REASONS
-    from stream_app.letters import Choice
-    from stream_app.since import since_ms
+    from core.wire.records import REASONS
+    from stream_app.cli.since import since_ms
+    from stream_app.letters.letter import Choice
 
     for reason in reasons or []:
         if reason not in REASONS:
@@ -147,7 +147,7 @@ def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | N
 
 
 def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[At, int], Correction]":
-    from stream_app.corrections import read_corrections
+    from stream_app.letters.corrections import read_corrections
 
     if str(path) == "-":
         if may_ask:
@@ -170,7 +170,7 @@ def _ask(plan: "Plan", settings: "Settings") -> None:
 
 def _lines(verdicts: "Iterable[Verdict]", dry_run: bool = False) -> list[str]:
     """A line for each letter that stays, and in a dry run for each that would go too."""
-    from stream_app.dead_letters import Fate
+    from stream_app.letters.dead_letters import Fate
 
     words = {Fate.LATE: "skipped: ", Fate.REFUSED: "refused: "}
     if dry_run:
@@ -202,14 +202,14 @@ def _json(verdict: "Verdict") -> str:
 
 
 def _place(verdict: "Verdict") -> str:
-    from stream_app.tail import source_text
+    from stream_app.cli.tail import source_text
 
     letter = verdict.letter
     return f"{source_text(letter)} (letter {letter.partition}/{letter.offset})"
 
 
 def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:
-    from stream_app.dead_letters import Fate
+    from stream_app.letters.dead_letters import Fate
 
     sent = f"{counts[Fate.RESEND]:,} {'would be resent' if dry_run else 'resent'}"
     others = {
@@ -221,6 +221,6 @@ def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:
 
 
 def _left_out(counts: "Counter[Fate]") -> int:
-    from stream_app.dead_letters import Fate
+    from stream_app.letters.dead_letters import Fate
 
     return counts[Fate.LATE] + counts[Fate.REFUSED]

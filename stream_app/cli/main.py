@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from core.errors import StartupError
-from stream_app.audit_commands import add_audit_commands
-from stream_app.dead_letter_commands import add_dead_letter_commands
-from stream_app.failures import EXIT_FAILED, EXIT_INTERRUPTED, explain
-from stream_app.options import (
+from stream_app.cli.audit_commands import add_audit_commands
+from stream_app.cli.dead_letter_commands import add_dead_letter_commands
+from stream_app.cli.options import (
     ALL,
     HELP,
     KAFKA,
@@ -30,8 +29,10 @@ from stream_app.options import (
     command,
     say,
 )
-from stream_app.topic_commands import topics_app
-from stream_app.training_commands import add_training_commands
+from stream_app.cli.topic_commands import topics_app
+from stream_app.cli.training_commands import add_training_commands
+from stream_app.exits import EXIT_FAILED, EXIT_INTERRUPTED
+from stream_app.failures import explain
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -91,7 +92,7 @@ def demo(
     """Everything on this machine: Kafka, topics, a worker, HDF5 replay, a live view, and the proof that it is right."""
     import json
 
-    from stream_app.demo import DemoPlan, run_demo, show
+    from stream_app.demo.run import DemoPlan, run_demo, show
 
     summary = run_demo(DemoPlan(seconds, signal_streams, casting_streams, speed), settings)
     if as_json:
@@ -118,8 +119,8 @@ def broker(
     ] = None,
 ) -> None:
     """A real Apache Kafka on this machine, without Docker: one node, on 127.0.0.1, until Ctrl-C or SIGTERM."""
-    from stream_app.broker import LocalBroker, run_broker
-    from stream_app.jars import KAFKA_VERSION
+    from stream_app.local.broker import LocalBroker, run_broker
+    from stream_app.local.jars import KAFKA_VERSION
 
     def ready(running: LocalBroker) -> None:
         typer.echo(f"Apache Kafka {KAFKA_VERSION} is ready on {running.address}, data in {running.directory}")
@@ -139,7 +140,7 @@ def worker(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes, each restarted when it ends.")] = 1,
 ) -> None:
     """Run the models on the source topics until Ctrl-C or SIGTERM."""
-    from stream_app.worker import run_workers
+    from stream_app.worker.supervisor import run_workers
 
     raise typer.Exit(run_workers(settings, workers, Debug.wanted))
 
@@ -153,7 +154,7 @@ def generate_signals_file(
 ) -> None:
     """Noisy mixtures of four sinusoids, and the selected one."""
     from core.data.signals import generate_signals
-    from stream_app.progress import bar
+    from stream_app.cli.progress import bar
 
     with bar("writing", samples) as told:
         generate_signals(file, samples, seed, steps, told)
@@ -168,7 +169,7 @@ def generate_castings_file(
 ) -> None:
     """Casts of a continuous caster: five sensors at 1 Hz, some of them defective."""
     from core.data.castings import generate_castings
-    from stream_app.progress import bar
+    from stream_app.cli.progress import bar
 
     with bar("writing", casts) as told:
         generate_castings(file, casts, seed, told)
@@ -197,7 +198,7 @@ def replay(
     import replay.display
     import replay.pacing
     import replay.run
-    from stream_app.access import check_access
+    from stream_app.clients.access import check_access
 
     check_access(settings.client_config())
     with replay.display.display(sys.stderr) as told:
@@ -241,12 +242,12 @@ def predict(
     streams: Streams = None,
 ) -> None:
     """The offline reference: the same models over the whole file, no Kafka."""
-    import core.predict
-    from stream_app.progress import phases
+    import core.offline.predict
+    from stream_app.cli.progress import phases
     from stream_app.rules import window_rules
 
     with phases() as phase:
-        done = core.predict.predict(
+        done = core.offline.predict.predict(
             file,
             sys.stdout.buffer if str(output) == "-" else output,
             signal_checkpoint=settings.signal_checkpoint,
@@ -310,7 +311,7 @@ def _send(
     from core.data.csv.names import parse_renamed
     from replay.lines import NAMES
     from replay.send import send
-    from stream_app.access import check_access
+    from stream_app.clients.access import check_access
 
     renamed = parse_renamed(columns, NAMES[kind])
     check_access(settings.client_config())
@@ -340,7 +341,7 @@ def _add_tail(kind: str, what: str) -> None:
     def follow(
         settings: "Settings", as_json: JsonLines = False, from_beginning: FromBeginning = False, count: Count = None
     ) -> None:
-        from stream_app.tail import TOPICS, tail
+        from stream_app.cli.tail import TOPICS, tail
 
         tail(
             kind,

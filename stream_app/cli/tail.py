@@ -16,10 +16,10 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RecordError, StartupError
-from core.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
-from stream_app.letters import Choice, Letter, letter_of
-from stream_app.outages import run_failure, words
-from stream_app.topic_reader import missing, open_consumer, patiently
+from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
+from stream_app.clients.outages import run_failure, words
+from stream_app.clients.topic_reader import missing, open_consumer, patiently
+from stream_app.letters.letter import Choice, Letter, letter_of
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}

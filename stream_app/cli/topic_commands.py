@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_app.failures import EXIT_FAILED
-from stream_app.options import HELP, KAFKA, JsonLines, command, say
+from stream_app.cli.options import HELP, KAFKA, JsonLines, command, say
+from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -22,7 +22,8 @@ TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_f
 @command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
 def topics_create(settings: "Settings") -> None:
     """Create all topics, changelogs too; those that are there are left as they are."""
-    from stream_app.topics import create_topics, topic_configs, topic_problems
+    from stream_app.topics.administration import create_topics
+    from stream_app.topics.checks import topic_configs, topic_problems
 
     created = create_topics(settings, BROKER_PATIENCE_S)
     for name in created:
@@ -39,7 +40,7 @@ def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
     import json
     from dataclasses import asdict
 
-    from stream_app.topics import describe_topics
+    from stream_app.topics.administration import describe_topics
 
     topics = describe_topics(settings, BROKER_PATIENCE_S)
     width = max(len(topic.name) for topic in topics)
@@ -69,7 +70,7 @@ def topics_grow(
 
     Stop the senders, let the workers finish and stop them first. Run it again if it was interrupted.
     """
-    from stream_app.grow import grow_topics
+    from stream_app.topics.grow import grow_topics
 
     done = grow_topics(settings, not without_states, BROKER_PATIENCE_S)
     for name, (before, now) in done.partitions.items():
@@ -90,7 +91,7 @@ def topics_reset_state(
 
     The outputs of all records that the sources still hold are published once more, beside those that are there.
     """
-    from stream_app.topics import reset_state
+    from stream_app.topics.administration import reset_state
 
     if not yes:
         question = (

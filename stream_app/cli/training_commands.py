@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stream_app.failures import EXIT_INTERRUPTED
-from stream_app.options import ColumnNames, DecimalSign, command, say
+from stream_app.cli.options import ColumnNames, DecimalSign, command, say
+from stream_app.exits import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,8 +131,8 @@ def _train(
     from core.training.config import read_settings
     from core.training.extras import require
     from core.training.snapshot import files_of
-    from stream_app.progress import phases
-    from stream_app.training_display import ending, summary, training_display
+    from stream_app.cli.progress import phases
+    from stream_app.cli.training_display import ending, summary, training_display
 
     for package in PACKAGES:
         require(package)
@@ -193,8 +193,8 @@ def evaluate_signal_model(
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_signal import evaluate_signal
     from core.training.plots import PLOTS, write_signal_plots
-    from stream_app.progress import phases
-    from stream_app.training_display import signal_table
+    from stream_app.cli.progress import phases
+    from stream_app.cli.training_display import signal_table
 
     chosen = checkpoint or settings.signal_checkpoint or checkpoint_path("signal")
     keep_inputs([plots / f"{name}.png" for name in PLOTS["signal"]], [file, chosen])
@@ -233,9 +233,9 @@ def evaluate_defect_model(
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_defect import evaluate_defect
     from core.training.plots import PLOTS, write_defect_plots
-    from stream_app.progress import phases
+    from stream_app.cli.progress import phases
+    from stream_app.cli.training_display import defect_table
     from stream_app.rules import window_rules
-    from stream_app.training_display import defect_table
 
     chosen = checkpoint or settings.defect_checkpoint or checkpoint_path("defect")
     keep_inputs([plots / f"{name}.png" for name in PLOTS["defect"]], [file, chosen, baseline])
@@ -288,9 +288,9 @@ def import_csv_file(
     timestamp_ms or timestamp, target.
     """
     from core.data.csv.casts import CastSummary
+    from core.data.csv.import_csv import FIELDS, ImportOptions, import_csv
     from core.data.csv.names import parse_renamed
-    from core.data.import_csv import FIELDS, ImportOptions, import_csv
-    from stream_app.progress import phases
+    from stream_app.cli.progress import phases
 
     notices: list[str] = []
     renamed = parse_renamed(column or [], FIELDS)

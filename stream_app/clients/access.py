@@ -19,8 +19,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
 from core.errors import StartupError, UnreachableError
-from stream_app import knock
-from stream_app.security import tls_context
+from stream_app.clients import knock
+from stream_app.clients.security import tls_context
 
 # A broker that is there answers in less; else it is asked what is wrong, and then again.
 FIRST_LOOK_S = 0.5

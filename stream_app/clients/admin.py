@@ -18,8 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from core.errors import OutageError, StartupError, UnreachableError
-from stream_app.access import FIRST_LOOK_S, look, open_admin
-from stream_app.outages import NOT_YET, failure, words
+from stream_app.clients.access import FIRST_LOOK_S, look, open_admin
+from stream_app.clients.outages import NOT_YET, failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
@@ -33,14 +33,15 @@ T = TypeVar("T")
 class Cluster:
     """A broker that has answered.
 
-    Every method raises OutageError in an outage (`stream_app.outages`), and StartupError when the broker refuses.
+    Every method raises OutageError in an outage (`stream_app.clients.outages`), and StartupError when the broker
+    refuses.
 
     Args:
         timeout: how long to wait for the first answer, in seconds.
 
     Raises:
         UnreachableError: none has come.
-        StartupError: the broker refuses us (`stream_app.access`), at once.
+        StartupError: the broker refuses us (`stream_app.clients.access`), at once.
     """
 
     def __init__(self, settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:

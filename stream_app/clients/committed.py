@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from core.errors import StartupError, UnreachableError
-from stream_app.security import aiokafka_config
+from stream_app.clients.security import aiokafka_config
 from stream_app.settings import Settings
 
 TIMEOUT_S = 30.0

@@ -45,7 +45,7 @@ OUTAGES = (NOT_YET - {KafkaError.UNKNOWN_TOPIC_OR_PART}) | {
     KafkaError._PREV_IN_PROGRESS,
     KafkaError._INTR,
     KafkaError._DESTROY_BROKER,
-    KafkaError._SSL,  # a broken handshake; a certificate that does not fit is found by `stream_app.access`
+    KafkaError._SSL,  # a broken handshake; a certificate that does not fit is found by `stream_app.clients.access`
     # the broker's
     KafkaError.UNKNOWN,  # "an unexpected server error": the broker has a fault of its own
     KafkaError.REQUEST_TIMED_OUT,

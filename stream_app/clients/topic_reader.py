@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RunError, StartupError
-from stream_app.access import check_access
-from stream_app.outages import NOT_ALLOWED, run_failure, words
+from stream_app.clients.access import check_access
+from stream_app.clients.outages import NOT_ALLOWED, run_failure, words
 
 BEGINNING = 0
 _BATCH = 1000

@@ -25,13 +25,13 @@ from rich.table import Table
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.errors import RunError
-from stream_app.broker import LocalBroker, free_port
-from stream_app.child import Child
-from stream_app.demo_summary import Reference, Summary, missing, offline, summarise
-from stream_app.demo_view import View
-from stream_app.demo_watch import SignalGrid, Watcher
+from stream_app.demo.summary import Reference, Summary, missing, offline, summarise
+from stream_app.demo.view import View
+from stream_app.demo.watch import SignalGrid, Watcher
+from stream_app.local.broker import LocalBroker, free_port
+from stream_app.local.child import Child
 from stream_app.settings import Settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
 
 RUN = "demo"
 SEED = 7
@@ -182,7 +182,7 @@ class Demo:
 
     def _start(self, name: str, settings: Settings, *arguments: str) -> None:
         self.parts[name] = Child(
-            [sys.executable, "-m", "stream_app.cli", *arguments],
+            [sys.executable, "-m", "stream_app.cli.main", *arguments],
             output=self._log(name),
             environment=settings.process_environment(),
         )

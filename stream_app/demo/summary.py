@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from core.data.datasets import SignalDataset
 from core.data.layout import open_castings
 from core.data.naming import sequence_name
-from core.predict import predict
+from core.offline.predict import predict
 from core.training.metrics import auc_roc
-from stream_app.demo_watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
+from stream_app.demo.watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
 from stream_app.rules import window_rules
 from stream_app.settings import Settings
 

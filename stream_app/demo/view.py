@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.demo_watch import NOT_SEEN, Watched
+from stream_app.demo.watch import NOT_SEEN, Watched
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 1200

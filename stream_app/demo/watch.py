@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import RunError
 from stream_app.headers import SOURCE_OFFSET
+from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
-from stream_app.topics import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 
 READ_AT_ONCE = 5000
 NOT_SEEN = -1

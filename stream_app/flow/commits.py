@@ -26,11 +26,11 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from stream_app.guarantees import Guarantee
-from stream_app.metrics import Metrics
-from stream_app.outputs import Batch, OutputWriter, all_acked
-from stream_app.pipeline import Cut, Pipeline
-from stream_app.published import LogEnds
+from stream_app.flow.guarantees import Guarantee
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import Batch, OutputWriter, all_acked
+from stream_app.flow.pipeline import Cut, Pipeline
+from stream_app.flow.published import LogEnds
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from core.chunk import ChunkResult, Deferred
+from core.engines.results import ChunkResult, Deferred
 from core.errors import RunError
 from core.native.records import Outputs
-from stream_app.metrics import Metrics
-from stream_app.outputs import OutputWriter, all_acked
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import OutputWriter, all_acked
 
 # Windows that wait for the model before no more casting samples are taken: a second or two of work, which a commit at
 # the end of an assignment has to wait for.

@@ -1,7 +1,7 @@
 """The two processing guarantees: who produces, and how a commit's three steps become final.
 
 at_least_once: one idempotent producer; outputs are acknowledged, then states, then the group's offsets. What a crash
-leaves in between is done again; what of its outputs stands in the log is left out (`stream_app.published`).
+leaves in between is done again; what of its outputs stands in the log is left out (`stream_app.flow.published`).
 
 exactly_once: a transactional producer per source partition. Outputs, states and offsets of a commit become visible
 together or not at all. A new owner's producer has the same transactional id and fences the old one.
@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalStateError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from stream_app.fencing import throw_away
-from stream_app.transport import Consumer, Producer
+from stream_app.kafka.fencing import throw_away
+from stream_app.kafka.transport import Consumer, Producer
 
 Offsets = Mapping[TopicPartition, OffsetAndMetadata]
 Source = tuple[str, int]

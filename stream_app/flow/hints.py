@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from core.chunk import ChunkResult
+from core.engines.results import ChunkResult
 from core.native.names import near_field_of
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from core.chunk import DeadLetter
+from core.engines.results import DeadLetter
 from stream_app.headers import (
     ERROR_MESSAGE,
     ERROR_OFFSET,

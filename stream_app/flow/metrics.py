@@ -14,7 +14,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from core.chunk import ChunkResult, Counts
+from core.engines.results import ChunkResult, Counts
 from core.native.names import near_field_of
 
 LATENCY_BUCKETS = (

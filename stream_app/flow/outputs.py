@@ -267,7 +267,7 @@ class OutputWriter:
         """Queue table records, tied ones in one batch; returns the batches, in order.
 
         The first batch is a new one, so that the returned batches hold these records and no others. Each record says
-        whose state it is (`stream_app.ownership`).
+        whose state it is (`stream_app.topics.ownership`).
         """
         lane = self._lane(source, topic, records.partition)
         headers = self._of_topic.setdefault(source[0], header_bytes([(SOURCE_TOPIC, source[0].encode())]))

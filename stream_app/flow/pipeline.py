@@ -13,20 +13,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from core.chunk import ChunkResult, DeadLetter, Evicted
+from core.engines.results import ChunkResult, DeadLetter, Evicted
 from core.errors import RunError
 from core.native.records import Outputs, Records
-from stream_app.chunks import Chunk
-from stream_app.deferred import DeferredOutputs
+from stream_app.flow.deferred import DeferredOutputs
+from stream_app.flow.hints import Hints
+from stream_app.flow.idleness import PastPositions
+from stream_app.flow.letter_record import letter_record
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import OutputWriter, header_bytes
+from stream_app.flow.published import Found, LogEnds, Published
+from stream_app.flow.tables import PartitionedStore
 from stream_app.headers import APP_ID
-from stream_app.hints import Hints
-from stream_app.idleness import PastPositions
-from stream_app.letter_record import letter_record
-from stream_app.metrics import Metrics
-from stream_app.outputs import OutputWriter, header_bytes
-from stream_app.published import Found, LogEnds, Published
-from stream_app.tables import PartitionedStore
-from stream_app.topics import Route
+from stream_app.kafka.chunks import Chunk
+from stream_app.routes import Route
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
 
 
 class StreamEngine(Protocol):
-    """What `core.stepper.SignalStepper` and `core.scorer.CastScorer` have in common."""
+    """What `core.engines.stepper.SignalStepper` and `core.engines.scorer.CastScorer` have in common."""
 
     def run(self, records: Iterable[Records]) -> ChunkResult: ...
     def cut(self, partitions: Collection[int]) -> dict[int, int]: ...

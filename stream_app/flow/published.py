@@ -16,11 +16,11 @@ from aiokafka.structs import TopicPartition
 
 from core.errors import RecordError, StartupError
 from core.native.records import Outputs, Record, Records
-from core.records import decode_output_step
-from stream_app.fetching import FetchedPartition
+from core.wire.records import decode_output_step
 from stream_app.headers import APP_ID, ERROR_OFFSET, ERROR_PARTITION, ERROR_TOPIC, SOURCE_OFFSET, number
+from stream_app.kafka.fetching import FetchedPartition
+from stream_app.kafka.reading import Reading
 from stream_app.native.batches import BatchHeader
-from stream_app.reading import Reading
 from stream_app.settings import Settings
 
 MOST_ANYWHERE = 1_000_000
@@ -28,7 +28,7 @@ MOST_ANYWHERE = 1_000_000
 
 Headers = Iterable[tuple[str, bytes]]
 MayConclude = Callable[[int, bytes, int], bool]
-"""`core.engine.Engine.may_conclude`."""
+"""`core.engines.base.Engine.may_conclude`."""
 
 
 class LogEnds(NamedTuple):

@@ -16,7 +16,7 @@ Row = tuple[bytes, int]
 
 
 class PartitionedStore:
-    """Changelog keys and values as raw bytes, one dictionary per partition (the `core.chunk.StateStore` of a worker).
+    """Changelog keys and values as raw bytes, one dictionary per partition: a `core.engines.results.StateStore`.
 
     A state belongs to its source partition: the same key in two partitions is two states, while Faust's memory store
     is one dictionary over all partitions. It is filled by recovery and holds what no stream in memory stands for: an
@@ -30,8 +30,7 @@ class PartitionedStore:
         self.used: dict[int, bool] = {}
         """Partition -> whether a state was ever written to the changelog since it was made."""
         self.overtaken: dict[int, Records] = {}
-        """By partition, rows after which an older record stands in the changelog (`stream_app.recovery`): to be written
-        again.
+        """By partition, rows after which an older record stands in the changelog: recovery has them written again.
         """
 
     def get(self, partition: int, key: bytes) -> bytes | None:
@@ -72,8 +71,8 @@ class PartitionedStore:
 class StateTable(faust.Table[bytes, bytes]):
     """A Faust table whose changelog belongs to the consumer group and whose rows live in ``states``.
 
-    Faust assigns its changelog partitions together with the source's; `stream_app.recovery` fills it, and
-    `stream_app.commits` writes it after the broker has acknowledged the same records. Faust's item access, which
+    Faust assigns its changelog partitions together with the source's; `stream_app.worker.recovery` fills it, and
+    `stream_app.flow.commits` writes it after the broker has acknowledged the same records. Faust's item access, which
     needs a current event and sends one message per write, is not used.
     """
 

@@ -13,7 +13,7 @@ import aiokafka
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.produce import ProduceRequest
 
-from stream_app.lease import Lease
+from stream_app.kafka.lease import Lease
 
 log = logging.getLogger(__name__)
 

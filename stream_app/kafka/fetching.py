@@ -23,9 +23,9 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
-from stream_app.coverage import Coverage
+from stream_app.kafka.coverage import Coverage
+from stream_app.kafka.uncompress import CODECS, TooLargeError, uncompress
 from stream_app.native.batches import BatchHeader, check_crc, next_header, payload, read_records
-from stream_app.uncompress import CODECS, TooLargeError, uncompress
 
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 LATEST = -1  # instead of a time

@@ -16,7 +16,7 @@ from aiokafka.errors import NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 
 # A request that left in time needs some more until the broker has it: a quarter of the session is left for that.
-# Heartbeats come every third of it or more often (`stream_app.transport.HEARTBEAT_S`), so one may be late without harm.
+# Heartbeats come every third of it or more often (`HEARTBEAT_S` in transport.py), so one may be late without harm.
 SESSION_SHARE = 0.75
 
 

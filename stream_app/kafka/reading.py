@@ -10,8 +10,8 @@ import aiokafka
 from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
-from stream_app.fetching import FetchedPartition, read_raw, wait_for_fetched
-from stream_app.security import aiokafka_config
+from stream_app.clients.security import aiokafka_config
+from stream_app.kafka.fetching import FetchedPartition, read_raw, wait_for_fetched
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -4,14 +4,14 @@ Stock Faust makes two asyncio tasks per message, about 10,000 messages a second 
 It is a subclass of Faust's aiokafka driver, registered under the entry point ``faust.transports``, and changes six
 things:
 
-- a fetch's records of one topic, over all its partitions, travel as one `Chunk`, read by `stream_app.fetching`;
+- a fetch's records of one topic, over all its partitions, travel as one `Chunk`, read by `stream_app.kafka.fetching`;
 - the consumer runs on the application's event loop, not in a thread (see `NoThread`);
 - a topic for whose records there is no room is paused, so that the other is fetched as before;
 - the sources are read with isolation level read_committed (Faust would do so only under exactly_once);
-- offsets are committed by `stream_app.commits` alone: with chunks, Faust's own bookkeeping by acked messages would
+- offsets are committed by `stream_app.flow.commits` alone: with chunks, Faust's own bookkeeping by acked messages would
   commit past a message in flight (faust-streaming/faust#606);
 - the producer is idempotent, so that a retry neither repeats nor reorders a batch, and sends only while this worker
-  surely is a member of its group (`stream_app.fencing`).
+  surely is a member of its group (`stream_app.kafka.fencing`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
 from core.errors import StartupError
-from stream_app import lease
-from stream_app.chunks import Chunk
-from stream_app.coverage import Coverage
-from stream_app.fencing import FencedProducer, QuietProducer
-from stream_app.fetching import high_watermarks, partition_counts, read_raw, wait_for_fetched
-from stream_app.knock import address_of
+from stream_app.clients.knock import address_of
+from stream_app.clients.security import aiokafka_config
+from stream_app.kafka import lease
+from stream_app.kafka.application import Application
+from stream_app.kafka.chunks import Chunk
+from stream_app.kafka.coverage import Coverage
+from stream_app.kafka.fencing import FencedProducer, QuietProducer
+from stream_app.kafka.fetching import high_watermarks, partition_counts, read_raw, wait_for_fetched
 from stream_app.logs import FAUST
-from stream_app.security import aiokafka_config
-from stream_app.settings import Settings
 from stream_app.sizes import LARGEST_BATCH_BYTES
 
 # A dead letter carries the record that it is about: it must fit whatever a source topic may hold.
@@ -76,7 +76,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, on the application's own event loop."""
 
     logger = FAUST
-    app: Any  # a CaststreamApp: `stream_app.app` imports this module
+    app: Application  # type: ignore[assignment]  # Faust types the application whole
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,13 +92,13 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         lease.keep(self.app.lease, self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        settings: Settings = self.app.settings
+        settings = self.app.settings
         return aiokafka.AIOKafkaConsumer(
             client_id=settings.app_id,
             group_id=settings.app_id,
             partition_assignment_strategy=[self.app.assignor],
             enable_auto_commit=False,
-            # A group without offsets starts at the beginning; whether it may is decided in `stream_app.assignment`.
+            # A group without offsets starts at the beginning; `stream_app.worker.assignment` decides whether it may.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
@@ -180,7 +180,7 @@ class Consumer(driver.Consumer):
     """Delivers chunks; commits what it is told."""
 
     logger = FAUST
-    app: Any
+    app: Application  # type: ignore[assignment]  # Faust types the application whole
     _thread: ConsumerService
 
     def _new_consumer_thread(self) -> ConsumerService:
@@ -298,10 +298,10 @@ def _message(chunk: Chunk) -> Message:
 
 
 class Producer(driver.Producer):
-    """An idempotent aiokafka producer, used batch by batch (`stream_app.outputs`)."""
+    """An idempotent aiokafka producer, used batch by batch (`stream_app.flow.outputs`)."""
 
     logger = FAUST
-    app: Any
+    app: Application  # type: ignore[assignment]  # Faust types the application whole
     _producer: FencedProducer | None
 
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:

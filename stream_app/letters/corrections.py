@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from core.errors import StartupError
+from stream_app.clients.topic_reader import At
 from stream_app.headers import Headers
-from stream_app.topic_reader import At
 
 
 @dataclass(frozen=True)

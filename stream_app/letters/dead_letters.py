@@ -15,20 +15,20 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from core.engines.state import unpack_state
+from core.engines.windows import HEAD
 from core.errors import RecordError, StartupError, StateError
 from core.native.streams import StreamState
-from core.partition import partition_of
-from core.records import decode_casting, decode_signal, stream_id
-from core.state import unpack_state
-from core.windows import HEAD
-from stream_app.corrections import Correction
-from stream_app.grown import NOTED_IN, Grown, grown_of
+from core.wire.partition import partition_of
+from core.wire.records import decode_casting, decode_signal, stream_id
+from stream_app.clients.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
 from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
-from stream_app.letters import Choice, Letter, letter_of
+from stream_app.letters.corrections import Correction
+from stream_app.letters.letter import Choice, Letter, letter_of
+from stream_app.letters.source_scan import Scan, position_of
+from stream_app.routes import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, routes
 from stream_app.settings import Settings
-from stream_app.source_scan import Scan, position_of
-from stream_app.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
-from stream_app.topics import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, routes
+from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 
 MAX_HELD_BYTES = 512 * 2**20
 _NOT_AS_IT_IS = {

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from confluent_kafka import Message
 
+from stream_app.clients.topic_reader import At
 from stream_app.headers import (
     ERROR_MESSAGE,
     ERROR_OFFSET,
@@ -25,7 +26,6 @@ from stream_app.headers import (
     number,
     signed_number,
 )
-from stream_app.topic_reader import At
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import RunError
-from stream_app.dead_letters import Plan, Verdict
+from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
 from stream_app.headers import ERROR, headers_of
+from stream_app.letters.dead_letters import Plan, Verdict
+from stream_app.letters.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, MOVED_FROM, RESENT, position_of
 from stream_app.settings import Settings
-from stream_app.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, MOVED_FROM, RESENT, position_of
-from stream_app.topic_reader import At, TopicReader, key_of, place_of
 
 MAX_RECORD_BYTES = 16 * 2**20
 # librdkafka would write to stderr by itself; what matters comes as errors.

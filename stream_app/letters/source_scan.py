@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
+from stream_app.clients.topic_reader import key_of
 from stream_app.headers import Headers, headers_of, number
-from stream_app.letters import Letter
-from stream_app.topic_reader import key_of
+from stream_app.letters.letter import Letter
 
 # Headers of a resent record, decimal numbers in ASCII.
 FROM_OFFSET = "resent-from-offset"

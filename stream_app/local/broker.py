@@ -23,11 +23,11 @@ from types import TracebackType
 from typing import IO, Self
 
 from core.errors import RunError, StartupError
-from stream_app.child import Child
-from stream_app.jars import KAFKA_VERSION, Progress, ensure_jars, writing
-from stream_app.java import find_java
-from stream_app.kafka_config import HOST, JVM_OPTIONS, LOG_PROPERTIES, java_properties, kafka_properties
-from stream_app.kafka_words import misspelt, plain
+from stream_app.local.child import Child
+from stream_app.local.jars import KAFKA_VERSION, Progress, ensure_jars, writing
+from stream_app.local.java import find_java
+from stream_app.local.kafka_config import HOST, JVM_OPTIONS, LOG_PROPERTIES, java_properties, kafka_properties
+from stream_app.local.kafka_words import misspelt, plain
 
 READY_LINE = b"Kafka Server started"
 START_TIMEOUT_S = 60.0

@@ -163,7 +163,7 @@ def _check_sum(jar: Jar, path: Path, remedy: str) -> None:
 
 
 def main() -> int:
-    """`python -m stream_app.jars`: what `make setup` runs, so that the first broker starts without a download."""
+    """`python -m stream_app.local.jars`: what `make setup` runs, so that the first broker starts without a download."""
     from stream_app.settings import load_settings
 
     def say(line: str) -> None:

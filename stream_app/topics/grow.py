@@ -21,19 +21,22 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from confluent_kafka import KafkaException, Producer
 
 from core.errors import RunError, StartupError
-from core.partition import partition_of
-from stream_app import ownership
-from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
-from stream_app.committed import committed_offsets
-from stream_app.grown import NOTED_IN, Grown, grown_of, is_note
+from core.wire.partition import partition_of
+from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.clients.committed import committed_offsets
+from stream_app.clients.outages import words
+from stream_app.clients.security import aiokafka_config
+from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
+from stream_app.clients.writing import Written, write_records
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
-from stream_app.moving import STATE_OFFSETS, Row, Rows, moved_rows, streams_in, tombstones
-from stream_app.outages import words
-from stream_app.security import aiokafka_config
+from stream_app.routes import DEAD_LETTERS, Route, routes
 from stream_app.settings import Settings
-from stream_app.topic_reader import At, TopicReader, key_of, place_of
-from stream_app.topics import DEAD_LETTERS, Route, check_topics, planned_topics, routes, topic_ids
-from stream_app.writing import Written, write_records
+from stream_app.topics import ownership
+from stream_app.topics.administration import topic_ids
+from stream_app.topics.checks import check_topics
+from stream_app.topics.grown import NOTED_IN, Grown, grown_of, is_note
+from stream_app.topics.moving import STATE_OFFSETS, Row, Rows, moved_rows, streams_in, tombstones
+from stream_app.topics.plans import planned_topics
 
 SEND_TIMEOUT_S = 60.0
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from core.partition import partition_of
-from stream_app.ownership import is_claim
+from core.wire.partition import partition_of
+from stream_app.topics.ownership import is_claim
 
 GROWN = b"\x00grown "
 """Before the number of partitions, the key of a note. No stream has such a key in a table."""

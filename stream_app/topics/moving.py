@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from core.engines.state import pack_state, unpack_state
+from core.engines.windows import HEAD, pack_numbers, segment_key, stream_of, unpack_numbers
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
-from core.state import pack_state, unpack_state
-from core.windows import HEAD, pack_numbers, segment_key, stream_of, unpack_numbers
-from stream_app.topics import Kind
+from stream_app.routes import Kind
 
 Rows = Mapping[bytes, tuple[bytes, int]]
 """Table key -> (value, source offset) of a changelog partition."""

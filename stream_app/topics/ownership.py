@@ -16,13 +16,13 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import RunError, StartupError, UnreachableError
-from stream_app.admin import Cluster
-from stream_app.committed import visible_offsets
+from stream_app.clients.admin import Cluster
+from stream_app.clients.committed import visible_offsets
+from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
+from stream_app.clients.writing import Written, write_records
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
+from stream_app.routes import ROUTES, Route, routes
 from stream_app.settings import Settings
-from stream_app.topic_reader import At, TopicReader, key_of, place_of
-from stream_app.topics import ROUTES, Route, routes
-from stream_app.writing import Written, write_records
 
 CLAIM = b"\x00source-topic "
 """Before the topic's name, the key of a claim. No stream has such a key in a table."""

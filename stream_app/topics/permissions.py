@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import StartupError
-from stream_app.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.routes import DEAD_LETTERS, ROUTES
 from stream_app.settings import Settings
-from stream_app.topics import DEAD_LETTERS, ROUTES
 
 Operations = Collection[AclOperation]
 READ, WRITE, SETTINGS = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from core.errors import RunError
-from stream_app.topics import Route
+from stream_app.routes import Route
 from stream_app.verify.read import LogReader
 
 CLOCKS_DIFFER_MS = 5_000

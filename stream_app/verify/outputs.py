@@ -12,10 +12,10 @@ from core.audit.partition import Output, PartitionAudit
 from core.audit.scope import NOT_JUDGED, NOTHING
 from core.audit.scope import Letter as ExpectedLetter
 from core.errors import RecordError
-from core.records import decode_prediction, decode_score
+from core.wire.records import decode_prediction, decode_score
 from stream_app.headers import APP_ID, SOURCE_OFFSET, headers_of, number
-from stream_app.letters import Letter, letter_of
-from stream_app.moving import STATE_OFFSETS
+from stream_app.letters.letter import Letter, letter_of
+from stream_app.topics.moving import STATE_OFFSETS
 from stream_app.verify.cut import Cut
 from stream_app.verify.report import Report, at
 

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import RunError, UnreachableError
-from stream_app.outages import NOT_YET, OUTAGES, run_failure, words
+from stream_app.clients.outages import NOT_YET, OUTAGES, run_failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0

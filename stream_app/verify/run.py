@@ -11,11 +11,11 @@ from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.errors import StartupError
-from stream_app.committed import committed_offsets
-from stream_app.grown import NOTED_IN, Grown, grown_of
+from stream_app.clients.committed import committed_offsets
+from stream_app.routes import Kind, Route, routes
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
-from stream_app.topics import Kind, Route, routes
+from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 from stream_app.verify.cut import CLOCKS_DIFFER_MS, Cut, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
 from stream_app.verify.read import LogReader

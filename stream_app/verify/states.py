@@ -8,9 +8,9 @@ from functools import partial
 
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
-from core.windows import head_at, segment_key, stream_of
-from stream_app.grown import is_note
+from core.engines.windows import head_at, segment_key, stream_of
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
+from stream_app.topics.grown import is_note
 from stream_app.verify.cut import Cut
 from stream_app.verify.read import LogReader
 from stream_app.verify.report import Report, at
@@ -23,7 +23,7 @@ class Stored:
     kind: str
     rows: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
     notes: dict[bytes, bytes | None] = field(default_factory=dict)
-    """Records that are no states (`stream_app.grown`)."""
+    """Records that are no states (`stream_app.topics.grown`)."""
 
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""

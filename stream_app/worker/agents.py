@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stream_app.app import CaststreamApp
-from stream_app.build import chunk_topic
-from stream_app.chunks import pieces
-from stream_app.topics import CASTING_SAMPLES, SIGNAL_SAMPLES
+from stream_app.kafka.chunks import pieces
+from stream_app.routes import CASTING_SAMPLES, SIGNAL_SAMPLES
+from stream_app.worker.app import CaststreamApp
+from stream_app.worker.build import chunk_topic
 
 # Casting samples are taken one by one, some 15 µs each: signals get a turn after so many.
 CASTING_RECORDS = 200
 
 
 def add_agents(app: CaststreamApp) -> None:
-    """Attach both agents; they take `noack` events, as `stream_app.commits` commits the offsets."""
+    """Attach both agents; they take `noack` events, as `stream_app.flow.commits` commits the offsets."""
     signals, castings = app.pipelines
 
     @app.agent(chunk_topic(app, SIGNAL_SAMPLES), name="step_signals")

@@ -16,21 +16,23 @@ from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 
 from core.errors import CaststreamError, StartupError
-from stream_app import recovery, sizes
-from stream_app import topics as broker_topics
-from stream_app.assignment import RESET, Found, Start, report_lost, starts_of, wanted_of
-from stream_app.chunks import Chunk
-from stream_app.commits import Committer
-from stream_app.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
-from stream_app.lease import Lease
+from stream_app import sizes
+from stream_app.flow.commits import Committer
+from stream_app.flow.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import OutputWriter
+from stream_app.flow.pipeline import Pipeline
+from stream_app.flow.published import Wanted, find_published
+from stream_app.kafka.chunks import Chunk
+from stream_app.kafka.lease import Lease
+from stream_app.kafka.transport import Consumer, Producer
 from stream_app.logs import FAUST, SELDOM
-from stream_app.metrics import Metrics
-from stream_app.outputs import OutputWriter
-from stream_app.pipeline import Pipeline
-from stream_app.published import Wanted, find_published
 from stream_app.settings import Settings
-from stream_app.transport import Consumer, Producer
-from stream_app.upkeep import Upkeep
+from stream_app.topics.administration import topic_ids
+from stream_app.topics.checks import check_topics, grown, topic_configs
+from stream_app.worker import recovery
+from stream_app.worker.assignment import RESET, Found, Start, report_lost, starts_of, wanted_of
+from stream_app.worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class CaststreamApp(faust.App):
             self._failures.add(task)
 
     async def crash(self, reason: BaseException) -> None:
-        """As Faust does, but what we raise ourselves is told once, in one line, by `stream_app.process`."""
+        """As Faust does, but what we raise ourselves is told once, in one line, by `stream_app.worker.process`."""
         if isinstance(reason, CaststreamError):
             self._crash(reason)
         else:
@@ -145,7 +147,7 @@ class CaststreamApp(faust.App):
                 return
             for topic, count in self.partition_counts.items():
                 if found.get(topic, count) != count:
-                    self.fail(StartupError(broker_topics.grown(topic, count, found[topic])))
+                    self.fail(StartupError(grown(topic, count, found[topic])))
                     return
             self.writer.confirm(asked)
 
@@ -366,8 +368,8 @@ class CaststreamApp(faust.App):
         if not partitions:
             return Found({}, {}, {}, {})
         # Partitions may have been added since the start: states and records of a stream would part ways.
-        self.partition_counts = await asyncio.to_thread(broker_topics.check_topics, self.settings)
-        ids = await asyncio.to_thread(broker_topics.topic_ids, self.settings)
+        self.partition_counts = await asyncio.to_thread(check_topics, self.settings)
+        ids = await asyncio.to_thread(topic_ids, self.settings)
         await self.look_at_limits()
         # Together: each would wait behind the fetch that is under way on its connection.
         committed, beginnings, ends = await asyncio.gather(
@@ -383,7 +385,7 @@ class CaststreamApp(faust.App):
         Raises:
             StartupError: a changelog takes less than a state may need.
         """
-        configs = await asyncio.to_thread(broker_topics.topic_configs, self.settings)
+        configs = await asyncio.to_thread(topic_configs, self.settings)
         limits = {name: sizes.limit_of(config) for name, config in configs.items()}
         for pipeline in self.pipelines:
             changelog = pipeline.topics.changelog

@@ -14,8 +14,8 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.errors import LostRecordsError, StartupError
-from stream_app.pipeline import Pipeline
-from stream_app.published import LogEnds, Wanted
+from stream_app.flow.pipeline import Pipeline
+from stream_app.flow.published import LogEnds, Wanted
 
 log = logging.getLogger(__name__)
 

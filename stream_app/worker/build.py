@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from core.infer import state_size
+from core.engines.infer import state_size
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
 from core.models.fingerprint import fingerprint
-from core.scorer import CastScorer
-from core.stepper import SignalStepper
-from stream_app.app import CaststreamApp
-from stream_app.chunks import ChunkSchema
-from stream_app.idleness import PastPositions
-from stream_app.pipeline import Pipeline, StreamEngine
-from stream_app.recovery import TableManager
+from stream_app.flow.idleness import PastPositions
+from stream_app.flow.pipeline import Pipeline, StreamEngine
+from stream_app.flow.tables import StateTable
+from stream_app.kafka.chunks import ChunkSchema
+from stream_app.routes import CASTING_WINDOWS, SIGNAL_STATES, Route, routes
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.sizes import state_bytes, window_bytes
-from stream_app.tables import StateTable
-from stream_app.topics import CASTING_WINDOWS, SIGNAL_STATES, Route, routes
+from stream_app.worker.app import CaststreamApp
+from stream_app.worker.recovery import TableManager
 
 CHUNK_RECORDS = 4000
 # Messages are chunks here: a queue of eight holds 32,000 records at most.

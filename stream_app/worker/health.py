@@ -9,9 +9,9 @@ import time
 from aiohttp import web
 
 from core.errors import RunError, StartupError, UnreachableError
-from stream_app import knock
-from stream_app.access import check_access
-from stream_app.app import STANDBY, CaststreamApp
+from stream_app.clients import knock
+from stream_app.clients.access import check_access
+from stream_app.worker.app import STANDBY, CaststreamApp
 
 # With lag and neither a commit nor an acknowledged batch for this long a worker is stuck: it ends, and its supervisor
 # starts another. A broker that throttles us makes a commit take longer, but goes on acknowledging.

@@ -1,4 +1,4 @@
-"""One worker process: `python -m stream_app.process --index N`, started by `stream_app.worker`.
+"""One worker process: `python -m stream_app.worker.process --index N`, started by `stream_app.worker.supervisor`.
 
 Its settings come from the environment. It ends with status 0 when told to stop, `EXIT_REFUSED` when the next start
 would end in the same way until somebody has put something right, `EXIT_UNREACHABLE` where no broker answers,
@@ -18,20 +18,18 @@ import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from core.errors import CaststreamError, LostRecordsError, OutageError, RunError, StartupError, UnreachableError
+from core.errors import CaststreamError, LostRecordsError, RunError, StartupError
 from stream_app import logs
-from stream_app.report import Reporter
+from stream_app.exits import EXIT_FAILED, status_of
+from stream_app.worker.report import Reporter
 
 if TYPE_CHECKING:
-    from stream_app.app import CaststreamApp
-    from stream_app.health import Health
     from stream_app.settings import Settings
+    from stream_app.worker.app import CaststreamApp
+    from stream_app.worker.health import Health
 
 log = logging.getLogger(__name__)
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 3
-EXIT_UNREACHABLE = 4
 BROKER_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 10.0
 BRIEF_S = 0.6
@@ -75,10 +73,11 @@ async def _first(*awaited: Awaitable[Any]) -> None:
 
 def _check_topics(settings: Settings) -> None:
     # Imported here: the supervisor takes this module's exit statuses, and needs no Kafka client.
-    from stream_app.admin import Cluster
-    from stream_app.ownership import claim
-    from stream_app.permissions import check_permissions
-    from stream_app.topics import check_topics, planned_topics, topic_configs, topic_warnings
+    from stream_app.clients.admin import Cluster
+    from stream_app.topics.checks import check_topics, topic_configs, topic_warnings
+    from stream_app.topics.ownership import claim
+    from stream_app.topics.permissions import check_permissions
+    from stream_app.topics.plans import planned_topics
 
     check_topics(settings, BROKER_PATIENCE_S)
     check_permissions(settings, BROKER_PATIENCE_S)
@@ -104,10 +103,10 @@ def _load_torch() -> None:
 
 async def _serve(settings: Settings, index: int, stop: asyncio.Event, reporter: Reporter) -> None:
     # Imported here: they take seconds, and a broker that is not there should be told at once.
-    from stream_app.agents import add_agents
-    from stream_app.build import build_app
-    from stream_app.commits import CommitLoop
-    from stream_app.health import Health, serve
+    from stream_app.flow.commits import CommitLoop
+    from stream_app.worker.agents import add_agents
+    from stream_app.worker.build import build_app
+    from stream_app.worker.health import Health, serve
 
     app = build_app(settings)
     for pipeline in app.pipelines:
@@ -218,17 +217,11 @@ def main() -> int:
     except StartupError as error:
         log.error("%s", error, exc_info=options.debug)
         reporter.ends(str(error), for_good=isinstance(error, LostRecordsError))
-        return _status_of(error)
+        return status_of(error)
     except Exception as error:
         log.error("%s", error, exc_info=options.debug or not isinstance(error, CaststreamError))
         return EXIT_FAILED
     return 0
-
-
-def _status_of(error: StartupError) -> int:
-    if isinstance(error, OutageError):
-        return EXIT_FAILED
-    return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED
 
 
 def _main(index: int, debug: bool, reporter: Reporter) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
@@ -23,14 +23,15 @@ from mode import Service
 
 from core.errors import RunError, StartupError
 from core.native.records import Records
-from stream_app.commits import MEMBERSHIP_LOST
-from stream_app.grown import is_note
+from stream_app.flow.commits import MEMBERSHIP_LOST
+from stream_app.flow.pipeline import Pipeline
+from stream_app.flow.tables import StateTable
 from stream_app.headers import SOURCE_TOPIC
+from stream_app.kafka.reading import Reading
 from stream_app.logs import FAUST
 from stream_app.native.changelog import keep_winners
-from stream_app.reading import Reading
 from stream_app.settings import Settings
-from stream_app.tables import StateTable
+from stream_app.topics.grown import is_note
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Winners:
             )
 
     def _check_source(self, at: TopicPartition, records: Records) -> None:
-        """Check the first record and the last of each fetch: a second line behind `stream_app.ownership`."""
+        """Check the first record and the last of each fetch: a second line behind `stream_app.topics.ownership`."""
         if self.source is None or not len(records):
             return
         for record in (records[0], records[len(records) - 1]):
@@ -89,7 +90,7 @@ class Winners:
         return self._had_state or end > self.count
 
     def remove_notes(self) -> None:
-        """Take out what is no state (`stream_app.grown`)."""
+        """Take out what is no state (`stream_app.topics.grown`)."""
         for key in [key for key in self.rows if is_note(key)]:
             del self.rows[key]
             self._overtaken.discard(key)
@@ -114,11 +115,39 @@ async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int
     return keys
 
 
+class Restoring(Protocol):
+    """What recovery asks of the application: `stream_app.worker.app` imports this module."""
+
+    settings: Settings
+    pipelines: list[Pipeline]
+
+    def keep(self, generation: int) -> set[TopicPartition]:
+        """Go on with the partitions that stay with us; returns them."""
+
+    def kept_changelogs(self) -> set[TopicPartition]:
+        """The changelog partitions whose states are in memory."""
+
+    async def before_restore(self) -> None:
+        """Nobody else may write for our partitions from here on."""
+
+    async def on_restored(self, generation: int) -> None:
+        """The states are there: take the partitions up."""
+
+    def moved_on(self) -> None:
+        """Recovery has got further."""
+
+    def is_assigned(self, generation: int) -> bool:
+        """True if the partitions of a generation are still ours."""
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the worker."""
+
+
 class ChangelogRecovery(Recovery):
     """Faust's recovery service with the reading exchanged."""
 
     logger = FAUST
-    app: Any  # a CaststreamApp: `stream_app.build` brings the two together
+    app: Restoring  # type: ignore[assignment]  # Faust types the application whole
 
     @Service.task
     async def _restart_recovery(self) -> None:

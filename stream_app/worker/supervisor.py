@@ -20,10 +20,10 @@ from types import FrameType
 
 from core.errors import StartupError, UnreachableError
 from stream_app import logs
+from stream_app.exits import EXIT_REFUSED, EXIT_UNREACHABLE
 from stream_app.failures import explain
-from stream_app.process import EXIT_REFUSED, EXIT_UNREACHABLE
-from stream_app.report import Report
 from stream_app.settings import Settings
+from stream_app.worker.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Supervisor:
         debug: the processes' own debug logs.
     """
 
-    program = "stream_app.process"
+    program = "stream_app.worker.process"
 
     def __init__(self, settings: Settings, workers: int, debug: bool = False) -> None:
         self.settings = settings

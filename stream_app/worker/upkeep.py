@@ -11,13 +11,13 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from stream_app.assignment import check_end
-from stream_app.commits import Committer
+from stream_app.flow.commits import Committer
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.outputs import OutputWriter
+from stream_app.flow.pipeline import Pipeline
+from stream_app.kafka.transport import Consumer
 from stream_app.logs import SELDOM
-from stream_app.metrics import Metrics
-from stream_app.outputs import OutputWriter
-from stream_app.pipeline import Pipeline
-from stream_app.transport import Consumer
+from stream_app.worker.assignment import check_end
 
 log = logging.getLogger(__name__)
 

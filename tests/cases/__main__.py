@@ -2,6 +2,6 @@
 
 import sys
 
-from cases.play import main
+from tests.cases.play import main
 
 sys.exit(main())

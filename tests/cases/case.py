@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cases.room import Room
+from tests.cases.room import Room
 
 Play = Callable[[Room], str]
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cases.case import case, expect
-from cases.room import Ran, Room
+from tests.cases.case import case, expect
+from tests.cases.room import Ran, Room
 
 STEPS = 130
 NOMINAL = (1.2, 1520.0, 150.0, 200.0, 25.0)
@@ -22,7 +22,7 @@ def _casting(room: Room, sensor: str = "", data: Any = None, **options: Any) -> 
     import h5py
     import numpy as np
 
-    from core.records import SENSORS
+    from core.wire.records import SENSORS
 
     path = room.folder() / "cast.h5"
     source = np.random.default_rng(1)
@@ -288,7 +288,7 @@ def open_for_writing(room: Room) -> str:
 def matlab(room: Room) -> str:
     import numpy as np
 
-    from core.records import SENSORS
+    from core.wire.records import SENSORS
 
     with _casting(room) as (path, file):
         for column, name in enumerate(SENSORS):

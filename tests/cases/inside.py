@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cases.room import Ran, Room
-from stream_app import cli
-from stream_app.options import Debug
+from stream_app.cli import main as cli
+from stream_app.cli.options import Debug
 from stream_app.settings import PREFIX
+from tests.cases.room import Ran, Room
 
 
 class InsideRoom(Room):

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 
-from worker import ROOT
-
-from cases.case import case, expect
-from cases.room import COMMAND, PATIENCE_S, Ran, Room
 from stream_app.settings import PREFIX
+from tests.cases.case import case, expect
+from tests.cases.room import COMMAND, PATIENCE_S, Ran, Room
+from tests.worker import ROOT
 
 # Python is started as we are, as it may lie where only root can read. The number has no entry.
 AS_NOBODY = """
 import os, runpy
-import stream_app.broker, stream_app.cli, stream_app.settings, stream_app.topics
+import stream_app.local.broker, stream_app.cli.main, stream_app.settings, stream_app.topics.administration
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(0)
     os.setuid(1_000_770)
-runpy.run_module("stream_app.cli", {}, "__main__")
+runpy.run_module("stream_app.cli.main", {}, "__main__")
 """
 
 

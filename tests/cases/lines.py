@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cases.case import case, expect
-from cases.room import Ran, Room
+from tests.cases.case import case, expect
+from tests.cases.room import Ran, Room
 
 SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
 HEADER = ",".join(("sequence", *SENSORS, "label"))
@@ -354,7 +354,7 @@ def one_bad_line(room: Room) -> str:
     slow=True,
 )
 def sent_for_good(room: Room) -> str:
-    from broker import consume_all
+    from tests.broker import consume_all
 
     settings = room.settings()
     ran = room.caststream(

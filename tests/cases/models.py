@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from broker import wait_until
-
-from cases.case import case, expect
-from cases.room import Ran, Room
-from core.records import SENSORS
+from core.wire.records import SENSORS
+from tests.broker import wait_until
+from tests.cases.case import case, expect
+from tests.cases.room import Ran, Room
 
 SIGNAL = "599257fda5be"
 DEFECT = "2845f72c6c38"

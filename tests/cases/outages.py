@@ -11,15 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from broker import JARS_DIR, wait_until
-from token_broker import token_properties, web_token
-from worker import ROOT
-
-from cases.case import case, expect
-from cases.room import Ran, Room
-from cases.service import Service
-from cases.trio import Trio
-from stream_app.broker import LocalBroker, free_port
+from stream_app.local.broker import LocalBroker, free_port
+from tests.broker import JARS_DIR, wait_until
+from tests.cases.case import case, expect
+from tests.cases.room import Ran, Room
+from tests.cases.service import Service
+from tests.cases.trio import Trio
+from tests.token_broker import token_properties, web_token
+from tests.worker import ROOT
 
 SHORT = {"session_timeout": 6}
 
@@ -263,7 +262,7 @@ def standby(room: Room) -> str:
     slow=True,
 )
 def throttled(room: Room) -> str:
-    from cases.quota import limit_producers
+    from tests.cases.quota import limit_producers
 
     settings = room.settings()
     lines = "".join(
@@ -296,7 +295,7 @@ def _processed(service: Service) -> float:
     slow=True,
 )
 def certificate(room: Room) -> str:
-    from secure_broker import secure_broker
+    from tests.secure_broker import secure_broker
 
     with secure_broker(room.folder()) as secured:
         trusted = room.folder() / "ca.pem"

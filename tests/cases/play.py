@@ -13,16 +13,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import cases
-from cases.case import CASES, Case, CaseError
-from cases.room import Room
+from tests import cases
+from tests.cases.case import CASES, Case, CaseError
+from tests.cases.room import Room
 
 
 def load_cases() -> list[Case]:
     """Every case of this folder's modules, by number."""
     for module in pkgutil.iter_modules(cases.__path__):
         if module.name not in ("__main__", "play", "inside"):
-            importlib.import_module(f"cases.{module.name}")
+            importlib.import_module(f"tests.cases.{module.name}")
     return sorted(CASES.values(), key=lambda case: case.number)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from stream_app import knock
+from stream_app.clients import knock
 
 _ALTER_CLIENT_QUOTAS = 49
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from cases.case import case, expect
-from cases.room import Room
+from tests.cases.case import case, expect
+from tests.cases.room import Room
 
 SAMPLE: dict[str, Any] = {"signal": 0.5, "condition_vector": [1, 0, 0, 0]}
 TIME_MS = 1_795_450_377_693
@@ -17,19 +17,18 @@ MSGPACK = (("content-type", b"application/msgpack"),)
 
 
 def _cast(**fields: Any) -> dict[str, Any]:
-    from core.records import SENSORS
+    from core.wire.records import SENSORS
 
     return dict(zip(SENSORS, (1.2, 1520.0, 150.0, 200.0, 25.0), strict=True)) | fields
 
 
 def _fed(*values: bytes | None, key: bytes = b"press-7", headers: Any = (), casts: bool = False) -> Any:
     """What an engine makes of these values, sent under one key."""
-    from strategies import FakeRecord, defect_model, signal_model
-
-    from core.chunk import StreamRules, WindowRules
-    from core.scorer import CastScorer
-    from core.stepper import SignalStepper
-    from stream_app.tables import PartitionedStore
+    from core.engines.results import StreamRules, WindowRules
+    from core.engines.scorer import CastScorer
+    from core.engines.stepper import SignalStepper
+    from stream_app.flow.tables import PartitionedStore
+    from tests.strategies import FakeRecord, defect_model, signal_model
 
     store, rules = PartitionedStore(), StreamRules()
     windows = WindowRules()
@@ -90,7 +89,7 @@ def _(room: Room) -> str:
     before="the README says that the record's timestamp counts; Kafka's append time does",
 )
 def _(room: Room) -> str:
-    from worker import ROOT
+    from tests.worker import ROOT
 
     text = " ".join((ROOT / "README.md").read_text().split())
     right = "the time at which Kafka took the record counts" in text and "set by the producer is not used" in text
@@ -165,7 +164,7 @@ def _(room: Room) -> str:
     slow=True,
 )
 def _(room: Room) -> str:
-    from feeds import signal_feed
+    from tests.feeds import signal_feed
 
     settings = room.settings()
     feed = signal_feed(settings)
@@ -253,7 +252,7 @@ def _(room: Room) -> str:
     before="the cast is cut, with two final scores; no page says so",
 )
 def _(room: Room) -> str:
-    from worker import ROOT
+    from tests.worker import ROOT
 
     text = " ".join((ROOT / "README.md").read_text().split())
     expect("`idle_timeout` above the upload interval" in text, "the README does not say it")

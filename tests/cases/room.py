@@ -11,15 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from broker import JARS_DIR
-from worker import ROOT, WorkerProcess
-
-from stream_app.broker import LocalBroker
+from stream_app.local.broker import LocalBroker
 from stream_app.settings import PREFIX, Settings, load_settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from tests.broker import JARS_DIR
+from tests.worker import ROOT, WorkerProcess
 
 PATIENCE_S = 180.0
-COMMAND = [sys.executable, "-m", "stream_app.cli"]
+COMMAND = [sys.executable, "-m", "stream_app.cli.main"]
 
 
 class Ran:

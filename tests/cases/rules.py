@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker import ToSend, consume_all, produce, wait_until
-
-from cases.case import case, expect
-from cases.room import Room
+from tests.broker import ToSend, consume_all, produce, wait_until
+from tests.cases.case import case, expect
+from tests.cases.room import Room
 
 SIGNAL: dict[str, Any] = {"signal": 0.25, "condition_vector": [1, 0, 0, 0]}
 CAST: dict[str, Any] = {
@@ -216,11 +215,11 @@ def tied_peaks(room: Room) -> str:
 
     from core.audit.casts import CastAudit
     from core.audit.scope import Scope
-    from core.chunk import StreamRules, WindowRules
-    from core.infer import attention_of
+    from core.engines.infer import attention_of
+    from core.engines.results import StreamRules, WindowRules
     from core.models.factory import load_model
     from core.models.shipped import checkpoint_path
-    from core.records import Score
+    from core.wire.records import Score
 
     model = load_model(checkpoint_path("defect"), "defect")
     audit = CastAudit(model, StreamRules(), WindowRules(), Scope(committed=500))

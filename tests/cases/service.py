@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
-from broker import wait_until
-from worker import ROOT
 
-from cases.case import expect
-from cases.room import COMMAND
-from stream_app.broker import free_port
-from stream_app.child import Child
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
 from stream_app.settings import PREFIX
+from tests.broker import wait_until
+from tests.cases.case import expect
+from tests.cases.room import COMMAND
+from tests.worker import ROOT
 
 READY_S = 240.0
 

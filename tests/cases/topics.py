@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from admin import add_partitions, alter_topic, commit, committed
-from broker import Received, ToSend, consume_all, consume_until, produce, wait_until
-
-from cases.case import case, expect
-from cases.room import ROOT, Ran, Room
-from stream_app.admin import Cluster
-from stream_app.process import EXIT_REFUSED
+from stream_app.clients.admin import Cluster
+from stream_app.exits import EXIT_REFUSED
 from stream_app.settings import Settings, load_settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from tests.admin import add_partitions, alter_topic, commit, committed
+from tests.broker import Received, ToSend, consume_all, consume_until, produce, wait_until
+from tests.cases.case import case, expect
+from tests.cases.room import ROOT, Ran, Room
 
 
 def run(room: Room, settings: Settings, *arguments: str) -> Ran:
@@ -220,7 +219,7 @@ def more_partitions(room: Room) -> str:
 
 
 def _difference(found: list[Received]) -> float:
-    from offline import predictions
+    from tests.offline import predictions
 
     worst = 0.0
     for stream in {record.key for record in found}:
@@ -241,7 +240,7 @@ def _difference(found: list[Received]) -> float:
     slow=True,
 )
 def permission_that_hides_a_topic(room: Room) -> str:
-    from secure_broker import acls_in, secure_broker
+    from tests.secure_broker import acls_in, secure_broker
 
     with secure_broker(room.folder()) as secured:
         settings = load_settings(**secured.settings("PLAINTEXT"))

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from broker import JARS_DIR, wait_until
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stream_app.broker import free_port
-from stream_app.child import Child
-from stream_app.java import find_java
+from stream_app.local.broker import free_port
+from stream_app.local.child import Child
+from stream_app.local.java import find_java
+from tests.broker import JARS_DIR, wait_until
 
 START_S = 180.0
 NODES = (0, 1, 2)

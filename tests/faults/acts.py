@@ -6,17 +6,16 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from admin import alter_topic
-
-from faults import administration
-from faults.orders import KILL, STOP
-from faults.proxy import Proxy
-from faults.schedule import Fault
-from faults.stage import LOAD, WORKERS
-from stream_app.topics import ROUTES
+from stream_app.routes import ROUTES
+from tests.admin import alter_topic
+from tests.faults import administration
+from tests.faults.orders import KILL, STOP
+from tests.faults.proxy import Proxy
+from tests.faults.schedule import Fault
+from tests.faults.stage import LOAD, WORKERS
 
 if TYPE_CHECKING:
-    from faults.play import Play
+    from tests.faults.play import Play
 
 HALT_S = 60.0
 COMPACTION = {

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from admin import add_partitions, committed, delete_records
-
 from core.errors import StartupError
-from faults.gaps import gap_problems
-from faults.schedule import Fault
-from faults.streams import SIGNAL
-from stream_app.admin import Cluster
-from stream_app.topics import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, create_topics, reset_state
+from stream_app.clients.admin import Cluster
+from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS
+from stream_app.topics.administration import create_topics, reset_state
 from stream_app.verify import verify
+from tests.admin import add_partitions, committed, delete_records
+from tests.faults.gaps import gap_problems
+from tests.faults.schedule import Fault
+from tests.faults.streams import SIGNAL
 
 if TYPE_CHECKING:
-    from faults.play import Play
+    from tests.faults.play import Play
 
 RESET = "caststream topics reset-state"
 # aiokafka asks for a topic's partitions every 30 s: until then nobody can notice more of them.

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from broker import wait_until
-from worker import READY_S, WorkerProcess
-
-from faults import orders
-from faults.orders import KILL, STOP
-from faults.stage import WORKERS, Stage
-from stream_app.process import EXIT_REFUSED
+from stream_app.exits import EXIT_REFUSED
 from stream_app.settings import Settings
+from tests.broker import wait_until
+from tests.faults import orders
+from tests.faults.orders import KILL, STOP
+from tests.faults.stage import WORKERS, Stage
+from tests.worker import READY_S, WorkerProcess
 
 BACK_OFF_S = 0.7
 READY = re.compile(r" (ready:|going on with) (.*)")

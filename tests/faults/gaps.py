@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from broker import Received, consume_all
-
-from core.records import Prediction, decode_prediction
+from core.wire.records import Prediction, decode_prediction
+from stream_app.routes import SIGNAL_PREDICTIONS
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS
+from tests.broker import Received, consume_all
 
 
 def gap_problems(settings: Settings, partition: int, begin: int, end: int) -> list[str]:

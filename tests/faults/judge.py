@@ -6,17 +6,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker import consume_all
-
-from faults.standstill import Standstill, append_times, standstills
-from faults.streams import SIGNAL
 from stream_app.headers import ERROR_REASON
-from stream_app.topics import DEAD_LETTERS
+from stream_app.routes import DEAD_LETTERS
 from stream_app.verify import Report, verify
 from stream_app.verify.report import KINDS
+from tests.broker import consume_all
+from tests.faults.standstill import Standstill, append_times, standstills
+from tests.faults.streams import SIGNAL
 
 if TYPE_CHECKING:
-    from faults.play import Play
+    from tests.faults.play import Play
 
 """Whether a repeated output fails a schedule in the default mode; under exactly_once it always does."""
 FEW_RESTARTS = 5  # as many may fall into pauses above the idle timeout

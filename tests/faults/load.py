@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Producer
 
-from faults.streams import CastingStream, Habits, Record, SignalStream, Stream
 from stream_app.settings import Settings
+from tests.faults.streams import CastingStream, Habits, Record, SignalStream, Stream
 
 FLUSH_S = 60.0
 TURN_S = 0.01

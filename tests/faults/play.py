@@ -10,19 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from admin import committed
-from broker import wait_until
 from confluent_kafka import Consumer, TopicPartition
 
-from faults.acts import ACTS
-from faults.crew import Crew
-from faults.load import LiveLoad
-from faults.schedule import Fault, Schedule
-from faults.stage import LOAD, Stage
-from faults.streams import CASTING, SIGNAL
-from stream_app.admin import Cluster
+from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings, load_settings
-from stream_app.topics import create_topics
+from stream_app.topics.administration import create_topics
+from tests.admin import committed
+from tests.broker import wait_until
+from tests.faults.acts import ACTS
+from tests.faults.crew import Crew
+from tests.faults.load import LiveLoad
+from tests.faults.schedule import Fault, Schedule
+from tests.faults.stage import LOAD, Stage
+from tests.faults.streams import CASTING, SIGNAL
 
 TURN_S = 0.02
 DRAIN_S = 120.0

@@ -12,28 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from faults import orders
+from tests.faults import orders
 
 POLL_S = 0.01
 BEFORE, AFTER, IN_STEPS = "before", "after", "in steps"
 
 WRAPPED = (
-    ("stream_app.pipeline", "Pipeline.run", AFTER, "chunk applied"),
-    ("stream_app.commits", "Committer._to_commit", AFTER, "cut taken"),
-    ("stream_app.guarantees", "AtLeastOnce.confirm", BEFORE, "outputs acked"),
-    ("stream_app.guarantees", "ExactlyOnce.confirm", BEFORE, "outputs acked"),
-    ("stream_app.outputs", "OutputWriter.publish_states", AFTER, "states queued"),
-    ("stream_app.commits", "Committer._write_states", AFTER, "states of a partition acked"),
-    ("stream_app.commits", "Committer.commit_offsets", BEFORE, "before offsets"),
-    ("stream_app.commits", "Committer.commit_offsets", AFTER, "offsets committed"),
-    ("stream_app.app", "CaststreamApp.before_restore", BEFORE, "before restore"),
-    ("stream_app.recovery", "Winners.add", AFTER, "in restore"),
-    ("stream_app.app", "CaststreamApp.on_restored", BEFORE, "restored"),
-    ("stream_app.app", "find_published", AFTER, "outputs looked for"),
-    ("stream_app.app", "CaststreamApp.on_restored", AFTER, "started"),
-    ("stream_app.app", "CaststreamApp._hand_over", BEFORE, "handing over"),
-    ("stream_app.app", "CaststreamApp._hand_over", AFTER, "handed over"),
-    ("stream_app.pipeline", "Pipeline.evict", IN_STEPS, "evicting"),
+    ("stream_app.flow.pipeline", "Pipeline.run", AFTER, "chunk applied"),
+    ("stream_app.flow.commits", "Committer._to_commit", AFTER, "cut taken"),
+    ("stream_app.flow.guarantees", "AtLeastOnce.confirm", BEFORE, "outputs acked"),
+    ("stream_app.flow.guarantees", "ExactlyOnce.confirm", BEFORE, "outputs acked"),
+    ("stream_app.flow.outputs", "OutputWriter.publish_states", AFTER, "states queued"),
+    ("stream_app.flow.commits", "Committer._write_states", AFTER, "states of a partition acked"),
+    ("stream_app.flow.commits", "Committer.commit_offsets", BEFORE, "before offsets"),
+    ("stream_app.flow.commits", "Committer.commit_offsets", AFTER, "offsets committed"),
+    ("stream_app.worker.app", "CaststreamApp.before_restore", BEFORE, "before restore"),
+    ("stream_app.worker.recovery", "Winners.add", AFTER, "in restore"),
+    ("stream_app.worker.app", "CaststreamApp.on_restored", BEFORE, "restored"),
+    ("stream_app.worker.app", "find_published", AFTER, "outputs looked for"),
+    ("stream_app.worker.app", "CaststreamApp.on_restored", AFTER, "started"),
+    ("stream_app.worker.app", "CaststreamApp._hand_over", BEFORE, "handing over"),
+    ("stream_app.worker.app", "CaststreamApp._hand_over", AFTER, "handed over"),
+    ("stream_app.flow.pipeline", "Pipeline.evict", IN_STEPS, "evicting"),
 )
 """Module, function or method, when, point."""
 

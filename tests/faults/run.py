@@ -19,12 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults.judge import Row, judge, new_row
-from faults.play import Play
-from faults.schedule import Schedule
-from faults.stage import Stage, can_mount
-from faults.table import details, header, line, totals
-from faults.themes import draw, number_of
+from tests.faults.judge import Row, judge, new_row
+from tests.faults.play import Play
+from tests.faults.schedule import Schedule
+from tests.faults.stage import Stage, can_mount
+from tests.faults.table import details, header, line, totals
+from tests.faults.themes import draw, number_of
 
 
 def play_and_judge(schedule: Schedule, stage: Stage, directory: Path, sabotage: str = "") -> Row:

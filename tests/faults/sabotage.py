@@ -21,7 +21,7 @@ def install(mode: str) -> None:
 
 def no_skip_by_offset() -> None:
     """A stream that was recovered takes records that its state includes once more."""
-    from core.engine import Engine
+    from core.engines.base import Engine
     from core.native.streams import NO_STATE, NO_STEP
 
     restore = Engine._restore
@@ -37,7 +37,7 @@ def no_skip_by_offset() -> None:
 
 def states_before_acks() -> None:
     """States are written, and offsets committed, while the outputs that they include are still on their way."""
-    from stream_app.pipeline import Pipeline
+    from stream_app.flow.pipeline import Pipeline
 
     slow_outputs()
     cut = Pipeline.cut
@@ -52,7 +52,7 @@ def offsets_before_states() -> None:
     """Offsets are committed before the states that belong to them."""
     from aiokafka.structs import TopicPartition
 
-    from stream_app.commits import Committer
+    from stream_app.flow.commits import Committer
 
     write_states = Committer._write_states
 
@@ -66,7 +66,7 @@ def offsets_before_states() -> None:
 
 def slow_outputs() -> None:
     """Outputs take their time, as on a broker that is busy: nothing that a worker might not have to bear."""
-    from stream_app.outputs import Lane
+    from stream_app.flow.outputs import Lane
 
     send = Lane._send
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults.load import LoadPlan
+from tests.faults.load import LoadPlan
 
 # Faults after which a part of the records is processed anew, from states of zeros: their outputs come once more.
 REPROCESSED = frozenset({"partitions added", "source made anew", "offsets deleted"})

@@ -13,10 +13,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from broker import JARS_DIR
-
-from faults.proxy import HOST, Proxy
-from stream_app.broker import LocalBroker, free_port
+from stream_app.local.broker import LocalBroker, free_port
+from tests.broker import JARS_DIR
+from tests.faults.proxy import HOST, Proxy
 
 LOAD = "LOAD"
 MOST_WORKERS = 3

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from broker import consume_all
-
-from faults.crew import Death
-from faults.schedule import Fault
+from stream_app.routes import SIGNAL_PREDICTIONS
 from stream_app.settings import Settings
-from stream_app.topics import SIGNAL_PREDICTIONS
+from tests.broker import consume_all
+from tests.faults.crew import Death
+from tests.faults.schedule import Fault
 
 AFTER_S = 15.0
 # Faults which stop everybody, or more than the death did: what they cost is not the death's.

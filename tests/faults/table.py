@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from faults.judge import Row
+from tests.faults.judge import Row
 
 COLUMNS = (
     ("schedule", 9),

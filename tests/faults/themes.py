@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from faults.load import LoadPlan
-from faults.orders import ASSIGNMENT_POINTS, COMMIT_POINTS, HAND_OVER_POINTS
-from faults.schedule import Fault, Schedule
-from faults.stage import MOST_WORKERS
-from faults.streams import Habits
+from tests.faults.load import LoadPlan
+from tests.faults.orders import ASSIGNMENT_POINTS, COMMIT_POINTS, HAND_OVER_POINTS
+from tests.faults.schedule import Fault, Schedule
+from tests.faults.stage import MOST_WORKERS
+from tests.faults.streams import Habits
 
 PER_RUN = 1000
 """Schedule i of the run with seed n has the number n * PER_RUN + i."""

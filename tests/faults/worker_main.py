@@ -1,4 +1,4 @@
-"""A worker process that can fail from inside: `python -m tests.faults.worker_main`, else as `stream_app.process`."""
+"""A worker process that can fail from inside: `python -m tests.faults.worker_main`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from faults import points, sabotage
-from faults.orders import ENVIRONMENT_DIRECTORY, ENVIRONMENT_SABOTAGE
+from tests.faults import points, sabotage
+from tests.faults.orders import ENVIRONMENT_DIRECTORY, ENVIRONMENT_SABOTAGE
 
 
 def falsify_clock(obedience: points.Obedience) -> None:
@@ -27,7 +27,7 @@ def main() -> int:
     if mode := os.environ.get(ENVIRONMENT_SABOTAGE):
         sabotage.install(mode)
 
-    from stream_app import process
+    from stream_app.worker import process
 
     return process.main()
 
@@ -36,4 +36,4 @@ if __name__ == "__main__":
     status = main()
     logging.shutdown()
     sys.stderr.flush()
-    os._exit(status)  # as `stream_app.process` does
+    os._exit(status)  # as `stream_app.worker.process` does

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.streams import SignalStream
-from stream_app.fetching import FetchedPartition, RawBatches
+from stream_app.kafka.fetching import FetchedPartition, RawBatches
 from stream_app.native.changelog import keep_winners
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.slow_batches import HEADER, Refused, Row, read_slowly

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from core import records
 from core.errors import RecordError
 from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.streams import SignalStream
-from core.record_limits import MAX_TIME_MS, MIN_TIME_MS
+from core.wire import records
+from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.values import JSON_TOKENS, MSGPACK_TOKENS, SIGNALS, good_json, good_msgpack, odd_json, odd_msgpack
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from core.chunk import ChunkResult, StreamRules
-from core.engine import Engine
+from core.engines.base import Engine
+from core.engines.results import ChunkResult, StreamRules
+from core.engines.scorer import CastScorer
+from core.engines.state import StreamState, pack_state, seal, unpack_state
+from core.engines.stepper import SignalStepper
+from core.engines.windows import HEAD, pack_body, pack_segment, segment_key
 from core.models.fingerprint import fingerprint
 from core.native.records import Records
-from core.records import stream_id
-from core.scorer import CastScorer
-from core.state import StreamState, pack_state, seal, unpack_state
-from core.stepper import SignalStepper
-from core.windows import HEAD, pack_body, pack_segment, segment_key
-from stream_app.tables import PartitionedStore
+from core.wire.records import stream_id
+from stream_app.flow.tables import PartitionedStore
 from tests.changes import Change, evict_all, take_changed
 from tests.changes import plain as lists
 from tests.fuzz.codecs import headers_of, signal_value

@@ -19,8 +19,8 @@ from aiokafka.errors import CorruptRecordException
 
 from core.errors import RecordError
 from core.native.streams import SignalStream
-from core.records import decode_casting, decode_signal
-from stream_app.fetching import MAX_UNCOMPRESSED_BYTES, RECORD_BYTES, FetchedPartition, RawBatches
+from core.wire.records import decode_casting, decode_signal
+from stream_app.kafka.fetching import MAX_UNCOMPRESSED_BYTES, RECORD_BYTES, FetchedPartition, RawBatches
 from tests.fuzz.batches import AT, batch_of, varint
 from tests.fuzz.codecs import MSGPACK_TYPE, takes
 from tests.fuzz.states import state  # noqa: F401 - what every case needs is loaded before the first fork

@@ -58,7 +58,7 @@ class _Bytes:
 
 
 def read_slowly(fetched: bytes, check_crc: bool, from_offset: int) -> list[Row]:
-    """All records of all whole batches, as `stream_app.fetching` gives them where no transaction is looked at.
+    """All records of all whole batches, as `stream_app.kafka.fetching` gives them where no transaction is looked at.
 
     Raises:
         Refused: something does not fit.

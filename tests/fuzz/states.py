@@ -8,11 +8,11 @@ from array import array
 from collections.abc import Sequence
 from random import Random
 
-from core.chunk import WindowRules
+from core.engines.results import WindowRules
+from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, peek_offset, seal, unpack_state
+from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
 from core.errors import StateError
-from core.records import FEATURES, MAX_VALUE
-from core.state import MAX_STORED_STEP, StreamState, pack_state, peek_offset, seal, unpack_state
-from core.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
+from core.wire.records import FEATURES, MAX_VALUE
 from tests.fuzz.mutation import Mutator
 
 MODEL = "0123456789ab"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from core.records import SENSORS
+from core.wire.records import SENSORS
 
 SIGNALS: list[dict[str, Any]] = [
     {"signal": 0.5, "condition_vector": [1.0, 0.0, 0.0, 0.0]},

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.chunk import WindowRules
 from core.data.csv.bad_lines import NOTHING, LeftOut
 from core.data.csv.header import Columns
 from core.data.csv.numbers import SHOWN
@@ -21,8 +20,9 @@ from core.data.csv.samples import BLOCK, Samples
 from core.data.csv.sequences import ORDER_COLUMNS, Place, Sequences
 from core.data.csv.table import Table
 from core.data.outputs import write_text
+from core.engines.results import WindowRules
 from core.errors import RecordError
-from core.records import MAX_SEQUENCE_BYTES, SENSORS
+from core.wire.records import MAX_SEQUENCE_BYTES, SENSORS
 
 UNKNOWN = -1
 _EMPTY = ("", "nan", "NaN", "null", "None")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.data.csv.cells import DELIMITERS, split_cells
 from core.data.csv.names import Renamed, meant, shown
 from core.errors import RecordError, StartupError
-from core.plain_name import plain_name
+from core.wire.plain_name import plain_name
 
 _SEP = re.compile(r'"?sep=(.)"?[,;\t ]*', re.IGNORECASE)
 _TAG = {

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from core.errors import StartupError
 from core.native.names import near_field_of
-from core.plain_name import plain_name
+from core.wire.plain_name import plain_name
 
 Notice = Callable[[str], None]
 Renamed = Mapping[str, str]  # field -> its name in the file
 
 MAX_NOTICED = 20  # names; a stranger's feed could hold any number of them
 SHOWN = 60  # characters of a name in a message
-# Besides those that a worker counts as near misses, see `core.near_names`.
+# Besides those that a worker counts as near misses, see `core.wire.near_names`.
 _OTHER_WORDS = {
     "heat": "sequence",
     "heatnumber": "sequence",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal, NoReturn
 
 from core.errors import RecordError, StartupError
-from core.records import MAX_STEP, MAX_VALUE
+from core.wire.records import MAX_STEP, MAX_VALUE
 
 Decimal = Literal["point", "comma"]
 SHOWN = 40  # characters of a cell in a message

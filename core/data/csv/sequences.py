@@ -13,7 +13,7 @@ from core.data.csv.samples import Samples
 from core.data.csv.table import Table
 from core.data.csv.times import Times
 from core.errors import RecordError
-from core.records import MAX_SEQUENCE_BYTES
+from core.wire.records import MAX_SEQUENCE_BYTES
 
 TIME_COLUMNS = ("timestamp_ms", "timestamp", "time")
 ORDER_COLUMNS = ("stream", "step", *TIME_COLUMNS)

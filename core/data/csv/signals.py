@@ -20,7 +20,7 @@ from core.data.csv.sequences import ORDER_COLUMNS, Place, Sequences
 from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.errors import RecordError, StartupError
-from core.records import MAX_VALUE
+from core.wire.records import MAX_VALUE
 
 CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")
 

@@ -1,0 +1,37 @@
+"""What the transport asks of the application that it serves: `stream_app.worker.app` is above, and is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from faust.types import TP
+
+from stream_app.kafka.lease import Lease
+from stream_app.settings import Settings
+
+
+class Application(Protocol):
+    """A Faust application that takes chunks."""
+
+    settings: Settings
+    lease: Lease
+    assignor: Any
+    conf: Any
+    """Faust's own settings."""
+    consumer_generation_id: int
+    """The group's generation, as the last assignment named it."""
+
+    @property
+    def should_stop(self) -> bool:
+        """True once the application is being stopped."""
+
+    @property
+    def takes_chunks(self) -> bool:
+        """True if chunks of the group's generation would be applied."""
+
+    def has_room(self, topic: str) -> bool:
+        """True if records of a source are wanted now."""
+
+    def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
+        """Those of the source partitions whose records may be applied."""

@@ -1,0 +1,5 @@
+"""Dead letters: found, corrected, and sent back to where they came from.
+
+The command line and `stream_app.verify` call it. Begin with `letter` (what one holds), then `dead_letters`, which
+decides what may go back, and `resend`.
+"""

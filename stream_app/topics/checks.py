@@ -1,0 +1,128 @@
+"""What must be true of the topics before a worker starts, and what it only warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.errors import StartupError
+from stream_app import sizes
+from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.routes import DEAD_LETTERS, ROUTES, routes
+from stream_app.settings import Settings
+from stream_app.topics.plans import TopicPlan, create_command, planned_topics
+
+
+def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, int]:
+    """Refuse to start on topics that are missing or do not fit together.
+
+    Returns:
+        The number of partitions of each source topic, by full name.
+
+    Raises:
+        StartupError: names every missing topic and the command that creates them; or the topics of one path whose
+            partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little;
+            or no broker answers within ``timeout`` seconds.
+    """
+    cluster = Cluster(settings, timeout)
+    there = cluster.partitions()
+    sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
+    plans = planned_topics(settings, sources)
+    missing = [plan.name for plan in plans if plan.name not in there]
+    refuse_hidden(settings, cluster, missing)
+    if missing:
+        raise StartupError(
+            f"topics are missing on {settings.broker}: {', '.join(missing)}; "
+            f"create them with: {create_command(settings)}"
+        )
+    for plan in plans:
+        _check_partitions(plan, there[plan.name], dead_letters=plan.name == settings.topic(DEAD_LETTERS))
+    _check_configs(settings, _configs(settings, cluster))
+    return sources
+
+
+def topic_configs(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, dict[str, str]]:
+    """The settings of all topics that are there and that we may ask about, by full name.
+
+    Raises:
+        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
+    """
+    return _configs(settings, Cluster(settings, timeout))
+
+
+def _configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
+    """Ask for the settings of changelogs, and of the other topics where the user may: 0.1 did not need these."""
+    changelogs = [route.changelog for route in routes(settings).values()]
+    others = {plan.name for plan in planned_topics(settings)} - set(changelogs)
+    return cluster.configs(changelogs) | cluster.readable_configs(others)
+
+
+def _check_configs(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> None:
+    changelogs = {route.changelog for route in routes(settings).values()}
+    for name, config in configs.items():
+        policy = config.get("cleanup.policy") or ""
+        if name in changelogs and policy != "compact":
+            raise StartupError(f"topic {name} has cleanup.policy={policy}, which loses states; set it to compact")
+        if name not in changelogs and "compact" in policy:
+            raise StartupError(
+                f"topic {name} has cleanup.policy={policy}, which deletes records of a stream that come before its "
+                "last; set it to delete"
+            )
+    needed = {route.output: (sizes.OUTPUT_BYTES, "an output") for route in routes(settings).values()}
+    needed[settings.topic(DEAD_LETTERS)] = sizes.LETTER_BYTES, "what is said of a dead letter"
+    for name in needed.keys() & configs.keys():
+        sizes.check_limit(name, sizes.limit_of(configs[name]), *needed[name])
+
+
+def topic_problems(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Find what a worker refuses in topics, and what it only warns of, by full name."""
+    found = {}
+    for name, config in configs.items():
+        try:
+            _check_configs(settings, {name: config})
+        except StartupError as error:
+            found[name] = str(error)
+    return topic_warnings(settings, configs) | found
+
+
+def topic_warnings(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Find settings that a worker warns of, by full topic name."""
+    sources = [route.source for route in routes(settings).values()]
+    return {
+        name: f"message.timestamp.type of {name} is CreateTime: latency counts from the arrival at the worker, and "
+        "idle_timeout goes by the senders' clocks; set it to LogAppendTime"
+        for name in sources
+        if configs.get(name, {}).get("message.timestamp.type") == "CreateTime"
+    }
+
+
+def refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) -> None:
+    """The broker shows nobody a topic that he has no permission on, so it may be there all the same."""
+    if hidden := sorted(cluster.hidden(missing)):
+        raise StartupError(
+            f"topics are missing on {settings.broker}, or not visible to {settings.kafka_user}, who lacks permission "
+            f"to Describe them: {', '.join(hidden)}; SECURITY.md has the commands that grant what is needed"
+        )
+
+
+def _check_partitions(plan: TopicPlan, found: int, dead_letters: bool) -> None:
+    if found == plan.partitions or (dead_letters and found > plan.partitions):
+        return
+    raise StartupError(
+        f"topic {plan.name} has {found} partitions and its source {plan.partitions}: outputs, states and dead letters "
+        f"keep the partition of their source, so the counts must agree; {_grow(max(found, plan.partitions))}"
+    )
+
+
+def grown(topic: str, before: int, now: int) -> str:
+    """The line about a source to which partitions were added while a worker ran."""
+    return (
+        f"topic {topic} has {now} partitions, and had {before}: streams are in other partitions now than their states, "
+        f"so nothing more is published; {_grow(now)}"
+    )
+
+
+def _grow(partitions: int) -> str:
+    return (
+        f"`caststream topics grow --partitions {partitions}`, with senders and workers stopped, gives all topics so "
+        "many; nothing is deleted"
+    )
