@@ -148,6 +148,7 @@ def test_a_defect_model_needs_its_configuration(tmp_path: Path) -> None:
         {"a.lstm.weight_ih_l0": torch.zeros(1), "b.lstm.weight_ih_l0": torch.ones(1)},
         {"module.x": torch.zeros(1), "x": torch.ones(1)},
         {"module.x": torch.zeros(1)},
+        WEIGHTS | prefixed("module.")(WEIGHTS),
     ],
 )
 def test_names_that_leave_a_doubt_stay_as_they_are(weights: Weights) -> None:
