@@ -21,12 +21,12 @@ from reporting import output, status_of
 from rich.console import Console
 from workload import Workload, preload
 
+from core.callbacks import OnNote
 from core.errors import StartupError
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
-from stream_app.local.jars import Progress
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
@@ -125,7 +125,7 @@ def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
 
 
 def _prepare(
-    name: str, samples: int, seed: int, settings: Settings, model: SignalExtractionLSTM, say: Progress
+    name: str, samples: int, seed: int, settings: Settings, model: SignalExtractionLSTM, say: OnNote
 ) -> Source:
     """A workload in topics of its own, and what the model makes of it offline."""
     workload = replace(WORKLOADS[name], samples=samples, seed=seed, partitions=settings.partitions)

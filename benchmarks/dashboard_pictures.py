@@ -31,7 +31,7 @@ from stream_app.topics.administration import create_topics
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from dashboards.draw import IMAGES, Source, draw, picture_of
+from dashboards.draw import IMAGES, MetricsSource, draw, picture_of
 from dashboards.local import LocalPrometheus
 from dashboards.pages import PAGES
 
@@ -118,7 +118,7 @@ def run(minutes: float) -> None:
             worker.require_running()
             say(f"{left_s:.0f} s to go")
             time.sleep(min(30.0, left_s))
-        source = Source(prometheus.address, minutes, WINDOW)
+        source = MetricsSource(prometheus.address, minutes, WINDOW)
         for page in PAGES:
             draw(page, source, IMAGES / picture_of(page))
             say(f"wrote {IMAGES / picture_of(page)}")

@@ -21,11 +21,11 @@ from outputs import Timing, check, read_outputs, timing
 from peers import MakePeer, Peer
 from workload import Workload
 
+from core.callbacks import OnNote
 from core.errors import RunError
 from stream_app.clients.admin import Cluster
 from stream_app.local.broker import LocalBroker
 from stream_app.local.child import Child
-from stream_app.local.jars import Progress
 from stream_app.settings import Settings, foreign_environment, load_settings
 
 POLL_S = 0.25
@@ -85,7 +85,7 @@ class Result:
 
 
 @contextmanager
-def bench_broker(on_progress: Progress) -> Iterator[Settings]:
+def bench_broker(on_progress: OnNote) -> Iterator[Settings]:
     """A broker of the benchmark's own, and the default settings on it, whatever the environment and files say.
 
     Only where Kafka's jars lie is taken from the caller's settings.
@@ -104,7 +104,7 @@ def bench_broker(on_progress: Progress) -> Iterator[Settings]:
         yield load_settings(**defaults | own)
 
 
-def measure_rounds(jobs: Mapping[str, Job], on_progress: Progress) -> dict[str, Result]:
+def measure_rounds(jobs: Mapping[str, Job], on_progress: OnNote) -> dict[str, Result]:
     """Measure every job in turn, round by round. Every second round goes backwards, so that no peer always comes first.
 
     Raises:

@@ -20,15 +20,16 @@ from mixed_sender import MixedLoad
 from paced_sender import STARTED, Load
 
 from core.errors import RunError
+from core.tasks import Task
 from stream_app.local.child import Child
-from stream_app.routes import Kind, routes
+from stream_app.routes import routes
 from stream_app.settings import Settings
 
 WARM_UP_S = 3.0
 AnyLoad = Load | MixedLoad
 
 
-def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
+def load_of(settings: Settings, kind: Task, **what: Any) -> Load:
     """A load on the source topic of these settings."""
     return Load(
         config=settings.client_config(),
@@ -39,7 +40,7 @@ def load_of(settings: Settings, kind: Kind, **what: Any) -> Load:
     )
 
 
-def mix_of(settings: Settings, kind: Kind, mix: str, rate: float, seconds: float, **arguments: Any) -> MixedLoad:
+def mix_of(settings: Settings, kind: Task, mix: str, rate: float, seconds: float, **arguments: Any) -> MixedLoad:
     """A mix (`mixes.py`) on the source topic of these settings."""
     topic, partitions = routes(settings)[kind].source, settings.partitions
     return MixedLoad(settings.client_config(), topic, mix, rate, seconds, partitions, arguments)
@@ -92,7 +93,7 @@ def send(load: AnyLoad) -> dict[str, Any]:
 class Watch:
     """Where the topics of one kind stand before a load, so that what belongs to it is found afterwards."""
 
-    def __init__(self, settings: Settings, kind: Kind, output: str | None = None) -> None:
+    def __init__(self, settings: Settings, kind: Task, output: str | None = None) -> None:
         self.settings = settings
         route = routes(settings)[kind]
         self.source, self.output, self.changelog = route.source, output or route.output, route.changelog

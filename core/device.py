@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.arrays import Float32s
 from core.errors import RunError, StartupError
 
 ALIGNMENT = 16  # bytes at which each array of an upload begins: what the widest loads of a kernel ask for
@@ -143,9 +144,9 @@ class Download:
             self._host = self._device.pinned(4 * max(self._numbers, 2 * len(self._host))).view(torch.float32)
         self._device.download(source.view(-1), self._host[: self._numbers])
 
-    def array(self) -> NDArray[np.float32]:
+    def array(self) -> Float32s:
         """What was received, flat, as it is after `Device.synchronise`: valid until the next ``receive``."""
-        found: NDArray[np.float32] = self._host[: self._numbers].numpy()
+        found: Float32s = self._host[: self._numbers].numpy()
         return found
 
 

@@ -43,7 +43,7 @@ _UNITS: dict[str, tuple[float, str]] = {
 }
 
 
-class Source:
+class MetricsSource:
     """A Prometheus, and the time that is looked at.
 
     Args:
@@ -82,7 +82,7 @@ def picture_of(page: Dashboard) -> str:
     return f"dashboard-{page.name.removeprefix('caststream-')}.png"
 
 
-def draw(page: Dashboard, source: Source, path: Path) -> None:
+def draw(page: Dashboard, source: MetricsSource, path: Path) -> None:
     """Write the picture of a dashboard."""
     rows = -(-len(page.panels) // PER_ROW)
     figure, axes = plt.subplots(rows, PER_ROW, figsize=(5 * PER_ROW, 3.2 * rows), squeeze=False)
@@ -96,7 +96,7 @@ def draw(page: Dashboard, source: Source, path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_panel(axis: Axes, panel: Panel, source: Source) -> None:
+def _draw_panel(axis: Axes, panel: Panel, source: MetricsSource) -> None:
     factor, unit = _UNITS[panel.unit]
     lines = {name: points for query in panel.queries for name, points in source.series(query).items()}
     axis.set_title(f"{panel.title}{f', {unit}' if unit else ''}", fontsize=10)
@@ -145,7 +145,7 @@ def main() -> int:
     parser.add_argument("--window", default="1m", help="of rates: two scrapes at least; default %(default)s")
     parser.add_argument("--into", type=Path, default=IMAGES, help="the folder; default docs/images")
     options = parser.parse_args()
-    source = Source(options.prometheus, options.minutes, options.window)
+    source = MetricsSource(options.prometheus, options.minutes, options.window)
     options.into.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
         path = options.into / picture_of(page)

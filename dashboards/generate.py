@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.pages import PAGES
-from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, Dashboard, Look, Panel, Query
+from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, Dashboard, Panel, PanelLook, Query
 
 FOLDER = Path(__file__).resolve().parent / "grafana"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
@@ -113,7 +113,7 @@ def _heatmap() -> heatmap.Panel:
     return heatmap.Panel().calculate(False).cell_gap(1)
 
 
-_LOOKS: dict[Look, Callable[[], Any]] = {
+_LOOKS: dict[PanelLook, Callable[[], Any]] = {
     "lines": _lines,
     "stacked": _stacked,
     "heatmap": _heatmap,

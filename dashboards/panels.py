@@ -15,7 +15,7 @@ THRESHOLDS = tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1])
 USUAL_THRESHOLD = "0.1"
 """The bound next to the shipped model's own."""
 
-Look = Literal["lines", "stacked", "heatmap", "number"]
+PanelLook = Literal["lines", "stacked", "heatmap", "number"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Panel:
     unit: str
     queries: tuple[Query, ...]
     says: str
-    look: Look = "lines"
+    look: PanelLook = "lines"
     width: int = 12
 
 

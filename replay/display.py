@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from replay.player import OnProgress, Status
+from replay.player import OnStatus, Status
 
 LINE_EVERY_S = 5.0
 # A pace that is kept is late by a few milliseconds at times; this much is worth a word.
@@ -18,7 +18,7 @@ BEHIND_S = 1.0
 
 
 @contextmanager
-def display(stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
+def display(stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> Iterator[OnStatus]:
     """Give a function for ``replay``'s ``on_progress``, which shows on ``stream`` what it is told."""
     if not stream.isatty():
         yield _Lines(stream, now_s)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Int64s
 from core.wire.records import SENSORS
 from replay.hdf5 import Block, Piece
 from replay.native.encode import encode_records
@@ -39,7 +39,7 @@ class BlockEncoder:
         ends = [piece.step + block.steps - 1 if piece.ends else -1 for piece in pieces]
         self._last_steps = None if signal else np.array(ends, np.int64)
 
-    def records(self, start: int, times_ms: Sequence[int], skips: NDArray[np.int64]) -> list[Pair]:
+    def records(self, start: int, times_ms: Sequence[int], skips: Int64s) -> list[Pair]:
         """Of all pieces from step ``start`` of the block on, as many steps as there are times, step by step.
 
         Args:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s
+from core.callbacks import OnProgress
 from core.data.layout import open_checked
 from core.data.naming import cast_stream, signal_stream
-from core.data.reading import OnCheck, cached
+from core.data.reading import cached
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
@@ -43,7 +44,7 @@ class Piece:
     stream: int
     row: int
     step: int
-    values: NDArray[np.float32]
+    values: Float32s
     ends: bool
     condition: Condition | None = None
 
@@ -82,7 +83,7 @@ class Source(Protocol):
 
 
 def open_source(
-    path: str | Path, streams: int | None = None, on_check: OnCheck | None = None, block_samples: int | None = None
+    path: str | Path, streams: int | None = None, on_check: OnProgress | None = None, block_samples: int | None = None
 ) -> Source:
     """Open a file of either kind and check all its values.
 
@@ -157,7 +158,7 @@ class _Strand:
     start: int
     length: int
     step: int = 0
-    values: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, len(SENSORS)), np.float32))
+    values: Float32s = field(default_factory=lambda: np.empty((0, len(SENSORS)), np.float32))
 
 
 class CastSource:

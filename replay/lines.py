@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from core.callbacks import OnNote
 from core.data.csv.header import Columns
-from core.data.csv.names import IgnoredFields, Notice, Renamed
+from core.data.csv.names import IgnoredFields, Renamed
 from core.data.csv.numbers import Decimal, whole
 from core.data.csv.table import Table
 from core.data.csv.text import text_of
@@ -70,7 +71,7 @@ class LineParser:
         *,
         renamed: Renamed | None = None,
         decimal: Decimal | None = None,
-        on_notice: Notice = unheard,
+        on_notice: OnNote = unheard,
         on_bad: Callable[[int, str], None] = unheard,
     ) -> None:
         self._kind = kind

@@ -24,7 +24,7 @@ from replay.clock import Clock
 from replay.encode import BlockEncoder
 from replay.hdf5 import Block, Source
 from replay.pacing import Pacer
-from replay.progress import Progress
+from replay.progress import ReplayProgress
 from replay.sink import Pair, Sink
 
 # Encoded at once: about a millisecond's work.
@@ -77,7 +77,7 @@ class ReplayError(RunError):
         self.summary = summary
 
 
-OnProgress = Callable[[Status], None]
+OnStatus = Callable[[Status], None]
 
 
 @contextlib.contextmanager
@@ -101,12 +101,12 @@ class Player:
         self,
         source: Source,
         sink: Sink,
-        progress: Progress,
+        progress: ReplayProgress,
         names: SequenceNames,
         place: Path,
         speed: float,
         clock: Clock,
-        tell: OnProgress,
+        tell: OnStatus,
         stop: Callable[[], bool],
     ) -> None:
         self._source = source

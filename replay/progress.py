@@ -16,7 +16,7 @@ from core.errors import StartupError
 VERSION = 1
 
 
-class Progress(msgspec.Struct):
+class ReplayProgress(msgspec.Struct):
     """One replay of one file into one topic.
 
     ``sent`` are the acknowledged records of each stream, over all passes. ``file_bytes`` and ``changed_ns`` tell

@@ -15,11 +15,11 @@ from core.data.runs import run_name
 from core.errors import StartupError
 from replay.clock import Clock
 from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, Source, open_source
-from replay.player import OnProgress, Player, ReplayError, ReplaySummary, Status, prompt
-from replay.progress import Progress, progress_place
+from replay.player import OnStatus, Player, ReplayError, ReplaySummary, Status, prompt
+from replay.progress import ReplayProgress, progress_place
 from replay.sink import FULL_SPEED, PACED, KafkaSink, Sink
 
-__all__ = ["OnProgress", "ReplayError", "ReplaySummary", "Status", "replay"]
+__all__ = ["OnStatus", "ReplayError", "ReplaySummary", "Status", "replay"]
 
 
 def replay(
@@ -35,7 +35,7 @@ def replay(
     resume: bool = False,
     run: str | None = None,
     start_ms: int | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnStatus | None = None,
     on_note: Callable[[str], None] | None = None,
     stop: Callable[[], bool] | None = None,
     sink: Sink | None = None,
@@ -96,12 +96,12 @@ def replay(
         source.close()
 
 
-def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: bool, again: bool) -> Progress:
+def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: bool, again: bool) -> ReplayProgress:
     """The progress of a replay that has sent nothing; ``again``: this file was replayed into this topic before."""
     path = Path(source.recording.filename)
     found, sent = path.stat(), [0] * source.streams
     name = run or run_name(start_ms)
-    return Progress(
+    return ReplayProgress(
         str(path.resolve()),
         found.st_size,
         found.st_mtime_ns,
@@ -120,18 +120,18 @@ def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: boo
 def _sent_before(place: Path) -> bool:
     """True if an earlier replay, of which a trace is left, has sent anything."""
     try:
-        before = Progress.load(place)
+        before = ReplayProgress.load(place)
     except StartupError:
         return True
     return before is not None and any(before.sent)
 
 
-def _names(progress: Progress, source: Source) -> SequenceNames:
+def _names(progress: ReplayProgress, source: Source) -> SequenceNames:
     own = source.recording.names if progress.named else None
     return SequenceNames(progress.prefix if progress.named else progress.run, own)
 
 
-def _repeated(progress: Progress, run: str | None) -> list[str]:
+def _repeated(progress: ReplayProgress, run: str | None) -> list[str]:
     if run is not None or not (progress.named and progress.prefix) or any(progress.sent):
         return []
     return [f"this file was replayed before: its names come after {progress.prefix}-, so that none comes back"]
@@ -139,9 +139,9 @@ def _repeated(progress: Progress, run: str | None) -> list[str]:
 
 def _resumable(
     place: Path, path: Path, streams: int | None, run: str | None, start_ms: int | None, loop: bool
-) -> Progress | None:
+) -> ReplayProgress | None:
     """The progress to go on from; refused where it does not fit the file or what was asked for."""
-    before = Progress.load(place)
+    before = ReplayProgress.load(place)
     if before is None:
         return None
     found = path.stat()

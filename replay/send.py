@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.callbacks import OnNote
 from core.data.csv.lines import LineSplitter
 from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
@@ -27,7 +28,6 @@ QUIET_S = 0.2
 CATCH_UP_S = 0.1
 
 OnBad = Callable[[int, str], None]
-OnNotice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def send(
     renamed: Renamed | None = None,
     decimal: Decimal | None = None,
     on_bad: OnBad | None = None,
-    on_notice: OnNotice | None = None,
+    on_notice: OnNote | None = None,
     chunks: Iterable[bytes | None] | None = None,
     sink: Sink | None = None,
     clock: Clock | None = None,

@@ -5,11 +5,12 @@ Any sender may give a record such headers, too, so what they hold is not trusted
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from confluent_kafka import Message
 
-Headers = list[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes]]
 
 APP_ID = "app-id"
 """Of outputs and dead letters: whose they are."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from core.tasks import Task
 from stream_app.settings import Settings
 
 SIGNAL_SAMPLES = "signal-samples"
@@ -15,36 +15,37 @@ DEAD_LETTERS = "dead-letters"
 SIGNAL_STATES = "signal-states"
 CASTING_WINDOWS = "casting-windows"
 
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
 # source topic -> (output topic, table)
 ROUTES = {
     SIGNAL_SAMPLES: (SIGNAL_PREDICTIONS, SIGNAL_STATES),
     CASTING_SAMPLES: (CASTING_SCORES, CASTING_WINDOWS),
 }
 
-Kind = Literal["signal", "casting"]
-
 
 @dataclass(frozen=True)
 class Route:
-    """The names on the broker of one kind of stream: prefix and application id applied."""
+    """The names on the broker of one task: prefix and application id applied."""
 
-    kind: Kind
+    task: Task
     source: str
     output: str
     changelog: str
     dead_letters: str
 
 
-def routes(settings: Settings) -> dict[Kind, Route]:
-    """Both kinds."""
-    both: dict[Kind, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
-    return {kind: _route(settings, kind, source) for kind, source in both.items()}
+def routes(settings: Settings) -> dict[Task, Route]:
+    """By task."""
+    both: dict[Task, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
+    return {task: _route(settings, task, source) for task, source in both.items()}
 
 
-def _route(settings: Settings, kind: Kind, source: str) -> Route:
+def _route(settings: Settings, task: Task, source: str) -> Route:
     output, table = ROUTES[source]
     return Route(
-        kind,
+        task,
         settings.topic(source),
         settings.topic(output),
         settings.changelog(table),

@@ -83,7 +83,7 @@ _NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
 Broker = Annotated[str, AfterValidator(_check_broker), _accepts("host:port, several separated by commas")]
 AppId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$"), _accepts(f"1 to 150 {_NAME_CHARACTERS}")]
 TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"), _accepts(f"up to 100 {_NAME_CHARACTERS}")]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
+DeviceSetting = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$"), _accepts("cpu, cuda or cuda:N")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a host name or an address")]
 Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand_data_dir), _accepts("a path")]
 OptionalPath = Annotated[
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
 
     signal_checkpoint: OptionalPath = None  # None: the one that ships with the package
     defect_checkpoint: OptionalPath = None
-    device: Device = "cpu"
+    device: DeviceSetting = "cpu"
 
     window_length: Annotated[int, Field(ge=100, le=500)] = 500
     window_min: Annotated[int, Field(ge=1, le=500)] = 100

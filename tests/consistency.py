@@ -7,12 +7,12 @@ from typing import Any
 from stream_app.clients.committed import committed_offsets
 from stream_app.routes import ROUTES
 from stream_app.settings import Settings
-from stream_app.verify import Report, verify
+from stream_app.verify import VerifyReport, verify
 from stream_app.verify.read import LogReader
 from tests.broker import DEADLINE_S, wait_until
 
 
-def assert_consistent(settings: Settings, **options: Any) -> Report:
+def assert_consistent(settings: Settings, **options: Any) -> VerifyReport:
     """Everything that came out equals the offline run, nothing is missing and nothing is there again.
 
     ``options`` are those of `verify`. What was found is in the report.

@@ -18,7 +18,7 @@ from stream_app.flow.idleness import PastPositions
 from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import OutputWriter
 from stream_app.flow.pipeline import Pipeline, StreamEngine
-from stream_app.flow.published import Found, LogEnds, Published
+from stream_app.flow.published import LogEnds, Published, PublishedSince
 from stream_app.flow.tables import PartitionedStore
 from stream_app.kafka.chunks import Chunk
 from stream_app.native.batches import BatchBuilder
@@ -241,7 +241,7 @@ class FakeWorker:
         self.pipeline.drop()
         self.pipeline.start(GENERATION, positions, {partition: self._found(partition) for partition in positions})
 
-    def _found(self, partition: int) -> Found:
+    def _found(self, partition: int) -> PublishedSince:
         """What the broker's log holds of outputs since the last commit."""
         committed = self.broker.committed.get(TopicPartition(SOURCE, partition))
         outputs, letters = self.broker.written(OUTPUT, partition), self.broker.written(DEAD, partition)
@@ -251,7 +251,7 @@ class FakeWorker:
         published = Published((SOURCE, partition), APP.encode())
         published.add_outputs(_records(partition, outputs[since.outputs :]))
         published.add_letters(_records(partition, letters[since.dead_letters :]))
-        return Found(published, since, now)
+        return PublishedSince(published, since, now)
 
     def run(self, *records: FakeRecord, generation: int = GENERATION, start: int | None = None) -> None:
         """Apply records as one chunk, with no record missing before them, or before ``start``."""

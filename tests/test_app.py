@@ -15,7 +15,7 @@ from stream_app.flow.pipeline import NO_GENERATION
 from stream_app.kafka.chunks import Chunk
 from stream_app.settings import load_settings
 from stream_app.worker.app import CaststreamApp
-from stream_app.worker.assignment import Found
+from stream_app.worker.assignment import BrokerView
 from tests.changes import by_partition, taken, tombstone
 from tests.fakes import CHANGELOG, GENERATION, OUTPUT, SOURCE, FakeBroker, FakeWorker, record, settle
 from tests.strategies import FakeRecord
@@ -31,8 +31,8 @@ def app_of(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> CaststreamApp
     app.consumer_generation_id = GENERATION
     app._revoked = False
 
-    async def found(_: Any) -> Found:
-        return Found({AT: OffsetAndMetadata(0, "")}, {AT: 0}, {AT: 10}, {SOURCE: "topic-id"})
+    async def found(_: Any) -> BrokerView:
+        return BrokerView({AT: OffsetAndMetadata(0, "")}, {AT: 0}, {AT: 10}, {SOURCE: "topic-id"})
 
     monkeypatch.setattr(app, "_assigned_sources", lambda: [AT])
 

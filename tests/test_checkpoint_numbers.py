@@ -16,14 +16,14 @@ from core.errors import StartupError
 from core.models.checkpoint import CheckpointError, read_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import ModelFactory, load_model
-from core.models.shipped import Kind, checkpoint_path
+from core.models.shipped import ModelKind, checkpoint_path
 from core.training.config import SignalSettings
 from core.training.snapshot import last_path, load_last
 
-KINDS: tuple[Kind, ...] = ("signal", "defect")
+KINDS: tuple[ModelKind, ...] = ("signal", "defect")
 
 
-def changed(kind: Kind, path: Path, **changes: Any) -> Path:
+def changed(kind: ModelKind, path: Path, **changes: Any) -> Path:
     """The shipped checkpoint with other content, and no fingerprint that would tell."""
     content = copy.deepcopy(read_checkpoint(checkpoint_path(kind))) | changes
     del content["fingerprint"]
@@ -31,13 +31,13 @@ def changed(kind: Kind, path: Path, **changes: Any) -> Path:
     return path
 
 
-def names(kind: Kind) -> list[str]:
+def names(kind: ModelKind) -> list[str]:
     return list(read_checkpoint(checkpoint_path(kind))["model_state_dict"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in names(kind)])
-def test_every_tensor_is_looked_at(tmp_path: Path, kind: Kind, name: str, value: float) -> None:
+def test_every_tensor_is_looked_at(tmp_path: Path, kind: ModelKind, name: str, value: float) -> None:
     weights = dict(read_checkpoint(checkpoint_path(kind))["model_state_dict"])
     weights[name] = weights[name].clone()
     weights[name].view(-1)[-1] = value
@@ -67,7 +67,7 @@ def test_every_tensor_is_looked_at(tmp_path: Path, kind: Kind, name: str, value:
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_statistics_and_calibration_are_looked_at(tmp_path: Path, kind: Kind, changes: dict, told: str) -> None:
+def test_statistics_and_calibration_are_looked_at(tmp_path: Path, kind: ModelKind, changes: dict, told: str) -> None:
     path = changed(kind, tmp_path / "m.pt", **changes)
 
     with pytest.raises(StartupError, match=told):

@@ -17,9 +17,9 @@ from core.errors import StartupError
 from core.models.checkpoint import read_checkpoint
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
-from core.models.shipped import Kind, checkpoint_path
+from core.models.shipped import ModelKind, checkpoint_path
 
-KINDS: tuple[Kind, ...] = ("signal", "defect")
+KINDS: tuple[ModelKind, ...] = ("signal", "defect")
 DAMAGES = int(os.environ.get("DAMAGES", "1000"))
 """Of each of the two files."""
 
@@ -38,7 +38,7 @@ def damaged(whole: bytes, random: Random) -> Iterator[bytes]:
             yield whole[:at] + bytes([new]) + whole[at + 1 :]
 
 
-def bytes_of_the_directory(kind: Kind) -> Iterator[bytes]:
+def bytes_of_the_directory(kind: ModelKind) -> Iterator[bytes]:
     """What says where everything stands is at the end of the file: some bytes of every entry."""
     whole = checkpoint_path(kind).read_bytes()
     with zipfile.ZipFile(checkpoint_path(kind)) as archive:
@@ -47,7 +47,7 @@ def bytes_of_the_directory(kind: Kind) -> Iterator[bytes]:
         yield whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :]
 
 
-def assert_refused_or_the_same(path: Path, kind: Kind, contents: Iterator[bytes]) -> None:
+def assert_refused_or_the_same(path: Path, kind: ModelKind, contents: Iterator[bytes]) -> None:
     shipped = checkpoint_path(kind)
     expected, told = fingerprint(load_model(shipped, kind)), _plain(read_checkpoint(shipped))
     refused = 0
@@ -72,19 +72,19 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_refused_or_gives_the_same_model(tmp_path: Path, kind: Kind) -> None:
+def test_a_damaged_file_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind) -> None:
     whole = checkpoint_path(kind).read_bytes()
 
     assert_refused_or_the_same(tmp_path / "m.pt", kind, damaged(whole, Random(DAMAGES)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_directory_is_refused_or_gives_the_same_model(tmp_path: Path, kind: Kind) -> None:
+def test_a_damaged_directory_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind) -> None:
     assert_refused_or_the_same(tmp_path / "m.pt", kind, bytes_of_the_directory(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_to_weights_is_found_where_no_fingerprint_is_stored(tmp_path: Path, kind: Kind) -> None:
+def test_damage_to_weights_is_found_where_no_fingerprint_is_stored(tmp_path: Path, kind: ModelKind) -> None:
     """The contract's keys alone are a checkpoint too."""
     content, path = read_checkpoint(checkpoint_path(kind)), tmp_path / "m.pt"
     torch.save({name: content[name] for name in ("model_state_dict", "model_info", "config", "calibration")}, path)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from core.models.shipped import checkpoint_path
-from dashboards.draw import Source, draw
+from dashboards.draw import MetricsSource, draw
 from dashboards.generate import FOLDER, write_all
 from dashboards.pages import PAGES
 from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, fill_variables
@@ -138,7 +138,7 @@ def test_every_panel_shows_data(watched: Watched) -> None:
 def test_a_page_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
     for page in PAGES:
         picture = tmp_path / f"{page.name}.png"
-        draw(page, Source(watched.prometheus.address, minutes=0.5, window=WINDOW), picture)
+        draw(page, MetricsSource(watched.prometheus.address, minutes=0.5, window=WINDOW), picture)
 
         assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -18,7 +18,7 @@ from core.errors import CaststreamError
 from core.models.checkpoint import write_checkpoint
 from core.offline.predict import predict
 from core.training.snapshot import check_writable
-from replay.progress import Progress, progress_place
+from replay.progress import ReplayProgress, progress_place
 from replay.run import replay
 from replay.sink import MemorySink
 from stream_app.local.broker import LocalBroker
@@ -39,7 +39,7 @@ def write_lines(path: Path) -> None:
 
 
 def write_progress(path: Path) -> None:
-    Progress("f", 1, 1, "t", "r", 0, 1, False, [0]).save(path)
+    ReplayProgress("f", 1, 1, "t", "r", 0, 1, False, [0]).save(path)
 
 
 def write_model(path: Path) -> None:

@@ -23,10 +23,10 @@ from core.models.checkpoint import CheckpointError, read_checkpoint
 from core.models.factory import ModelFactory, load_model
 from core.models.fingerprint import fingerprint
 from core.models.names import bare
-from core.models.shipped import Kind, checkpoint_path
+from core.models.shipped import ModelKind, checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 
-KINDS: tuple[Kind, ...] = ("signal", "defect")
+KINDS: tuple[ModelKind, ...] = ("signal", "defect")
 Weights = dict[str, Tensor]
 SIGNAL: dict[str, Any] = read_checkpoint(checkpoint_path("signal"))
 WEIGHTS: Weights = SIGNAL["model_state_dict"]
@@ -94,7 +94,7 @@ WRAPPED: dict[str, Callable[[Weights], Weights]] = {
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_wrappers_names_are_taken_off(tmp_path: Path, kind: Kind, wrap: Callable[[Weights], Weights]) -> None:
+def test_a_wrappers_names_are_taken_off(tmp_path: Path, kind: ModelKind, wrap: Callable[[Weights], Weights]) -> None:
     content = read_checkpoint(checkpoint_path(kind))
     del content["fingerprint"]
     torch.save(content | {"model_state_dict": wrap(content["model_state_dict"])}, tmp_path / "m.pt")

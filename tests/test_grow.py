@@ -12,7 +12,7 @@ from core.errors import StartupError
 from core.wire.partition import partition_of
 from stream_app.clients.committed import committed_offsets
 from stream_app.letters.corrections import Correction
-from stream_app.letters.dead_letters import Fate, make_plan
+from stream_app.letters.dead_letters import ResendFate, make_plan
 from stream_app.letters.letter import Choice
 from stream_app.letters.resend import Resender
 from stream_app.settings import Settings
@@ -72,7 +72,7 @@ def test_records_that_a_sender_sends_meanwhile_are_not_passed_over(
 
     def meanwhile(plan: Any, partitions: Any) -> None:
         make_offsets(plan, partitions)
-        if plan.route.kind == "signal":
+        if plan.route.task == "signal":
             produce(settings, place[0], [ToSend("s1", BAD, (), place[1])])
 
     monkeypatch.setattr(grow._RoutePlan, "_make_offsets", meanwhile)
@@ -108,7 +108,7 @@ def test_a_dead_letter_goes_back_to_the_partition_that_its_stream_has_now(
     found = [verdict.to[1] for verdict in plan.to_send]
     assert found == [partition_of(verdict.key or b"", 3) for verdict in plan.to_send]
     assert set(found) == {0, 1, 2}
-    assert {verdict.fate for verdict in make_plan(after, Choice(), corrections).verdicts} == {Fate.RESENT}
+    assert {verdict.fate for verdict in make_plan(after, Choice(), corrections).verdicts} == {ResendFate.RESENT}
     with WorkerProcess(after, tmp_path) as worker:
         worker.start()
         drained(after)

@@ -12,9 +12,9 @@ from core.wire.records import Score, encoder
 from stream_app.routes import routes
 from stream_app.settings import Settings
 from stream_app.topics.grown import Grown
-from stream_app.verify.cut import Cut
+from stream_app.verify.cut import VerifiedRange
 from stream_app.verify.outputs import OutputCheck
-from stream_app.verify.report import Report
+from stream_app.verify.report import VerifyReport
 from tests.audits import ALL, audit_of, cast, signal
 from tests.strategies import IDLE_TIMEOUT_MS, FakeRecord
 
@@ -57,9 +57,9 @@ class Message:
 def complaints(key: bytes, offset: int, records: list[FakeRecord], final: bool = True) -> list[str]:
     """What is said of one score in the partition."""
     scope = Scope(committed=ALL, came=lambda key, offset: GROWN.at_ms if GROWN.came(key, 2, offset) else None)
-    audit, report = audit_of("casting", records, scope), Report()
-    route = next(route for route in routes(Settings()).values() if route.kind == "casting")
-    cut: Any = Cut(route, 2, ALL, *[(0, 9)] * 4, 0, 0, False, True)
+    audit, report = audit_of("casting", records, scope), VerifyReport()
+    route = next(route for route in routes(Settings()).values() if route.task == "casting")
+    cut: Any = VerifiedRange(route, 2, ALL, *[(0, 9)] * 4, 0, 0, False, True)
     score = Score(key.decode(), "a", 3, 0, 4, 5, None, None, final, "model", "too_short")
     message: Any = Message(key, encoder("json")(score), offset)
     OutputCheck(audit, cut, "us", report).take(message)

@@ -18,7 +18,7 @@ from stream_app.routes import routes
 from stream_app.settings import Settings
 from stream_app.topics import grow
 from stream_app.topics.grown import Grown, grown_of, is_note
-from stream_app.topics.moving import Rows, moved_rows, streams_in, tombstones
+from stream_app.topics.moving import TableRows, moved_rows, streams_in, tombstones
 
 KEY, MODEL = b"press-7", "0123456789ab"
 FIELDS = ("append_ms", "timestamp_ms", "step", "sequence", "previous", "closed", "sample", "gap_first", "gap_end")
@@ -104,7 +104,7 @@ def test_all_of_a_stream_is_deleted_where_it_was() -> None:
     rows, _ = a_window(500)
     other = {HEAD + b"other": (b"x", 1), segment_key(b"other", 1): (b"y", 1), segment_key(b"orphan", 1): (b"z", 1)}
 
-    found: dict[bytes, Rows] = streams_in("casting", rows | other)
+    found: dict[bytes, TableRows] = streams_in("casting", rows | other)
 
     assert set(found) == {KEY, b"other"}
     deleted = list(tombstones("casting", KEY, found[KEY]))
@@ -143,7 +143,7 @@ def test_states_that_a_growth_to_another_number_has_moved_before_it_died_are_mov
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = Settings(partitions=16)
-    route = next(route for route in routes(settings).values() if route.kind == "signal")
+    route = next(route for route in routes(settings).values() if route.task == "signal")
     keys = [b"s%d" % number for number in range(40)]
     rows: dict[int, dict[bytes, tuple[bytes, int]]] = {partition: {} for partition in range(8)}
     for number, key in enumerate(keys):

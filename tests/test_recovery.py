@@ -15,7 +15,7 @@ from stream_app.flow.pipeline import Pipeline
 from stream_app.settings import load_settings
 from stream_app.topics.grown import Grown
 from stream_app.topics.ownership import CLAIM
-from stream_app.worker.assignment import Found, Start, check_end, report_lost, start_of, stored_id, wanted_of
+from stream_app.worker.assignment import BrokerView, Start, check_end, report_lost, start_of, stored_id, wanted_of
 from stream_app.worker.recovery import Winners, read_keys
 from tests.changes import Change, changes_of
 from tests.fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker
@@ -132,17 +132,17 @@ async def pipeline() -> Pipeline:
 
 def found(
     committed: int, beginning: int = 0, end: int = 10, metadata: str = '{"topic_id": "now"}', topic_id: str = "now"
-) -> Found:
+) -> BrokerView:
     kept = OffsetAndMetadata(committed, metadata)
-    return Found({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id, CHANGELOG: "now"})
+    return BrokerView({AT: kept}, {AT: beginning}, {AT: end}, {SOURCE: topic_id, CHANGELOG: "now"})
 
 
 def test_it_begins_at_the_committed_offset(pipeline: Pipeline) -> None:
     assert start_of(pipeline, 0, found(7)) == Start(7)
 
 
-@pytest.mark.parametrize("answer", [found(-1, beginning=3), Found({}, {AT: 3}, {AT: 10}, {})], ids=["-1", "none"])
-def test_a_group_without_offsets_begins_at_the_beginning(pipeline: Pipeline, answer: Found) -> None:
+@pytest.mark.parametrize("answer", [found(-1, beginning=3), BrokerView({}, {AT: 3}, {AT: 10}, {})], ids=["-1", "none"])
+def test_a_group_without_offsets_begins_at_the_beginning(pipeline: Pipeline, answer: BrokerView) -> None:
     assert start_of(pipeline, 0, answer) == Start(3)
 
 

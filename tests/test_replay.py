@@ -256,14 +256,14 @@ def test_ctrl_c_ends_it_with_what_was_sent(tmp_path, play):
 def test_a_progress_that_can_no_longer_be_kept_is_told_with_what_was_sent(tmp_path, play, monkeypatch):
     write_signals(tmp_path / "s.h5", rows=4, steps=40)
     sink = MemorySink()
-    save = player.Progress.save
+    save = player.ReplayProgress.save
 
     def full(progress, place):
         if len(sink.records) >= 80:
             raise StartupError("no space left on device")
         save(progress, place)
 
-    monkeypatch.setattr(player.Progress, "save", full)
+    monkeypatch.setattr(player.ReplayProgress, "save", full)
 
     with pytest.raises(ReplayError, match="no space left on device; 80 records were"):
         play(tmp_path / "s.h5", sink, streams=2, speed=math.inf)

@@ -15,7 +15,7 @@ import pytest
 from core.errors import StartupError, UnreachableError
 from stream_app.settings import load_settings
 from stream_app.worker import supervisor as worker
-from stream_app.worker.report import Report, Reporter
+from stream_app.worker.report import Reporter, WorkerReport
 from stream_app.worker.supervisor import Supervisor
 from tests.broker import wait_until
 from tests.scripted_process import SCRIPT
@@ -74,7 +74,7 @@ class Scripted:
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Scripted]]:
     monkeypatch.setattr(worker, "FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr(worker, "LONGEST_PAUSE_S", 0.4)
-    monkeypatch.setattr(worker.Child, "__init__", _with_short_pause(worker.Child.__init__))
+    monkeypatch.setattr(worker.WorkerChild, "__init__", _with_short_pause(worker.WorkerChild.__init__))
     monkeypatch.setenv(SCRIPT, str(tmp_path / "script"))
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
@@ -91,7 +91,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 
 def _with_short_pause(init: Callable[..., None]) -> Callable[..., None]:
-    def short(self: worker.Child, *arguments: object, **named: object) -> None:
+    def short(self: worker.WorkerChild, *arguments: object, **named: object) -> None:
         init(self, *arguments, **{"pause": 0.1, **named})
 
     return short
@@ -166,8 +166,8 @@ def test_a_broker_that_is_not_there_at_the_first_start_ends_it_and_later_does_no
 def test_readiness_counts_though_the_process_has_ended_before_anybody_looked(
     scripted: Callable[[int], Scripted], caplog: pytest.LogCaptureFixture
 ) -> None:
-    report = Report()
-    child = worker.Child(0, report=report)
+    report = WorkerReport()
+    child = worker.WorkerChild(0, report=report)
     Reporter(report.writing).ready()
     report.handed_over()
     service = scripted(1)
@@ -217,7 +217,7 @@ def test_a_supervisor_that_is_told_to_stop_ends_at_once_in_a_pause_too(scripted:
 
 
 def test_what_is_told_over_the_pipe_is_cut_to_one_line() -> None:
-    report = Report()
+    report = WorkerReport()
     assert not report.ready
     reporter = Reporter(report.writing)
 

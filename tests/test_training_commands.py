@@ -21,7 +21,7 @@ from core.data.signals import generate_signals
 from core.models.factory import load_model
 from core.offline.predict import predict
 from core.training.config import DefectSettings, SignalSettings
-from core.training.loop import Fitted, Progress
+from core.training.loop import Fitted, TrainingProgress
 from core.training.snapshot import last_path
 from core.wire.records import SENSORS
 from stream_app.cli import main as cli
@@ -161,7 +161,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(
     class Impatient:
         def __init__(self, _: Console) -> None: ...
 
-        def __call__(self, now: Progress) -> None:
+        def __call__(self, now: TrainingProgress) -> None:
             if now.epoch == 2:
                 signal.raise_signal(number)
 
@@ -223,7 +223,7 @@ def test_on_a_terminal_training_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(training_display, "Console", lambda stderr: shown)
 
     with training_display.training_display() as told:
-        told(Progress(2, 3, 5, 10, 0.25, 0.125))
+        told(TrainingProgress(2, 3, 5, 10, 0.25, 0.125))
 
     assert "epoch 2 of 3: loss 0.25, best on held-out data 0.125" in shown.export_text()
 

@@ -20,7 +20,7 @@ from core.models.factory import ModelFactory, load_model
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.training.config import SignalSettings
 from core.training.extras import require
-from core.training.loop import Progress, fit
+from core.training.loop import TrainingProgress, fit
 from core.training.snapshot import last_path
 from tests.commands import ROOT
 
@@ -359,7 +359,7 @@ def test_progress_is_told_after_each_update_and_each_check(tmp_path):
         (2, 1),
     ]
     assert [each.best for each in told[count - 1 : count + 2]] == [None, 0.5, 0.5]
-    assert isinstance(told[0], Progress)
+    assert isinstance(told[0], TrainingProgress)
     assert {(each.epochs, each.updates) for each in told} == {(2, count)}
 
 

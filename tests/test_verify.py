@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from core.errors import RunError
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
-from stream_app.verify import Report, verify
+from stream_app.verify import VerifyReport, verify
 from tests.admin import delete_records
 from tests.broker import ToSend, consume_until, produce, wait_until
 from tests.commands import Run
@@ -97,7 +97,7 @@ def test_a_worker_of_other_settings_passes_with_the_same(
 # What is found. A damage is done to a copy.
 
 
-def found(report: Report) -> dict[str, int]:
+def found(report: VerifyReport) -> dict[str, int]:
     counts = {name: value for name, value in report.as_dict().items() if name.startswith(("dead_letters_", "states_"))}
     kinds = ("missing", "repeated", "differing", "out_of_order", "unexpected")
     counts |= {name: getattr(report, name) for name in kinds}

@@ -7,18 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s, Int64s
 from core.audit.partition import Output, PartitionAudit
-from core.audit.rules import Verdict
-from core.audit.scope import NOTHING, Scope, Stream
+from core.audit.rules import AuditVerdict
+from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.infer import attention_of, prepare, score_windows
 from core.engines.results import StreamRules, WindowRules
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
-from core.wire.records import FEATURES, CastingSample, Headers, Score, decode_casting, published
-
-Floats = NDArray[np.float32]
+from core.wire.records import FEATURES, CastingSample, SampleHeaders, Score, decode_casting, published
 
 BATCH_WINDOWS = 256
 # Attention of two steps that is as close as this counts as a tie, of which two machines may find another step the peak:
@@ -26,7 +24,7 @@ BATCH_WINDOWS = 256
 PEAK_TOLERANCE, PEAK_DIFFERENCE = 1e-5, 2e-6
 
 
-class Cast:
+class CastSamples:
     """The samples that a window is cut out of, since it was empty."""
 
     __slots__ = ("samples", "steps")
@@ -38,7 +36,7 @@ class Cast:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def window(self, end: int, length: int) -> tuple[NDArray[np.int64], Floats]:
+    def window(self, end: int, length: int) -> tuple[Int64s, Float32s]:
         """The last samples up to ``end``: steps (T,) and samples (T, F), T at most ``length``. Copies."""
         start = max(0, end - length)
         samples = np.array(self.samples[start * FEATURES : end * FEATURES], np.float32)
@@ -48,8 +46,8 @@ class Cast:
 class Due(NamedTuple):
     """A score that may be there, and whether it must."""
 
-    stream: Stream
-    cast: Cast
+    stream: AuditedStream
+    cast: CastSamples
     end: int  # samples of the cast so far
     sequence: str
     step: int
@@ -68,19 +66,21 @@ class CastAudit(PartitionAudit):
         self.fingerprint = fingerprint(model)
         self.windows = windows
         self.due: list[Due] = []
-        self.stored: dict[bytes, tuple[Cast, int]] = {}  # stream key -> cast and samples of it in the stored state
-        self._latest: dict[bytes, Cast] = {}  # by stream key
+        self.stored: dict[
+            bytes, tuple[CastSamples, int]
+        ] = {}  # stream key -> cast and samples of it in the stored state
+        self._latest: dict[bytes, CastSamples] = {}  # by stream key
         self._finals: dict[int, int] = {}  # offset of a cast's last sample -> row
         self._scores: list[tuple[float, int] | None] = []  # by row, once finished: probability and peak's place
 
-    def _decode(self, value: bytes | None, headers: Headers) -> CastingSample:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> CastingSample:
         return decode_casting(value, headers)
 
-    def _step(self, stream: Stream, sample: CastingSample, verdict: Verdict) -> int:
+    def _step(self, stream: AuditedStream, sample: CastingSample, verdict: AuditVerdict) -> int:
         memory = stream.memory
         assert memory is not None
         if verdict.zeros:
-            self._latest[stream.key] = Cast()
+            self._latest[stream.key] = CastSamples()
         cast = self._latest[stream.key]
         if verdict.held and memory.sample is not None:
             cast.steps.extend(range(memory.step - verdict.held, memory.step))
@@ -96,7 +96,7 @@ class CastAudit(PartitionAudit):
             return self._add(stream, memory.offset, final=False)
         return NOTHING
 
-    def _add(self, stream: Stream, cause: int | None, final: bool) -> int:
+    def _add(self, stream: AuditedStream, cause: int | None, final: bool) -> int:
         memory, cast = stream.memory, self._latest[stream.key]
         assert memory is not None
         required = cause is not None and self.is_required(memory.append_ms, cause)
@@ -116,7 +116,7 @@ class CastAudit(PartitionAudit):
         self.required.append(required)
         return len(self.due) - 1
 
-    def _conclude(self, stream: Stream, cause: int | None) -> None:
+    def _conclude(self, stream: AuditedStream, cause: int | None) -> None:
         memory = stream.memory
         assert memory is not None
         if memory.closed:
@@ -125,7 +125,7 @@ class CastAudit(PartitionAudit):
             cause = memory.offset  # it was let go of before the next record came: not before its final score was there
         self._finals[memory.offset] = self._add(stream, cause, final=True)
 
-    def _mark(self, stream: Stream) -> None:
+    def _mark(self, stream: AuditedStream) -> None:
         memory, cast = stream.memory, self._latest[stream.key]
         assert memory is not None
         self.stored[stream.key] = cast, 0 if memory.closed else len(cast)  # one that has ended needs no window
@@ -138,7 +138,7 @@ class CastAudit(PartitionAudit):
         for first in range(0, len(self.due), BATCH_WINDOWS):
             self._scores += self._scored(self.due[first : first + BATCH_WINDOWS])
 
-    def _may_have_ended(self, stream: Stream, now_ms: int) -> bool:
+    def _may_have_ended(self, stream: AuditedStream, now_ms: int) -> bool:
         """The final score of an idle cast comes when its worker finds the time, or with the stream's next record."""
         assert stream.memory is not None
         return self.scope.cut_off or now_ms - stream.memory.append_ms > self.rules.idle_timeout_ms
@@ -152,7 +152,7 @@ class CastAudit(PartitionAudit):
     def _too_short(self, due: Due) -> bool:
         return due.end < self.windows.window_min
 
-    def _window(self, due: Due) -> tuple[NDArray[np.int64], Floats]:
+    def _window(self, due: Due) -> tuple[Int64s, Float32s]:
         return due.cast.window(due.end, self.windows.window_length)
 
     def expected(self, row: int) -> Score:

@@ -8,11 +8,11 @@ from copy import copy
 from typing import Any
 
 from core.audit.doubt import Doubt, Name
-from core.audit.rules import Began, Candidate, Memory, Verdict, entered, judge
-from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, Letter, Scope, Snapshot, Stream, checksum
+from core.audit.rules import AuditVerdict, Began, Candidate, Memory, entered, judge
+from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, AuditedStream, ExpectedLetter, Scope, Snapshot, checksum
 from core.engines.results import StreamRules
 from core.errors import RecordError
-from core.wire.records import Headers, Prediction, Score, stream_id
+from core.wire.records import Prediction, SampleHeaders, Score, stream_id
 
 Output = Prediction | Score
 
@@ -28,8 +28,8 @@ class PartitionAudit:
     def __init__(self, rules: StreamRules, scope: Scope) -> None:
         self.rules = rules
         self.scope = scope
-        self.streams: dict[bytes, Stream] = {}
-        self.letters: dict[int, Letter] = {}
+        self.streams: dict[bytes, AuditedStream] = {}
+        self.letters: dict[int, ExpectedLetter] = {}
         self.records = 0
         self.pending = 0  # of these, how many are not committed
         self.required = bytearray()  # by row: whether it must be there
@@ -39,17 +39,17 @@ class PartitionAudit:
 
     # What the two kinds add.
 
-    def _decode(self, value: bytes | None, headers: Headers) -> Any:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> Any:
         raise NotImplementedError
 
-    def _step(self, stream: Stream, sample: Any, verdict: Verdict) -> int:
+    def _step(self, stream: AuditedStream, sample: Any, verdict: AuditVerdict) -> int:
         """Take a sample in; the row of its output, or NOTHING."""
         raise NotImplementedError
 
-    def _conclude(self, stream: Stream, cause: int | None) -> None:
+    def _conclude(self, stream: AuditedStream, cause: int | None) -> None:
         """The stream's sequence has ended, by the record at ``cause``; None: perhaps."""
 
-    def _mark(self, stream: Stream) -> None:
+    def _mark(self, stream: AuditedStream) -> None:
         """The stream's stored state goes up to here: note what it must hold, beside the memory."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class PartitionAudit:
 
     # Records.
 
-    def feed(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def feed(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: SampleHeaders) -> None:
         """The next record, in offset order."""
         if self._first_ms is None:
             self._first_ms = append_ms
@@ -99,7 +99,7 @@ class PartitionAudit:
             self._index.append(NOTHING)
         self._index.append(self._take(offset, append_ms, key, value, headers))
 
-    def _take(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    def _take(self, offset: int, append_ms: int, key: bytes | None, value: bytes | None, headers: SampleHeaders) -> int:
         chosen = self.scope.chosen
         if chosen is not None and key not in chosen:
             return NOT_JUDGED
@@ -128,9 +128,9 @@ class PartitionAudit:
 
     def _refused(self, reason: str, offset: int, append_ms: int, key: bytes | None, value: bytes | None) -> None:
         required = offset < self.scope.committed and append_ms >= self.scope.letters_from_ms
-        self.letters[offset] = Letter(reason, required, key, checksum(value))
+        self.letters[offset] = ExpectedLetter(reason, required, key, checksum(value))
 
-    def _advance(self, stream: Stream, sample: Any, verdict: Verdict, offset: int, append_ms: int) -> int:
+    def _advance(self, stream: AuditedStream, sample: Any, verdict: AuditVerdict, offset: int, append_ms: int) -> int:
         memory = stream.memory
         if verdict.began is not None or memory is None:
             memory = self._enter(stream, sample.sequence or "", verdict.began or "first", offset)
@@ -146,13 +146,13 @@ class PartitionAudit:
         self._include(stream, memory, offset)
         return row
 
-    def _remember(self, stream: Stream, candidate: Candidate) -> None:
+    def _remember(self, stream: AuditedStream, candidate: Candidate) -> None:
         """The stream's next record may follow on a step back."""
         assert stream.memory is not None
         stream.memory.candidate = candidate
         self._include(stream, stream.memory, candidate.offset)
 
-    def _include(self, stream: Stream, memory: Memory, offset: int) -> None:
+    def _include(self, stream: AuditedStream, memory: Memory, offset: int) -> None:
         """The stream's state has taken the record at ``offset`` in."""
         if offset < self.scope.committed:
             stream.committed_memory = offset, memory.append_ms
@@ -160,7 +160,7 @@ class PartitionAudit:
             stream.snapshot = Snapshot(copy(memory), stream.maybe_previous)
             self._mark(stream)
 
-    def _enter(self, stream: Stream, sequence: str, began: Began, offset: int) -> Memory:
+    def _enter(self, stream: AuditedStream, sequence: str, began: Began, offset: int) -> Memory:
         if stream.memory is not None:
             self._conclude(stream, offset)
             if began not in ("restart", "step_back"):
@@ -170,7 +170,7 @@ class PartitionAudit:
 
     # Streams whose beginning is not there.
 
-    def _meet(self, key: bytes | None, offset: int) -> Stream:
+    def _meet(self, key: bytes | None, offset: int) -> AuditedStream:
         assert self._first_ms is not None
         assert key is not None
         doubt = None
@@ -178,10 +178,10 @@ class PartitionAudit:
             doubt = Doubt(came_ms if self.scope.ordered else float("inf"))
         elif self.scope.start > 0:
             doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
-        stream = self.streams[key] = Stream(key, doubt, self.scope.states.get(key, -1))
+        stream = self.streams[key] = AuditedStream(key, doubt, self.scope.states.get(key, -1))
         return stream
 
-    def _is_certain(self, stream: Stream, sequence: str, append_ms: int) -> bool:
+    def _is_certain(self, stream: AuditedStream, sequence: str, append_ms: int) -> bool:
         """Whether the stream's state before a record is known, or does not matter."""
         if stream.maybe_previous:
             self._doubt_again(stream, sequence, append_ms)
@@ -194,7 +194,7 @@ class PartitionAudit:
         stream.maybe_previous = settled if settled != {None} else NO_NAMES
         return True
 
-    def _doubt_again(self, stream: Stream, sequence: str, append_ms: int) -> None:
+    def _doubt_again(self, stream: AuditedStream, sequence: str, append_ms: int) -> None:
         """The record is late, or begins a sequence, if it has one of the names that may be the previous one's."""
         memory = stream.memory
         assert memory is not None
@@ -213,7 +213,7 @@ class PartitionAudit:
             return NOT_JUDGED
         return self._index[at] if at < len(self._index) else NOTHING
 
-    def letter(self, offset: int) -> Letter | None:
+    def letter(self, offset: int) -> ExpectedLetter | None:
         """The dead letter of a record; None: there must be none. Ask `is_judged` first."""
         return self.letters.get(offset)
 
@@ -225,7 +225,7 @@ class PartitionAudit:
         """Whether an output must be there that comes of the record at ``cause``, of a sample appended then."""
         return cause < self.scope.committed and append_ms >= self.scope.outputs_from_ms
 
-    def missing_states(self, now_ms: int) -> Iterator[Stream]:
+    def missing_states(self, now_ms: int) -> Iterator[AuditedStream]:
         """The streams that must have a state and have none. Those idle for long enough have been let go of."""
         for stream in self.streams.values():
             if stream.committed_memory is None or stream.state_offset >= 0 or self.scope.left(stream.key):

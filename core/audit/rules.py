@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from core.engines.results import StreamRules
 from core.wire.records import CastingSample, SignalSample
 
-Fate = Literal["step", "duplicate", "late", "step_jump", "step_back"]
+AuditFate = Literal["step", "duplicate", "late", "step_jump", "step_back"]
 Began = Literal["first", "idle", "sequence", "restart", "step_back"]
 
 
@@ -44,10 +44,10 @@ class Memory:
         return self.offset if self.candidate is None else self.candidate.offset
 
 
-class Verdict(NamedTuple):
+class AuditVerdict(NamedTuple):
     """What becomes of a record; all but ``fate`` speaks of "step" only."""
 
-    fate: Fate
+    fate: AuditFate
     step: int = 0
     gap: int = 0  # steps missing right before
     held: int = 0  # of these, how many are filled with the sample before
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 def judge(
     memory: Memory | None, sequence: str, step: int | None, append_ms: int, event_ms: int | None, rules: StreamRules
-) -> Verdict:
+) -> AuditVerdict:
     """Judge a record that can be read.
 
     Args:
@@ -73,13 +73,13 @@ def judge(
     if append_ms - memory.append_ms > rules.idle_timeout_ms:
         return _beginning(step, "idle")
     if sequence != memory.sequence and sequence == memory.previous:
-        return Verdict("late")
+        return AuditVerdict("late")
     if sequence != memory.sequence:
         return _beginning(step, "sequence")
     if step is not None and step - memory.step > rules.max_step_jump:
-        return Verdict("step_jump")
+        return AuditVerdict("step_jump")
     if memory.closed:
-        return Verdict("late")
+        return AuditVerdict("late")
     if sequence == "" and step == 0 and memory.step > 0:
         return _beginning(step, "restart")
     if step is not None and step <= memory.step:
@@ -88,26 +88,26 @@ def judge(
     return _going_on(memory.step + 1 + gap, gap, rules)
 
 
-def _not_above(memory: Memory, step: int, event_ms: int | None) -> Verdict:
+def _not_above(memory: Memory, step: int, event_ms: int | None) -> AuditVerdict:
     if event_ms is None or event_ms <= memory.timestamp_ms:
-        return Verdict("late" if step in memory.skipped else "duplicate")
+        return AuditVerdict("late" if step in memory.skipped else "duplicate")
     before = memory.candidate
     if before is not None and before.step + 1 == step and before.event_ms < event_ms:
         return _beginning(step, "step_back")
-    return Verdict("step_back")
+    return AuditVerdict("step_back")
 
 
-def _beginning(step: int | None, began: Began) -> Verdict:
+def _beginning(step: int | None, began: Began) -> AuditVerdict:
     first = step or 0
-    return Verdict("step", first, gap=first, began=began, zeros=True)
+    return AuditVerdict("step", first, gap=first, began=began, zeros=True)
 
 
-def _going_on(step: int, gap: int, rules: StreamRules) -> Verdict:
+def _going_on(step: int, gap: int, rules: StreamRules) -> AuditVerdict:
     if gap == 0 or rules.gap_policy == "step":
-        return Verdict("step", step, gap)
+        return AuditVerdict("step", step, gap)
     if rules.gap_policy == "hold" and gap <= rules.max_gap:
-        return Verdict("step", step, gap, held=gap)
-    return Verdict("step", step, gap, zeros=True)
+        return AuditVerdict("step", step, gap, held=gap)
+    return AuditVerdict("step", step, gap, zeros=True)
 
 
 def entered(memory: Memory | None, sequence: str, began: Began) -> Memory:

@@ -56,7 +56,7 @@ class Scope:
     left: Callable[[bytes], bool] = _stays
 
 
-class Letter(NamedTuple):
+class ExpectedLetter(NamedTuple):
     """A dead letter that must be there."""
 
     reason: str
@@ -81,7 +81,7 @@ class Snapshot(NamedTuple):
     maybe_previous: frozenset[Name]
 
 
-class Stream:
+class AuditedStream:
     """One stream: what it remembers, and what is to be known of it at the end."""
 
     __slots__ = (

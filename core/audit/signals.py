@@ -7,18 +7,16 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s
 from core.audit.partition import Output, PartitionAudit
-from core.audit.rules import Verdict
-from core.audit.scope import NOTHING, Scope, Stream
+from core.audit.rules import AuditVerdict
+from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.infer import advance_sequences, prepare
 from core.engines.results import StreamRules
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.wire.records import FEATURES, Headers, Prediction, SignalSample, decode_signal
-
-Floats = NDArray[np.float32]
+from core.wire.records import FEATURES, Prediction, SampleHeaders, SignalSample, decode_signal
 
 # Samples in one forward pass: what it needs is bounded, however long sequences are.
 BATCH_SAMPLES = 320_000
@@ -29,7 +27,7 @@ class Run:
 
     __slots__ = ("first", "samples", "sequence", "stop", "stream")
 
-    def __init__(self, stream: Stream, sequence: str) -> None:
+    def __init__(self, stream: AuditedStream, sequence: str) -> None:
         self.stream = stream
         self.sequence = sequence
         self.samples = array("f")  # FEATURES per step, held ones too
@@ -39,7 +37,7 @@ class Run:
     def __len__(self) -> int:
         return len(self.samples) // FEATURES
 
-    def inputs(self) -> Floats:
+    def inputs(self) -> Float32s:
         """(T, F)."""
         return np.frombuffer(self.samples, np.float32).reshape(-1, FEATURES)
 
@@ -55,13 +53,13 @@ class SignalAudit(PartitionAudit):
         self._latest: dict[bytes, int] = {}  # stream key -> the number of its latest run
         self.offsets, self.steps, self.times_ms, self.gaps = (array("q") for _ in range(4))
         self.run_of, self.place_of = array("i"), array("q")  # of each row: its run, and its place there
-        self.predictions: Floats = np.empty(0, np.float32)  # by row, once finished
-        self.hidden: dict[bytes, Floats] = {}  # stream key -> h and c where its stored state was taken
+        self.predictions: Float32s = np.empty(0, np.float32)  # by row, once finished
+        self.hidden: dict[bytes, Float32s] = {}  # stream key -> h and c where its stored state was taken
 
-    def _decode(self, value: bytes | None, headers: Headers) -> SignalSample:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> SignalSample:
         return decode_signal(value, headers)
 
-    def _step(self, stream: Stream, sample: SignalSample, verdict: Verdict) -> int:
+    def _step(self, stream: AuditedStream, sample: SignalSample, verdict: AuditVerdict) -> int:
         memory = stream.memory
         assert memory is not None
         if verdict.zeros:
@@ -81,13 +79,13 @@ class SignalAudit(PartitionAudit):
         self.required.append(self.is_required(memory.append_ms, memory.offset))
         return len(self.offsets) - 1
 
-    def _mark(self, stream: Stream) -> None:
+    def _mark(self, stream: AuditedStream) -> None:
         run = self.runs[self._latest[stream.key]]
         run.stop = len(run)
 
     def finish(self, now_ms: int) -> None:
         prepare(self.model)
-        parts: list[Floats] = []
+        parts: list[Float32s] = []
         first = 0
         for batch in batches(self.runs):
             found = self._run(batch)
@@ -101,10 +99,10 @@ class SignalAudit(PartitionAudit):
             places = firsts[np.frombuffer(self.run_of, np.int32)] + np.frombuffer(self.place_of, np.int64)
             self.predictions = everything[places]
 
-    def _run(self, runs: Sequence[Run]) -> list[Floats]:
+    def _run(self, runs: Sequence[Run]) -> list[Float32s]:
         """The predictions of whole runs, (T,) each; hidden states are taken on the way."""
-        found: list[list[Floats]] = [[] for _ in runs]
-        states: list[Floats | None] = [None] * len(runs)
+        found: list[list[Float32s]] = [[] for _ in runs]
+        states: list[Float32s | None] = [None] * len(runs)
         pieces = [list(_pieces(run)) for run in runs]
         for turn in range(max(map(len, pieces))):
             rows = [row for row, parts in enumerate(pieces) if turn < len(parts)]
@@ -182,6 +180,6 @@ def _pieces(run: Run) -> Iterator[slice]:
     yield from map(slice, ordered, ordered[1:])
 
 
-def _known(state: Floats | None) -> Floats:
+def _known(state: Float32s | None) -> Float32s:
     assert state is not None
     return state

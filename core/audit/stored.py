@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s, Int64s
 from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.rules import Candidate, Memory
-from core.audit.scope import Stream
+from core.audit.scope import AuditedStream
 from core.audit.signals import SignalAudit
 from core.engines.state import unpack_state
 from core.engines.windows import unpack_segment
@@ -90,13 +90,13 @@ def _counter_problems(stored: StreamState, memory: Memory) -> list[str]:
     return problems
 
 
-def _age_problems(stored: StreamState, stream: Stream) -> list[str]:
+def _age_problems(stored: StreamState, stream: AuditedStream) -> list[str]:
     if stream.committed_memory is None or stored.included >= stream.committed_memory[0]:
         return []
     return [f"it is older than the stream's last record below the committed offset, {stream.committed_memory[0]}"]
 
 
-def _hidden_problems(audit: SignalAudit, stream: Stream, model: str, body: bytes) -> list[str]:
+def _hidden_problems(audit: SignalAudit, stream: AuditedStream, model: str, body: bytes) -> list[str]:
     if model != audit.fingerprint:
         return [f"it was written by model {model}, expected {audit.fingerprint}"]
     expected = audit.hidden[stream.key]
@@ -114,7 +114,9 @@ def _hidden_problems(audit: SignalAudit, stream: Stream, model: str, body: bytes
     ]
 
 
-def _window_problems(audit: CastAudit, stream: Stream, last_step: int, body: bytes, segment: SegmentBlob) -> list[str]:
+def _window_problems(
+    audit: CastAudit, stream: AuditedStream, last_step: int, body: bytes, segment: SegmentBlob
+) -> list[str]:
     cast, end = audit.stored[stream.key]
     expected_steps, expected_samples = cast.window(end, audit.windows.window_length)
     try:
@@ -131,9 +133,7 @@ def _window_problems(audit: CastAudit, stream: Stream, last_step: int, body: byt
     return problems
 
 
-def _stored_window(
-    body: bytes, last_step: int, segment: SegmentBlob
-) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+def _stored_window(body: bytes, last_step: int, segment: SegmentBlob) -> tuple[int, Int64s, Float32s]:
     """Count, steps (T,) and samples (T, F). Raises StateError: what the head needs is damaged or missing."""
     count, segments = _BODY.unpack_from(body) if len(body) >= _BODY.size else (0, -1)
     if len(body) != _BODY.size + 8 * segments:
@@ -150,5 +150,5 @@ def _stored_window(
     return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, FEATURES)
 
 
-def _ends(steps: NDArray[np.int64]) -> str:
+def _ends(steps: Int64s) -> str:
     return f"{steps[0]} to {steps[-1]} ({len(steps)})" if len(steps) else "none"

@@ -9,7 +9,6 @@ So the recorded probability bounds what any model of the sensors can reach.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from core.arrays import Float32s, Float64s, Int64s
+from core.callbacks import OnCount
 from core.data.layout import require_counts
 from core.data.outputs import create_file, write_text
 from core.wire.records import SENSORS
-
-Progress = Callable[[int], None]
-Floats = NDArray[np.float64]
 
 SPEED, TEMPERATURE, LEVEL, FLOW, SUPERHEAT = range(5)
 # In the order of SENSORS: m/min, °C, mm, L/min, °C.
@@ -59,13 +57,13 @@ class Cast:
     ``trigger`` names the limits that were crossed, joined by ``+``, or is ``none``.
     """
 
-    readings: NDArray[np.float32]
+    readings: Float32s
     label: int
     defect_probability: float
     trigger: str
 
 
-def draw_lengths(seed: int, casts: int) -> NDArray[np.int64]:
+def draw_lengths(seed: int, casts: int) -> Int64s:
     """Lengths in steps: most are 100 to 500, some 40 to 99, some 501 to 700. The first n do not depend on ``casts``."""
     kind, place = np.random.default_rng([seed, 3]).random((casts, 2)).T
     shortest = np.select([kind < SHORT_CASTS, kind > 1 - LONG_CASTS], [40, 501], 100)
@@ -84,7 +82,7 @@ def draw_cast(seed: int, row: int, length: int) -> Cast:
     return Cast(_sense(source, process), label, probability, "+".join(crossed) or "none")
 
 
-def severities(process: Floats) -> Floats:
+def severities(process: Float64s) -> Float64s:
     """How far an undisturbed process (T, 5) went towards each limit of CAUSES.
 
     Returns:
@@ -97,7 +95,7 @@ def severities(process: Floats) -> Floats:
     return np.array([_longest_run(outside), _largest_drop(process[:, TEMPERATURE]), _longest_run(joint)])
 
 
-def defect_probability(severity: Floats) -> float:
+def defect_probability(severity: Float64s) -> float:
     """The chance of a defect: each cause acts on its own, so the chances of its absence multiply."""
     chances = CAUSE_CHANCE / (1.0 + np.exp(-(severity - LIMITS) / SOFTNESS))
     return float(1.0 - (1.0 - BASE_CHANCE) * np.prod(1.0 - chances))
@@ -108,13 +106,13 @@ def _longest_run(flags: NDArray[np.bool_]) -> float:
     return float((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def _largest_drop(temperature: Floats) -> float:
+def _largest_drop(temperature: Float64s) -> float:
     padded = np.concatenate([np.full(DROP_WITHIN_S, -np.inf), temperature])
     highest = np.lib.stride_tricks.sliding_window_view(padded, DROP_WITHIN_S + 1).max(axis=1)
     return float((highest - temperature).max())
 
 
-def _process(source: Generator, length: int) -> Floats:
+def _process(source: Generator, length: int) -> Float64s:
     """The undisturbed process of one cast, (T, 5)."""
     process = np.tile(NOMINAL + OPERATING_STD * source.standard_normal(5), (length, 1))
     _manoeuvres(source, process)
@@ -126,7 +124,7 @@ def _process(source: Generator, length: int) -> Floats:
     return np.clip(process, LOWEST + 1e-3, HIGHEST - 1e-3)
 
 
-def _manoeuvres(source: Generator, process: Floats) -> None:
+def _manoeuvres(source: Generator, process: Float64s) -> None:
     """What operators do every day, without consequence: it looks like an event to anyone who sees extremes only."""
     length = len(process)
     if source.random() < 0.25:
@@ -140,14 +138,14 @@ def _manoeuvres(source: Generator, process: Floats) -> None:
         process[:, TEMPERATURE] += cooling if length > 150 else cooling[0]
 
 
-def _level_event(source: Generator, process: Floats, crossing: bool) -> None:
+def _level_event(source: Generator, process: Float64s, crossing: bool) -> None:
     deep = crossing or source.random() < 0.6
     depth = source.uniform(22, 28) if deep else source.uniform(10, 16)
     stay = (33, 90) if crossing else (6, 26) if deep else (30, 100)
     process[:, LEVEL] += source.choice([-1, 1]) * depth * _pulse(source, len(process), stay, (2, 6))
 
 
-def _temperature_event(source: Generator, process: Floats, crossing: bool) -> None:
+def _temperature_event(source: Generator, process: Float64s, crossing: bool) -> None:
     """A drop from a hot phase; the phase is reached slowly, so that the way up is no sign by itself."""
     length = len(process)
     hot = source.uniform(1550, 1572)
@@ -162,7 +160,7 @@ def _temperature_event(source: Generator, process: Floats, crossing: bool) -> No
     process[:, TEMPERATURE] = heated - drop * fallen + drop * back
 
 
-def _speed_event(source: Generator, process: Floats, crossing: bool) -> None:
+def _speed_event(source: Generator, process: Float64s, crossing: bool) -> None:
     """High speed and low superheat at once; the harmless kind has one of them alone, or both for too short a time."""
     length = len(process)
     kind = 0 if crossing else int(source.integers(1, 4))
@@ -173,17 +171,17 @@ def _speed_event(source: Generator, process: Floats, crossing: bool) -> None:
         process[:, SUPERHEAT] += (source.uniform(16.0, 18.5) - process[:, SUPERHEAT]) * together
 
 
-def _pulse(source: Generator, length: int, stay: tuple[int, int], ramp: tuple[int, int]) -> Floats:
+def _pulse(source: Generator, length: int, stay: tuple[int, int], ramp: tuple[int, int]) -> Float64s:
     """A trapezoid of height 1 somewhere in (T,): up and down in ``ramp`` steps, at the top for ``stay`` steps."""
     top, slope = int(source.integers(*stay)), int(source.integers(*ramp))
     whole = top + 2 * slope
     start = source.uniform(0.0, max(1.0, float(length - whole)))
     x = np.arange(length) - start
-    pulse: Floats = np.clip(np.minimum(x, whole - x) / slope, 0.0, 1.0)
+    pulse: Float64s = np.clip(np.minimum(x, whole - x) / slope, 0.0, 1.0)
     return pulse
 
 
-def _sense(source: Generator, process: Floats) -> NDArray[np.float32]:
+def _sense(source: Generator, process: Float64s) -> Float32s:
     """What the sensors report of ``process`` (T, 5): drift, noise, values held over, limits of the instruments."""
     length = len(process)
     drift = np.linspace(-0.5, 0.5, length)[:, None] * DRIFT_STD * source.standard_normal(5)
@@ -197,7 +195,7 @@ def _sense(source: Generator, process: Floats) -> NDArray[np.float32]:
     return np.asarray(readings, dtype=np.float32)
 
 
-def _hold_over(source: Generator, values: Floats) -> None:
+def _hold_over(source: Generator, values: Float64s) -> None:
     """Repeat the last value where one is missing, in place: single values and, rarely, a sensor that stands still."""
     starts = np.flatnonzero(source.random(len(values)) < HOLD_RATE)
     gaps = [(int(start), int(source.integers(*HOLD_STEPS))) for start in starts]
@@ -208,7 +206,7 @@ def _hold_over(source: Generator, values: Floats) -> None:
             values[start : start + steps] = values[start - 1]
 
 
-def generate_castings(path: str | Path, casts: int, seed: int, on_progress: Progress | None = None) -> None:
+def generate_castings(path: str | Path, casts: int, seed: int, on_progress: OnCount | None = None) -> None:
     """Write ``casts`` casts to ``path``; the same arguments give the same bytes.
 
     The file appears under its name when it is complete. ``on_progress`` is told the number of casts written so far.
@@ -241,7 +239,7 @@ def _limits() -> dict[str, object]:
     }
 
 
-def _create_datasets(file: h5py.File, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+def _create_datasets(file: h5py.File, starts: Int64s, lengths: Int64s) -> None:
     casts, steps = len(lengths), int(lengths.sum())
     for name in SENSORS:
         file.create_dataset(name, (steps,), "f4", track_times=False)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from core.arrays import Float64s
 from core.errors import DataError
 
 _BLOCK_VALUES = 1 << 22  # rows are read in blocks of about 16 MiB of float32
@@ -297,7 +298,7 @@ def _float_copy(values: Any) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float32))
 
 
-def _blocks(signals: NDArray[Any] | LazyRows) -> Iterator[NDArray[np.float64]]:
+def _blocks(signals: NDArray[Any] | LazyRows) -> Iterator[Float64s]:
     rows = max(1, _BLOCK_VALUES // signals.shape[1])
     for start in range(0, len(signals), rows):
         yield np.asarray(signals[start : start + rows], dtype=np.float64)

@@ -14,12 +14,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Int64s
+from core.callbacks import OnProgress
 from core.data.foreign import not_ours
 from core.data.measured import require_measured
 from core.data.opening import Unchanged, dataset_of, open_file
 from core.data.outputs import first_line
 from core.data.rates import ASSUMED_HZ, metadata_rows, told_rate_hz
-from core.data.reading import OnCheck, check_values
+from core.data.reading import check_values
 from core.data.recording import Recording
 from core.data.values import Values, text_of
 from core.errors import DataError, StartupError
@@ -43,7 +45,7 @@ def require_counts(seed: int, **counts: int) -> None:
             raise StartupError(f"{name} is {value}: must be 1 or more")
 
 
-def open_signals(path: str | Path, check_values: bool = True, on_check: OnCheck | None = None) -> Recording:
+def open_signals(path: str | Path, check_values: bool = True, on_check: OnProgress | None = None) -> Recording:
     """Open a file of signals with targets, checked: the caller closes it (it is a context manager).
 
     Args:
@@ -57,7 +59,7 @@ def open_signals(path: str | Path, check_values: bool = True, on_check: OnCheck 
     return _open(Path(path), lambda file, guard: _signals(file, guard, SIGNALS), check_values, on_check)
 
 
-def open_castings(path: str | Path, check_values: bool = True, on_check: OnCheck | None = None) -> Recording:
+def open_castings(path: str | Path, check_values: bool = True, on_check: OnProgress | None = None) -> Recording:
     """Open a file of castings with labels, checked: the caller closes it (it is a context manager).
 
     Raises:
@@ -66,7 +68,7 @@ def open_castings(path: str | Path, check_values: bool = True, on_check: OnCheck
     return _open(Path(path), lambda file, guard: _castings(file, guard, CASTS), check_values, on_check)
 
 
-def open_checked(path: str | Path, on_check: OnCheck | None = None) -> tuple[Recording, str]:
+def open_checked(path: str | Path, on_check: OnProgress | None = None) -> tuple[Recording, str]:
     """Open a file of either kind, told by its datasets, for prediction: neither targets nor labels are needed.
 
     Args:
@@ -105,7 +107,7 @@ def file_kind(path: str | Path) -> str:
 
 
 def _open(
-    path: Path, layout: Callable[[h5py.File, Unchanged], Recording], checked: bool, on_check: OnCheck | None
+    path: Path, layout: Callable[[h5py.File, Unchanged], Recording], checked: bool, on_check: OnProgress | None
 ) -> Recording:
     guard = Unchanged(path)
     file = open_file(path)
@@ -217,7 +219,7 @@ def _whole(
     rows: int | None,
     kinds: str = "iuf",
     rule: str = "must be whole numbers",
-) -> NDArray[np.int64]:
+) -> Int64s:
     """A column of integers, which may be written as floats."""
     data = _values(file, guard, name, 1, kinds)
     if rows is not None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h5py
 import numpy as np
 
+from core.callbacks import OnProgress
 from core.data.recording import Recording
 from core.data.values import Values
 
 # Values read at once: 4 MiB of float32. One chunk of the file, where that is larger, as HDF5 inflates whole chunks.
 BLOCK_VALUES = 1 << 20
-OnCheck = Callable[[int, int], None]
 
 
 def cached(file: h5py.File | Recording, name: str) -> Values:
@@ -22,7 +22,7 @@ def cached(file: h5py.File | Recording, name: str) -> Values:
     return file.values(name) if isinstance(file, Recording) else Values(file, name)
 
 
-def check_values(file: h5py.File | Recording, names: Sequence[str], on_check: OnCheck | None = None) -> None:
+def check_values(file: h5py.File | Recording, names: Sequence[str], on_check: OnProgress | None = None) -> None:
     """Refuse what was not measured, NaN, infinity and values beyond 1e6 in the datasets ``names``.
 
     Raises:

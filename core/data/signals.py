@@ -7,14 +7,15 @@ a model has to scale the part that it finds in S by four.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s, Float64s, Int64s
+from core.callbacks import OnCount
 from core.data.layout import require_counts
 from core.data.outputs import create_file, write_text
 
@@ -25,8 +26,6 @@ AMPLITUDES = (0.5, 2.0)
 # Values of one signal held in memory at once while a file is written; its four components take eight times as much.
 BLOCK_VALUES = 640_000
 
-Progress = Callable[[int], None]
-
 
 @dataclass(frozen=True)
 class SignalBlock:
@@ -36,12 +35,12 @@ class SignalBlock:
     float64 (N, 4) of every component, ``selected`` int64 (N,) the index of the one asked for.
     """
 
-    mixed: NDArray[np.float32]
-    target: NDArray[np.float32]
-    conditions: NDArray[np.float32]
-    amplitudes: NDArray[np.float64]
-    phases: NDArray[np.float64]
-    selected: NDArray[np.int64]
+    mixed: Float32s
+    target: Float32s
+    conditions: Float32s
+    amplitudes: Float64s
+    phases: Float64s
+    selected: Int64s
 
 
 def draw_signals(seed: int, first: int, count: int, steps: int) -> SignalBlock:
@@ -66,17 +65,17 @@ def _groups(first: int, count: int) -> range:
     return range(first // 4, (first + count - 1) // 4 + 1)
 
 
-def _components(amplitudes: NDArray[np.float64], phases: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+def _components(amplitudes: Float64s, phases: Float64s, steps: int) -> Float64s:
     """The four sinusoids of each sample, (N, 4, T), as a sin + b cos: two sines per frequency serve all samples."""
     angle = 2.0 * np.pi * np.outer(FREQUENCIES_HZ, np.arange(steps) / SAMPLING_RATE_HZ)  # (4, T)
     in_phase = (amplitudes * np.cos(phases))[:, :, None]
     quadrature = (amplitudes * np.sin(phases))[:, :, None]
-    components: NDArray[np.float64] = in_phase * np.sin(angle) + quadrature * np.cos(angle)
+    components: Float64s = in_phase * np.sin(angle) + quadrature * np.cos(angle)
     return components
 
 
 def generate_signals(
-    path: str | Path, samples: int, seed: int, steps: int = 10_000, on_progress: Progress | None = None
+    path: str | Path, samples: int, seed: int, steps: int = 10_000, on_progress: OnCount | None = None
 ) -> None:
     """Write ``samples`` mixtures of ``steps`` steps to ``path``; the same arguments give the same bytes.
 

@@ -24,7 +24,7 @@ _PACKING = {"scale_factor": 1.0, "add_offset": 0.0}
 # Said of a dataset by conventions that are not applied.
 NOT_APPLIED = ("scale", "gain", "slope", "intercept", "calibration", "conversion")
 _CACHE_BYTES = 16 << 20
-Place = Any
+Index = Any
 Mark = tuple[str, Any]
 
 
@@ -96,7 +96,7 @@ class Values:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, place: Place) -> Any:
+    def __getitem__(self, place: Index) -> Any:
         return self._unpacked(self._read(place))
 
     def checked(self, place: tuple[slice, ...]) -> NDArray[Any]:
@@ -128,7 +128,7 @@ class Values:
             return f": must be within {MAX_VALUE:g}"
         return ": outside its valid_range"
 
-    def _read(self, place: Place) -> Any:
+    def _read(self, place: Index) -> Any:
         try:
             block = self._data[self._place(place)]
         except (OSError, RuntimeError) as error:
@@ -137,7 +137,7 @@ class Values:
         self._look()
         return block
 
-    def _place(self, place: Place) -> Place:
+    def _place(self, place: Index) -> Index:
         if self._fold is None:
             return place
         one = place[0] if isinstance(place, tuple) and len(place) == 1 else place

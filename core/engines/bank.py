@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+from core.arrays import Float32s, Int64s
 
 ZEROS = 0  # the row that stays zero: where a sequence begins
 
@@ -29,14 +25,14 @@ class StateBank(Protocol):
 
     def step(
         self,
-        samples: Floats,
-        runs: Integers,
-        times: Integers,
-        lengths: Integers,
-        starts: Integers,
-        targets: Integers,
-        last: Integers,
-    ) -> Floats:
+        samples: Float32s,
+        runs: Int64s,
+        times: Int64s,
+        lengths: Int64s,
+        starts: Int64s,
+        targets: Int64s,
+        last: Int64s,
+    ) -> Float32s:
         """Step B runs through their samples; arrays are C-contiguous, indices int64 (int32 is converted).
 
         Args:
@@ -56,10 +52,10 @@ class StateBank(Protocol):
             IndexError: a row or run that is not there, or a target `ZEROS`.
         """
 
-    def read(self, rows: Integers) -> Floats:
+    def read(self, rows: Int64s) -> Float32s:
         """A copy of the states in these rows, (n, 2*L*H)."""
 
-    def write(self, row: int, state: Floats) -> None:
+    def write(self, row: int, state: Float32s) -> None:
         """Put a state (2*L*H,) into a row."""
 
     def clear(self, row: int) -> None:

@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from core.arrays import Floats
 from core.engines.eviction import IdleStreams
 from core.engines.notes import Firsts, outside_note
 from core.engines.results import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.engines.state import NEXT, Decision, Fate, begin, decide, enter, refusal, step_back, unpack_state
 from core.errors import RecordError, StateError
-from core.models.ranges import Floats, Ranges
+from core.models.ranges import Ranges
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
 from core.wire.near_names import near_names
-from core.wire.records import Headers, stream_id
+from core.wire.records import SampleHeaders, stream_id
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10
@@ -63,7 +64,7 @@ class Engine(Generic[S]):
 
     # What an engine adds for its kind of stream.
 
-    def _decode(self, value: bytes | None, headers: Headers) -> Any:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> Any:
         """A sample, or RecordError."""
         raise NotImplementedError
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from core.arrays import Float32s, Int64s
 from core.device import CudaDevice, Device, Download, Upload
-from core.engines.bank import ZEROS, Floats, Integers
-from core.engines.infer import Plan, prepare, state_size
+from core.engines.bank import ZEROS
+from core.engines.infer import BatchPlan, prepare, state_size
 from core.engines.lstm_step import LstmStep
 from core.models.signal_lstm import SignalExtractionLSTM
 
@@ -35,7 +36,7 @@ class CudaHiddenStates:
         self._device = device or CudaDevice(model.fc.weight.device)
         self._lstm = LstmStep(model.eval(), self._device)
         self._rows = self._device.zeros(FIRST_ROWS, self._width)
-        self._waiting: dict[int, Floats] = {}  # states that were written and are not there yet, by row
+        self._waiting: dict[int, Float32s] = {}  # states that were written and are not there yet, by row
         self._writes, self._chunk, self._results = Upload(self._device), Upload(self._device), Download(self._device)
 
     @property
@@ -50,26 +51,26 @@ class CudaHiddenStates:
 
     def step(
         self,
-        samples: Floats,
-        runs: Integers,
-        times: Integers,
-        lengths: Integers,
-        starts: Integers,
-        targets: Integers,
-        last: Integers,
-    ) -> Floats:
+        samples: Float32s,
+        runs: Int64s,
+        times: Int64s,
+        lengths: Int64s,
+        starts: Int64s,
+        targets: Int64s,
+        last: Int64s,
+    ) -> Float32s:
         if not len(samples):
             return np.empty(0, np.float32)
-        plan = Plan.of(runs, times, lengths)
+        plan = BatchPlan.of(runs, times, lengths)
         ordered = np.empty_like(samples)
         ordered[plan.places] = samples
         with torch.no_grad():  # not inference_mode: a graph captured in it breaks what runs outside (pytorch#166792)
             self._run(plan, ordered, _int64(starts[plan.order]), _int64(targets), _int64(plan.rank[last]))
         self._device.synchronise()
-        predictions: Floats = self._results.array()[plan.places]
+        predictions: Float32s = self._results.array()[plan.places]
         return predictions
 
-    def _run(self, plan: Plan, samples: Floats, starts: Integers, targets: Integers, last: Integers) -> None:
+    def _run(self, plan: BatchPlan, samples: Float32s, starts: Int64s, targets: Int64s, last: Int64s) -> None:
         """Start all of a chunk's work: (N, F) by place, and rows by the plan's order of runs."""
         self._send_waiting()
         begin, take, ends, x = self._chunk.send(starts, targets, last, samples)
@@ -79,14 +80,14 @@ class CudaHiddenStates:
         self._results.receive(predictions)
         self._rows.index_copy_(0, take, after.index_select(0, ends))
 
-    def read(self, rows: Integers) -> Floats:
+    def read(self, rows: Int64s) -> Float32s:
         found = np.empty((len(rows), self._width), np.float32)
         for start in range(0, len(rows), BLOCK_ROWS):
             block = found[start : start + BLOCK_ROWS]
             block[:] = self._read(_int64(rows[start : start + BLOCK_ROWS]))
         return found
 
-    def _read(self, rows: Integers) -> Floats:
+    def _read(self, rows: Int64s) -> Float32s:
         """Some rows' states, one gather and one copy: a view that the next call overwrites."""
         with torch.no_grad():
             self._send_waiting()
@@ -95,7 +96,7 @@ class CudaHiddenStates:
         self._device.synchronise()
         return self._results.array().reshape(-1, self._width)
 
-    def write(self, row: int, state: Floats) -> None:
+    def write(self, row: int, state: Float32s) -> None:
         # A copy per stream would cost its launch 100,000 times after a recovery: they go over with the next chunk.
         self._waiting[row] = np.array(state, np.float32)
         if len(self._waiting) == WAITING_ROWS:
@@ -126,5 +127,5 @@ class CudaHiddenStates:
         self.step(samples, numbers, times, np.full(runs, steps), np.full(runs, ZEROS), nowhere, nowhere)
 
 
-def _int64(indices: Integers) -> Integers:
+def _int64(indices: Int64s) -> Int64s:
     return np.asarray(indices, np.int64)

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from core.arrays import Float32s, Int64s
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.native.lstm import LstmKernel
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 MAX_WINDOWS = 64  # per call: a batch of 64 x 500 steps holds 65 MB of layer output, and more rows are not faster
 PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two batch shapes
@@ -61,8 +58,8 @@ def make_kernel(model: SignalExtractionLSTM) -> LstmKernel:
 
 
 def advance(
-    model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
-) -> tuple[Floats, Floats]:
+    model: SignalExtractionLSTM, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
+) -> tuple[Float32s, Float32s]:
     """Step B rows through their samples: by the worker's own kernel, or by torch where the model is on a GPU.
 
     Args:
@@ -83,18 +80,18 @@ def advance(
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How the samples of ragged rows stand in a packed sequence: first all rows' first samples, then all second ones,
     and so on; the longest row leads.
     """
 
-    order: Integers  # (B,): the rows, longest first
-    rank: Integers  # (B,): each row's place among them
-    running: Integers  # (T,): rows that have a sample at each time
-    places: Integers  # (N,): each sample's place
+    order: Int64s  # (B,): the rows, longest first
+    rank: Int64s  # (B,): each row's place among them
+    running: Int64s  # (T,): rows that have a sample at each time
+    places: Int64s  # (N,): each sample's place
 
     @classmethod
-    def of(cls, rows: Integers, times: Integers, lengths: Integers) -> Plan:
+    def of(cls, rows: Int64s, times: Int64s, lengths: Int64s) -> BatchPlan:
         """The plan of a batch; arguments as `advance` has them."""
         order = np.argsort(-lengths, kind="stable")
         rank = np.empty_like(order)
@@ -104,9 +101,9 @@ class Plan:
 
 
 def _advance_by_torch(
-    model: SignalExtractionLSTM, samples: Floats, rows: Integers, times: Integers, lengths: Integers, states: Floats
-) -> tuple[Floats, Floats]:
-    plan = Plan.of(rows, times, lengths)
+    model: SignalExtractionLSTM, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
+) -> tuple[Float32s, Float32s]:
+    plan = BatchPlan.of(rows, times, lengths)
     ordered = np.empty_like(samples)
     ordered[plan.places] = samples
     predictions, after = _step_packed(model, ordered, plan.running, states[plan.order])
@@ -114,8 +111,8 @@ def _advance_by_torch(
 
 
 def _step_packed(
-    model: SignalExtractionLSTM, samples: Floats, running: Integers, states: Floats
-) -> tuple[Floats, Floats]:
+    model: SignalExtractionLSTM, samples: Float32s, running: Int64s, states: Float32s
+) -> tuple[Float32s, Float32s]:
     """Time-major samples of rows, longest first: (N, F) and (B, 2*L*H) to (N,) and (B, 2*L*H)."""
     batch, weight = len(states), model.fc.weight
     x = _standardised(torch.from_numpy(samples).to(weight), model.input_statistics)  # (N, F)
@@ -129,8 +126,8 @@ def _step_packed(
 
 
 def advance_sequences(
-    model: SignalExtractionLSTM, sequences: Sequence[Floats], states: Floats | None = None
-) -> tuple[list[Floats], Floats]:
+    model: SignalExtractionLSTM, sequences: Sequence[Float32s], states: Float32s | None = None
+) -> tuple[list[Float32s], Float32s]:
     """``advance`` for whole sequences.
 
     Args:
@@ -152,7 +149,7 @@ def advance_sequences(
     return np.split(predictions, ends[:-1]), after
 
 
-def score_windows(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:
+def score_windows(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], list[int]]:
     """Score W windows.
 
     Args:
@@ -174,14 +171,14 @@ def score_windows(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[li
     return probabilities, peaks
 
 
-def attention_of(model: SteelDefectLSTM, window: Floats) -> Floats:
+def attention_of(model: SteelDefectLSTM, window: Float32s) -> Float32s:
     """The attention over one window (T, F), (T,), as it is behind the published peak."""
     x = _standardised(torch.from_numpy(window)[None], model.input_statistics)  # (1, T, F)
-    attention: Floats = _numpy(model.get_attention_weights(x))[0]
+    attention: Float32s = _numpy(model.get_attention_weights(x))[0]
     return attention
 
 
-def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[list[float], list[int]]:
+def _score_batch(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], list[int]]:
     """Windows of one length: hop scores are, mostly, and a batch without padding in time needs no packing."""
     x = _standardised(torch.from_numpy(np.stack(windows)), model.input_statistics)  # (W, T, F)
     device = next(model.parameters()).device
@@ -199,7 +196,7 @@ def _score_batch(model: SteelDefectLSTM, windows: Sequence[Floats]) -> tuple[lis
     return _calibrated(found[:, 0], model.calibration), peaks.tolist()
 
 
-def _calibrated(logits: Floats, calibration: dict[str, float] | None) -> list[float]:
+def _calibrated(logits: Float32s, calibration: dict[str, float] | None) -> list[float]:
     """Logits to probabilities: sigmoid(a * logit + b), a = 1 and b = 0 where the model has no calibration."""
     scale, shift = (calibration["a"], calibration["b"]) if calibration else (1.0, 0.0)
     with np.errstate(invalid="ignore"):  # logits that are not finite: whoever publishes them sees to it
@@ -215,6 +212,6 @@ def _standardised(x: Tensor, statistics: dict[str, list[float]] | None) -> Tenso
     return (x - x.new_tensor(statistics["mean"])) / x.new_tensor(statistics["std"])
 
 
-def _numpy(tensor: Tensor) -> Floats:
-    array: Floats = tensor.float().cpu().numpy()
+def _numpy(tensor: Tensor) -> Float32s:
+    array: Float32s = tensor.float().cpu().numpy()
     return array

@@ -36,10 +36,10 @@ from core.wire.records import (
     FEATURES,
     NOT_FINITE,
     CastingSample,
-    Headers,
     OutputFormat,
+    SampleHeaders,
+    SampleValues,
     Score,
-    Values,
     decode_casting,
     encoder,
     published,
@@ -165,7 +165,7 @@ class CastScorer(Engine[CastStream]):
         self._pending: list[Pending] = []
         self._ranges = Ranges.read(model.training_ranges, CASTING_FIELDS)
         self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
-        self._strange: list[tuple[CastStream, int, Values]] = []  # samples of a chunk that are outside the limits
+        self._strange: list[tuple[CastStream, int, SampleValues]] = []  # samples of a chunk that are outside the limits
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
 
     def warm_up(self) -> None:
@@ -179,7 +179,7 @@ class CastScorer(Engine[CastStream]):
 
     # Records.
 
-    def _decode(self, value: bytes | None, headers: Headers) -> CastingSample:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> CastingSample:
         return decode_casting(value, headers)
 
     def _apply(self, stream: CastStream, sample: CastingSample, decision: Decision) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s
 from core.engines.bank import ZEROS
 from core.engines.base import Engine
 from core.engines.hidden import make_hidden
@@ -23,7 +23,7 @@ from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.states import StatePacker
 from core.native.streams import SignalStream
-from core.wire.records import NOT_FINITE, Headers, OutputFormat, SignalSample, decode_signal
+from core.wire.records import NOT_FINITE, OutputFormat, SampleHeaders, SignalSample, decode_signal
 
 
 class SignalStepper(Engine[SignalStream]):
@@ -73,7 +73,7 @@ class SignalStepper(Engine[SignalStream]):
         for name, count in turn.near_misses.items():
             self._result.counts.meet_near(name, count)
 
-    def _decode(self, value: bytes | None, headers: Headers) -> SignalSample:
+    def _decode(self, value: bytes | None, headers: SampleHeaders) -> SignalSample:
         return decode_signal(value, headers)
 
     def _apply(self, stream: SignalStream, sample: SignalSample, decision: Decision) -> None:
@@ -103,7 +103,7 @@ class SignalStepper(Engine[SignalStream]):
         predictions = self._hidden.step(samples, runs, times, lengths, starts, targets, last)
         return partial(self._write, batch, predictions, self._result)
 
-    def _write(self, batch: SignalBatch, predictions: NDArray[np.float32], result: ChunkResult) -> None:
+    def _write(self, batch: SignalBatch, predictions: Float32s, result: ChunkResult) -> None:
         missing, first = batch.encode(predictions, result.outputs)
         if missing:
             result.counts.not_finite += missing

@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s, Int64s
 from core.engines.results import WindowRules
 from core.engines.state import MAX_STORED_STEP, seal, unseal
 from core.errors import StateError
-from core.wire.records import FEATURES, MAX_VALUE, Values
+from core.wire.records import FEATURES, MAX_VALUE, SampleValues
 
 HEAD, SEGMENT = b"h", b"s"
 """First byte of a table key. A segment's goes on with its number, then both with the stream's key."""
@@ -32,8 +32,8 @@ _VERSION = 1
 class Window(NamedTuple):
     """What one score sees; T from 1 to ``window_length``."""
 
-    samples: NDArray[np.float32]  # (T, F)
-    steps: NDArray[np.int64]  # (T,), ascending; not without holes where steps are missing
+    samples: Float32s  # (T, F)
+    steps: Int64s  # (T,), ascending; not without holes where steps are missing
 
 
 class Segment:
@@ -70,7 +70,7 @@ class CastWindow:
         if not self.segments or len(self.segments[-1]) >= self.rules.segment:
             self.segments.append(Segment(number))
 
-    def add(self, step: int, sample: Values) -> None:
+    def add(self, step: int, sample: SampleValues) -> None:
         """Take one sample in, after ``open``."""
         last = self.segments[-1]
         last.steps.append(step)

@@ -15,7 +15,7 @@ from core.models.checkpoint import CheckpointError, read_checkpoint, write_check
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import Model, fingerprint
 from core.models.rebuild import attach, build, signal_sizes
-from core.models.shipped import Kind
+from core.models.shipped import ModelKind
 from core.models.signal_lstm import SignalExtractionLSTM
 
 _CLASSES: dict[str, type[Model]] = {"signal": SignalExtractionLSTM, "defect": SteelDefectLSTM}
@@ -26,7 +26,7 @@ _EXPECTED = (
 )
 
 
-def load_model(path: Path | str, kind: Kind, device: str | torch.device = "cpu") -> Model:
+def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "cpu") -> Model:
     """The model of a checkpoint in eval mode, ready for records.
 
     Raises:

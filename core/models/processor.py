@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from core.arrays import Float32s
 from core.models.evaluation import evaluating
 from core.models.signal_lstm import HiddenState, SignalExtractionLSTM
 
@@ -52,7 +52,7 @@ class StatefulProcessor:
 
     def process_sample(
         self, sample: Mapping[str, Any], reset_state: bool = True, return_tensor: bool = False
-    ) -> NDArray[np.float32] | Tensor:
+    ) -> Float32s | Tensor:
         """Predictions (T,), float32, for one sample.
 
         Args:

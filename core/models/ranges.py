@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float64s, Floats
 from core.native.limits import Limits
 from core.wire.records import FEATURES, SENSORS
 
-Floats = NDArray[np.floating[Any]]
-Columns = Mapping[str, slice]
+ColumnSlices = Mapping[str, slice]
 
 MARGIN = 0.5  # of the range's width, on either side
 # A sensor that stood still in training has no width: so much of its value is still the same.
 STILL = 1e-3
 
-SIGNAL_FIELDS: Columns = {"signal": slice(0, 1), "condition_vector": slice(1, FEATURES)}
-CASTING_FIELDS: Columns = {name: slice(place, place + 1) for place, name in enumerate(SENSORS)}
+SIGNAL_FIELDS: ColumnSlices = {"signal": slice(0, 1), "condition_vector": slice(1, FEATURES)}
+CASTING_FIELDS: ColumnSlices = {name: slice(place, place + 1) for place, name in enumerate(SENSORS)}
 """The columns of a sample that a field of a record fills."""
 
 NO_LIMITS = Limits((-np.inf,) * FEATURES, (np.inf,) * FEATURES, False)
@@ -48,13 +48,13 @@ class Outside:
 class Ranges:
     """The lowest and the highest value of each input in training, and whether all conditions were one-hot."""
 
-    fields: Columns
+    fields: ColumnSlices
     low: tuple[float, ...]
     high: tuple[float, ...]
     one_hot: bool = False
 
     @classmethod
-    def read(cls, told: Mapping[str, Any] | None, fields: Columns) -> Ranges | None:
+    def read(cls, told: Mapping[str, Any] | None, fields: ColumnSlices) -> Ranges | None:
         """From a checkpoint's ``training_ranges``; None where it has none, or of other inputs.
 
         Raises:
@@ -76,7 +76,7 @@ class Ranges:
         lowest, highest = self._bounds()
         return Limits(lowest.tolist(), highest.tolist(), self.one_hot)
 
-    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _bounds(self) -> tuple[Float64s, Float64s]:
         low, high = np.array(self.low), np.array(self.high)
         margin = np.maximum(MARGIN * (high - low), STILL * np.maximum(np.abs(low), np.abs(high)))
         return low - margin, high + margin
@@ -125,7 +125,7 @@ class RangeCounter:
         """Look whether condition vectors (N, F - 1) are one-hot."""
         self._one_hot = self._one_hot and bool(_is_one_hot(conditions).all())
 
-    def ranges(self, fields: Columns) -> Ranges:
+    def ranges(self, fields: ColumnSlices) -> Ranges:
         """The ranges of all that was added."""
         one_hot = self._one_hot and fields is SIGNAL_FIELDS
         return Ranges(fields, tuple(self._low.tolist()), tuple(self._high.tolist()), one_hot)

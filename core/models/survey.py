@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.models.ranges import Floats, Outside, Ranges
+from core.arrays import Floats
+from core.models.ranges import Outside, Ranges
 
 
 @dataclass

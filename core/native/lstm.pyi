@@ -4,20 +4,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from core.arrays import Float32s
+
 Integers = NDArray[np.integer[Any]]
 
 INSTRUCTION_SETS: tuple[str, ...]
 
-def gated_tanh(gates: Floats, values: Floats, instructions: str = ...) -> Floats: ...
+def gated_tanh(gates: Float32s, values: Float32s, instructions: str = ...) -> Float32s: ...
 
 class LstmKernel:
     def __init__(
         self,
         features: int,
         hidden_size: int,
-        layers: Sequence[tuple[Floats, Floats, Floats, Floats]],
-        output: tuple[Floats, Floats],
+        layers: Sequence[tuple[Float32s, Float32s, Float32s, Float32s]],
+        output: tuple[Float32s, Float32s],
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         instructions: str = ...,
@@ -25,8 +26,8 @@ class LstmKernel:
     @property
     def state_size(self) -> int: ...
     def advance(
-        self, samples: Floats, runs: Integers, times: Integers, lengths: Integers, states: Floats
-    ) -> Floats: ...
+        self, samples: Float32s, runs: Integers, times: Integers, lengths: Integers, states: Float32s
+    ) -> Float32s: ...
 
 class StateRows:
     def __init__(self, kernel: LstmKernel) -> None: ...
@@ -35,14 +36,14 @@ class StateRows:
     def grow(self) -> None: ...
     def step(
         self,
-        samples: Floats,
+        samples: Float32s,
         runs: Integers,
         times: Integers,
         lengths: Integers,
         starts: Integers,
         targets: Integers,
         last: Integers,
-    ) -> Floats: ...
-    def read(self, rows: Integers) -> Floats: ...
-    def write(self, row: int, state: Floats) -> None: ...
+    ) -> Float32s: ...
+    def read(self, rows: Integers) -> Float32s: ...
+    def write(self, row: int, state: Float32s) -> None: ...
     def clear(self, row: int) -> None: ...

@@ -1,9 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from core.arrays import Float32s, Int64s
 from core.native.limits import Limits
 from core.native.records import Outputs, Record, Records
 from core.native.streams import SignalStream
@@ -17,20 +15,20 @@ class SignalBatch:
     def add(self, stream: SignalStream) -> None: ...
     def publish(self, stream: SignalStream, gap: int) -> None: ...
     def is_within(self, limits: Limits) -> bool: ...
-    def published(self) -> NDArray[np.int64]: ...
+    def published(self) -> Int64s: ...
     def place_of(self, number: int) -> tuple[str, int]: ...
     def arrays(
         self,
     ) -> tuple[
-        NDArray[np.float32],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
+        Float32s,
+        Int64s,
+        Int64s,
+        Int64s,
+        Int64s,
+        Int64s,
+        Int64s,
     ]: ...
-    def encode(self, predictions: NDArray[np.float32], outputs: dict[int, Outputs]) -> tuple[int, int]: ...
+    def encode(self, predictions: Float32s, outputs: dict[int, Outputs]) -> tuple[int, int]: ...
 
 class Turn:
     processed: int

@@ -1,4 +1,4 @@
-from core.wire.records import Values
+from core.wire.records import SampleValues
 
 NO_STATE: int
 NOT_LISTED: int
@@ -17,7 +17,7 @@ class StreamState:
     closed: bool
     sequence: str
     previous: str | None
-    sample: Values
+    sample: SampleValues
     def __init__(self) -> None: ...
     @property
     def included(self) -> int: ...

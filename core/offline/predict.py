@@ -6,19 +6,20 @@ worker. `predict` is the command ``caststream predict``; `signal_parts` and `cas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s
+from core.callbacks import OnNote, OnProgress
 from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
-from core.data.reading import OnCheck, cached
+from core.data.reading import cached
 from core.data.recording import Recording
 from core.engines.infer import advance_sequences, prepare, score_windows
 from core.engines.results import WindowRules
@@ -30,7 +31,7 @@ from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.models.survey import Survey
-from core.offline.prediction_file import CastScore, Rows, SignalPart, Writer, writer
+from core.offline.prediction_file import CastScore, FileRows, SignalPart, Writer, writer
 from core.wire.records import SENSORS
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
@@ -38,10 +39,6 @@ BATCH_SAMPLES = 320_000
 BATCH_WINDOWS = 256
 # Casts that follow on each other are read together, up to about 5 MB of float32, with what lies between them.
 BATCH_CAST_SAMPLES, CAST_GAP = 1 << 18, 1 << 10
-
-Floats = NDArray[np.float32]
-OnProgress = Callable[[int, int], None]
-OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def predict(
     run: str | None = None,
     streams: int | None = None,
     start_ms: int | None = None,
-    on_check: OnCheck | None = None,
+    on_check: OnProgress | None = None,
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
 ) -> PredictSummary:
@@ -101,7 +98,7 @@ def predict(
         file.tell(on_note)
         model = _load(kind, signal_checkpoint, defect_checkpoint, device)
         prepare(model)
-        rows, name = Rows.of(file, kind, run, streams, start_ms), fingerprint(model)
+        rows, name = FileRows.of(file, kind, run, streams, start_ms), fingerprint(model)
         survey = survey_for(model)
         counted = _Counted(on_progress)
         try:
@@ -172,7 +169,7 @@ def signal_parts(
     batch = max(1, BATCH_SAMPLES // steps)
     for first in range(chosen.start, chosen.stop, batch):
         rows = slice(first, min(first + batch, chosen.stop))
-        states: Floats | None = None
+        states: Float32s | None = None
         # One block, except where a single row is longer than a batch.
         for start in range(0, steps, max(steps if batch > 1 else 0, BATCH_SAMPLES)):
             block = signals[rows, start : start + BATCH_SAMPLES].astype(np.float32)  # (B, T)
@@ -184,7 +181,7 @@ def signal_parts(
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
 
 
-def signal_rows(file: h5py.File | Recording, model: SignalExtractionLSTM, rows: range) -> Floats:
+def signal_rows(file: h5py.File | Recording, model: SignalExtractionLSTM, rows: range) -> Float32s:
     """The predictions of some rows of an open signals file, (N, T)."""
     found = np.empty((len(rows), file["mixed_signals"].shape[1]), np.float32)
     for part in signal_parts(file, model, rows):
@@ -192,7 +189,7 @@ def signal_rows(file: h5py.File | Recording, model: SignalExtractionLSTM, rows: 
     return found
 
 
-def _inputs(block: Floats, conditions: Floats) -> Floats:
+def _inputs(block: Float32s, conditions: Float32s) -> Float32s:
     """(B, T) samples and (B, 4) conditions to the model's input (B, T, 5)."""
     inputs = np.empty((*block.shape, 5), np.float32)
     inputs[..., 0] = block
@@ -205,7 +202,7 @@ def cast_scores(
 ) -> Iterator[CastScore]:
     """The scores of all casts of an open castings file: by cast, and in a cast by step."""
     due: list[CastScore] = []
-    windows: list[Floats] = []
+    windows: list[Float32s] = []
     for row, samples in cast_samples(file):
         if survey is not None:
             survey.add(samples, row)
@@ -218,7 +215,7 @@ def cast_scores(
     yield from _scored(model, due, windows, rules)
 
 
-def cast_samples(file: h5py.File | Recording) -> Iterator[tuple[int, Floats]]:
+def cast_samples(file: h5py.File | Recording) -> Iterator[tuple[int, Float32s]]:
     """Each cast's row and samples (T, 5); casts that lie one after the other are read together."""
     sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = (file[name][:].astype(np.int64).tolist() for name in ("cast_start", "cast_length"))
@@ -243,7 +240,7 @@ def scores_due(row: int, length: int, rules: WindowRules) -> list[CastScore]:
 
 
 def _scored(
-    model: SteelDefectLSTM, due: list[CastScore], windows: list[Floats], rules: WindowRules
+    model: SteelDefectLSTM, due: list[CastScore], windows: list[Float32s], rules: WindowRules
 ) -> Iterator[CastScore]:
     enough = [window for window in windows if len(window) >= rules.window_min]
     results = zip(*score_windows(model, enough), strict=True)

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, Protocol
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s, Int64s
 from core.data.naming import SequenceNames, cast_stream, signal_stream
 from core.data.outputs import create_file, create_lines
 from core.data.recording import Recording
@@ -41,7 +41,7 @@ class SignalPart:
 
     row: int
     step: int
-    predictions: NDArray[np.float32]
+    predictions: Float32s
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CastScore:
 
 
 @dataclass(frozen=True)
-class Rows:
+class FileRows:
     """What the rows of a file are called, and when they are, as a replay with the same arguments has it.
 
     ``steps`` and ``positions`` are int64 (rows,): the samples of each row, and those of its stream before it.
@@ -68,11 +68,11 @@ class Rows:
     streams: int
     start_ms: int
     period_ms: float
-    steps: NDArray[np.int64]
-    positions: NDArray[np.int64]
+    steps: Int64s
+    positions: Int64s
 
     @classmethod
-    def of(cls, file: Recording, kind: str, run: str | None, streams: int | None, start_ms: int | None) -> Rows:
+    def of(cls, file: Recording, kind: str, run: str | None, streams: int | None, start_ms: int | None) -> FileRows:
         """The rows of an open file; None stands for the default streams, and for the start told by ``run``, else 0."""
         if kind == "signal":
             count, length = file["mixed_signals"].shape
@@ -116,7 +116,7 @@ class Writer(Protocol):
 
 
 @contextmanager
-def writer(out: Path | BinaryIO, rows: Rows, model: str) -> Iterator[Writer]:
+def writer(out: Path | BinaryIO, rows: FileRows, model: str) -> Iterator[Writer]:
     """A writer for ``out``: an open stream, or a file that takes its name when everything is written.
 
     Raises:
@@ -138,7 +138,7 @@ def writer(out: Path | BinaryIO, rows: Rows, model: str) -> Iterator[Writer]:
 class _JSONLines:
     """One line for each record that the worker publishes, with the same fields."""
 
-    def __init__(self, stream: BinaryIO, rows: Rows, model: str) -> None:
+    def __init__(self, stream: BinaryIO, rows: FileRows, model: str) -> None:
         self._stream = stream
         self._rows = rows
         self._model = model
@@ -180,7 +180,7 @@ class _JSONLines:
 class _HDF5File:
     """Signals: ``predictions`` (rows, T). Casts: a group ``scores`` of columns. Both: what each row is called."""
 
-    def __init__(self, file: h5py.File, rows: Rows, model: str) -> None:
+    def __init__(self, file: h5py.File, rows: FileRows, model: str) -> None:
         self._file = file
         self._rows = rows
         self._buffer: list[tuple[Any, ...]] = []

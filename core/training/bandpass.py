@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float64s
 from core.training.extras import require
 from core.training.kalman import Mixture
-
-Floats = NDArray[np.float64]
 
 # The width at -3 dB with the lowest error after the first second on 64 generated samples (seed 501), of 0.1, 0.15, 0.2,
 # 0.25, 0.3, 0.5, 0.75, 1, 1.5 and 2 Hz.
@@ -19,7 +18,7 @@ BANDWIDTH_HZ = 0.3
 
 def bandpass(
     mixture: Mixture, signals: NDArray[Any], selected: NDArray[np.integer[Any]], bandwidth_hz: float = BANDWIDTH_HZ
-) -> Floats:
+) -> Float64s:
     """A resonator of second order with gain 1 and phase 0 at the frequency of each row.
 
     Args:

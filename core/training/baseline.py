@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float64s
 from core.training.extras import require
 
-Floats = NDArray[np.float64]
 
-
-def window_features(windows: Iterable[NDArray[Any]]) -> Floats:
+def window_features(windows: Iterable[NDArray[Any]]) -> Float64s:
     """Of each window (T, F): the length, and of each sensor the mean, the standard deviation, the least and the most.
 
     Returns:
@@ -49,7 +48,7 @@ class Baselines:
         for model in self._models.values():
             model.fit(features, labels)
 
-    def scores(self, windows: Iterable[NDArray[Any]]) -> dict[str, Floats]:
+    def scores(self, windows: Iterable[NDArray[Any]]) -> dict[str, Float64s]:
         """The probability of a defect by each model, (N,)."""
         features = window_features(windows)
         return {name: model.predict_proba(features)[:, 1] for name, model in self._models.items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from core.arrays import Float64s, Floats
 
 ITERATIONS = 50
 
 
-def platt(logits: NDArray[np.floating[Any]], targets: NDArray[np.floating[Any]]) -> dict[str, float]:
+def platt(logits: Floats, targets: Floats) -> dict[str, float]:
     """Platt scaling (Platt 1999): ``a`` and ``b`` with which sigmoid(a * logit + b) has the lowest cross entropy.
 
     Newton's method with step halving; targets are smoothed by Platt's prior of one example in each class, so that
@@ -40,7 +39,7 @@ def platt(logits: NDArray[np.floating[Any]], targets: NDArray[np.floating[Any]])
     return {"a": float(fitted[0]), "b": float(fitted[1])}
 
 
-def _cross_entropy(z: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+def _cross_entropy(z: Float64s, wanted: Float64s) -> float:
     return float(np.sum(np.logaddexp(0.0, z) - wanted * z))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Figures = Mapping[str, Any]
 Content = Mapping[str, Any]  # of a checkpoint
-Row = Sequence[str]
+CardRow = Sequence[str]
 
 UNKNOWN = "-"
 WIDTH = 118
@@ -321,8 +321,8 @@ def _threshold(content: Content, figures: Figures) -> str:
     return f"{told} On defective casts the first alarm comes {lead:.0f} s before the cast's end (median)."
 
 
-def _signal_targets(figures: Figures) -> list[Row]:
-    rows: list[Row] = []
+def _signal_targets(figures: Figures) -> list[CardRow]:
+    rows: list[CardRow] = []
     for one in figures.get("per_frequency", []):
         name, error, similar = f"{one['frequency_hz']:g} Hz", one.get("mse_after_1s"), one.get("correlation_after_1s")
         bound = f"mean squared error after the first second at most {MOST_ERROR:g}"
@@ -332,7 +332,7 @@ def _signal_targets(figures: Figures) -> list[Row]:
     return rows
 
 
-def _defect_targets(figures: Figures) -> list[Row]:
+def _defect_targets(figures: Figures) -> list[CardRow]:
     auc, limit = figures.get("auc"), figures.get("auc_limit")
     below = None if auc is None or limit is None else limit - auc
     brier, least = figures.get("brier"), figures.get("brier_limit")
@@ -435,7 +435,7 @@ def _wrapped(part: str) -> str:
     return "\n".join(lines)
 
 
-def _table(head: Row, rows: Sequence[Row]) -> str:
+def _table(head: CardRow, rows: Sequence[CardRow]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

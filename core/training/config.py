@@ -24,7 +24,7 @@ Dropout = Annotated[float, Meta(ge=0, le=0.8, description="a number from 0 to 0.
 Cost = Annotated[float, Meta(gt=0, le=1e9, description="a number above 0, up to 1e9")]
 Clip = Annotated[float, Meta(ge=0, le=1e9, description="a number of 0 or more (0: no limit)")]
 Minutes = Annotated[float, Meta(gt=0, le=1e6, description="minutes above 0")]
-Device = Annotated[str, Meta(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$", description="cpu, cuda or cuda:N")]
+DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$", description="cpu, cuda or cuda:N")]
 Flag = Annotated[bool, Meta(description="true or false")]
 Optimizer = Annotated[Literal["adam", "adamw"], Meta(description="adam or adamw")]
 Schedule = Annotated[
@@ -55,7 +55,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     gradient_clip: Clip = 1.0  # the largest norm of a gradient; 0: no limit
     patience: CountOrNone = 0  # epochs without improvement before training stops; 0: it does not
     seed: Seed = 0
-    device: Device = "cpu"
+    device: DeviceName = "cpu"
     threads: Threads = 1  # of torch on the CPU
     max_minutes: Minutes | None = None
     mixed_precision: Flag = False

@@ -18,10 +18,10 @@ import h5py
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from core.arrays import Float32s, Float64s, Int64s
 from core.data.layout import open_castings
 from core.data.outputs import keep_inputs
 from core.data.reading import cached
@@ -34,12 +34,10 @@ from core.models.factory import ModelFactory
 from core.models.ranges import CASTING_FIELDS, RangeCounter
 from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
-from core.training.loop import Fitted, Progress, fit
+from core.training.loop import Fitted, TrainingProgress, fit
 from core.training.metrics import auc_roc
 from core.training.snapshot import files_of, save
 from core.wire.records import SENSORS
-
-Floats = NDArray[np.float32]
 
 # The last rows of a file are held out: half to choose the best model, half to calibrate it.
 HELD_OUT = 0.2
@@ -59,10 +57,10 @@ class Casts:
     """
 
     file: h5py.File | Recording
-    rows: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    probabilities: Floats
+    rows: Int64s
+    lengths: Int64s
+    labels: Int64s
+    probabilities: Float32s
 
     @classmethod
     def of(cls, file: h5py.File | Recording, shortest: int) -> Casts:
@@ -79,12 +77,12 @@ class Casts:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def reader(self) -> Callable[[int, int, int], Floats]:
+    def reader(self) -> Callable[[int, int, int], Float32s]:
         """A function that reads the samples [first, end) of the i-th cast, (T, 5)."""
         sensors = [cached(self.file, name) for name in SENSORS]
         starts = self.file["cast_start"][:].astype(np.int64)[self.rows]
 
-        def read(index: int, first: int, end: int) -> Floats:
+        def read(index: int, first: int, end: int) -> Float32s:
             place = slice(int(starts[index]) + first, int(starts[index]) + end)
             return np.stack([sensor[place] for sensor in sensors], axis=1).astype(np.float32)
 
@@ -213,7 +211,7 @@ class DefectTask:
         for number in source.permutation(self.updates_per_epoch):
             yield self._batch(order[number * size : (number + 1) * size], ends, steps)
 
-    def _batch(self, chosen: NDArray[np.int64], ends: NDArray[np.int64], steps: NDArray[np.int64]) -> DefectBatch:
+    def _batch(self, chosen: Int64s, ends: Int64s, steps: Int64s) -> DefectBatch:
         taken = steps[chosen]
         if taken.min() >= (1.0 - CUT_SHARE) * taken.max():
             taken = np.full_like(taken, taken.min())
@@ -227,7 +225,7 @@ class DefectTask:
         device = self.settings.device
         return DefectBatch(inputs.to(device), taken.tolist(), torch.from_numpy(values[chosen]).to(device))
 
-    def _standardised(self, window: Floats) -> Tensor:
+    def _standardised(self, window: Float32s) -> Tensor:
         return torch.from_numpy((window - self._mean) / self._std)
 
     def loss(self, batch: DefectBatch) -> Tensor:
@@ -247,7 +245,7 @@ class DefectTask:
         loss = binary_cross_entropy_with_logits(scaled, torch.from_numpy(targets))
         return {"loss": float(loss), "auc": math.nan if auc is None else auc}
 
-    def _targets(self, casts: Casts) -> NDArray[np.float64]:
+    def _targets(self, casts: Casts) -> Float64s:
         """What calibration aims at, (N,)."""
         return np.asarray(casts.probabilities if self.settings.target == "probability" else casts.labels, np.float64)
 
@@ -258,7 +256,7 @@ class DefectTask:
             self._standardised(read(i, first, end)) for i, (first, end) in enumerate(zip(firsts, ends, strict=True))
         ]
 
-    def _logits(self, windows: Sequence[Tensor]) -> NDArray[np.float64]:
+    def _logits(self, windows: Sequence[Tensor]) -> Float64s:
         """Logits (N,) of windows of any lengths."""
         order = sorted(range(len(windows)), key=lambda index: len(windows[index]))
         found = np.empty(len(windows))
@@ -301,7 +299,7 @@ def train_defect(
     validation: Path | None = None,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train on an HDF5 file of casts, calibrate, and write the best model to ``out``.

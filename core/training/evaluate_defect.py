@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float32s, Float64s, Int64s
+from core.callbacks import OnNote, OnProgress
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
 from core.data.reading import cached
@@ -27,10 +29,6 @@ from core.offline.prediction_file import CastScore
 from core.training.baseline import Baselines
 from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms
 from core.wire.records import SENSORS
-
-Floats = NDArray[np.float64]
-OnProgress = Callable[[int, int], None]
-OnNote = Callable[[str], None]
 
 # What the baselines learn from where no file is given: generated casts of another seed.
 BASELINE_SEED, BASELINE_CASTS = 700_001, 2_000
@@ -50,11 +48,11 @@ class DefectReport:
 
     model: str
     figures: dict[str, Any]
-    labels: NDArray[np.int64]
-    probabilities: Floats
-    limits: Floats
-    baseline_scores: dict[str, Floats]
-    lead_times_s: Floats
+    labels: Int64s
+    probabilities: Float64s
+    limits: Float64s
+    baseline_scores: dict[str, Float64s]
+    lead_times_s: Float64s
     example: dict[str, Any] | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,11 +133,11 @@ class _Scored:
     casts: int
     too_short: int
     unlabelled: int
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    probabilities: Floats
-    limits: Floats
-    alarms_s: Floats
+    rows: Int64s
+    labels: Int64s
+    probabilities: Float64s
+    limits: Float64s
+    alarms_s: Float64s
 
     @classmethod
     def of(
@@ -171,9 +169,9 @@ class _Scored:
         )
 
     @property
-    def lead_times_s(self) -> Floats:
+    def lead_times_s(self) -> Float64s:
         """Of defective casts with an alarm."""
-        times: Floats = self.alarms_s[(self.labels == 1) & np.isfinite(self.alarms_s)]
+        times: Float64s = self.alarms_s[(self.labels == 1) & np.isfinite(self.alarms_s)]
         return times
 
     def figures(self, threshold: float) -> dict[str, Any]:
@@ -210,9 +208,7 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def final_windows(
-    file: h5py.File | Recording, rows: NDArray[np.int64], rules: WindowRules
-) -> Iterator[NDArray[np.float32]]:
+def final_windows(file: h5py.File | Recording, rows: Int64s, rules: WindowRules) -> Iterator[Float32s]:
     """The windows (T, 5) of the final scores of some casts, one at a time: all of them may not fit in memory."""
     sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
@@ -236,7 +232,7 @@ def _baselines(path: Path | None, rules: WindowRules) -> Baselines:
         return Baselines(final_windows(file, rows, rules), labels[rows])
 
 
-def _best_baseline(scores: dict[str, Floats], labels: NDArray[np.int64]) -> dict[str, Any]:
+def _best_baseline(scores: dict[str, Float64s], labels: Int64s) -> dict[str, Any]:
     found = {name: auc_roc(values, labels) for name, values in scores.items()}
     known = {name: value for name, value in found.items() if value is not None}
     if not known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float32s, Float64s, Int64s
+from core.callbacks import OnNote, OnProgress
 from core.data.layout import open_signals
 from core.data.reading import cached
 from core.data.recording import Recording
@@ -22,10 +24,6 @@ from core.offline.predict import signal_rows
 from core.training.bandpass import bandpass
 from core.training.facts import mixture_of
 from core.training.kalman import Mixture, kalman
-
-Floats = NDArray[np.float64]
-OnProgress = Callable[[int, int], None]
-OnNote = Callable[[str], None]
 
 ESTIMATORS = ("model", "kalman", "bandpass")
 BLOCK_SAMPLES = 320_000  # of all rows worked on at once; the filter's four components take 10 MB of them
@@ -48,7 +46,7 @@ class SignalReport:
     model: str
     frequencies_hz: tuple[float, ...]
     figures: dict[str, Any]
-    error_over_time: dict[str, Floats]
+    error_over_time: dict[str, Float64s]
     examples: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,9 +102,9 @@ class _Block:
     """Some rows of the file: ``mixed`` and ``target`` (N, T), ``selected`` (N,)."""
 
     rows: range
-    mixed: NDArray[np.float32]
-    target: NDArray[np.float32]
-    selected: NDArray[np.int64]
+    mixed: Float32s
+    target: Float32s
+    selected: Int64s
 
     @classmethod
     def read(cls, file: h5py.File | Recording, rows: range) -> _Block:
@@ -130,7 +128,7 @@ def _estimates(
 class _Moments:
     """Sums over pairs of target and prediction, for their correlation."""
 
-    sums: Floats = field(default_factory=lambda: np.zeros(6))
+    sums: Float64s = field(default_factory=lambda: np.zeros(6))
 
     def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         x, y = x.astype(np.float64).ravel(), y.astype(np.float64).ravel()
@@ -219,11 +217,11 @@ class _Sums:
             found[f"{prefix}mse_after_1s"] = float(by_step[self.second :].mean()) if self.steps > self.second else None
         return found
 
-    def _over_time(self) -> dict[str, Floats]:
+    def _over_time(self) -> dict[str, Float64s]:
         width = max(1, round(BIN_S * self.mixture.sampling_rate_hz))
         edges = np.arange(0, self.steps, width)
         widths = np.diff(np.append(edges, self.steps))
-        found: dict[str, Floats] = {"seconds": (edges + widths / 2.0) / self.mixture.sampling_rate_hz}
+        found: dict[str, Float64s] = {"seconds": (edges + widths / 2.0) / self.mixture.sampling_rate_hz}
         for name, squared in self.squared.items():
             by_step = squared.sum(axis=0) / self.counts.sum()
             found[name] = np.add.reduceat(by_step, edges) / widths

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.callbacks import OnProgress
 from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
 from core.engines.results import WindowRules
@@ -15,8 +15,6 @@ from core.training.defect import Casts
 from core.training.evaluate_defect import DefectReport, evaluate_defect
 from core.training.evaluate_signal import SignalReport, evaluate_signal
 from core.training.facts import mixture_of
-
-OnProgress = Callable[[int, int], None]
 
 # Baselines learn from so many casts at most: they do not get better with more.
 BASELINE_CASTS = 20_000

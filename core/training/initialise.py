@@ -13,15 +13,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.arrays import Float64s
 from core.data.signals import AMPLITUDES
 from core.errors import StartupError
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.training.kalman import Mixture, gains
-
-Floats = NDArray[np.float64]
 
 CHRONO_MAX_STEPS = 500
 INPUT, FORGET, CELL, OUTPUT = range(4)  # torch's order of the gates in a row block of 4H
@@ -89,7 +87,7 @@ def kalman_init(model: SignalExtractionLSTM, mixture: Mixture) -> dict[str, Tens
     return writer.masks()
 
 
-def _ridge(design: Floats, wanted: Floats) -> Floats:
+def _ridge(design: Float64s, wanted: Float64s) -> Float64s:
     """Least squares that keeps the weights small: large ones of opposite sign would not survive float32."""
     square = design.T @ design
     return np.asarray(np.linalg.solve(square + RIDGE * np.trace(square) * np.eye(len(square)), design.T @ wanted))
@@ -163,7 +161,7 @@ class _Writer:
             for column, value in (weights or {}).items():
                 getattr(lstm, f"{name}_l{layer}")[row, column] = value
 
-    def _write_clocks(self) -> Floats:
+    def _write_clocks(self) -> Float64s:
         """Clocks rise from 0 to 1, each on a time scale of its own.
 
         Returns:
@@ -180,7 +178,7 @@ class _Writer:
             columns.append(self.gate * np.tanh(CLOCK_RANGE * (1.0 - forget**steps)))
         return np.stack(columns, axis=1)
 
-    def _write_innovations(self, reading: Floats) -> Floats:
+    def _write_innovations(self, reading: Float64s) -> Float64s:
         """Units that see the sample less its prediction, each through an input gate that closes on its own scale.
 
         Returns:
@@ -213,11 +211,11 @@ class _Writer:
             self._set(0, unit, CELL, reads={0: self.innovation_scale}, recurs=recurs)
         return correction
 
-    def _of_states(self, row: Floats) -> dict[int, float]:
+    def _of_states(self, row: Float64s) -> dict[int, float]:
         """Weights on the states' units for a ``row`` (S,) on the filter's state."""
         return dict(zip(self.states, row / (self.state_scale * self.gate), strict=True))
 
-    def _write_states(self, correction: Floats) -> None:
+    def _write_states(self, correction: Float64s) -> None:
         """c' = f c + i (U h): U takes the turn less the f that the cell keeps by itself, and the correction."""
         rotation = self.mixture.rotation
         kept = 1.0 / (1.0 + math.exp(-STATE_FORGET))
@@ -237,7 +235,7 @@ class _Writer:
             self._set(0, unit, OUTPUT, bias=OPEN)
             self._set(0, unit, CELL, reads={column: 1.0})
 
-    def _write_readout(self, correction: Floats) -> None:
+    def _write_readout(self, correction: Float64s) -> None:
         """One unit of layer 1 per frequency: the corrected component, let in where the condition asks for it."""
         condition = self.gate * math.tanh(self.gate * math.tanh(1.0))  # what a condition of 1 arrives as
         for k in range(self.frequencies):

@@ -15,9 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float64s
 from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD, SAMPLING_RATE_HZ
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Mixture:
     amplitudes: tuple[float, float] = AMPLITUDES
 
     @property
-    def rotation(self) -> Floats:
+    def rotation(self) -> Float64s:
         """(S, S): the state one step later."""
         angles = 2.0 * np.pi * np.array(self.frequencies_hz) / self.sampling_rate_hz
         rotation = np.zeros((2 * len(angles), 2 * len(angles)))
@@ -43,7 +42,7 @@ class Mixture:
         return rotation
 
     @property
-    def observed(self) -> Floats:
+    def observed(self) -> Float64s:
         """(S,): what of the state is seen without noise, the mean of all components."""
         row = np.zeros(2 * len(self.frequencies_hz))
         row[::2] = 1.0 / len(self.frequencies_hz)
@@ -57,7 +56,7 @@ class Mixture:
 
 
 @lru_cache(maxsize=2)
-def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Floats:
+def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Float64s:
     """The filter's gain at each step, (T, S): corrected state = predicted state + gain x innovation.
 
     Args:
@@ -82,7 +81,7 @@ def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Floats:
     return found
 
 
-def kalman(mixture: Mixture, signals: NDArray[np.floating]) -> Floats:
+def kalman(mixture: Mixture, signals: NDArray[np.floating]) -> Float64s:
     """All components of mixtures as a filter estimates them, sample by sample: (N, T) to (N, T, K)."""
     count, steps = signals.shape
     rotation, observed, gain = mixture.rotation, mixture.observed, gains(mixture, steps)

@@ -26,7 +26,7 @@ from core.training.surroundings import Stop, own_randomness, random_state, repro
 Reason = Literal["epochs", "patience", "max_minutes", "interrupted"]
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is trained on what. Epochs count from 1."""
 
     @property
@@ -57,7 +57,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where training stands: ``loss`` is the epoch's mean so far, ``best`` the lowest on held-out data or None."""
 
     epoch: int
@@ -89,13 +89,13 @@ class Fitted:
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     settings: TrainingSettings,
     out: Path,
     *,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> Fitted:
     """Train a task's model; the best one on held-out data is in ``out`` afterwards.
 
@@ -152,7 +152,12 @@ class _Sums:
 
 class _Run:
     def __init__(
-        self, task: Task, settings: TrainingSettings, out: Path, stop: Stop, tell: Callable[[Progress], None]
+        self,
+        task: TrainingTask,
+        settings: TrainingSettings,
+        out: Path,
+        stop: Stop,
+        tell: Callable[[TrainingProgress], None],
     ) -> None:
         self.task, self.settings, self.out, self.stop, self.tell = task, settings, out, stop, tell
         self.descent = Descent(task.model, settings, settings.epochs * task.updates_per_epoch)
@@ -225,7 +230,7 @@ class _Run:
 
     def _tell(self, epoch: int) -> None:
         sums = self.sums
-        progress = Progress(
+        progress = TrainingProgress(
             epoch, self.settings.epochs, sums.updates, self.task.updates_per_epoch, sums.mean_loss, self.best_loss
         )
         try:

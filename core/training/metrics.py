@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Scores = NDArray[np.floating[Any]]
+from core.arrays import Floats, Int64s
+
+Scores = Floats
 Labels = NDArray[np.integer[Any]]
 
 
@@ -45,7 +47,7 @@ def recall_at_false_alarms(scores: Scores, labels: Labels, share: float) -> floa
     return float(hits[allowed].max(initial=0) / positives)
 
 
-def _counts(scores: Scores, labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int] | None:
+def _counts(scores: Scores, labels: Labels) -> tuple[Int64s, Int64s, int, int] | None:
     """Positives and all at or above each distinct score, from the highest down; and both classes' sizes."""
     positive = np.asarray(labels) == 1
     positives = int(positive.sum())

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.errors import RunError, StartupError
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
@@ -25,7 +26,6 @@ from core.training.extras import require
 from core.training.metrics import reliability
 from core.wire.records import SENSORS
 
-Floats = NDArray[np.floating[Any]]
 # matplotlib's types, which are not there where it is not installed.
 Axes = Any
 Figure = Any

@@ -18,9 +18,9 @@ import h5py
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from core.arrays import Float32s, Int64s
 from core.data.layout import open_signals
 from core.data.outputs import keep_inputs
 from core.data.reading import cached
@@ -33,11 +33,9 @@ from core.training.config import SignalSettings
 from core.training.facts import mixture_of
 from core.training.initialise import chrono_init, kalman_init
 from core.training.kalman import Mixture
-from core.training.loop import Fitted, Progress, fit
+from core.training.loop import Fitted, TrainingProgress, fit
 from core.training.snapshot import files_of, save
 from core.training.surroundings import reproducible
-
-Floats = NDArray[np.float32]
 
 HELD_OUT = 0.1  # of the rows, the last ones: for validation
 MOST_HELD_OUT = 64
@@ -47,7 +45,7 @@ EARLY_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
-class SignalBatch:
+class TrainingBatch:
     """One segment of every row: ``inputs`` (B, T, F), ``targets`` (B, T, 1), ``kept`` (B,), 0 where a sample starts,
     ``weights`` (B, 1, 1) of the loss."""
 
@@ -63,9 +61,9 @@ class SignalRows:
     def __init__(self, file: h5py.File | Recording, rows: range, steps: int) -> None:
         self.rows, self.steps = rows, steps
         self._mixed, self._target = cached(file, "mixed_signals"), cached(file, "target_signals")
-        self._conditions: Floats = cached(file, "condition_vectors")[:].astype(np.float32)
+        self._conditions: Float32s = cached(file, "condition_vectors")[:].astype(np.float32)
 
-    def draw(self, row: int, source: np.random.Generator) -> tuple[Floats, Floats]:
+    def draw(self, row: int, source: np.random.Generator) -> tuple[Float32s, Float32s]:
         """Sample ``row`` as inputs (T', 5) and targets (T',): cut anywhere, and half of them turned upside down.
 
         Both are again a mixture of the same kind, as the phases are uniform; only a start at the same phases is rare.
@@ -139,7 +137,7 @@ class SignalTask:
             _keep(model, masks)
         return model.to(settings.device)
 
-    def batches(self, epoch: int) -> Iterator[SignalBatch]:
+    def batches(self, epoch: int) -> Iterator[TrainingBatch]:
         """The segments of one epoch, which the seed and the epoch's number alone decide; states start from zero."""
         self._state = None
         source = np.random.default_rng([self.settings.seed, 7, epoch])
@@ -158,21 +156,21 @@ class SignalTask:
             for slot in np.flatnonzero(since == 0):
                 playing[slot] = self.training.draw(int(next(order)), source)
 
-    def _batch(self, playing: list[tuple[Floats, Floats]], ages: list[int], since: NDArray[np.int64]) -> SignalBatch:
+    def _batch(self, playing: list[tuple[Float32s, Float32s]], ages: list[int], since: Int64s) -> TrainingBatch:
         length = self.settings.segment
         cuts = [slice(age * length, (age + 1) * length) for age in ages]
         pairs = list(zip(playing, cuts, strict=True))
         seconds = since * length / self.mixture.sampling_rate_hz
         weights = np.clip(seconds**2, EARLY_WEIGHT, 1.0).astype(np.float32)
         device = self.settings.device
-        return SignalBatch(
+        return TrainingBatch(
             torch.from_numpy(np.stack([inputs[cut] for (inputs, _), cut in pairs])).to(device),
             torch.from_numpy(np.stack([targets[cut] for (_, targets), cut in pairs])[:, :, None]).to(device),
             torch.from_numpy((since > 0).astype(np.float32)).to(device),
             torch.from_numpy(weights[:, None, None]).to(device),
         )
 
-    def loss(self, batch: SignalBatch) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """The weighted mean squared error of a segment; the state is carried on, without its graph."""
         state = self._state
         if state is not None:
@@ -225,7 +223,7 @@ def train_signal(
     *,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train on an HDF5 file of signals and write the best model to ``out``; the last rows are held out.

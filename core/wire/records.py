@@ -41,8 +41,8 @@ REASONS = (
 )
 """Every reason of a RecordError: a header of the dead letter and a metric label."""
 
-Headers = Sequence[tuple[str, bytes]] | None
-Values = tuple[float, float, float, float, float]  # one sample as the model reads it
+SampleHeaders = Sequence[tuple[str, bytes]] | None
+SampleValues = tuple[float, float, float, float, float]  # one sample as the model reads it
 OutputFormat = str  # a key of CONTENT_TYPES
 CONTENT_TYPES = {"json": b"application/json", "msgpack": b"application/msgpack"}
 
@@ -63,7 +63,7 @@ class SignalSample(msgspec.Struct, frozen=True, gc=False):
     timestamp_ms: TimestampMs | None = None
 
     @property
-    def values(self) -> Values:
+    def values(self) -> SampleValues:
         """The model's input [S, C1..C4]."""
         return (self.signal, *self.condition_vector)
 
@@ -82,7 +82,7 @@ class CastingSample(msgspec.Struct, frozen=True, gc=False):
     end: bool | None = False
 
     @property
-    def values(self) -> Values:
+    def values(self) -> SampleValues:
         """The model's input, in the order of the fields."""
         return (
             self.casting_speed,
@@ -145,7 +145,7 @@ class _Codec(Generic[T]):
         self._json: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
         self._msgpack: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
 
-    def decode(self, value: bytes | None, headers: Headers) -> T:
+    def decode(self, value: bytes | None, headers: SampleHeaders) -> T:
         decode = self._json if not headers else self._by_content_type(headers)
         if value is None:
             raise RecordError("not_decodable", "the record has no value: a tombstone")
@@ -201,7 +201,7 @@ _SCORE = _Codec(Score)
 _OUTPUT_STEP = _Codec(OutputStep)
 
 
-def decode_signal(value: bytes | None, headers: Headers = None) -> SignalSample:
+def decode_signal(value: bytes | None, headers: SampleHeaders = None) -> SignalSample:
     """Read one signal sample.
 
     Raises:
@@ -213,7 +213,7 @@ def decode_signal(value: bytes | None, headers: Headers = None) -> SignalSample:
     return sample
 
 
-def decode_casting(value: bytes | None, headers: Headers = None) -> CastingSample:
+def decode_casting(value: bytes | None, headers: SampleHeaders = None) -> CastingSample:
     """Read one casting sample.
 
     Raises:
@@ -262,17 +262,17 @@ def encoder(output_format: OutputFormat) -> Callable[[Any], bytes]:
     return msgspec.json.Encoder().encode if output_format == "json" else msgspec.msgpack.Encoder().encode
 
 
-def decode_prediction(value: bytes | None, headers: Headers = None) -> Prediction:
+def decode_prediction(value: bytes | None, headers: SampleHeaders = None) -> Prediction:
     """Read one prediction as the worker published it; raises RecordError."""
     return _PREDICTION.decode(value, headers)
 
 
-def decode_score(value: bytes | None, headers: Headers = None) -> Score:
+def decode_score(value: bytes | None, headers: SampleHeaders = None) -> Score:
     """Read one score as the worker published it; raises RecordError."""
     return _SCORE.decode(value, headers)
 
 
-def decode_output_step(value: bytes | None, headers: Headers = None) -> OutputStep:
+def decode_output_step(value: bytes | None, headers: SampleHeaders = None) -> OutputStep:
     """Read of a prediction or a score what tells it apart; raises RecordError."""
     return _OUTPUT_STEP.decode(value, headers)
 

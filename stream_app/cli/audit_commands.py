@@ -13,7 +13,7 @@ from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
-    from stream_app.verify import Report
+    from stream_app.verify import VerifyReport
 
 # What decides which outputs are right: they must be those of the workers.
 RULES = ("window_length", "window_min", "hop", "gap_policy", "max_gap", "max_step_jump", "idle_timeout")
@@ -81,7 +81,7 @@ def verify_system(
         raise typer.Exit(EXIT_FAILED)
 
 
-def lines(report: "Report") -> list[str]:
+def lines(report: "VerifyReport") -> list[str]:
     """What a person wants to know."""
     looked_at = (
         f"{report.records:,} records were read; {report.outputs:,} outputs, {report.dead_letters:,} dead letters and "

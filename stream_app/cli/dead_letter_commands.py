@@ -10,42 +10,42 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import StartupError
-from stream_app.cli.options import HELP, KAFKA, Count, FromBeginning, JsonLines, command, say
+from stream_app.cli.options import HELP, KAFKA, CountOption, FromBeginningOption, JsonLinesOption, command, say
 from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
-    from stream_app.clients.topic_reader import At
     from stream_app.letters.corrections import Correction
-    from stream_app.letters.dead_letters import Fate, Plan, Verdict
+    from stream_app.letters.dead_letters import ResendFate, ResendPlan, ResendVerdict
     from stream_app.letters.letter import Choice
+    from stream_app.routes import Partition
     from stream_app.settings import Settings
 
 RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix")
 TAIL_SETTINGS = (*KAFKA, "topic_prefix")
 
-Reasons = Annotated[
+ReasonsOption = Annotated[
     list[str] | None, typer.Option("--reason", help="Only letters of this reason; repeatable.", show_default=False)
 ]
-Streams = Annotated[
+StreamNamesOption = Annotated[
     list[str] | None, typer.Option("--stream", help="Only letters of this stream; repeatable.", show_default=False)
 ]
-Since = Annotated[
+SinceOption = Annotated[
     str | None,
     typer.Option(
         help="Only letters since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d.", metavar="TIME"
     ),
 ]
-Corrected = Annotated[
+CorrectedOption = Annotated[
     Path | None,
     typer.Option(
         help="Lines of `tail dead-letters --json` with other values; only their letters are sent. - is standard input.",
         show_default=False,
     ),
 ]
-EvenIfLate = Annotated[bool, typer.Option("--even-if-late", help="Also what its stream has gone on without.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per letter, on stdout.")]
+EvenIfLateOption = Annotated[bool, typer.Option("--even-if-late", help="Also what its stream has gone on without.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LettersAsJsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per letter, on stdout.")]
 
 
 def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
@@ -68,11 +68,11 @@ def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
 
 def follow(
     settings: "Settings",
-    as_json: JsonLines = False,
-    from_beginning: FromBeginning = False,
-    count: Count = None,
-    reason: Reasons = None,
-    stream: Streams = None,
+    as_json: JsonLinesOption = False,
+    from_beginning: FromBeginningOption = False,
+    count: CountOption = None,
+    reason: ReasonsOption = None,
+    stream: StreamNamesOption = None,
 ) -> None:
     """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
     from stream_app.cli.tail import TOPICS, tail
@@ -91,14 +91,14 @@ def follow(
 
 def resend(
     settings: "Settings",
-    reason: Reasons = None,
-    stream: Streams = None,
-    since: Since = None,
-    corrected: Corrected = None,
-    even_if_late: EvenIfLate = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
+    reason: ReasonsOption = None,
+    stream: StreamNamesOption = None,
+    since: SinceOption = None,
+    corrected: CorrectedOption = None,
+    even_if_late: EvenIfLateOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: LettersAsJsonOption = False,
 ) -> None:
     """Send dead letters back to their topic and partition, once what was wrong is right.
 
@@ -111,7 +111,7 @@ def resend(
     choice = _choice(reason, stream, since)
     corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
     plan = make_plan(settings, choice, corrections, even_if_late)
-    passed: list[Verdict] = []
+    passed: list[ResendVerdict] = []
     told: list[str] = []
     if plan.to_send and not dry_run:
         if not yes:
@@ -146,7 +146,7 @@ def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | N
     return Choice(frozenset(reasons or []), frozenset(streams or []), None if since is None else since_ms(since))
 
 
-def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[At, int], Correction]":
+def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[Partition, int], Correction]":
     from stream_app.letters.corrections import read_corrections
 
     if str(path) == "-":
@@ -162,19 +162,19 @@ def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[At, int], Correcti
         raise StartupError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _ask(plan: "Plan", settings: "Settings") -> None:
+def _ask(plan: "ResendPlan", settings: "Settings") -> None:
     records = Counter(verdict.to[0] for verdict in plan.to_send)
     topics = ", ".join(f"{count:,} into {topic}" for topic, count in sorted(records.items()))
     typer.confirm(f"Send records on {settings.broker} again: {topics}?", abort=True, err=True)
 
 
-def _lines(verdicts: "Iterable[Verdict]", dry_run: bool = False) -> list[str]:
+def _lines(verdicts: "Iterable[ResendVerdict]", dry_run: bool = False) -> list[str]:
     """A line for each letter that stays, and in a dry run for each that would go too."""
-    from stream_app.letters.dead_letters import Fate
+    from stream_app.letters.dead_letters import ResendFate
 
-    words = {Fate.LATE: "skipped: ", Fate.REFUSED: "refused: "}
+    words = {ResendFate.LATE: "skipped: ", ResendFate.REFUSED: "refused: "}
     if dry_run:
-        words |= {Fate.RESEND: "would be resent", Fate.RESENT: "resent before"}
+        words |= {ResendFate.RESEND: "would be resent", ResendFate.RESENT: "resent before"}
     return [f"{_place(each)}: {words[each.fate]}{each.why}" for each in verdicts if each.fate in words]
 
 
@@ -183,7 +183,7 @@ def _say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
-def _json(verdict: "Verdict") -> str:
+def _json(verdict: "ResendVerdict") -> str:
     import msgspec
 
     letter = verdict.letter
@@ -201,26 +201,26 @@ def _json(verdict: "Verdict") -> str:
     return msgspec.json.encode(fields).decode()
 
 
-def _place(verdict: "Verdict") -> str:
+def _place(verdict: "ResendVerdict") -> str:
     from stream_app.cli.tail import source_text
 
     letter = verdict.letter
     return f"{source_text(letter)} (letter {letter.partition}/{letter.offset})"
 
 
-def _summary(counts: "Counter[Fate]", dry_run: bool) -> str:
-    from stream_app.letters.dead_letters import Fate
+def _summary(counts: "Counter[ResendFate]", dry_run: bool) -> str:
+    from stream_app.letters.dead_letters import ResendFate
 
-    sent = f"{counts[Fate.RESEND]:,} {'would be resent' if dry_run else 'resent'}"
+    sent = f"{counts[ResendFate.RESEND]:,} {'would be resent' if dry_run else 'resent'}"
     others = {
-        Fate.RESENT: "resent before",
-        Fate.LATE: "skipped, as their streams have gone on (--even-if-late sends them)",
-        Fate.REFUSED: "refused",
+        ResendFate.RESENT: "resent before",
+        ResendFate.LATE: "skipped, as their streams have gone on (--even-if-late sends them)",
+        ResendFate.REFUSED: "refused",
     }
     return "; ".join([sent, *(f"{counts[fate]:,} {words}" for fate, words in others.items() if counts[fate])])
 
 
-def _left_out(counts: "Counter[Fate]") -> int:
-    from stream_app.letters.dead_letters import Fate
+def _left_out(counts: "Counter[ResendFate]") -> int:
+    from stream_app.letters.dead_letters import ResendFate
 
-    return counts[Fate.LATE] + counts[Fate.REFUSED]
+    return counts[ResendFate.LATE] + counts[ResendFate.REFUSED]

@@ -19,13 +19,13 @@ from stream_app.cli.options import (
     ALL,
     HELP,
     KAFKA,
-    ColumnNames,
-    Count,
+    ColumnNamesOption,
+    CountOption,
     Debug,
     DebugOption,
-    DecimalSign,
-    FromBeginning,
-    JsonLines,
+    DecimalSignOption,
+    FromBeginningOption,
+    JsonLinesOption,
     command,
     say,
 )
@@ -50,9 +50,11 @@ app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.
 app.add_typer(send_app, name="send", help="Make records of the lines on standard input, as they come.")
 app.add_typer(tail_app, name="tail", help="Read an output topic.")
 
-HdfFile = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same file.")]
-Streams = Annotated[int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")]
+HdfFileArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
+FileSeedOption = Annotated[int, typer.Option(help="The same seed gives the same file.")]
+StreamCountOption = Annotated[
+    int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")
+]
 
 
 def show_version(value: bool) -> None:
@@ -64,11 +66,13 @@ def show_version(value: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)]
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+]
 
 
 @app.callback()
-def caststream(version: Version = False, debug: DebugOption = False) -> None:
+def caststream(version: VersionOption = False, debug: DebugOption = False) -> None:
     """Recurrent models on live sensor feeds: one LSTM step per Kafka record, equal to the offline run through crashes.
 
     `caststream demo` shows all of it on this machine.
@@ -149,7 +153,7 @@ def worker(
 def generate_signals_file(
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
     samples: Annotated[int, typer.Option(help="Mixtures.")] = 100,
-    seed: Seed = 0,
+    seed: FileSeedOption = 0,
     steps: Annotated[int, typer.Option(help="Steps of each, 1 ms each.")] = 10_000,
 ) -> None:
     """Noisy mixtures of four sinusoids, and the selected one."""
@@ -165,7 +169,7 @@ def generate_signals_file(
 def generate_castings_file(
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
     casts: Annotated[int, typer.Option(help="Casts.")] = 100,
-    seed: Seed = 0,
+    seed: FileSeedOption = 0,
 ) -> None:
     """Casts of a continuous caster: five sensors at 1 Hz, some of them defective."""
     from core.data.castings import generate_castings
@@ -184,9 +188,9 @@ def generate_castings_file(
 )
 def replay(
     settings: "Settings",
-    file: HdfFile,
+    file: HdfFileArgument,
     speed: Annotated[str, typer.Option(help="A factor on the recorded pace, or max.")] = "1",
-    streams: Streams = None,
+    streams: StreamCountOption = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end of the file.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this file's last replay ended.")] = False,
     run: Annotated[
@@ -232,14 +236,14 @@ def replay(
 )
 def predict(
     settings: "Settings",
-    file: HdfFile,
+    file: HdfFileArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="HDF5 if it ends in .h5, else JSON lines; - is stdout.")
     ] = Path("-"),
     run: Annotated[
         str | None, typer.Option(help="As replay --run; by default offline, or none before own names.")
     ] = None,
-    streams: Streams = None,
+    streams: StreamCountOption = None,
 ) -> None:
     """The offline reference: the same models over the whole file, no Kafka."""
     import core.offline.predict
@@ -265,19 +269,19 @@ def predict(
 
 
 SEND_SETTINGS = (*KAFKA, "topic_prefix")
-Stream = Annotated[
+StreamOption = Annotated[
     str | None, typer.Option(help="The stream of lines that have no field 'stream'.", show_default=False)
 ]
-Rate = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
+RateOption = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
 
 
 @command(send_app, "signal", settings=SEND_SETTINGS, example="caststream send signal --stream press-7 < samples.jsonl")
 def send_signal(
     settings: "Settings",
-    stream: Stream = None,
-    rate: Rate = None,
-    column: ColumnNames = None,
-    decimal: DecimalSign = None,
+    stream: StreamOption = None,
+    rate: RateOption = None,
+    column: ColumnNamesOption = None,
+    decimal: DecimalSignOption = None,
 ) -> None:
     """Send signal samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
     _send("signal", settings, stream, rate, column or [], decimal)
@@ -291,10 +295,10 @@ def send_signal(
 )
 def send_casting(
     settings: "Settings",
-    stream: Stream = None,
-    rate: Rate = None,
-    column: ColumnNames = None,
-    decimal: DecimalSign = None,
+    stream: StreamOption = None,
+    rate: RateOption = None,
+    column: ColumnNamesOption = None,
+    decimal: DecimalSignOption = None,
 ) -> None:
     """Send casting samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
     _send("casting", settings, stream, rate, column or [], decimal)
@@ -339,7 +343,10 @@ def _send(
 
 def _add_tail(kind: str, what: str) -> None:
     def follow(
-        settings: "Settings", as_json: JsonLines = False, from_beginning: FromBeginning = False, count: Count = None
+        settings: "Settings",
+        as_json: JsonLinesOption = False,
+        from_beginning: FromBeginningOption = False,
+        count: CountOption = None,
     ) -> None:
         from stream_app.cli.tail import TOPICS, tail
 

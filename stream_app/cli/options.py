@@ -78,19 +78,19 @@ DebugOption = Annotated[
 
 # What several commands have in common.
 HELP = {"help_option_names": ["-h", "--help"]}
-JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
-ColumnNames = Annotated[
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+FromBeginningOption = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
+ColumnNamesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column", metavar="FIELD=NAME", help="The field stands under another name; repeatable.", show_default=False
     ),
 ]
-DecimalSign = Annotated[
+DecimalSignOption = Annotated[
     Literal["point", "comma"] | None,
     typer.Option(help="The decimal sign of a CSV, where its numbers could be read in two ways.", show_default=False),
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
+CountOption = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
 
 
 def say(line: str) -> None:

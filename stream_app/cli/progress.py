@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-Told = Callable[[int], None]
-ToldOf = Callable[[int, int], None]
+from core.callbacks import OnCount, OnProgress
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Told]:
+def bar(title: str, total: int) -> Iterator[OnCount]:
     """Give a function that is told how much of ``total`` is done."""
     with phases() as phase:
         told = phase(title)
@@ -21,12 +20,12 @@ def bar(title: str, total: int) -> Iterator[Told]:
 
 
 @contextmanager
-def phases() -> Iterator[Callable[[str], ToldOf]]:
+def phases() -> Iterator[Callable[[str], OnProgress]]:
     """Give a function that makes one bar per title; each is told (done, total) and appears when it first is."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 
-        def phase(title: str) -> ToldOf:
+        def phase(title: str) -> OnProgress:
             task = progress.add_task(title, total=None, visible=False)
             return lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 

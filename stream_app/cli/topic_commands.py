@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_app.cli.options import HELP, KAFKA, JsonLines, command, say
+from stream_app.cli.options import HELP, KAFKA, JsonLinesOption, command, say
 from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def topics_create(settings: "Settings") -> None:
 
 
 @command(topics_app, "describe", settings=TOPIC_SETTINGS, example="caststream topics describe --json")
-def topics_describe(settings: "Settings", as_json: JsonLines = False) -> None:
+def topics_describe(settings: "Settings", as_json: JsonLinesOption = False) -> None:
     """Show each topic as it is: partitions, copies, records, settings. Exit status 1 when one is missing."""
     import json
     from dataclasses import asdict

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stream_app.cli.options import ColumnNames, DecimalSign, command, say
+from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
 from stream_app.exits import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -31,31 +31,37 @@ _JUDGED_ON = {
 
 train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 
-Signals = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
-Castings = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")]
-Config = Annotated[
+SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
+CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")
+]
+ConfigOption = Annotated[
     Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
 ]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
-BatchSize = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
-LearningRate = Annotated[float | None, typer.Option(help="The highest of the schedule.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)]
-Threads = Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)]
-MaxMinutes = Annotated[float | None, typer.Option(help="Training ends after so many.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the training of this checkpoint was interrupted.")]
-LogDir = Annotated[
+EpochsOption = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
+BatchSizeOption = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
+LearningRateOption = Annotated[float | None, typer.Option(help="The highest of the schedule.", show_default=False)]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
+TrainingSeedOption = Annotated[
+    int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)]
+MaxMinutesOption = Annotated[float | None, typer.Option(help="Training ends after so many.", show_default=False)]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on where the training of this checkpoint was interrupted.")
+]
+LogDirOption = Annotated[
     Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
 ]
-Validation = Annotated[
+ValidationOption = Annotated[
     Path | None, typer.Option(help="Casts to hold out; by default the last fifth of the file.", show_default=False)
 ]
-Checkpoint = Annotated[
+CheckpointOption = Annotated[
     Path | None, typer.Option(help="The model; by default that of the settings.", show_default=False)
 ]
-Plots = Annotated[Path, typer.Option(help="The folder that the plots go to.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")]
+PlotsOption = Annotated[Path, typer.Option(help="The folder that the plots go to.")]
+FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")]
 
 
 def add_training_commands(app: typer.Typer) -> None:
@@ -67,18 +73,18 @@ def add_training_commands(app: typer.Typer) -> None:
 
 @command(train_app, "signal", example="caststream train signal train.h5 --out plant.pt --max-minutes 30")
 def train_signal_model(
-    file: Signals,
-    out: Out = Path("signal.pt"),
-    config: Config = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    device: Device = None,
-    seed: Seed = None,
-    threads: Threads = None,
-    max_minutes: MaxMinutes = None,
-    resume: Resume = False,
-    log_dir: LogDir = None,
+    file: SignalsArgument,
+    out: OutOption = Path("signal.pt"),
+    config: ConfigOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    device: DeviceOption = None,
+    seed: TrainingSeedOption = None,
+    threads: ThreadsOption = None,
+    max_minutes: MaxMinutesOption = None,
+    resume: ResumeOption = False,
+    log_dir: LogDirOption = None,
 ) -> None:
     """Train the signal model. The file's last rows are held out and judge it. Ctrl-C keeps the best model so far."""
     given = {
@@ -95,19 +101,19 @@ def train_signal_model(
 
 @command(train_app, "defect", example="caststream train defect casts.h5 --out plant.pt")
 def train_defect_model(
-    file: Castings,
-    out: Out = Path("defect.pt"),
-    config: Config = None,
-    validation: Validation = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    device: Device = None,
-    seed: Seed = None,
-    threads: Threads = None,
-    max_minutes: MaxMinutes = None,
-    resume: Resume = False,
-    log_dir: LogDir = None,
+    file: CastingsArgument,
+    out: OutOption = Path("defect.pt"),
+    config: ConfigOption = None,
+    validation: ValidationOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    device: DeviceOption = None,
+    seed: TrainingSeedOption = None,
+    threads: ThreadsOption = None,
+    max_minutes: MaxMinutesOption = None,
+    resume: ResumeOption = False,
+    log_dir: LogDirOption = None,
 ) -> None:
     """Train the defect model. Casts held out calibrate and judge it. Ctrl-C keeps the best model so far."""
     given = {
@@ -182,11 +188,11 @@ def _beside(out: Path, ending: str) -> Path:
 )
 def evaluate_signal_model(
     settings: "Settings",
-    file: Signals,
-    checkpoint: Checkpoint = None,
-    plots: Plots = Path("evaluation-signal"),
+    file: SignalsArgument,
+    checkpoint: CheckpointOption = None,
+    plots: PlotsOption = Path("evaluation-signal"),
     max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)] = None,
-    as_json: AsJson = False,
+    as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
     from core.data.outputs import keep_inputs
@@ -215,9 +221,9 @@ def evaluate_signal_model(
 )
 def evaluate_defect_model(
     settings: "Settings",
-    file: Castings,
-    checkpoint: Checkpoint = None,
-    plots: Plots = Path("evaluation-defect"),
+    file: CastingsArgument,
+    checkpoint: CheckpointOption = None,
+    plots: PlotsOption = Path("evaluation-defect"),
     baseline: Annotated[
         Path | None,
         typer.Option(help="Casts that the baselines learn from; by default generated ones.", show_default=False),
@@ -226,7 +232,7 @@ def evaluate_defect_model(
         float | None,
         typer.Option(min=0, max=1, help="Of an alarm; by default the checkpoint's.", show_default=False),
     ] = None,
-    as_json: AsJson = False,
+    as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a defect model by its scores as the stream publishes them, beside the best possible, with plots."""
     from core.data.outputs import keep_inputs
@@ -271,8 +277,8 @@ def import_csv_file(
         Literal["casting", "signal"] | None,
         typer.Option(help="What it holds; by default its columns tell.", show_default=False),
     ] = None,
-    column: ColumnNames = None,
-    decimal: DecimalSign = None,
+    column: ColumnNamesOption = None,
+    decimal: DecimalSignOption = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave lines out that cannot be used, and say how many.")
     ] = False,

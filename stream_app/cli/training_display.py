@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,10 +13,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.training.loop import Fitted
-    from core.training.loop import Progress as Trained
+    from core.training.card import Figures
+    from core.training.loop import Fitted, TrainingProgress
 
-Figures = Mapping[str, Any]
 UNKNOWN = "-"
 _SHARES = ("recall_at_1pct_false_alarms", "detected", "false_alarms", "false_alarms_while_running")
 _ALARM_ROWS = (
@@ -30,7 +29,7 @@ _DEFECT_ROWS = (("AUC-PR", "auc_pr"), ("recall at 1 % false alarms", "recall_at_
 
 
 @contextmanager
-def training_display() -> Iterator[Callable[[Trained], None]]:
+def training_display() -> Iterator[Callable[[TrainingProgress], None]]:
     """Give a function that is told how training goes: a bar on a terminal, else a line on stderr after each epoch."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -40,7 +39,7 @@ def training_display() -> Iterator[Callable[[Trained], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def told(now: Trained) -> None:
+        def told(now: TrainingProgress) -> None:
             done = (now.epoch - 1) * now.updates + now.update
             bar.update(task, description=_standing(now), completed=done, total=now.epochs * now.updates)
 
@@ -54,14 +53,14 @@ class _Lines:
         self._console = console
         self._before = (0, 0)
 
-    def __call__(self, now: Trained) -> None:
+    def __call__(self, now: TrainingProgress) -> None:
         place = (now.epoch, now.update)
         if place == self._before:
             self._console.print(_standing(now), highlight=False, soft_wrap=True)
         self._before = place
 
 
-def _standing(now: Trained) -> str:
+def _standing(now: TrainingProgress) -> str:
     best = "" if now.best is None else f", best on held-out data {now.best:.3g}"
     return f"epoch {now.epoch} of {now.epochs}: loss {now.loss:.3g}{best}"
 

@@ -29,11 +29,11 @@ _OTHERS = 5
 NAMED_PATIENCE_S = 3.0
 LOOK_AGAIN_S = 0.5
 
-Config = Mapping[str, Any]
+ClientConfig = Mapping[str, Any]
 """librdkafka's configuration of where the broker is and how to speak to it (`Settings.client_config`)."""
 
 
-def check_access(config: Config, patience_s: float = 10.0) -> bool:
+def check_access(config: ClientConfig, patience_s: float = 10.0) -> bool:
     """Ask the broker for its topics; whether it has answered. Where nobody does, that may be an outage.
 
     Args:
@@ -55,7 +55,7 @@ def check_access(config: Config, patience_s: float = 10.0) -> bool:
 
 
 def look(
-    client: AdminClient, config: Config, heard: list[KafkaError], timeout_s: float = FIRST_LOOK_S
+    client: AdminClient, config: ClientConfig, heard: list[KafkaError], timeout_s: float = FIRST_LOOK_S
 ) -> tuple[bool, str | None]:
     """Ask for the topics: whether the broker has answered, and why it refuses us, if it does.
 
@@ -71,7 +71,7 @@ def look(
     return True, _refusal_elsewhere(config, found)
 
 
-def _refusal_elsewhere(config: Config, found: ClusterMetadata) -> str | None:
+def _refusal_elsewhere(config: ClientConfig, found: ClusterMetadata) -> str | None:
     """A broker names the addresses at which its cluster is to be spoken to: somebody must be there, and their
     certificates must fit too.
     """
@@ -105,7 +105,7 @@ def _check_reachable(named: list[str], bootstrap: str) -> None:
         time.sleep(LOOK_AGAIN_S)
 
 
-def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:
+def open_admin(config: ClientConfig, heard: list[KafkaError]) -> AdminClient:
     """An admin client that puts what it learns about its connections into ``heard`` when it is polled.
 
     Raises:
@@ -120,7 +120,7 @@ def open_admin(config: Config, heard: list[KafkaError]) -> AdminClient:
         raise StartupError(f"Kafka settings are not accepted: {error.args[0].str()}") from error
 
 
-def refusal(config: Config, heard: list[KafkaError]) -> str | None:
+def refusal(config: ClientConfig, heard: list[KafkaError]) -> str | None:
     """Why the broker refuses us, None where it may just not be there.
 
     Args:
@@ -150,7 +150,7 @@ def _without_prefix(said: str) -> str:
     return re.sub(r" \(after .*\)$", "", said.split("]: ")[-1].rpartition("bootstrap: ")[2])
 
 
-def _by_tls(config: Config, address: str) -> str | None:
+def _by_tls(config: ClientConfig, address: str) -> str | None:
     broker, protocol = f"the Kafka broker at {address}", _protocol(config)
     try:
         with knock.connect(address, _context(config)) as connection:
@@ -168,7 +168,7 @@ def _by_tls(config: Config, address: str) -> str | None:
     return f"{broker} speaks no TLS on this port, and security_protocol is {protocol}: name its port for {protocol}"
 
 
-def _in_clear(config: Config, address: str) -> str | None:
+def _in_clear(config: ClientConfig, address: str) -> str | None:
     broker, protocol = f"the Kafka broker at {address}", _protocol(config)
     try:
         with knock.connect(address, None) as connection:
@@ -180,7 +180,7 @@ def _in_clear(config: Config, address: str) -> str | None:
     return f"{broker} speaks TLS on this port, and security_protocol is {protocol}: set it to {secure}"
 
 
-def _certificate_problem(error: ssl.SSLCertVerificationError, broker: str, config: Config) -> str:
+def _certificate_problem(error: ssl.SSLCertVerificationError, broker: str, config: ClientConfig) -> str:
     said = error.verify_message.rstrip(".")
     if "mismatch" in said.lower():
         return f"the certificate of {broker} is for another host ({said}): name the broker as its certificate does"
@@ -192,7 +192,7 @@ def _certificate_problem(error: ssl.SSLCertVerificationError, broker: str, confi
     )
 
 
-def _sasl_problem(connection: socket.socket, config: Config, broker: str) -> str | None:
+def _sasl_problem(connection: socket.socket, config: ClientConfig, broker: str) -> str | None:
     """On a connection that stands: whether the broker wants a password as we do.
 
     Raises:
@@ -228,15 +228,15 @@ def _password_wanted(connection: socket.socket, protocol: str, offered: list[str
     )
 
 
-def _protocol(config: Config) -> str:
+def _protocol(config: ClientConfig) -> str:
     return str(config.get("security.protocol", "PLAINTEXT"))
 
 
-def _speaks_tls(config: Config) -> bool:
+def _speaks_tls(config: ClientConfig) -> bool:
     return _protocol(config).endswith("SSL")
 
 
-def _context(config: Config) -> ssl.SSLContext:
+def _context(config: ClientConfig) -> ssl.SSLContext:
     def path(name: str) -> Path | None:
         return Path(config[name]) if name in config else None
 

@@ -13,15 +13,15 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from core.errors import StartupError, UnreachableError
 from stream_app.clients.security import aiokafka_config
+from stream_app.routes import Partition
 from stream_app.settings import Settings
 
 TIMEOUT_S = 30.0
 
-Source = tuple[str, int]
 """Topic and partition."""
 
 
-def committed_offsets(settings: Settings) -> dict[Source, int]:
+def committed_offsets(settings: Settings) -> dict[Partition, int]:
     """Ask for the offsets that the group has committed. Must not be called where an event loop runs.
 
     Raises:
@@ -36,7 +36,7 @@ def committed_offsets(settings: Settings) -> dict[Source, int]:
     return found
 
 
-def visible_offsets(settings: Settings) -> dict[Source, int] | None:
+def visible_offsets(settings: Settings) -> dict[Partition, int] | None:
     """The same; None where we lack the permission.
 
     Raises:
@@ -59,7 +59,7 @@ def visible_offsets(settings: Settings) -> dict[Source, int] | None:
         time.sleep(0.1)
 
 
-async def _ask(settings: Settings) -> dict[Source, int]:
+async def _ask(settings: Settings) -> dict[Partition, int]:
     client = AIOKafkaAdminClient(**aiokafka_config(settings))
     try:
         await client.start()

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from core.errors import RunError, StartupError
 from stream_app.clients.access import check_access
 from stream_app.clients.outages import NOT_ALLOWED, run_failure, words
+from stream_app.routes import Partition
 
 BEGINNING = 0
 _BATCH = 1000
@@ -20,7 +21,6 @@ _QUIET_S = 30.0
 
 T = TypeVar("T")
 
-At = tuple[str, int]
 """Topic and partition."""
 
 
@@ -49,7 +49,7 @@ class TopicReader:
     ) -> None:
         self._consumer.close()
 
-    def partitions(self, topic: str) -> list[At]:
+    def partitions(self, topic: str) -> list[Partition]:
         """The partitions of a topic.
 
         Raises:
@@ -65,7 +65,7 @@ class TopicReader:
             raise missing(topic, self._client_config)
         return [(topic, partition) for partition in sorted(found.partitions)]
 
-    def bounds(self, at: At) -> tuple[int, int]:
+    def bounds(self, at: Partition) -> tuple[int, int]:
         """The first offset that the broker still holds, and the one after the last.
 
         Raises:
@@ -78,7 +78,7 @@ class TopicReader:
             raise self._failed(at[0], words(error.args[0]), error.args[0]) from error
         return low, high
 
-    def offsets_since(self, places: Iterable[At], time_ms: int) -> dict[At, int]:
+    def offsets_since(self, places: Iterable[Partition], time_ms: int) -> dict[Partition, int]:
         """Find, by partition, the offset of the first record of that time or later; the end where there is none.
 
         Raises:
@@ -92,7 +92,7 @@ class TopicReader:
         offsets = {(place.topic, place.partition): place.offset for place in found}
         return {at: offset if offset >= 0 else self.bounds(at)[1] for at, offset in offsets.items()}
 
-    def read(self, starts: Mapping[At, int]) -> Iterator[Message]:
+    def read(self, starts: Mapping[Partition, int]) -> Iterator[Message]:
         """The records of each partition from its start, or the first one that it still holds, to its end now.
 
         Raises:
@@ -178,7 +178,7 @@ def missing(topic: str, client_config: Mapping[str, Any]) -> StartupError:
     return StartupError(f"topic {topic} does not exist{hidden}: create it with 'caststream topics create'")
 
 
-def place_of(message: Message) -> At:
+def place_of(message: Message) -> Partition:
     """The partition that a record was read from."""
     return str(message.topic()), int(message.partition() or 0)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Float32s
 from core.data.datasets import SignalDataset
 from core.data.layout import open_castings
 from core.data.naming import sequence_name
@@ -30,9 +30,9 @@ SETTLED_STEPS = 1000  # the first second of a sequence: no causal model can know
 class Reference:
     """What the same models give offline on the same files, and the truth that the files hold."""
 
-    predictions: NDArray[np.float32]
+    predictions: Float32s
     scores: dict[ScoreKey, float | None]
-    targets: NDArray[np.float32]
+    targets: Float32s
     labels: dict[str, int]
     """Sequence of a cast -> 1 defective, 0 sound."""
 
@@ -142,7 +142,7 @@ def _max_abs_diff(watched: Watched, reference: Reference) -> float | None:
     return largest if seen.any() else None
 
 
-def _correlation(grid: SignalGrid, targets: NDArray[np.float32]) -> float | None:
+def _correlation(grid: SignalGrid, targets: Float32s) -> float | None:
     """Of prediction and target, after the first second of every sequence."""
     seen = grid.published_ms != NOT_SEEN
     seen[:, :SETTLED_STEPS] = False

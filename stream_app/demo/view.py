@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from core.arrays import Float32s
 from stream_app.demo.watch import NOT_SEEN, Watched
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -21,7 +21,7 @@ BAR = 24
 LINE_S = 5.0
 
 
-def sparkline(values: NDArray[np.float32], low: float, high: float) -> str:
+def sparkline(values: Float32s, low: float, high: float) -> str:
     """One character per value, blank where there is none."""
     if not len(values):
         return ""
@@ -39,7 +39,7 @@ class View:
         metrics_url: shown, so that the user may look.
     """
 
-    def __init__(self, console: Console, watched: Watched, targets: NDArray[np.float32], metrics_url: str) -> None:
+    def __init__(self, console: Console, watched: Watched, targets: Float32s, metrics_url: str) -> None:
         self.console = console
         self.watched = watched
         self.targets = targets

@@ -14,6 +14,7 @@ import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from numpy.typing import NDArray
 
+from core.arrays import Float32s, Int64s
 from core.errors import RunError
 from stream_app.headers import SOURCE_OFFSET
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
@@ -47,10 +48,10 @@ class SignalGrid:
 
     rows: dict[str, int]
     """Sequence -> row."""
-    predictions: NDArray[np.float32]
-    published_ms: NDArray[np.int64]
+    predictions: Float32s
+    published_ms: Int64s
     """Append time of the prediction, `NOT_SEEN` where none has come."""
-    source_offset: NDArray[np.int64]
+    source_offset: Int64s
     source_partition: NDArray[np.int16]
     seen: int = 0
     repeated: int = 0
@@ -82,7 +83,7 @@ class Watched:
     scores_repeated: int = 0
     dead_letters: int = 0
 
-    def latencies_ms(self, skip_ms: int = 1000) -> NDArray[np.int64]:
+    def latencies_ms(self, skip_ms: int = 1000) -> Int64s:
         """Sample's append time to its prediction's, for all seen; samples of the first ``skip_ms`` are left out."""
         # Copied by the array itself, in one step: the reader appends meanwhile, which a view would forbid.
         appended_ms = {

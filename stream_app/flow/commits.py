@@ -31,6 +31,7 @@ from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import Batch, OutputWriter, all_acked
 from stream_app.flow.pipeline import Cut, Pipeline
 from stream_app.flow.published import LogEnds
+from stream_app.routes import Partition
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Committer:
         self.last_changes = 0
         self._ends: dict[TopicPartition, LogEnds] = {}
         """Where the outputs that ``committed`` covers end in the log, where that is known."""
-        self._next_base: dict[tuple[str, int], int] = {}
+        self._next_base: dict[Partition, int] = {}
         self._refuses = False
         self._assignment = 0
         self._lock = asyncio.Lock()

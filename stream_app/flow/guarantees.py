@@ -19,9 +19,9 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream_app.kafka.fencing import throw_away
 from stream_app.kafka.transport import Consumer, Producer
+from stream_app.routes import Partition
 
 Offsets = Mapping[TopicPartition, OffsetAndMetadata]
-Source = tuple[str, int]
 
 
 class Guarantee(Protocol):
@@ -47,7 +47,7 @@ class Guarantee(Protocol):
     def abandon(self) -> None:
         """Never send what the producers have not sent yet."""
 
-    def producer_of(self, source: Source) -> AIOKafkaProducer:
+    def producer_of(self, source: Partition) -> AIOKafkaProducer:
         """The producer for everything that comes from a source partition."""
 
     async def confirm(self, committed: Offsets) -> None:
@@ -83,7 +83,7 @@ class AtLeastOnce:
         self._abandoned = True
         self._producer().discard()
 
-    def producer_of(self, source: Source) -> AIOKafkaProducer:
+    def producer_of(self, source: Partition) -> AIOKafkaProducer:
         return self._producer()._ensure_producer()
 
     async def confirm(self, committed: Offsets) -> None:
@@ -109,7 +109,7 @@ class ExactlyOnce:
     def __init__(self, producer: Callable[[], Producer], app_id: str) -> None:
         self._producer = producer
         self._app_id = app_id
-        self._producers: dict[Source, AIOKafkaProducer] = {}
+        self._producers: dict[Partition, AIOKafkaProducer] = {}
         self._opening: list[asyncio.Task[AIOKafkaProducer]] = []
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
@@ -155,7 +155,7 @@ class ExactlyOnce:
     def abandon(self) -> None:
         """Nothing: what is sent after the transaction was left open never becomes visible."""
 
-    def producer_of(self, source: Source) -> AIOKafkaProducer:
+    def producer_of(self, source: Partition) -> AIOKafkaProducer:
         return self._producers[source]
 
     async def confirm(self, committed: Offsets) -> None:

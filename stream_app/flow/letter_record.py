@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from core.engines.results import DeadLetter
 from stream_app.headers import (
@@ -13,13 +13,13 @@ from stream_app.headers import (
     ERROR_TIMESTAMP_MS,
     ERROR_TOPIC,
     ERROR_VALUE_BYTES,
+    Headers,
 )
 from stream_app.sizes import BATCH_OVERHEAD_BYTES
 
 # Compression lets a source hold records larger than what a request may have, 16 MiB with our headers.
 MAX_LETTER_BYTES = 15 * 2**20
 
-Headers = Sequence[tuple[str, bytes]]
 LetterRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 """Key, value and headers."""
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from core.arrays import Float64s, Int64s
 from core.engines.results import ChunkResult, Counts
 from core.native.names import near_field_of
 
@@ -113,7 +113,7 @@ class Metrics:
         )
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
         self.model_info = gauge("model_info", "The models in use", ["model", "fingerprint"])
-        self._latencies: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        self._latencies: defaultdict[str, list[Float64s]] = defaultdict(list)
         self.last_commit = time.monotonic()
         self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)
 
@@ -177,7 +177,7 @@ class Metrics:
             self.scores.labels("true" if final else "false").inc(count)
         observe_many(self.score_probability, counts.probabilities)
 
-    def acked(self, topic: str, appended_ms: NDArray[np.int64]) -> None:
+    def acked(self, topic: str, appended_ms: Int64s) -> None:
         """The broker has the outputs of records that were appended at these times."""
         now_ms = time.time_ns() / 1e6
         # Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must not go

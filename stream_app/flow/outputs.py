@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalStateError
 from aiokafka.structs import TopicPartition
-from numpy.typing import NDArray
 
+from core.arrays import Int64s
 from core.errors import RunError
 from core.native.records import Records, raw_headers
-from stream_app.headers import SOURCE_TOPIC
+from stream_app.headers import SOURCE_TOPIC, Headers
 from stream_app.native.batches import BatchBuilder
+from stream_app.routes import Partition
 from stream_app.sizes import KAFKAS_DEFAULT, LARGEST_BATCH_BYTES
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,6 @@ log = logging.getLogger(__name__)
 # Bytes that wait for the broker before agents wait too: about two seconds of output at full speed.
 ROOM_BYTES = 64 * 1024 * 1024
 
-Headers = Sequence[tuple[str, bytes]]
-Times = NDArray[np.int64]
-Source = tuple[str, int]
 NO_HEADERS = (b"", 0)
 
 
@@ -44,7 +42,7 @@ class Batch:
 
     builder: BatchBuilder
     acked: asyncio.Future[int]
-    appended_ms: list[Times] = field(default_factory=list)
+    appended_ms: list[Int64s] = field(default_factory=list)
     counted_bytes: int = 0
     needs: int = 0
     """What must be confirmed before it leaves (`OutputWriter.opened`)."""
@@ -96,7 +94,7 @@ class Lane:
             batch = self.new_batch()
             took.append(batch)
 
-    def publish(self, records: Records, headers: tuple[bytes, int], times_ms: Times) -> None:
+    def publish(self, records: Records, headers: tuple[bytes, int], times_ms: Int64s) -> None:
         """Add outputs, whose source records were appended at ``times_ms``."""
         now_ms, start = _now_ms(), 0
         while start < len(records):
@@ -181,14 +179,14 @@ class OutputWriter:
 
     def __init__(
         self,
-        producer_of: Callable[[Source], AIOKafkaProducer],
-        on_acked: Callable[[str, Times], None],
+        producer_of: Callable[[Partition], AIOKafkaProducer],
+        on_acked: Callable[[str, Int64s], None],
         on_failed: Callable[[RunError], None],
     ) -> None:
         self.producer_of = producer_of
         self.on_acked = on_acked
         self.on_failed = on_failed
-        self._lanes: dict[tuple[str, int, Source], Lane] = {}
+        self._lanes: dict[tuple[str, int, Partition], Lane] = {}
         self._in_flight: set[Batch] = set()
         self._bytes = 0
         self._has_room = asyncio.Event()
@@ -231,7 +229,7 @@ class OutputWriter:
 
     def publish(
         self,
-        source: Source,
+        source: Partition,
         topic: str,
         records: Records,
         headers: tuple[bytes, int] = NO_HEADERS,
@@ -253,7 +251,7 @@ class OutputWriter:
 
     def publish_one(
         self,
-        source: Source,
+        source: Partition,
         topic: str,
         partition: int,
         key: bytes | None,
@@ -263,7 +261,7 @@ class OutputWriter:
         """Queue one record with headers of its own."""
         self._lane(source, topic, partition).append(key, value, headers)
 
-    def publish_states(self, source: Source, topic: str, records: Records) -> list[Batch]:
+    def publish_states(self, source: Partition, topic: str, records: Records) -> list[Batch]:
         """Queue table records, tied ones in one batch; returns the batches, in order.
 
         The first batch is a new one, so that the returned batches hold these records and no others. Each record says
@@ -281,7 +279,7 @@ class OutputWriter:
         """Wait while more bytes are out than the broker keeps up with."""
         await self._has_room.wait()
 
-    def acked_end(self, source: Source, topic: str, partition: int) -> int:
+    def acked_end(self, source: Partition, topic: str, partition: int) -> int:
         """See `Lane.acked_end`: of what a source's records cause in a partition."""
         lane = self._lanes.get((topic, partition, source))
         return -1 if lane is None else lane.acked_end
@@ -296,7 +294,7 @@ class OutputWriter:
             if lane.begun == begun:  # whatever it sends next will stand behind
                 lane.acked_end = max(lane.acked_end, ends.get(TopicPartition(lane.topic, lane.partition), -1))
 
-    def open(self, source: Source, topic: str, partition: int, end: int) -> None:
+    def open(self, source: Partition, topic: str, partition: int, end: int) -> None:
         """A new assignment begins: what a source's records will cause stands at ``end`` or behind."""
         self._lane(source, topic, partition).acked_end = end
 
@@ -318,7 +316,7 @@ class OutputWriter:
         """A new assignment begins."""
         self._open = True
 
-    def _lane(self, source: Source, topic: str, partition: int) -> Lane:
+    def _lane(self, source: Partition, topic: str, partition: int) -> Lane:
         if not self._open:
             raise IllegalStateError(f"{topic}[{partition}]: the assignment is over")
         key = (topic, partition, source)

@@ -22,7 +22,7 @@ from stream_app.flow.idleness import PastPositions
 from stream_app.flow.letter_record import letter_record
 from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import OutputWriter, header_bytes
-from stream_app.flow.published import Found, LogEnds, Published
+from stream_app.flow.published import LogEnds, Published, PublishedSince
 from stream_app.flow.tables import PartitionedStore
 from stream_app.headers import APP_ID
 from stream_app.kafka.chunks import Chunk
@@ -116,7 +116,7 @@ class Pipeline:
 
     # In the life of an assignment.
 
-    def start(self, generation: int, positions: Mapping[int, int], found: Mapping[int, Found] = {}) -> None:
+    def start(self, generation: int, positions: Mapping[int, int], found: Mapping[int, PublishedSince] = {}) -> None:
         """Take up partitions whose tables have been restored, beside those that were kept, if any.
 
         Args:
@@ -132,7 +132,7 @@ class Pipeline:
             if (one := found.get(partition)) is not None:
                 self._look_out_for(partition, one)
 
-    def _look_out_for(self, partition: int, found: Found) -> None:
+    def _look_out_for(self, partition: int, found: PublishedSince) -> None:
         self._published[partition] = found.published
         self._ends[partition] = found.since
         source = (self.topics.source, partition)

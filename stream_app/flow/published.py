@@ -8,7 +8,7 @@ letters mixes sources, and another application may write to the same topic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,16 +17,16 @@ from aiokafka.structs import TopicPartition
 from core.errors import RecordError, StartupError
 from core.native.records import Outputs, Record, Records
 from core.wire.records import decode_output_step
-from stream_app.headers import APP_ID, ERROR_OFFSET, ERROR_PARTITION, ERROR_TOPIC, SOURCE_OFFSET, number
+from stream_app.headers import APP_ID, ERROR_OFFSET, ERROR_PARTITION, ERROR_TOPIC, SOURCE_OFFSET, Headers, number
 from stream_app.kafka.fetching import FetchedPartition
 from stream_app.kafka.reading import Reading
 from stream_app.native.batches import BatchHeader
+from stream_app.routes import Partition
 from stream_app.settings import Settings
 
 MOST_ANYWHERE = 1_000_000
 """Outputs and dead letters of a partition, that are looked through where no commit says where to begin: some 300 MB."""
 
-Headers = Iterable[tuple[str, bytes]]
 MayConclude = Callable[[int, bytes, int], bool]
 """`core.engines.base.Engine.may_conclude`."""
 
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
 class Published:
     """What was found of one source partition, and not left out yet."""
 
-    source: tuple[str, int]
+    source: Partition
     app_id: bytes
     outputs: set[Identity] = field(default_factory=set)
     letters: set[int] = field(default_factory=set)
@@ -142,7 +142,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class PublishedSince:
     """What stands in the log from ``since`` to ``now``; the two are one where no commit has said where to begin."""
 
     published: Published
@@ -150,7 +150,7 @@ class Found:
     now: LogEnds
 
 
-async def find_published(settings: Settings, wanted: list[Wanted]) -> dict[TopicPartition, Found]:
+async def find_published(settings: Settings, wanted: list[Wanted]) -> dict[TopicPartition, PublishedSince]:
     """Read what was published since the last commit of each source partition; by source partition."""
     partitions = {at for one in wanted for at in (one.outputs, one.dead_letters)}
     if not partitions:
@@ -189,11 +189,11 @@ async def _refuse_too_much(reading: Reading, wanted: list[Wanted], ends: Mapping
                 )
 
 
-def _nothing_yet(settings: Settings, one: Wanted, ends: Mapping[TopicPartition, int]) -> Found:
+def _nothing_yet(settings: Settings, one: Wanted, ends: Mapping[TopicPartition, int]) -> PublishedSince:
     now = LogEnds(ends[one.outputs], ends[one.dead_letters])
     since = LogEnds(0, 0) if one.anywhere else now
     if one.since is not None:
         # A topic that was made anew ends earlier: all that it holds came since.
         since = LogEnds(*(start if start <= end else 0 for start, end in zip(one.since, now, strict=True)))
     source = (one.source.topic, one.source.partition)
-    return Found(Published(source, settings.app_id.encode()), since, now)
+    return PublishedSince(Published(source, settings.app_id.encode()), since, now)

@@ -11,7 +11,7 @@ from faust.types import TP
 from core.native.records import Records
 from stream_app.logs import FAUST
 
-Row = tuple[bytes, int]
+StoredRow = tuple[bytes, int]
 """A changelog value with the source offset that it includes."""
 
 
@@ -24,7 +24,7 @@ class PartitionedStore:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[int, dict[bytes, Row]] = {}
+        self._rows: dict[int, dict[bytes, StoredRow]] = {}
         self.ends: dict[int, int] = {}
         """Partition -> the changelog offset up to which recovery has read."""
         self.used: dict[int, bool] = {}
@@ -47,7 +47,7 @@ class PartitionedStore:
         """All keys of a partition, as they are now."""
         return list(self._rows.get(partition, {}))
 
-    def rows(self, partition: int) -> Iterable[tuple[bytes, Row]]:
+    def rows(self, partition: int) -> Iterable[tuple[bytes, StoredRow]]:
         """All keys of a partition with values and source offsets."""
         return self._rows.get(partition, {}).items()
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from core.errors import StartupError
-from stream_app.clients.topic_reader import At
 from stream_app.headers import Headers
+from stream_app.routes import Partition
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Correction:
     """None: as they came; empty: none."""
 
 
-def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], Correction]:
+def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[Partition, int], Correction]:
     """The corrections of a file, by source partition and offset.
 
     Args:
@@ -39,7 +39,7 @@ def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], 
     Raises:
         StartupError: a line cannot be used, or two are about the same record.
     """
-    found: dict[tuple[At, int], Correction] = {}
+    found: dict[tuple[Partition, int], Correction] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -53,7 +53,7 @@ def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[At, int], 
     return found
 
 
-def _read(number: int, line: bytes) -> tuple[tuple[At, int], Correction]:
+def _read(number: int, line: bytes) -> tuple[tuple[Partition, int], Correction]:
     fields = msgspec.json.decode(line, type=dict[str, Any])
     topic, partition, offset = (fields.get(name) for name in ("topic", "partition", "offset"))
     if not (isinstance(topic, str) and type(partition) is int and type(offset) is int):

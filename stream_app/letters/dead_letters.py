@@ -21,12 +21,12 @@ from core.errors import RecordError, StartupError, StateError
 from core.native.streams import StreamState
 from core.wire.partition import partition_of
 from core.wire.records import decode_casting, decode_signal, stream_id
-from stream_app.clients.topic_reader import BEGINNING, At, TopicReader, key_of, place_of
+from stream_app.clients.topic_reader import BEGINNING, TopicReader, key_of, place_of
 from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters.corrections import Correction
 from stream_app.letters.letter import Choice, Letter, letter_of
 from stream_app.letters.source_scan import Scan, position_of
-from stream_app.routes import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, routes
+from stream_app.routes import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, Partition, routes
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 
@@ -42,7 +42,7 @@ TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: HEAD}
 _DECODERS: dict[str, Callable[..., Any]] = {SIGNAL_SAMPLES: decode_signal, CASTING_SAMPLES: decode_casting}
 
 
-class Fate(Enum):
+class ResendFate(Enum):
     """What becomes of a letter."""
 
     RESEND = "resend"
@@ -52,17 +52,17 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ResendVerdict:
     """One letter, what becomes of it, and why."""
 
     letter: Letter
-    fate: Fate
+    fate: ResendFate
     why: str = ""
     value: bytes | None = None
     """What is sent as its value; the key and the headers likewise."""
     key: bytes | None = None
     headers: Headers = field(default_factory=list)
-    moved_to: At | None = None
+    moved_to: Partition | None = None
     """The partition of the key, where the key was corrected or has another partition since some were added."""
 
     @property
@@ -71,7 +71,7 @@ class Verdict:
         return self.moved_to is not None
 
     @property
-    def to(self) -> At:
+    def to(self) -> Partition:
         """The partition that its record goes to; a letter that names no partition has none and is refused."""
         to = self.moved_to or self.letter.source
         assert to is not None
@@ -79,20 +79,20 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResendPlan:
     """All letters that were asked for, by source partition and in the order of their records."""
 
-    verdicts: list[Verdict]
-    ends: dict[At, int]
+    verdicts: list[ResendVerdict]
+    ends: dict[Partition, int]
     """Up to which offset each source partition was looked at."""
 
     @property
-    def to_send(self) -> list[Verdict]:
+    def to_send(self) -> list[ResendVerdict]:
         """Those that are to be sent. Letters of a stream of another name may come from any partition: by time."""
-        found = [verdict for verdict in self.verdicts if verdict.fate is Fate.RESEND]
+        found = [verdict for verdict in self.verdicts if verdict.fate is ResendFate.RESEND]
         return sorted(found, key=lambda each: (each.is_moved, (each.letter.timestamp_ms or 0) * each.is_moved))
 
-    def counts(self) -> Counter[Fate]:
+    def counts(self) -> Counter[ResendFate]:
         """How many there are of each fate."""
         return Counter(verdict.fate for verdict in self.verdicts)
 
@@ -100,9 +100,9 @@ class Plan:
 def make_plan(
     settings: Settings,
     choice: Choice,
-    corrections: Mapping[tuple[At, int], Correction] | None = None,
+    corrections: Mapping[tuple[Partition, int], Correction] | None = None,
     even_if_late: bool = False,
-) -> Plan:
+) -> ResendPlan:
     """Read the dead letters and their source partitions, and decide; nothing is sent.
 
     Args:
@@ -131,15 +131,18 @@ def make_plan(
             f"{len(unmatched)} corrections fit no dead letter that was asked for, the first of them for "
             f"{topic} {partition} {offset}"
         )
-    return Plan(verdicts, {at: high for at, (_, high) in bounds.items()})
+    return ResendPlan(verdicts, {at: high for at, (_, high) in bounds.items()})
 
 
 def _read_letters(
-    reader: TopicReader, settings: Settings, choice: Choice, corrections: Mapping[tuple[At, int], Correction] | None
-) -> tuple[list[Letter], dict[At, set[int]]]:
+    reader: TopicReader,
+    settings: Settings,
+    choice: Choice,
+    corrections: Mapping[tuple[Partition, int], Correction] | None,
+) -> tuple[list[Letter], dict[Partition, set[int]]]:
     """The letters that are wanted, one of each record, and the source offsets of all that there are."""
-    wanted: dict[tuple[At | None, int | None], Letter] = {}
-    refused_at: dict[At, set[int]] = {}
+    wanted: dict[tuple[Partition | None, int | None], Letter] = {}
+    refused_at: dict[Partition, set[int]] = {}
     held = 0
     for message in reader.read(dict.fromkeys(reader.partitions(settings.topic(DEAD_LETTERS)), BEGINNING)):
         letter = letter_of(message)
@@ -183,12 +186,12 @@ def _scan(
     reader: TopicReader,
     settings: Settings,
     letters: list[Letter],
-    refused_at: Mapping[At, Collection[int]],
-    corrections: Mapping[tuple[At, int], Correction],
+    refused_at: Mapping[Partition, Collection[int]],
+    corrections: Mapping[tuple[Partition, int], Correction],
     grown: Mapping[str, list[Grown]],
-) -> tuple[dict[At, Scan], dict[At, tuple[int, int]]]:
+) -> tuple[dict[Partition, Scan], dict[Partition, tuple[int, int]]]:
     """Every partition of the letters' topics: with a corrected key a record may be in another one than it was."""
-    by_source: dict[At, list[Letter]] = {}
+    by_source: dict[Partition, list[Letter]] = {}
     for letter in letters:
         if letter.source is not None and letter.source_offset is not None:
             by_source.setdefault(letter.source, []).append(letter)
@@ -214,7 +217,7 @@ def _scan(
     return scans, bounds
 
 
-def _starts(reader: TopicReader, by_source: Mapping[At, list[Letter]]) -> dict[At, int]:
+def _starts(reader: TopicReader, by_source: Mapping[Partition, list[Letter]]) -> dict[Partition, int]:
     """Choose where to begin: at the first letter's record, elsewhere at the time of the first of all."""
     if not by_source:
         return {}
@@ -224,7 +227,7 @@ def _starts(reader: TopicReader, by_source: Mapping[At, list[Letter]]) -> dict[A
     return {at: min([since[at], *map(position_of, found)]) for at, found in by_source.items()}
 
 
-def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[At, Scan]) -> None:
+def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partition, Scan]) -> None:
     """Of records that retention has deleted, the changelog still says that their streams went on."""
     changelogs, prefixes = {}, {}
     for source, (_, table) in ROUTES.items():
@@ -250,7 +253,7 @@ def _applied(message: Message) -> int | None:
     return number(dict(headers_of(message)).get(SOURCE_OFFSET))
 
 
-def _order(letter: Letter) -> tuple[At | tuple[()], int, int]:
+def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
     return letter.source or (), position_of(letter), letter.source_offset or 0
 
 
@@ -260,38 +263,40 @@ class _Judge:
 
     sources: Mapping[str, str]
     """Full topic name -> name before the prefix."""
-    scans: Mapping[At, Scan]
-    bounds: Mapping[At, tuple[int, int]]
-    corrections: Mapping[tuple[At, int], Correction]
+    scans: Mapping[Partition, Scan]
+    bounds: Mapping[Partition, tuple[int, int]]
+    corrections: Mapping[tuple[Partition, int], Correction]
     grown: Mapping[str, list[Grown]]
     even_if_late: bool
 
-    def verdict(self, letter: Letter) -> Verdict:
+    def verdict(self, letter: Letter) -> ResendVerdict:
         source = letter.source
         scan = None if source is None else self.scans.get(source)
         if source is None or scan is None or letter.source_offset is None:
-            return Verdict(letter, Fate.REFUSED, "it names no partition of our source topics")
+            return ResendVerdict(letter, ResendFate.REFUSED, "it names no partition of our source topics")
         if self._is_resent(letter, source, scan):
-            return Verdict(letter, Fate.RESENT)
+            return ResendVerdict(letter, ResendFate.RESENT)
         correction = self.corrections.get((source, letter.source_offset))
         wanted = self._corrected(letter, source[0], correction)
         if why := self._problem(wanted, scan, self.bounds[source]):
-            return Verdict(letter, Fate.REFUSED, why)
+            return ResendVerdict(letter, ResendFate.REFUSED, why)
         if not self.even_if_late:
             if (offset := self._gone_on(wanted, scan)) is not None:
-                return Verdict(letter, Fate.LATE, f"its stream has gone on without it, up to offset {offset}")
+                return ResendVerdict(
+                    letter, ResendFate.LATE, f"its stream has gone on without it, up to offset {offset}"
+                )
             if correction is None and letter.reason in _NOT_AS_IT_IS:
-                return Verdict(letter, Fate.LATE, _NOT_AS_IT_IS[letter.reason])
+                return ResendVerdict(letter, ResendFate.LATE, _NOT_AS_IT_IS[letter.reason])
         if why := self._still_wrong(wanted, correction):
-            return Verdict(letter, Fate.REFUSED, why)
+            return ResendVerdict(letter, ResendFate.REFUSED, why)
         return wanted
 
-    def _is_resent(self, letter: Letter, source: At, scan: Scan) -> bool:
+    def _is_resent(self, letter: Letter, source: Partition, scan: Scan) -> bool:
         place = source[1], letter.source_offset
         moved = (place in other.moved for at, other in self.scans.items() if at[0] == source[0])
         return scan.is_resent(letter) or any(moved)
 
-    def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> Verdict:
+    def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> ResendVerdict:
         """Decide what is sent, and where to: a record with another key, or of a stream that has another partition
         since, goes where producers send it now.
         """
@@ -302,16 +307,16 @@ class _Judge:
         to = None
         if key is not None and (key != letter.key or _has_left(letter, self.grown)):
             to = topic, partition_of(key, sum(at[0] == topic for at in self.scans))
-        return Verdict(letter, Fate.RESEND, "", value, key, headers, to)
+        return ResendVerdict(letter, ResendFate.RESEND, "", value, key, headers, to)
 
-    def _gone_on(self, wanted: Verdict, scan: Scan) -> int | None:
+    def _gone_on(self, wanted: ResendVerdict, scan: Scan) -> int | None:
         if wanted.key == wanted.letter.key and (offset := scan.gone_on(wanted.letter)) is not None:
             return offset
         if wanted.moved_to is None:
             return None
         return self.scans[wanted.moved_to].gone_on_since(wanted.key or b"", wanted.letter.timestamp_ms or 0)
 
-    def _problem(self, wanted: Verdict, scan: Scan, bounds: tuple[int, int]) -> str | None:
+    def _problem(self, wanted: ResendVerdict, scan: Scan, bounds: tuple[int, int]) -> str | None:
         """Why the record as it came can go nowhere."""
         letter, (low, high) = wanted.letter, bounds
         offset = letter.source_offset or 0
@@ -323,7 +328,7 @@ class _Judge:
             return "another record stands at its place: the topic was made anew, or no worker has written this letter"
         return None
 
-    def _still_wrong(self, wanted: Verdict, correction: Correction | None) -> str | None:
+    def _still_wrong(self, wanted: ResendVerdict, correction: Correction | None) -> str | None:
         """Why a worker would refuse it again: it is sent once only, so that chance is not thrown away."""
         try:
             stream_id(wanted.key)

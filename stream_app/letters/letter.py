@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from confluent_kafka import Message
 
-from stream_app.clients.topic_reader import At
 from stream_app.headers import (
     ERROR_MESSAGE,
     ERROR_OFFSET,
@@ -26,6 +25,7 @@ from stream_app.headers import (
     number,
     signed_number,
 )
+from stream_app.routes import Partition
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Letter:
     """The length that the value had, where it was cut."""
 
     @property
-    def source(self) -> At | None:
+    def source(self) -> Partition | None:
         """The partition of the record that it is about; None where it names none."""
         if self.topic is None or self.source_partition is None:
             return None

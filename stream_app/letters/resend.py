@@ -16,10 +16,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import RunError
-from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
+from stream_app.clients.topic_reader import TopicReader, key_of, place_of
 from stream_app.headers import ERROR, headers_of
-from stream_app.letters.dead_letters import Plan, Verdict
+from stream_app.letters.dead_letters import ResendPlan, ResendVerdict
 from stream_app.letters.source_scan import FIRST_OFFSET, FROM_OFFSET, LETTER, MOVED_FROM, RESENT, position_of
+from stream_app.routes import Partition
 from stream_app.settings import Settings
 
 MAX_RECORD_BYTES = 16 * 2**20
@@ -55,7 +56,7 @@ class Resender:
         except KafkaException as error:
             raise self._failed(error) from error
 
-    def send(self, verdicts: Iterable[Verdict]) -> dict[tuple[At, bytes], int]:
+    def send(self, verdicts: Iterable[ResendVerdict]) -> dict[tuple[Partition, bytes], int]:
         """Send their records, in order; all of them, or none.
 
         Returns:
@@ -64,7 +65,7 @@ class Resender:
         Raises:
             RunError: nothing was sent.
         """
-        last: dict[tuple[At, bytes], int] = {}
+        last: dict[tuple[Partition, bytes], int] = {}
         problems: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -86,7 +87,7 @@ class Resender:
             raise self._failed(problems[0] if problems else error) from error
         return last
 
-    def _produce(self, verdict: Verdict, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+    def _produce(self, verdict: ResendVerdict, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         letter, (topic, partition) = verdict.letter, verdict.to
         timestamp_ms = max(letter.timestamp_ms or 0, 0)  # 0 is now; a topic of append times takes the broker's anyway
         while True:
@@ -112,7 +113,7 @@ class Resender:
         return RunError(f"nothing was resent: the Kafka broker at {self._broker} does not take it: {said.str()}")
 
 
-def resent_headers(verdict: Verdict) -> list[tuple[str, bytes]]:
+def resent_headers(verdict: ResendVerdict) -> list[tuple[str, bytes]]:
     """The headers of a record that stands for a letter's: its own ones, and the marks."""
     letter = verdict.letter
     own = [(name, value) for name, value in verdict.headers if not name.startswith((ERROR, RESENT))]
@@ -127,14 +128,14 @@ def resent_headers(verdict: Verdict) -> list[tuple[str, bytes]]:
     ]
 
 
-def overtaken(settings: Settings, plan: Plan, last: Mapping[tuple[At, bytes], int]) -> list[Verdict]:
+def overtaken(settings: Settings, plan: ResendPlan, last: Mapping[tuple[Partition, bytes], int]) -> list[ResendVerdict]:
     """Those that were sent and whose streams went on between the look at their partition and the sending.
 
     Args:
         last: what `Resender.send` has returned.
     """
     sent = {(verdict.to, verdict.key or b""): verdict for verdict in plan.to_send}
-    found: dict[tuple[At, bytes], Verdict] = {}
+    found: dict[tuple[Partition, bytes], ResendVerdict] = {}
     with TopicReader(settings.client_config()) as reader:
         for message in reader.read({at: plan.ends[at] for at, _ in sent}):
             place = place_of(message), key_of(message) or b""

@@ -22,9 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from core.callbacks import OnNote
 from core.errors import RunError, StartupError
 from stream_app.local.child import Child
-from stream_app.local.jars import KAFKA_VERSION, Progress, ensure_jars, writing
+from stream_app.local.jars import KAFKA_VERSION, ensure_jars, writing
 from stream_app.local.java import find_java
 from stream_app.local.kafka_config import HOST, JVM_OPTIONS, LOG_PROPERTIES, java_properties, kafka_properties
 from stream_app.local.kafka_words import misspelt, plain
@@ -89,7 +90,7 @@ class LocalBroker:
         port: int = 0,
         jars_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
-        on_progress: Progress = lambda line: None,
+        on_progress: OnNote = lambda line: None,
     ) -> None:
         self.directory = (data_dir / "broker").absolute()
         self.port = port
@@ -278,7 +279,7 @@ def run_broker(
     port: int,
     properties: Mapping[str, str],
     on_ready: Callable[[LocalBroker], None],
-    on_progress: Progress,
+    on_progress: OnNote,
 ) -> None:
     """Run a broker until a KeyboardInterrupt (the command line makes one of SIGTERM too), then stop it in order.
 

@@ -12,19 +12,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.callbacks import OnNote
 from core.errors import StartupError
 
 KAFKA_VERSION = "4.3.0"
 FETCH_ATTEMPTS = 3
 TIMEOUT_S = 30
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def pinned_jars() -> list[Jar]:
     return [Jar(sha256, *coordinate.split(":")) for sha256, coordinate in pairs]
 
 
-def ensure_jars(data_dir: Path, on_progress: Progress = lambda line: None) -> list[Path]:
+def ensure_jars(data_dir: Path, on_progress: OnNote = lambda line: None) -> list[Path]:
     """Have every pinned jar on disk under ``data_dir``, checked; what is missing is fetched.
 
     Args:
@@ -95,7 +94,7 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_missing(jars: list[Jar], directory: Path, on_progress: Progress) -> None:
+def _fetch_missing(jars: list[Jar], directory: Path, on_progress: OnNote) -> None:
     # Looked up again under the lock: another process may have fetched them meanwhile.
     missing = [jar for jar in jars if not (directory / jar.file_name).exists()]
     # On the file system of the target, so that a jar appears whole or not at all. What a killed run left goes first.

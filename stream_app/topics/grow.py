@@ -26,16 +26,16 @@ from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.outages import words
 from stream_app.clients.security import aiokafka_config
-from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
+from stream_app.clients.topic_reader import TopicReader, key_of, place_of
 from stream_app.clients.writing import Written, write_records
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
-from stream_app.routes import DEAD_LETTERS, Route, routes
+from stream_app.routes import DEAD_LETTERS, Partition, Route, routes
 from stream_app.settings import Settings
 from stream_app.topics import ownership
 from stream_app.topics.administration import topic_ids
 from stream_app.topics.checks import check_topics
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of, is_note
-from stream_app.topics.moving import STATE_OFFSETS, Row, Rows, moved_rows, streams_in, tombstones
+from stream_app.topics.moving import STATE_OFFSETS, TableRow, TableRows, moved_rows, streams_in, tombstones
 from stream_app.topics.plans import planned_topics
 
 SEND_TIMEOUT_S = 60.0
@@ -113,7 +113,7 @@ def _check_nothing_waits(settings: Settings, reader: TopicReader, there: Mapping
             _refuse_waiting(reader, (route.source, partition), committed, there[route.source] > there[route.output])
 
 
-def _refuse_waiting(reader: TopicReader, at: At, committed: Mapping[At, int], added: bool) -> None:
+def _refuse_waiting(reader: TopicReader, at: Partition, committed: Mapping[Partition, int], added: bool) -> None:
     """Raises StartupError where a partition holds records that no worker has processed."""
     low, high = reader.bounds(at)
     start = max(committed.get(at, -1), low)
@@ -162,9 +162,9 @@ class _RoutePlan:
     def move(self, growth: Growth, reader: TopicReader) -> None:
         """Write each state that belongs to another partition there, then delete it where it was."""
         self._reader = reader
-        to_move: dict[int, list[tuple[int, bytes, Rows]]] = defaultdict(list)
+        to_move: dict[int, list[tuple[int, bytes, TableRows]]] = defaultdict(list)
         for partition, rows in self._rows.items():
-            for key, of_stream in streams_in(self.route.kind, rows).items():
+            for key, of_stream in streams_in(self.route.task, rows).items():
                 to = partition_of(key, self._wanted)
                 if to == partition:
                     continue
@@ -183,17 +183,17 @@ class _RoutePlan:
         for to, streams in sorted(to_move.items()):
             self._move_to(to, ends[to], streams, growth)
 
-    def _move_to(self, to: int, end: int, streams: Iterable[tuple[int, bytes, Rows]], growth: Growth) -> None:
-        written: list[tuple[int, Row]] = []
-        deleted: list[tuple[int, Row]] = []
+    def _move_to(self, to: int, end: int, streams: Iterable[tuple[int, bytes, TableRows]], growth: Growth) -> None:
+        written: list[tuple[int, TableRow]] = []
+        deleted: list[tuple[int, TableRow]] = []
         for partition, key, of_stream in streams:
-            rows = moved_rows(self.route.kind, key, of_stream, self._rows.get(to, {}), end)
+            rows = moved_rows(self.route.task, key, of_stream, self._rows.get(to, {}), end)
             if rows is None:
                 growth.left += 1
                 continue
             growth.moved += 1
             written += [(to, row) for row in rows]
-            deleted += [(partition, row) for row in tombstones(self.route.kind, key, of_stream)]
+            deleted += [(partition, row) for row in tombstones(self.route.task, key, of_stream)]
         self._send(written)
         self._send(deleted)
 
@@ -245,7 +245,7 @@ class _RoutePlan:
         if offsets:
             asyncio.run(_commit(self._settings, offsets))
 
-    def _send(self, rows: Sequence[tuple[int, Row]]) -> None:
+    def _send(self, rows: Sequence[tuple[int, TableRow]]) -> None:
         topic, source = self.route.changelog, self.route.source.encode()
         records = (
             Written(topic, partition, key, value, [(SOURCE_OFFSET, b"%d" % source_offset), (SOURCE_TOPIC, source)])
@@ -256,7 +256,7 @@ class _RoutePlan:
             raise RunError(f"cannot write to {topic}: {why}; run it again")
 
 
-def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int, Rows], list[Grown]]:
+def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int, TableRows], list[Grown]]:
     """By partition, the record to keep of each key, and the notes of partitions that were added."""
     rows: dict[int, dict[bytes, tuple[bytes | None, int]]] = {at: {} for at in range(partitions)}
     notes: dict[bytes, bytes | None] = {}
@@ -271,7 +271,7 @@ def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int,
             notes[key] = held
         elif key not in kept or offset >= kept[key][1]:
             kept[key] = held, offset
-    alive: dict[int, Rows] = {
+    alive: dict[int, TableRows] = {
         at: {key: (value, offset) for key, (value, offset) in kept.items() if value is not None}
         for at, kept in rows.items()
     }

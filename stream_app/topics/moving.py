@@ -8,19 +8,19 @@ from core.engines.state import pack_state, unpack_state
 from core.engines.windows import HEAD, pack_numbers, segment_key, stream_of, unpack_numbers
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
-from stream_app.routes import Kind
+from core.tasks import Task
 
-Rows = Mapping[bytes, tuple[bytes, int]]
+TableRows = Mapping[bytes, tuple[bytes, int]]
 """Table key -> (value, source offset) of a changelog partition."""
-Row = tuple[bytes, bytes | None, int]
+TableRow = tuple[bytes, bytes | None, int]
 """Table key, value, source offset."""
 STATE_OFFSETS = 2
 """Source offsets that a moved state needs before the records to come: of the last good record, and of a step back."""
 
 
-def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
+def streams_in(task: Task, rows: TableRows) -> dict[bytes, TableRows]:
     """The records of each stream that has a state, by its key."""
-    if kind == "signal":
+    if task == "signal":
         return {key: {key: row} for key, row in rows.items()}
     found: dict[bytes, dict[bytes, tuple[bytes, int]]] = {}
     for table_key, row in rows.items():
@@ -29,7 +29,7 @@ def streams_in(kind: Kind, rows: Rows) -> dict[bytes, Rows]:
     return {key: of_stream for key, of_stream in found.items() if HEAD + key in of_stream}
 
 
-def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> list[Row] | None:
+def moved_rows(task: Task, key: bytes, rows: TableRows, there: TableRows, end: int) -> list[TableRow] | None:
     """The records of a stream's state in a partition whose records go on at ``end``, the head last.
 
     Args:
@@ -40,23 +40,23 @@ def moved_rows(kind: Kind, key: bytes, rows: Rows, there: Rows, end: int) -> lis
     Returns:
         None where it cannot be moved: it is damaged, or the stream has a state there that is not this one.
     """
-    at = key if kind == "signal" else HEAD + key
+    at = key if task == "signal" else HEAD + key
     offset = end - 1
     if at in there and there[at][1] != offset:
         return None
     state = StreamState()
     try:
         model, body = unpack_state(rows[at][0], state)
-        segments, body = ([], body) if kind == "signal" else _moved_segments(key, body, rows, end)
+        segments, body = ([], body) if task == "signal" else _moved_segments(key, body, rows, end)
     except StateError:
         return None
     state.offset = offset if state.back_step == NO_STEP else offset - 1
     state.back_offset = offset
-    moved: list[Row] = [(table_key, value, offset) for table_key, value in segments]
+    moved: list[TableRow] = [(table_key, value, offset) for table_key, value in segments]
     return [*moved, (at, pack_state(state, model, body), offset)]
 
 
-def _moved_segments(key: bytes, body: bytes, rows: Rows, end: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _moved_segments(key: bytes, body: bytes, rows: TableRows, end: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """A segment's number is the source offset of its first record: those of before get numbers below all to come."""
     count, numbers = unpack_numbers(body)
     moved, found = range(end - len(numbers), end), []
@@ -68,9 +68,9 @@ def _moved_segments(key: bytes, body: bytes, rows: Rows, end: int) -> tuple[list
     return found, pack_numbers(count, moved)
 
 
-def tombstones(kind: Kind, key: bytes, rows: Rows) -> Iterator[Row]:
+def tombstones(task: Task, key: bytes, rows: TableRows) -> Iterator[TableRow]:
     """The records that delete a stream's state, the head first."""
-    at = key if kind == "signal" else HEAD + key
+    at = key if task == "signal" else HEAD + key
     yield at, None, rows[at][1]
     for table_key, (_, source_offset) in rows.items():
         if table_key != at:

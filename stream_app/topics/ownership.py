@@ -18,10 +18,10 @@ from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 from core.errors import RunError, StartupError, UnreachableError
 from stream_app.clients.admin import Cluster
 from stream_app.clients.committed import visible_offsets
-from stream_app.clients.topic_reader import At, TopicReader, key_of, place_of
+from stream_app.clients.topic_reader import TopicReader, key_of, place_of
 from stream_app.clients.writing import Written, write_records
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of
-from stream_app.routes import ROUTES, Route, routes
+from stream_app.routes import ROUTES, Partition, Route, routes
 from stream_app.settings import Settings
 
 CLAIM = b"\x00source-topic "
@@ -102,7 +102,7 @@ def _read_owners(reader: TopicReader, partitions: Mapping[str, int]) -> dict[str
         tails[place_of(message)[0]].append(message)
     owners = {}
     for name, tail in tails.items():
-        first: At = (name, CLAIMED_IN)
+        first: Partition = (name, CLAIMED_IN)
         owner, is_states = owner_in(tail)
         if not is_states and starts[first] > 0:
             owner, _ = owner_in([*islice(reader.read({first: 0}), LOOK_AT), *tail])

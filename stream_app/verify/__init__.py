@@ -5,7 +5,7 @@ with the worker's way to Kafka; what must come of the records is worked out anew
 `verify`, and so does the fault suite. Begin with `run`.
 """
 
-from stream_app.verify.report import Report
+from stream_app.verify.report import VerifyReport
 from stream_app.verify.run import verify
 
-__all__ = ["Report", "verify"]
+__all__ = ["VerifyReport", "verify"]

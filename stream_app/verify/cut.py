@@ -24,7 +24,7 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Cut:
+class VerifiedRange:
     """What to read of a source partition, and of the partitions that belong to it."""
 
     route: Route
@@ -47,7 +47,7 @@ class Cut:
 
 def take_cut(
     reader: LogReader, route: Route, partition: int, committed: int, since_ms: int | None, until_ms: int | None
-) -> Cut:
+) -> VerifiedRange:
     """Fix what is read of a source partition; ``committed`` was asked for before.
 
     Raises:
@@ -73,7 +73,7 @@ def take_cut(
             for topic, (low, high) in ((route.output, outputs), (route.dead_letters, letters))
         )
     source = (start, max(start, until))
-    return Cut(
+    return VerifiedRange(
         route,
         partition,
         min(committed, source[1]),

@@ -9,15 +9,14 @@ import numpy as np
 from confluent_kafka import Message
 
 from core.audit.partition import Output, PartitionAudit
-from core.audit.scope import NOT_JUDGED, NOTHING
-from core.audit.scope import Letter as ExpectedLetter
+from core.audit.scope import NOT_JUDGED, NOTHING, ExpectedLetter
 from core.errors import RecordError
 from core.wire.records import decode_prediction, decode_score
 from stream_app.headers import APP_ID, SOURCE_OFFSET, headers_of, number
 from stream_app.letters.letter import Letter, letter_of
 from stream_app.topics.moving import STATE_OFFSETS
-from stream_app.verify.cut import Cut
-from stream_app.verify.report import Report, at
+from stream_app.verify.cut import VerifiedRange
+from stream_app.verify.report import VerifyReport, at
 
 TOLERANCE = 1e-5
 
@@ -32,12 +31,12 @@ class OutputCheck:
         app_id: outputs that say they are another application's are passed over.
     """
 
-    def __init__(self, audit: PartitionAudit, cut: Cut, app_id: str, report: Report) -> None:
+    def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
         self._audit = audit
         self._cut = cut
         self._app_id = app_id.encode()
         self._report = report
-        self._decode: Callable[..., Output] = decode_prediction if cut.route.kind == "signal" else decode_score
+        self._decode: Callable[..., Output] = decode_prediction if cut.route.task == "signal" else decode_score
         self._seen = bytearray(len(audit))
         self._last: dict[bytes, int] = {}  # stream key -> the row of its latest output
 
@@ -121,7 +120,7 @@ class OutputCheck:
 class LetterCheck:
     """Takes the records of a dead-letters partition."""
 
-    def __init__(self, audit: PartitionAudit, cut: Cut, app_id: str, report: Report) -> None:
+    def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
         self._audit = audit
         self._cut = cut
         self._app_id = app_id.encode()

@@ -27,7 +27,7 @@ KINDS = {
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """The result of `stream_app.verify.verify`."""
 
     records: int = 0

@@ -10,19 +10,20 @@ from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
+from core.callbacks import OnProgress
 from core.errors import StartupError
+from core.tasks import Task
 from stream_app.clients.committed import committed_offsets
-from stream_app.routes import Kind, Route, routes
+from stream_app.routes import Route, routes
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
-from stream_app.verify.cut import CLOCKS_DIFFER_MS, Cut, take_cut
+from stream_app.verify.cut import CLOCKS_DIFFER_MS, VerifiedRange, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
 from stream_app.verify.read import LogReader
-from stream_app.verify.report import Report
+from stream_app.verify.report import VerifyReport
 from stream_app.verify.states import compare_states, read_states
 
-OnProgress = Callable[[int, int], None]
 MakeAudit = Callable[[Scope], PartitionAudit]
 
 
@@ -33,7 +34,7 @@ def verify(
     since_ms: int | None = None,
     until_ms: int | None = None,
     on_progress: OnProgress | None = None,
-) -> Report:
+) -> VerifyReport:
     """Compare everything that a system of these settings has put out with what it had to.
 
     Args:
@@ -66,11 +67,11 @@ class _Verification:
         self._tell = on_progress or (lambda done, total: None)
         self._met: set[bytes] = set()
         self._done = self._total = 0
-        self._report = Report()
+        self._report = VerifyReport()
         self._grown: list[Grown] = []
         """Of the source that is being read: its first partition's changelog says it."""
 
-    def run(self) -> Report:
+    def run(self) -> VerifyReport:
         makers = audit_makers(self._settings)
         with LogReader(self._settings, self._progress) as reader:
             both = list(routes(self._settings).values())
@@ -81,7 +82,7 @@ class _Verification:
                     offset = committed.get((route.source, partition), -1)
                     cut = take_cut(reader, route, partition, offset, self._since_ms, self._until_ms)
                     self._total += cut.offsets
-                    self._check(reader, cut, makers[route.kind])
+                    self._check(reader, cut, makers[route.task])
         self._require_met()
         return self._report
 
@@ -95,7 +96,7 @@ class _Verification:
         self._done += offsets
         self._tell(min(self._done, self._total), self._total)
 
-    def _check(self, reader: LogReader, cut: Cut, make: MakeAudit) -> None:
+    def _check(self, reader: LogReader, cut: VerifiedRange, make: MakeAudit) -> None:
         report, app_id = self._report, self._settings.app_id
         stored = read_states(reader, cut, self._chosen, report)
         if cut.partition == NOTED_IN:
@@ -121,7 +122,7 @@ class _Verification:
         report.pending += audit.pending
         report.not_judged += audit.not_judged
 
-    def _scope(self, cut: Cut, states: dict[bytes, int]) -> Scope:
+    def _scope(self, cut: VerifiedRange, states: dict[bytes, int]) -> Scope:
         return Scope(
             start=cut.source[0],
             committed=cut.committed,
@@ -145,7 +146,7 @@ def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
     return any(one.left(key, partition) for one in grown)
 
 
-def audit_makers(settings: Settings) -> dict[Kind, MakeAudit]:
+def audit_makers(settings: Settings) -> dict[Task, MakeAudit]:
     """What audits a partition, by kind, with the models of the settings. Raises StartupError for a bad checkpoint."""
     rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
     return {

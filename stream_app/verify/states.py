@@ -9,18 +9,19 @@ from functools import partial
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
 from core.engines.windows import head_at, segment_key, stream_of
+from core.tasks import Task
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.topics.grown import is_note
-from stream_app.verify.cut import Cut
+from stream_app.verify.cut import VerifiedRange
 from stream_app.verify.read import LogReader
-from stream_app.verify.report import Report, at
+from stream_app.verify.report import VerifyReport, at
 
 
 @dataclass
 class Stored:
     """The states of one partition: by table key, the record with the highest source offset, of equal ones the later."""
 
-    kind: str
+    task: Task
     rows: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
     notes: dict[bytes, bytes | None] = field(default_factory=dict)
     """Records that are no states (`stream_app.topics.grown`)."""
@@ -28,7 +29,7 @@ class Stored:
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""
         for table_key, (offset, value) in self.rows.items():
-            key = table_key if self.kind == "signal" else head_at(table_key)
+            key = table_key if self.task == "signal" else head_at(table_key)
             if value is not None and key is not None:
                 yield key, offset, value
 
@@ -37,9 +38,11 @@ class Stored:
         return self.rows.get(segment_key(key, segment), (0, None))[1]
 
 
-def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, report: Report) -> Stored:
+def read_states(
+    reader: LogReader, cut: VerifiedRange, chosen: Collection[bytes] | None, report: VerifyReport
+) -> Stored:
     """Read a changelog partition."""
-    stored = Stored(cut.route.kind)
+    stored = Stored(cut.route.task)
     for message in reader.read(cut.route.changelog, cut.partition, *cut.changelog):
         offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
@@ -47,7 +50,7 @@ def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, r
         elif is_note(key):
             value = message.value()
             stored.notes[key] = None if value is None else bytes(value)
-        elif (chosen is None or (key if cut.route.kind == "signal" else stream_of(key)) in chosen) and (
+        elif (chosen is None or (key if cut.route.task == "signal" else stream_of(key)) in chosen) and (
             key not in stored.rows or offset >= stored.rows[key][0]
         ):
             value = message.value()
@@ -55,7 +58,9 @@ def read_states(reader: LogReader, cut: Cut, chosen: Collection[bytes] | None, r
     return stored
 
 
-def compare_states(audit: PartitionAudit, stored: Stored, cut: Cut, now_ms: int, report: Report) -> None:
+def compare_states(
+    audit: PartitionAudit, stored: Stored, cut: VerifiedRange, now_ms: int, report: VerifyReport
+) -> None:
     """Compare a partition's states with those of the audit, which is finished."""
     place = f"{cut.route.changelog}[{cut.partition}]"
     for key, offset, value in stored.heads():

@@ -31,7 +31,7 @@ from stream_app.settings import Settings
 from stream_app.topics.administration import topic_ids
 from stream_app.topics.checks import check_topics, grown, topic_configs
 from stream_app.worker import recovery
-from stream_app.worker.assignment import RESET, Found, Start, report_lost, starts_of, wanted_of
+from stream_app.worker.assignment import RESET, BrokerView, Start, report_lost, starts_of, wanted_of
 from stream_app.worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -364,9 +364,9 @@ class CaststreamApp(faust.App):
         """Whether the assignment of a generation goes on, as far as Faust knows."""
         return not self._revoked and generation == self.consumer_generation_id
 
-    async def _ask_broker(self, partitions: list[TopicPartition]) -> Found:
+    async def _ask_broker(self, partitions: list[TopicPartition]) -> BrokerView:
         if not partitions:
-            return Found({}, {}, {}, {})
+            return BrokerView({}, {}, {}, {})
         # Partitions may have been added since the start: states and records of a stream would part ways.
         self.partition_counts = await asyncio.to_thread(check_topics, self.settings)
         ids = await asyncio.to_thread(topic_ids, self.settings)
@@ -377,7 +377,7 @@ class CaststreamApp(faust.App):
             self.chunk_consumer().beginning_offsets(partitions),
             self.chunk_consumer().end_offsets(partitions),
         )
-        return Found(committed, beginnings, ends, ids)
+        return BrokerView(committed, beginnings, ends, ids)
 
     async def look_at_limits(self) -> None:
         """Ask how large a batch each topic takes.

@@ -23,7 +23,7 @@ RESET = "`caststream topics reset-state` deletes states and offsets, and every s
 
 
 @dataclass(frozen=True)
-class Found:
+class BrokerView:
     """What the broker says about the assigned source partitions."""
 
     committed: Mapping[TopicPartition, OffsetAndMetadata]
@@ -43,7 +43,7 @@ class Start:
     """What an operator should know of it."""
 
 
-def starts_of(pipelines: Sequence[Pipeline], found: Found) -> dict[TopicPartition, Start]:
+def starts_of(pipelines: Sequence[Pipeline], found: BrokerView) -> dict[TopicPartition, Start]:
     """Where each partition is taken up that is not at hand already; all are checked.
 
     Raises:
@@ -79,7 +79,7 @@ def is_workers(commit: OffsetAndMetadata | None) -> bool:
     return commit is not None and commit.offset >= 0 and "topic_id" in _content(commit.metadata)
 
 
-def start_of(pipeline: Pipeline, partition: int, found: Found) -> Start:
+def start_of(pipeline: Pipeline, partition: int, found: BrokerView) -> Start:
     """Decide where a partition is taken up.
 
     Raises:
@@ -126,7 +126,7 @@ def _note_moved(pipeline: Pipeline, at: TopicPartition, offset: int, included: i
     )
 
 
-def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAndMetadata, found: Found) -> None:
+def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAndMetadata, found: BrokerView) -> None:
     changelog = pipeline.topics.changelog
     for topic, field, harm in (
         (at.topic, "topic_id", "its stored states belong to other records"),

@@ -35,7 +35,7 @@ class Reporter:
                 os.write(self._descriptor, line + b"\n")
 
 
-class Report:
+class WorkerReport:
     """The supervisor's end: what one process has told."""
 
     def __init__(self) -> None:

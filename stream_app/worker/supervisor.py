@@ -23,7 +23,7 @@ from stream_app import logs
 from stream_app.exits import EXIT_REFUSED, EXIT_UNREACHABLE
 from stream_app.failures import explain
 from stream_app.settings import Settings
-from stream_app.worker.report import Report
+from stream_app.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass
-class Child:
+class WorkerChild:
     """One worker process and when it may be started again."""
 
     index: int
@@ -45,7 +45,7 @@ class Child:
     started: float = 0.0
     pause: float = FIRST_PAUSE_S
     due: float = 0.0
-    report: Report | None = None
+    report: WorkerReport | None = None
     status: int | None = None
     """Of its last end."""
 
@@ -71,7 +71,7 @@ class Supervisor:
     def __init__(self, settings: Settings, workers: int, debug: bool = False) -> None:
         self.settings = settings
         self.debug = debug
-        self.children = [Child(index) for index in range(workers)]
+        self.children = [WorkerChild(index) for index in range(workers)]
         self.stopping = threading.Event()
         self._was_ready = False
         """Any of them, ever."""
@@ -93,7 +93,7 @@ class Supervisor:
         finally:
             self._stop_all()
 
-    def _look_after(self, child: Child) -> None:
+    def _look_after(self, child: WorkerChild) -> None:
         if child.process is None:
             if time.monotonic() >= child.due:
                 self._start(child)
@@ -105,7 +105,7 @@ class Supervisor:
         else:
             self._ended(child, status)
 
-    def _ended(self, child: Child, status: int) -> None:
+    def _ended(self, child: WorkerChild, status: int) -> None:
         child.process, child.status = None, status
         if child.report is not None:
             child.report.close()
@@ -119,15 +119,15 @@ class Supervisor:
             self._end_if_none_can_start(child)
         self._schedule(child, status)
 
-    def _end_if_none_can_start(self, last: Child) -> None:
+    def _end_if_none_can_start(self, last: WorkerChild) -> None:
         ends = {child.status for child in self.children}
         if ends == {EXIT_REFUSED}:
             raise StartupError(f"worker {last.index} refused to start; the line above says why")
         if ends <= {EXIT_REFUSED, EXIT_UNREACHABLE} and not self._was_past_broker:
             raise UnreachableError(f"worker {last.index} could not start; the line above says why")
 
-    def _start(self, child: Child) -> None:
-        child.started, child.report = time.monotonic(), Report()
+    def _start(self, child: WorkerChild) -> None:
+        child.started, child.report = time.monotonic(), WorkerReport()
         try:
             child.process = self._open(child.index, child.report.writing)
         except (OSError, subprocess.SubprocessError) as error:  # too many processes, or no memory: for now
@@ -148,14 +148,14 @@ class Supervisor:
             pass_fds=[report],
         )
 
-    def _schedule(self, child: Child, status: int) -> None:
+    def _schedule(self, child: WorkerChild, status: int) -> None:
         pause_s = self._pause(child)
         if status == EXIT_REFUSED and child.report is not None:
             log.error("worker %d is refused: %s; tried again in %.1f s", child.index, child.report.why, pause_s)
         else:
             log.warning("worker %d ended with status %d; started again in %.1f s", child.index, status, pause_s)
 
-    def _pause(self, child: Child) -> float:
+    def _pause(self, child: WorkerChild) -> float:
         """Note when it may be started again, and make the next pause longer; the seconds until then."""
         now_s = time.monotonic()
         pause_s = FIRST_PAUSE_S if now_s - child.started > WELL_AFTER_S else child.pause

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 EVICTION_S = 1.0  # at most so often
 
 
-class Look(NamedTuple):
+class LogEnd(NamedTuple):
     """Where a partition's log ended, and when that was asked, by a monotonic clock."""
 
     asked_s: float
@@ -58,7 +58,7 @@ class Upkeep:
         """Records not yet committed, as the broker counted them when it last answered."""
         self._consumer = consumer
         self._next_eviction = 0.0
-        self._looks: dict[TopicPartition, Look] = {}
+        self._looks: dict[TopicPartition, LogEnd] = {}
 
     async def after_commit(self) -> None:
         """What needs a fresh commit."""
@@ -90,7 +90,7 @@ class Upkeep:
         ends = await self._consumer().log_ends(list(owned)) if owned else {}
         self._looks = {at: look for at, look in self._looks.items() if at in owned}
         for at, end in ends.items():
-            self._looks.setdefault(at, Look(asked_s, end))
+            self._looks.setdefault(at, LogEnd(asked_s, end))
             owned[at].pass_over(at.partition, *self._consumer().behind(at))
 
     async def _evict_idle(self) -> None:

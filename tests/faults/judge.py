@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stream_app.headers import ERROR_REASON
 from stream_app.routes import DEAD_LETTERS
-from stream_app.verify import Report, verify
+from stream_app.verify import VerifyReport, verify
 from stream_app.verify.report import KINDS
 from tests.broker import consume_all
 from tests.faults.standstill import Standstill, append_times, standstills
@@ -105,7 +105,7 @@ def _tracebacks(logs: list[str]) -> list[str]:
 REPEATS = ("repeated", "dead_letters_repeated")
 
 
-def _of_report(play: Play, report: Report) -> list[str]:
+def _of_report(play: Play, report: VerifyReport) -> list[str]:
     """What is wrong by the checker; and a report of nothing is no proof."""
     allowed = REPEATS if play.schedule.reprocesses else ()
     found = {kind: getattr(report, kind) for kind in KINDS if kind not in allowed}

@@ -12,12 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float64s, Int64s
 from core.data.csv.bad_lines import NOTHING, LeftOut
 from core.data.csv.header import Columns
 from core.data.csv.numbers import SHOWN
 from core.data.csv.order import Sorted
 from core.data.csv.samples import BLOCK, Samples
-from core.data.csv.sequences import ORDER_COLUMNS, Place, Sequences
+from core.data.csv.sequences import ORDER_COLUMNS, LinePlace, Sequences
 from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.engines.results import WindowRules
@@ -50,7 +51,7 @@ class CastSummary:
 class CastRow(NamedTuple):
     """One sample. Where a cell is empty or has no column: None, and for the label `UNKNOWN`."""
 
-    place: Place
+    place: LinePlace
     values: list[float]
     label: int
     probability: float | None
@@ -179,9 +180,7 @@ def _same(name: str, before: float | str, now: float | str, unknown: float | str
         raise RecordError("wrong_type", f"{name} is {now}, on an earlier line of the same cast it is {before}")
 
 
-def _write_casts(
-    file: h5py.File, lengths: NDArray[np.int64], labels: NDArray[np.int8], probabilities: NDArray[np.float64]
-) -> None:
+def _write_casts(file: h5py.File, lengths: Int64s, labels: NDArray[np.int8], probabilities: Float64s) -> None:
     columns = {
         "cast_start": (np.cumsum(lengths) - lengths).astype("i8"),
         "cast_length": lengths.astype("i4"),

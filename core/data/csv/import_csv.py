@@ -7,21 +7,22 @@ bytes a line. Samples wait on the disk, beside the result, until all lines were 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 
+from core.callbacks import OnNote, OnProgress
 from core.data.csv.bad_lines import BadLines
 from core.data.csv.casts import CastImport, CastSummary
 from core.data.csv.header import NoHeaderError, mentions, read_header
 from core.data.csv.lines import LineSplitter
-from core.data.csv.names import Notice, Renamed
+from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
 from core.data.csv.order import Sorted
 from core.data.csv.samples import Samples
@@ -30,10 +31,9 @@ from core.data.csv.signals import SignalImport, SignalSummary
 from core.data.csv.table import MAX_PREAMBLE, Table
 from core.data.outputs import create_file, keep_inputs
 from core.errors import DataError, RecordError, StartupError
+from core.tasks import Task
 
 Lines = Iterable[tuple[int, bytes | None]]
-OnProgress = Callable[[int, int], None]
-Task = Literal["casting", "signal"]
 Import = CastImport | SignalImport
 
 IMPORTS: dict[Task, type[Import]] = {"casting": CastImport, "signal": SignalImport}
@@ -64,7 +64,7 @@ def import_csv(
     out: str | Path,
     on_progress: OnProgress | None = None,
     options: ImportOptions | None = None,
-    on_notice: Notice | None = None,
+    on_notice: OnNote | None = None,
 ) -> CastSummary | SignalSummary:
     """Write the recordings of the CSV ``path`` to ``out``, sequences in the order in which their first lines stand.
 
@@ -94,7 +94,7 @@ def import_csv(
 
 
 def _import(
-    task: Task, lines: Lines, file: h5py.File, folder: Path, options: ImportOptions, notice: Notice
+    task: Task, lines: Lines, file: h5py.File, folder: Path, options: ImportOptions, notice: OnNote
 ) -> tuple[CastSummary | SignalSummary, BadLines]:
     kind = IMPORTS[task]
     table = Table(kind.columns, options.renamed, options.decimal, notice)
@@ -142,7 +142,7 @@ def _sorted(sequences: Sequences, samples: Samples, bad: BadLines) -> Sorted:
     return done
 
 
-def _check_rate(sequences: Sequences, notice: Notice) -> None:
+def _check_rate(sequences: Sequences, notice: OnNote) -> None:
     rate = sequences.rate_hz()
     if rate is not None and abs(rate - 1.0) > _RATE_TOLERANCE:
         notice(f"by their times the samples come at {rate:g} Hz: casts are taken at 1 Hz")
@@ -171,7 +171,7 @@ def _named(path: Path) -> Iterator[None]:
         raise DataError(path, str(error)) from error
 
 
-def _once(notice: Notice | None) -> Notice:
+def _once(notice: OnNote | None) -> OnNote:
     told: set[str] = set()
 
     def tell(text: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from core.callbacks import OnNote
 from core.errors import StartupError
 from core.native.names import near_field_of
 from core.wire.plain_name import plain_name
 
-Notice = Callable[[str], None]
 Renamed = Mapping[str, str]  # field -> its name in the file
 
 MAX_NOTICED = 20  # names; a stranger's feed could hold any number of them
@@ -67,7 +67,7 @@ def parse_renamed(texts: Iterable[str], known: Sequence[str]) -> dict[str, str]:
 class IgnoredFields:
     """Says of each field that is not used, once, that it is not; and what it is called, where it is a near miss."""
 
-    def __init__(self, known: Sequence[str], notice: Notice) -> None:
+    def __init__(self, known: Sequence[str], notice: OnNote) -> None:
         self._known = known
         self._notice = notice
         self._seen = {*known}

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Int64s
 from core.errors import RecordError
 
 # Places where a line does not follow on the one before; 40 bytes are kept of each.
@@ -27,21 +28,21 @@ class Sorted:
     times go backwards so that no order is certain. ``turned``: the file was newest first.
     """
 
-    places: NDArray[np.int64] | None
-    sequences: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    places: Int64s | None
+    sequences: Int64s
+    lengths: Int64s
     gaps: int
     repeats: tuple[tuple[int, int, int], ...]  # line, sequence, key
     turned: bool = False
 
-    def blocks(self, rows: int) -> Iterator[tuple[int, int, NDArray[np.int64] | slice]]:
+    def blocks(self, rows: int) -> Iterator[tuple[int, int, Int64s | slice]]:
         """Give, ``rows`` rows at a time, where they go (first, end) and where they come from."""
         total = int(self.lengths.sum())
         for first in range(0, total, rows):
             end = min(total, first + rows)
             yield first, end, self.taken(first, end)
 
-    def taken(self, first: int, end: int) -> NDArray[np.int64] | slice:
+    def taken(self, first: int, end: int) -> Int64s | slice:
         """The places from which the rows ``first`` to ``end`` of the result come."""
         return slice(first, end) if self.places is None else self.places[first:end]
 
@@ -105,7 +106,7 @@ class Order:
         places = _places(row[order], rows[order]) if (np.diff(order) < 0).any() else None
         return _sorted(places, sequence, rows, gaps, repeats)
 
-    def _wrong(self, order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _wrong(self, order: Int64s) -> NDArray[np.bool_]:
         """Which runs begin before the one before them has ended."""
         first, last = np.array(self._first)[order][1:], np.array(self._last)[order][:-1]
         if self.by == "line":
@@ -115,10 +116,10 @@ class Order:
 
     def _without_repeats(
         self,
-        sequence: NDArray[np.int64],
-        first: NDArray[np.int64],
-        row: NDArray[np.int64],
-        rows: NDArray[np.int64],
+        sequence: Int64s,
+        first: Int64s,
+        row: Int64s,
+        rows: Int64s,
         repeats: tuple[tuple[int, int, int], ...],
     ) -> Sorted:
         """Keep the first line of equal steps."""
@@ -147,9 +148,9 @@ class Order:
 
 
 def _sorted(
-    places: NDArray[np.int64] | None,
-    sequence: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    places: Int64s | None,
+    sequence: Int64s,
+    rows: Int64s,
     gaps: int,
     repeats: tuple[tuple[int, int, int], ...] = (),
 ) -> Sorted:
@@ -158,8 +159,8 @@ def _sorted(
     return Sorted(places, sequences, lengths[sequences], gaps, repeats)
 
 
-def _places(first: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _places(first: Int64s, rows: Int64s) -> Int64s:
     """The places of all rows of runs, one run after the other."""
     ends = np.cumsum(rows)
-    places: NDArray[np.int64] = np.repeat(first - (ends - rows), rows) + np.arange(ends[-1])
+    places: Int64s = np.repeat(first - (ends - rows), rows) + np.arange(ends[-1])
     return places

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from core.arrays import Float32s
 
 BLOCK = 1 << 14  # samples written, and read, at once
 
@@ -37,10 +38,10 @@ class Samples:
         if len(self._rows) == BLOCK:
             self._flush()
 
-    def all(self) -> NDArray[np.float32]:
+    def all(self) -> Float32s:
         """(count, width), on disk; at least one row is there."""
         self._flush()
-        rows: NDArray[np.float32] = np.memmap(self._file, np.float32, "r", shape=(self.count, self._width))
+        rows: Float32s = np.memmap(self._file, np.float32, "r", shape=(self.count, self._width))
         return rows
 
     def _flush(self) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from core.data.csv.names import Notice
+from core.callbacks import OnNote
 from core.data.csv.numbers import SHOWN, is_number, whole
 from core.data.csv.order import By, Order, Sorted
 from core.data.csv.samples import Samples
@@ -21,7 +21,7 @@ ORDER_COLUMNS = ("stream", "step", *TIME_COLUMNS)
 _LARGE = 1e9
 
 
-class Place(NamedTuple):
+class LinePlace(NamedTuple):
     """To which sequence a line belongs, and its step or time there; None: behind the line before."""
 
     stream: str
@@ -40,7 +40,7 @@ class Sequences:
         notice: told what a user should know.
     """
 
-    def __init__(self, table: Table, samples: Samples, what: str, notice: Notice) -> None:
+    def __init__(self, table: Table, samples: Samples, what: str, notice: OnNote) -> None:
         self._table, self._samples, self.what, self._notice = table, samples, what, notice
         self._numbers: dict[tuple[str, str], int] = {}
         self._order: Order | None = None
@@ -49,7 +49,7 @@ class Sequences:
         self._last = -1
         self._span = (0, 0, 0)  # of the first sequence: its samples, its earliest and latest time
 
-    def place(self, cells: list[str]) -> Place:
+    def place(self, cells: list[str]) -> LinePlace:
         """Find where a row belongs; raises RecordError."""
         stream, sequence = self._table.name(cells, "stream"), self._table.name(cells, "sequence")
         for name, text in (("stream", stream), ("sequence", sequence)):
@@ -65,13 +65,13 @@ class Sequences:
             raise RecordError("wrong_type", f"{name} is {text[:SHOWN]!r}: must be a time in ISO 8601")
         if by == "step" and step is None:
             raise RecordError("missing_field", "has no step, the lines above have")
-        return Place(stream, sequence, step if by == "step" else time_us if by == "time" else None, time_us)
+        return LinePlace(stream, sequence, step if by == "step" else time_us if by == "time" else None, time_us)
 
-    def known(self, place: Place) -> int | None:
+    def known(self, place: LinePlace) -> int | None:
         """The number of a sequence that has samples already."""
         return self._numbers.get((place.stream, place.sequence))
 
-    def add(self, line: int, place: Place, values: list[float]) -> int:
+    def add(self, line: int, place: LinePlace, values: list[float]) -> int:
         """Take a sample in; the number of its sequence. Raises RecordError: it contradicts an earlier line."""
         name = (place.stream, place.sequence)
         number = self._numbers.get(name)
@@ -122,7 +122,7 @@ class Sequences:
             return None
         return float(f"{(count - 1) * 1e6 / (latest_us - earliest_us):.6g}")
 
-    def _by(self, place: Place) -> By:
+    def _by(self, place: LinePlace) -> By:
         if self._table.has("step"):
             return "step"
         return "line" if place.key is None else "time"

@@ -16,7 +16,7 @@ from core.data.csv.header import Columns
 from core.data.csv.names import shown
 from core.data.csv.order import Sorted
 from core.data.csv.samples import BLOCK, Samples
-from core.data.csv.sequences import ORDER_COLUMNS, Place, Sequences
+from core.data.csv.sequences import ORDER_COLUMNS, LinePlace, Sequences
 from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.errors import RecordError, StartupError
@@ -46,7 +46,7 @@ class SignalSummary:
 class SignalRow(NamedTuple):
     """One sample: ``values`` are signal and target, NaN where there is none."""
 
-    place: Place
+    place: LinePlace
     values: list[float]
     condition: tuple[float, ...]
 

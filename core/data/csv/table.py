@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
+from core.callbacks import OnNote
 from core.data.csv.header import Columns, Header, NoHeaderError, read_header, separator_of
-from core.data.csv.names import MAX_NOTICED, Notice, Renamed, shown
+from core.data.csv.names import MAX_NOTICED, Renamed, shown
 from core.data.csv.numbers import Decimal, Numbers, is_number, is_rounded, whole
 from core.data.csv.text import UTF_8, WINDOWS, refuse_nul, text_of
 from core.errors import RecordError, StartupError
@@ -32,7 +33,7 @@ class Table:
         notice: told, once each, what a user should know and nothing was refused for.
     """
 
-    def __init__(self, columns: Columns, renamed: Renamed, decimal: Decimal | None, notice: Notice) -> None:
+    def __init__(self, columns: Columns, renamed: Renamed, decimal: Decimal | None, notice: OnNote) -> None:
         self.columns = columns
         self.before: list[tuple[int, str]] = []  # lines before the header, and why each is none
         self._renamed = renamed

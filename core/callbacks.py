@@ -1,0 +1,9 @@
+"""What long work is given to say how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+OnProgress = Callable[[int, int], None]  # (done, total)
+OnCount = Callable[[int], None]  # done
+OnNote = Callable[[str], None]  # one line for a person

@@ -1,0 +1,59 @@
+"""One name, one meaning: no two classes or types of the product are called the same."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("core", "replay", "stream_app", "dashboards")
+
+
+def names_in(code: str) -> Iterator[str]:
+    """The classes and aliases of types that a module declares: names in CamelCase, at its top."""
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (one.id for one in targets if isinstance(one, ast.Name) and is_a_type(one.id))
+
+
+def is_a_type(name: str) -> bool:
+    return name[0].isupper() and not name.isupper()
+
+
+def declared() -> dict[str, list[str]]:
+    """Each public name, and the files that declare it."""
+    places = defaultdict(list)
+    for package in PACKAGES:
+        for pattern in ("*.py", "*.pyi"):
+            for path in sorted((ROOT / package).rglob(pattern)):
+                for name in names_in(path.read_text(encoding="utf-8")):
+                    places[name].append(path.relative_to(ROOT).as_posix())
+    return places
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("class Cut: pass", ["Cut"]),
+        ("Rows = dict[str, int]", ["Rows"]),
+        ("Rows: object = dict", ["Rows"]),
+        ("LIMIT = 3; x = 4; _Rows = dict", []),
+        ("def f():\n    class Inner: pass", []),
+    ],
+)
+def test_classes_and_aliases_are_found(code: str, names: list[str]) -> None:
+    assert list(names_in(code)) == names
+
+
+def test_no_two_classes_or_types_have_one_name() -> None:
+    twice = {name: places for name, places in declared().items() if len(places) > 1 and not name.startswith("_")}
+
+    assert len(declared()) > 100
+    assert twice == {}
