@@ -79,7 +79,7 @@ bench: .venv/.bench-ready  ## all benchmarks, beside the peers: one table, bench
 	@$(BIN)/python benchmarks/bench_all.py
 
 bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored ones; fails where one fell by more than 25 %
-	@$(BIN)/python benchmarks/check.py
+	@$(BIN)/python benchmarks/bench_all.py --check
 
 # The peers' packages do not go with ours: a folder of their own, on the path of the peers alone.
 .venv/.bench-ready: benchmarks/peers/requirements.txt | setup

@@ -1,9 +1,14 @@
 """All benchmarks, one after the other: one Markdown table on stdout, `results/latest.json` and `results/latest.md`.
 
     .venv/bin/python benchmarks/bench_all.py [--full] [--only PART ...]
+    .venv/bin/python benchmarks/bench_all.py --check [--against FILE] [--fresh FILE]
 
-Behind `make bench`. Progress goes to stderr. A part that fails is told, keeps nothing from the others, and makes the
+Behind `make bench`. Progress goes to stderr. A part that fails is reported, does not stop the others, and makes the
 exit status 1. Without --full every part runs with --quick: under 20 minutes on two cores.
+
+With --check, behind `make bench-check`: a fresh quick run of the pipeline is compared with the stored one, and the exit
+status is 1 where a ratio to a peer fell by more than 25 %. Only ratios of one run are compared, never absolute times:
+those belong to the machine.
 """
 
 from __future__ import annotations
@@ -16,17 +21,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures import summary_table
-from machine import machine, versions
-from reporting import say
+from render import summary_table
+from reporting import RESULTS, at, figure, machine, markdown, package_line, say, stored, versions, where, write_whole
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+MOST_LOST = 0.25
+"""Share of a ratio to a peer that a fresh run may be below the stored one."""
+
 LIMITS = (
     "Broker, senders and workers share the machine's cores; there is no network between them.",
     "Rates are the highest there are, with all input waiting; latencies belong to the load that stands beside them.",
@@ -43,6 +49,7 @@ class Part:
     Args:
         limit_s: ends it where it hangs.
         quick: its options when it is to be brief.
+        words: its other options.
         full: whether a full run has it too: the full pipeline holds all workloads.
     """
 
@@ -50,6 +57,7 @@ class Part:
     script: str
     limit_s: float
     quick: Sequence[str] = ("--quick",)
+    words: Sequence[str] = ()
     full: bool = True
 
 
@@ -70,8 +78,8 @@ PARTS = (
     Part("scale", "bench_scale.py", 360),
     Part("sweep", "bench_sweep.py", 360),
     Part("replay", "bench_replay.py", 180),
-    Part("startup", "bench_startup.py", 180, ("--runs", "3")),
-    Part("defect_model", "bench_defect_model.py", 120),
+    Part("startup", "bench_startup.py", 180),
+    Part("defect_model", "bench_model.py", 120, words=("defect",)),
 )
 FULL_FACTOR = 6.0
 """How much longer a full run of a part may take."""
@@ -81,7 +89,7 @@ def run_part(part: Part, full: bool) -> dict[str, Any]:
     """The part's report with ``seconds``; ``error`` in it where it failed."""
     started = time.monotonic()
     limit_s = part.limit_s * (FULL_FACTOR if full else 1.0)
-    command = [sys.executable, str(HERE / part.script), "--json", *(() if full else part.quick)]
+    command = [sys.executable, str(HERE / part.script), "--json", *part.words, *(() if full else part.quick)]
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
         ending = threading.Timer(limit_s, process.terminate)
@@ -123,28 +131,84 @@ def read_report(printed: str, status: int, last_line: str) -> dict[str, Any]:
 
 
 def write_results(report: dict[str, Any], text: str, directory: Path = RESULTS) -> None:
-    """Both files; whole, or not at all."""
+    """Both files; what soak, overload and failover have found stays."""
     directory.mkdir(exist_ok=True)
-    for name, content in (("latest.json", json.dumps(report, indent=1) + "\n"), ("latest.md", text)):
-        fresh = directory / f"{name}.new"
-        fresh.write_text(content)
-        fresh.replace(directory / name)
+    if kept := stored(directory).get("reliability"):
+        report = report | {"reliability": kept}
+    write_whole(directory / "latest.json", json.dumps(report, indent=1) + "\n")
+    write_whole(directory / "latest.md", text)
 
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The table, what it was measured on, and its limits."""
-    found = report["machine"]
-    where = (
-        f"{found['cpu']}, {found['cores']} cores, {found['memory_gib']:g} GiB, {found['system']}; "
-        f"load before {found['load_1m_before']:g}; {report['started']}; {report['seconds'] / 60:.0f} minutes; "
-        f"{'full' if report['full'] else 'quick'} run"
-    )
-    packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    run = f"{report['seconds'] / 60:.0f} minutes; {'full' if report['full'] else 'quick'} run"
     failed = [f"- **{name} failed:** {why}" for name, why in report["failed"].items()]
     limits = [f"- {line}" for line in report["limits"]]
-    return "\n".join(
-        ["# Benchmarks", "", summary_table(report["parts"]), "", *failed, where, "", packages, "", *limits, ""]
-    )
+    about = [f"{where(report)}; {report['started']}; {run}", "", package_line(report)]
+    return "\n".join(["# Benchmarks", "", summary_table(report["parts"]), "", *failed, *about, "", *limits, ""])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How many times faster than a peer caststream is, then and now."""
+
+    peer: str
+    stored: float
+    fresh: float | None
+
+    @property
+    def fell(self) -> bool:
+        """By more than a quarter, or the peer is gone."""
+        return self.fresh is None or self.fresh < (1 - MOST_LOST) * self.stored
+
+
+def compare(stored: Mapping[str, float], fresh: Mapping[str, float]) -> list[Compared]:
+    """Every peer that was measured then."""
+    return [Compared(peer, ratio, fresh.get(peer)) for peer, ratio in stored.items()]
+
+
+def stored_ratios(path: Path) -> dict[str, float]:
+    """The ratios of the stored run.
+
+    Raises:
+        SystemExit: there are none.
+    """
+    try:
+        ratios = at(json.loads(path.read_text()), "parts", "pipeline", "ratios")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {path}: cannot be read ({error}); `make bench` makes it") from error
+    if not ratios:
+        raise SystemExit(f"error: {path}: holds no ratios of the pipeline; `make bench` measures them")
+    return dict(ratios)
+
+
+def fresh_report() -> dict[str, Any]:
+    """A quick run of the pipeline, its progress on our stderr.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    command = [sys.executable, str(HERE / "bench_pipeline.py"), "--quick", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"error: the pipeline benchmark ended with status {done.returncode}")
+    return dict(json.loads(done.stdout))
+
+
+def check(against: Path, fresh: Path | None) -> int:
+    """Print how a fresh run compares with the stored one; the exit status is 1 where a ratio fell."""
+    stored = stored_ratios(against)
+    found = json.loads(fresh.read_text()) if fresh else fresh_report()
+    compared = compare(stored, found["ratios"])
+    rows = [(each.peer, each.stored, each.fresh, "FELL" if each.fell else "ok") for each in compared]
+    print(markdown(("caststream_1 beside", "stored ratio", "fresh ratio", "verdict"), rows))
+    fallen = [each for each in compared if each.fell]
+    for each in fallen:
+        say(
+            f"error: {each.peer}: the ratio was {figure(each.stored)} and is {figure(each.fresh)}; "
+            f"more than {100 * MOST_LOST:.0f} % are lost"
+        )
+    return 1 if fallen else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -153,12 +217,17 @@ def _arguments() -> argparse.Namespace:
     names = [part.name for part in PARTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=f"of {', '.join(names)}")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the two files go")
+    parser.add_argument("--check", action="store_true", help="run the pipeline only, and compare with the stored run")
+    parser.add_argument("--against", type=Path, default=RESULTS / "latest.json", help="the stored run")
+    parser.add_argument("--fresh", type=Path, help="with --check: the JSON of a pipeline run, instead of a new run")
     return parser.parse_args()
 
 
 def main() -> int:
     """Entry point."""
     options = _arguments()
+    if options.check:
+        return check(options.against, options.fresh)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found, started, begun = machine(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), time.monotonic()
     parts: dict[str, Any] = {}

@@ -21,9 +21,8 @@ from typing import Any, cast
 
 import numpy as np
 from harness import bench_broker
-from latencies import summary
 from live_worker import LiveWorker, Meter, broker_pid
-from loads import WARM_UP_S, Watch, load_of, send, send_measured
+from loads import WARM_UP_S, Watch, load_of, send, send_measured, summary
 from paced_sender import Load
 from reporting import Report, Row, Say, markdown, parser, run_script
 

@@ -18,11 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness import bench_broker
-from latencies import around_commits, ends, read_times, summary
 from live_worker import LiveWorker, Meter, broker_pid
-from loads import WARM_UP_S, Watch, load_of, send, send_measured
-from outputs import timing
+from loads import WARM_UP_S, Watch, around_commits, ends, load_of, read_times, send, send_measured, summary
 from reporting import Report, Row, Say, at, markdown, parser, run_script
+from workload import timing
 
 from core.errors import RunError
 from stream_app.clients.admin import Cluster

@@ -15,20 +15,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from background import Background
 from harness import bench_broker
-from latencies import read_times
+from instrumented_worker import SECONDS
 from live_worker import LiveWorker, Meter, Scrape
-from loads import Watch, load_of, send
-from metered_worker import SECONDS
-from outputs import timing
+from loads import Watch, load_of, read_times, send
 from reporting import Report, Say, markdown, parser, run_script
+from watch import Background
+from workload import timing
 
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
 STREAMS = 1000
-PROGRAM = Path(__file__).resolve().parent / "metered_worker.py"
+PROGRAM = Path(__file__).resolve().parent / "instrumented_worker.py"
 WITH, WITHOUT = "timed", "without"
 
 

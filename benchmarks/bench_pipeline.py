@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from harness import Job, bench_broker, measure_rounds
-from machine import machine, versions
+import numpy as np
+from harness import Job, Result, Run, bench_broker, measure_rounds
+from numpy.typing import NDArray
 from peers import PEERS, installed
-from pipeline_report import OURS, STANDARD, Source, of_workload, show
-from reporting import output, status_of
-from rich.console import Console
+from reporting import Report, Say, markdown, package_line, parser, run_script, where
 from workload import Workload, preload
 
 from core.callbacks import OnNote
@@ -30,8 +29,12 @@ from core.models.signal_lstm import SignalExtractionLSTM
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
+OURS = "caststream_1"
+STANDARD = "even"
 TWO = "caststream_2"
 EXACTLY_ONCE = "caststream_1_exactly_once"
+TARGETS: Mapping[str, float] = {"faust": 40.0, "quix": 40.0, "bytewax": 40.0, "loop": 0.7}
+"""How many times as fast as each of these `OURS` is to be."""
 WORKLOADS: Mapping[str, Workload] = {
     STANDARD: Workload(),
     "uneven": Workload(order="random"),
@@ -93,18 +96,14 @@ QUICK = Plan(
 )
 
 
-def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
-    """Measure; the report is ready for JSON. What the standard workload gave stands at its top too.
+def measure(options: argparse.Namespace, say: Say) -> Report:
+    """The report, ready for JSON. What the standard workload gave stands at its top too.
 
     Raises:
-        StartupError: the broker cannot be started, or a peer is not installed.
+        StartupError: an option is out of its range, the broker cannot be started, or a peer is not installed.
         RunError: a peer failed, or its outputs are not right.
     """
-
-    def say(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
-
-    found = machine()  # first: the load before ours
+    plan, seed = _plan(options), options.seed
     model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
     with bench_broker(say) as settings:
         sources = {name: _prepare(name, plan.samples, seed, settings, model, say) for name in plan.workloads}
@@ -119,8 +118,7 @@ def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
         "rounds": plan.rounds,
         "seed": seed,
         "model": fingerprint(model),
-        "machine": found,
-        "versions": versions() | _peer_versions(),
+        "versions": _peer_versions(),
     }
 
 
@@ -167,16 +165,128 @@ def _peer_versions() -> dict[str, str]:
     return {label: there[name] for name, label in names.items() if name in there}
 
 
+@dataclass(frozen=True)
+class Source:
+    """A workload in its source topic; ``expected`` (S, T) is what the model makes of it offline."""
+
+    settings: Settings
+    workload: Workload
+    expected: NDArray[np.float32]
+    record_bytes: float
+
+
+def of_workload(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
+    """What was measured on one workload, by peer."""
+    rates = {name: result.median for name, result in results.items()}
+    ratios = {name: rates[OURS] / rate for name, rate in rates.items() if name != OURS}
+    settings, workload = source.settings, source.workload
+    return {
+        "rates": rates,
+        "ratios": ratios,
+        "targets": targets(ratios),
+        "peers": {name: _of_peer(result, workload.streams) for name, result in results.items()},
+        "workload": {
+            "streams": workload.streams,
+            "partitions": workload.partitions,
+            "samples": workload.samples,
+            "record_bytes": round(source.record_bytes, 1),
+            "order": workload.order,
+            "format": workload.output_format,
+            "seed": workload.seed,
+        },
+        "commit_interval_s": [settings.commit_interval, settings.max_commit_interval],
+    }
+
+
+def targets(ratios: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """By peer: the ratio that is wanted at least, the one found, and whether that holds."""
+    return {
+        name: {"wanted": wanted, "found": ratios[name], "held": ratios[name] >= wanted}
+        for name, wanted in TARGETS.items()
+        if name in ratios
+    }
+
+
+def _of_peer(result: Result, streams: int) -> dict[str, Any]:
+    return {
+        "version": result.runs[0].peer.version,
+        "warm_up": result.runs[0].peer.warm_up,
+        "median": result.median,
+        "min": min(result.rates),
+        "max": max(result.rates),
+        "runs": [_of_run(run, streams) for run in result.runs],
+    }
+
+
+def _of_run(run: Run, streams: int) -> dict[str, Any]:
+    seconds = float(run.appended_ms[-1] - run.appended_ms[0]) / 1000
+    return {
+        "rate": run.timing.rate,
+        "samples": run.timing.samples,
+        "seconds": run.timing.seconds,
+        "repeated": run.repeated,
+        "max_abs_diff": run.max_abs_diff,
+        "state_records": run.state_records,
+        # How old a stream's state in the changelog becomes, in the mean. A recovery store keeps no history to count.
+        "state_interval_s": round(seconds * streams / run.state_records, 3) if run.peer.changelog else None,
+    }
+
+
+def table(report: Report) -> str:
+    """A row for each peer on each workload, then what was checked and where."""
+    rows = [(name, *_cells(part, peer)) for name, part in report["workloads"].items() for peer in part["peers"]]
+    header = ("workload", "peer", "median samples/s", "min", "max", "timed, s", "ratio", "a state every, s")
+    legend = f"ratio: how many times as fast {OURS} is, medians. A state every: for each stream, in the mean."
+    return "\n".join([markdown(header, rows, text=(0, 1)), "", legend, *target_lines(report), *_descriptions(report)])
+
+
+def _cells(part: Report, peer: str) -> list[str]:
+    found, ratio = part["peers"][peer], part["ratios"].get(peer)
+    rates = [f"{found[key]:,.0f}" for key in ("median", "min", "max")]
+    seconds = max(run["seconds"] for run in found["runs"])
+    intervals = [run["state_interval_s"] for run in found["runs"]]
+    interval = "" if None in intervals else f"{max(intervals):.2f}"
+    return [peer, *rates, f"{seconds:.1f}", f"{ratio:.2f}" if ratio else "", interval]
+
+
+def target_lines(report: Report) -> list[str]:
+    """A line for each ratio that is aimed at."""
+    return [
+        f"{'held' if target['held'] else 'not held'}: {OURS} is {target['found']:.2f} times as fast as {name}, "
+        f"wanted {target['wanted']:g}"
+        for name, target in report["targets"].items()
+    ]
+
+
+def _descriptions(report: Report) -> list[str]:
+    """What was checked, the workloads, the machine, the versions."""
+    parts = report["workloads"]
+    runs = [run for part in parts.values() for peer in part["peers"].values() for run in peer["runs"]]
+    difference = max(run["max_abs_diff"] for run in runs)
+    return [
+        f"Every output was checked against the offline run; largest difference {difference:.1e}.",
+        *(_description(name, part) for name, part in parts.items()),
+        f"{where(report)}; seed {report['seed']}",
+        package_line(report),
+    ]
+
+
+def _description(name: str, part: Report) -> str:
+    workload, (interval, longest) = part["workload"], part["commit_interval_s"]
+    return (
+        f"{name}: {workload['streams']:,} streams, order {workload['order']}, {workload['format']} records of "
+        f"{workload['record_bytes']:g} bytes, commit interval {interval:g} s (up to {longest:g} s)"
+    )
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the standard workload only, fewer samples and rounds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
-    parser.add_argument("--workload", choices=list(WORKLOADS), help="this one only; only `even` has all peers")
-    parser.add_argument("--peers", help="these only, separated by commas, caststream_1 with them")
-    parser.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
-    parser.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
-    parser.add_argument("--scale", type=float, default=1.0, help="times the samples of every peer: 0.05 for a trial")
-    return parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--workload", choices=list(WORKLOADS), help="this one only; only `even` has all peers")
+    options.add_argument("--peers", help="these only, separated by commas, caststream_1 with them")
+    options.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
+    options.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
+    options.add_argument("--scale", type=float, default=1.0, help="times the samples of every peer: 0.05 for a trial")
+    return options.parse_args()
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -203,13 +313,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def main() -> int:
     """Entry point."""
-    options = _arguments()
-
-    def work() -> None:
-        report = run(_plan(options), options.seed, Console(stderr=True))
-        output(report, options.json, show)
-
-    return status_of(work)
+    return run_script(_arguments(), measure, table)
 
 
 if __name__ == "__main__":

@@ -15,20 +15,16 @@ import math
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from harness import bench_broker
-from machine import machine, versions
 from numpy.typing import NDArray
 from replays import Run
-from reporting import output, status_of
-from rich.console import Console
-from rich.table import Table
+from reporting import Report, Row, Say, markdown, parser, run_script, where
 
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
@@ -59,25 +55,25 @@ FULL = Plan(5, 4_000_000, 30.0)
 QUICK = Plan(3, 1_000_000, 12.0)
 
 
-def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
-    """Measure; the report is ready for JSON.
+def measure(options: argparse.Namespace, say: Say) -> Report:
+    """The report, ready for JSON.
 
     Raises:
-        StartupError: the broker cannot be started.
+        StartupError: an option is out of its range, or the broker cannot be started.
         RunError: a replay failed, or lost something.
     """
-
-    def say(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
-
-    found = machine()  # first: the load before ours
+    plan, seed = QUICK if options.quick else FULL, options.seed
+    if options.rounds is not None:
+        if options.rounds < 1:
+            raise StartupError("--rounds must be 1 or more")
+        plan = replace(plan, rounds=options.rounds)
     with bench_broker(say) as settings:
         say("writing the files ...")
         cases = _cases(plan, seed, settings.data_dir)
         runs: dict[str, list[Run]] = {name: [] for name in cases}
         for number in range(plan.rounds):
             for name in list(cases)[:: -1 if number % 2 else 1]:
-                runs[name].append(_measure(settings, *cases[name]))
+                runs[name].append(_replayed(settings, *cases[name]))
                 say(f"round {number + 1} of {plan.rounds}: {name} {runs[name][-1].rate:,.0f}/s")
         say(f"replaying {plan.paced_s:g} s at speed 1 ...")
         pace = _pace(settings, plan.paced_s, seed)
@@ -89,8 +85,6 @@ def run(plan: Plan, seed: int, console: Console) -> dict[str, Any]:
         "pace": pace,
         "runs": {name: [asdict(each) | {"rate": each.rate} for each in all_] for name, all_ in runs.items()},
         "seed": seed,
-        "machine": found,
-        "versions": versions(),
     }
 
 
@@ -112,7 +106,7 @@ def _cases(plan: Plan, seed: int, directory: Path) -> dict[str, Case]:
     }
 
 
-def _measure(settings: Settings, what: str, path: Path, streams: int, speed: float = math.inf) -> Run:
+def _replayed(settings: Settings, what: str, path: Path, streams: int, speed: float = math.inf) -> Run:
     """Run one in a process of its own, into new topics; whatever it says it sent must be at the broker."""
     cluster = Cluster(settings)
     create_topics(settings)
@@ -134,7 +128,7 @@ def _pace(settings: Settings, seconds: float, seed: int) -> dict[str, float]:
     """How late the records of a paced replay are at the broker, in milliseconds."""
     path = settings.data_dir / "paced.h5"
     generate_signals(path, PACED_STREAMS * max(1, math.ceil(seconds / 10)), seed, 10_000)
-    done = _measure(settings, "replay", path, PACED_STREAMS, speed=1.0)
+    done = _replayed(settings, "replay", path, PACED_STREAMS, speed=1.0)
     times = _read_times(settings, settings.topic(SIGNAL_SAMPLES), done.records)
     counted = times[times[:, 0] >= times[:, 0].min() + WARM_UP_MS]
     late_ms = counted[:, 1] - counted[:, 0]
@@ -165,48 +159,33 @@ def _read_times(settings: Settings, topic: str, records: int) -> NDArray[np.int6
     return np.array(times)
 
 
-def show(report: dict[str, Any], console: Console) -> None:
-    """The report as a person reads it."""
-    table = Table("replay", title="records/s at full speed", title_justify="left")
-    for column in ("median", "min", "max", "µs of processor per record", "peak, MiB"):
-        table.add_column(column, justify="right")
+def table(report: Report) -> str:
+    """A row for each replay at full speed, then how well the paced one kept its pace."""
+    rows: list[Row] = []
     for name, runs in report["runs"].items():
         rates = [each["rate"] for each in runs]
         cpu_us = statistics.median(each["cpu_s"] / each["records"] * 1e6 for each in runs)
-        shown = [f"{each:,.0f}" for each in (statistics.median(rates), min(rates), max(rates))]
-        table.add_row(name, *shown, f"{cpu_us:.2f}", f"{report['peak_mib'][name]:.0f}")
-    console.print(table)
-    pace, found = report["pace"], report["machine"]
-    console.print(f"signals_20 is {report['ratio_to_loop']:.1f} times the plain loop, medians")
-    console.print(
-        f"at speed 1, {pace['records_per_s']:,.0f}/s: late p50 {pace['p50_ms']:g}, p99 {pace['p99_ms']:g}, "
-        f"max {pace['max_ms']:g} ms; {pace['within_5_ms']:.2%} within 5 ms; {pace['cpu_share']:.0%} of a core"
+        rows.append((name, statistics.median(rates), min(rates), max(rates), cpu_us, report["peak_mib"][name]))
+    header = ("replay at full speed", "records/s", "min", "max", "µs of processor per record", "peak, MiB")
+    pace = report["pace"]
+    return "\n".join(
+        [
+            markdown(header, rows),
+            "",
+            f"signals_20 is {report['ratio_to_loop']:.1f} times the plain loop, medians",
+            f"at speed 1, {pace['records_per_s']:,.0f}/s: late p50 {pace['p50_ms']:g}, p99 {pace['p99_ms']:g}, max "
+            f"{pace['max_ms']:g} ms; {pace['within_5_ms']:.2%} within 5 ms; {pace['cpu_share']:.0%} of a core",
+            where(report),
+        ]
     )
-    console.print(f"{found['cpu']}, {found['cores']} cores, load before {found['load_1m_before']:g}", highlight=False)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer samples and rounds: about a minute")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
-    parser.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
-    parser.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
-    return parser.parse_args()
 
 
 def main() -> int:
     """Entry point."""
-    options = _arguments()
-    plan = QUICK if options.quick else FULL
-
-    def work() -> None:
-        rounds = plan.rounds if options.rounds is None else options.rounds
-        if rounds < 1:
-            raise StartupError("--rounds must be 1 or more")
-        report = run(Plan(rounds, plan.samples, plan.paced_s), options.seed, Console(stderr=True))
-        output(report, options.json, show)
-
-    return status_of(work)
+    options = parser(__doc__)
+    options.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
+    options.add_argument("--rounds", type=int, help=f"rounds, by default {FULL.rounds}, with --quick {QUICK.rounds}")
+    return run_script(options.parse_args(), measure, table)
 
 
 if __name__ == "__main__":

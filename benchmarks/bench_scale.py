@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 from harness import bench_broker
-from latencies import around_commits, ends, summary, wait_for
 from live_worker import LiveWorker, Meter, Scrape
-from loads import WARM_UP_S, Watch, load_of, send, send_measured
+from loads import WARM_UP_S, Watch, around_commits, ends, load_of, send, send_measured, summary, wait_for
 from reporting import Report, Row, Say, at, markdown, parser, run_script
-from stalls import Pings
+from watch import Pings
 
 from core.errors import RunError
 from stream_app.routes import SIGNAL_STATES

@@ -1,9 +1,9 @@
 """Seconds until caststream answers: `caststream --help`, and a worker that is ready beside a running broker.
 
-    python benchmarks/bench_startup.py [--json]
+    python benchmarks/bench_startup.py [--quick] [--json]
 
-Each is the median of five runs. The time by the clock grows with whatever else the machine does; the processor time
-beside it hardly does.
+Each is the median of five runs, with --quick of three. The time by the clock grows with whatever else the machine does;
+the processor time beside it hardly does.
 """
 
 from __future__ import annotations
@@ -19,21 +19,17 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 from harness import bench_broker
-from machine import machine, versions
-from reporting import output, status_of
-from rich.console import Console
-from rich.table import Table
+from reporting import Report, Row, Say, markdown, parser, run_script, where
 
 from core.errors import RunError, StartupError
 from stream_app.local.broker import free_port
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
-RUNS = 5
+RUNS, QUICK_RUNS = 5, 3
 READY_S = 120.0
 STOP_S = 30.0
 POLL_S = 0.01
@@ -50,18 +46,16 @@ class Start:
     cpu_s: float
 
 
-def run(runs: int, console: Console) -> dict[str, Any]:
-    """Measure; the report is ready for JSON.
+def measure(options: argparse.Namespace, say: Say) -> Report:
+    """The report, ready for JSON.
 
     Raises:
-        StartupError: the broker cannot be started.
+        StartupError: an option is out of its range, or the broker cannot be started.
         RunError: a command failed, or the worker did not become ready.
     """
-
-    def say(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
-
-    found = machine()  # first: the load before ours
+    runs = (QUICK_RUNS if options.quick else RUNS) if options.runs is None else options.runs
+    if runs < 1:
+        raise StartupError("--runs must be 1 or more")
     starts = {name: _repeat(runs, lambda words=words: _command(*words)) for name, words in HELPS.items()}
     with bench_broker(say) as settings:
         create_topics(settings)
@@ -70,15 +64,13 @@ def run(runs: int, console: Console) -> dict[str, Any]:
     return {
         "medians_s": {name: statistics.median(each.wall_s for each in all_) for name, all_ in starts.items()},
         "runs": {name: [vars(each) for each in all_] for name, all_ in starts.items()},
-        "machine": found,
-        "versions": versions(),
     }
 
 
-def _repeat(runs: int, measure: Callable[[], Start]) -> list[Start]:
+def _repeat(runs: int, start: Callable[[], Start]) -> list[Start]:
     """One start more than is counted: the first reads everything from the disk."""
-    measure()
-    return [measure() for _ in range(runs)]
+    start()
+    return [start() for _ in range(runs)]
 
 
 def _command(*words: str) -> Start:
@@ -130,34 +122,21 @@ def _tree_cpu_s(pid: int) -> float:
     return float(sum(each.user + each.system for each in times))
 
 
-def show(report: dict[str, Any], console: Console) -> None:
-    """The report as a person reads it."""
-    table = Table("start", title="seconds", title_justify="left")
-    for column in ("median", "min", "max", "processor, median"):
-        table.add_column(column, justify="right")
+def table(report: Report) -> str:
+    """A row for each kind of start."""
+    rows: list[Row] = []
     for name, runs in report["runs"].items():
-        walls = [each["wall_s"] for each in runs]
-        cpu_s = statistics.median(each["cpu_s"] for each in runs)
-        table.add_row(name, *(f"{each:.2f}" for each in (statistics.median(walls), min(walls), max(walls), cpu_s)))
-    console.print(table)
-    found = report["machine"]
-    console.print(f"{found['cpu']}, {found['cores']} cores, load before {found['load_1m_before']:g}", highlight=False)
+        walls, cpu_s = ([each[key] for each in runs] for key in ("wall_s", "cpu_s"))
+        rows.append((name, statistics.median(walls), min(walls), max(walls), statistics.median(cpu_s)))
+    header = ("start, seconds", "median", "min", "max", "processor, median")
+    return f"{markdown(header, rows)}\n\n{where(report)}"
 
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"starts of each; default {RUNS}")
-    options = parser.parse_args()
-
-    def work() -> None:
-        if options.runs < 1:
-            raise StartupError("--runs must be 1 or more")
-        report = run(options.runs, Console(stderr=True))
-        output(report, options.json, show)
-
-    return status_of(work)
+    options = parser(__doc__)
+    options.add_argument("--runs", type=int, help=f"starts of each; default {RUNS}, with --quick {QUICK_RUNS}")
+    return run_script(options.parse_args(), measure, table)
 
 
 if __name__ == "__main__":

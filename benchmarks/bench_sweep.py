@@ -17,11 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness import bench_broker
-from latencies import read_times
 from live_worker import PROGRAM, Meter, broker_pid, chunked, worker
-from loads import Watch, load_of, send
-from outputs import timing
+from loads import Watch, load_of, read_times, send
 from reporting import Report, Row, Say, markdown, parser, run_script
+from workload import timing
 
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics

@@ -17,11 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from background import Background
 from confluent_kafka import Producer
 from harness import bench_broker
 from live_worker import LiveWorker
 from reporting import say, status_of
+from watch import Background
 
 from core.errors import StartupError
 from stream_app.local.child import Child

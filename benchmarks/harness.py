@@ -10,16 +10,17 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from outputs import Timing, check, read_outputs, timing
 from peers import MakePeer, Peer
-from workload import Workload
+from reporting import Say
+from workload import Timing, Workload, check, read_outputs, timing
 
 from core.callbacks import OnNote
 from core.errors import RunError
@@ -27,6 +28,7 @@ from stream_app.clients.admin import Cluster
 from stream_app.local.broker import LocalBroker
 from stream_app.local.child import Child
 from stream_app.settings import Settings, foreign_environment, load_settings
+from stream_app.verify import verify
 
 POLL_S = 0.25
 QUIET_S = 90.0  # without one new output, from the start of the process on: it hangs
@@ -208,3 +210,24 @@ def _directory(purpose: str) -> tempfile.TemporaryDirectory[str]:
 def _last_lines(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
     return "\n".join(f"  {line}" for line in lines) or "  it said nothing"
+
+
+def audit(settings: Settings, say: Say, streams: Collection[str] | None = None, since_ms: int | None = None) -> Any:
+    """What the checker finds, ready for JSON: ``ok``, ``problems`` in words, its counts and first examples.
+
+    Args:
+        streams: these only; all by default.
+        since_ms: append times from here on, where retention may have deleted what was before.
+    """
+    say(f"checking {'all streams' if streams is None else f'{len(streams)} streams'} against an offline run ...")
+    tenths = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal tenths
+        if total and (now := 10 * done // total) > tenths:
+            tenths = now
+            say(f"checked: {10 * tenths} % of {total:,} offsets")
+
+    report = verify(settings, streams=streams, since_ms=since_ms, on_progress=progress)
+    say(f"checked: {report.records:,} records, {report.outputs:,} outputs: {report}")
+    return report.as_dict() | {"problems": report.problems}

@@ -1,8 +1,11 @@
-"""The worker's program with a look from inside: how many asyncio tasks it has, once a second, in a file.
+"""The worker's program with a look from inside: its tasks are counted, or its metrics timed or left out.
 
-    python benchmarks/watched_worker.py FILE [OPTIONS OF THE WORKER PROCESS]
+    python benchmarks/instrumented_worker.py tasks FILE [OPTIONS OF THE WORKER PROCESS]
+    python benchmarks/instrumented_worker.py timed|without [OPTIONS OF THE WORKER PROCESS]
 
-A thread counts them; all else is the worker as it is. Memory, file descriptors and threads are seen from outside.
+tasks: a thread writes the number of asyncio's tasks into FILE once a second. Memory, file descriptors and threads are
+seen from outside. timed: `SECONDS` among the metrics is what observing and counting have taken, scrapes included.
+without: none of that is done; the time of commits is observed all the same. All else is the worker as it is.
 """
 
 from __future__ import annotations
@@ -12,10 +15,18 @@ import runpy
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import wraps
 from typing import IO, Any
+
+from prometheus_client import Gauge
+
+from stream_app.flow.metrics import Metrics
 
 EVERY_S = 1.0
 WIDTH = 12
+SECONDS = "bench_metrics_seconds"
+OBSERVING = ("observe_stages", "count", "count_outputs", "acked")
 
 
 def count_tasks(loop: Any, file: IO[bytes]) -> None:
@@ -30,8 +41,56 @@ def count_tasks(loop: Any, file: IO[bytes]) -> None:
         file.write(f"{count:>{WIDTH}}\n".encode())
 
 
-def main() -> None:
-    """Entry point; never returns. The file is open for as long as the process lives."""
+class Spent:
+    """CPU seconds of this thread within the timed methods; those that one calls of the others count once."""
+
+    seconds = 0.0
+    within = False
+
+
+def replace(name: str, method: Callable[..., Any]) -> None:
+    """Raises AttributeError where `Metrics` has no such method any more: nothing would be measured."""
+    getattr(Metrics, name)
+    setattr(Metrics, name, method)
+
+
+def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, its time added up."""
+
+    @wraps(method)
+    def run(*arguments: Any) -> Any:
+        if Spent.within:
+            return method(*arguments)
+        Spent.within, started = True, time.thread_time()
+        try:
+            return method(*arguments)
+        finally:
+            Spent.within, Spent.seconds = False, Spent.seconds + time.thread_time() - started
+
+    return run
+
+
+def time_all() -> None:
+    """All of it is called in the thread of the event loop."""
+    for name in (*OBSERVING, "exposition"):
+        replace(name, timed(getattr(Metrics, name)))
+    made = Metrics.__init__
+
+    def make(metrics: Metrics) -> None:
+        made(metrics)
+        Gauge(SECONDS, "Spent on metrics", registry=metrics.registry).set_function(lambda: Spent.seconds)
+
+    Metrics.__init__ = make  # type: ignore[method-assign]
+
+
+def leave_out() -> None:
+    """Nothing is counted or observed in the path of a chunk. `Metrics.stage`, once per commit, stays in both."""
+    for name in OBSERVING:
+        replace(name, lambda *_: None)
+
+
+def count() -> None:
+    """Count tasks beside the worker. The file is open for as long as the process lives."""
     file = open(sys.argv.pop(1), "wb", buffering=0)  # noqa: SIM115
     made = asyncio.new_event_loop
 
@@ -41,6 +100,11 @@ def main() -> None:
         return loop
 
     asyncio.new_event_loop = watched
+
+
+def main() -> None:
+    """Entry point; never returns."""
+    {"tasks": count, "timed": time_all, "without": leave_out}[sys.argv.pop(1)]()
     runpy.run_module("stream_app.worker.process", run_name="__main__", alter_sys=True)
 
 

@@ -4,7 +4,7 @@
 
 Behind `make overload`. Sender, broker and worker share this machine, so a worker that may use a whole core could not be
 sent three times what it can do. It is held to a tenth of a core by the kernel, as a container with a CPU limit is
-(`cpu_limit.py`, needs root); where that cannot be done, it gets a core, and samples written so that they take the slow
+(needs root); where that cannot be done, it gets a core, and samples written so that they take the slow
 way through the decoder (an escaped character in the sequence). First its rate R is measured with all samples waiting.
 
 - overload: 3 R for five minutes, then nothing until all is done. Memory after the warm-up, assignments, how fast the
@@ -30,18 +30,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import flatness
-from answers import answers
-from audit import audit
-from cpu_limit import limited
-from flows import Flow
-from harness import bench_broker
-from latencies import read_times, summary
-from live_worker import LiveWorker
-from loads import WARM_UP_S, Sending, Watch, mix_of, send
-from overload_report import FACTOR, failures, table
+from flatness import Verdict
+from harness import audit, bench_broker
+from live_worker import LiveWorker, limited
+from loads import WARM_UP_S, Sending, Watch, answers, mix_of, read_times, send, summary
 from reliability import add_options, run_reliability
-from reporting import Report, Say, parser
-from watch import Looks, thinned, watched
+from reporting import Report, Row, Say, at, markdown, parser
+from watch import Flow, Looks, thinned, watched
 
 from stream_app.clients.admin import Cluster
 from stream_app.routes import DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
@@ -244,6 +239,71 @@ def main() -> int:
     options.add_argument("--cores", type=float, default=0.1, help="what the worker may use of a core; default 0.1")
     add_options(options)
     return run_reliability(options.parse_args(), "overload", measure, table)
+
+
+FACTOR = 3.0
+"""How many times what a worker can do is sent."""
+WORSE, WORSE_MS = 1.5, 10.0  # what another latency may be, of two on a machine that all share
+
+
+def failures(report: Report) -> list[str]:
+    """Why the run has failed; empty where it has not."""
+    found = []
+    over, below, above, dirty = (report[key] for key in ("overload", "below", "above_capacity", "garbage"))
+    if not over["memory"]["flat"]:
+        found.append(f"overload: {Verdict(**over['memory']).line}")
+    if over["assignments"] != 1:
+        found.append(f"overload: {over['assignments']} assignments, though nobody came or went")
+    if any(over["left_by_partition"]):
+        found.append(f"overload: samples less outputs, by partition: {over['left_by_partition']}")
+    if over["times"] < 0.8 * FACTOR:
+        found.append(f"overload: the sender made {over['times']:.1f} times what the worker did, not {FACTOR:g}")
+    for name, part in (("below", below), ("above", above)):
+        kind = "others" if name == "below" else "elsewhere"
+        found += _starved(f"hot, {name} capacity", part["hot"][kind], part["even"][kind])
+    found += _starved("garbage", dirty["garbage"]["others"], dirty["clean"]["others"])
+    if dirty["dead_letters"] != dirty["garbage"]["special_sent"]:
+        found.append(f"garbage: {dirty['garbage']['special_sent']} sent, {dirty['dead_letters']} dead letters")
+    for part in (below, above, dirty):
+        for name, load in part.items():
+            if isinstance(load, dict) and (load["unanswered"] or load["repeated"]):
+                found.append(f"{name}: {load['unanswered']} outputs are missing, {load['repeated']} repeated")
+    if report["checker"] is not None and not report["checker"]["ok"]:
+        found.append(f"the checker: {report['checker']['problems']}")
+    return found
+
+
+def _starved(what: str, found: Report, beside: Report) -> list[str]:
+    """Whether the p99 is much above that of the same samples in even company."""
+    allowed = WORSE * beside["p99_ms"] + WORSE_MS
+    if found["p99_ms"] <= allowed:
+        return []
+    return [f"{what}: the others' p99 is {found['p99_ms']:.0f} ms, beside even streams {beside['p99_ms']:.0f} ms"]
+
+
+def table(report: Report) -> str:
+    """The overload in words, then the latencies of the others."""
+    over, rate = report["overload"], report["capacity"]["rate"]
+    memory = over["memory"]
+    lines = [
+        f"R: {rate:,.0f} samples/s ({report['capacity']['how']}).",
+        f"Overload: {over['sent_per_s']:,.0f} samples/s sent, {over['during_per_s']:,.0f} done; up to "
+        f"{over['most_waiting']:,} waited, gone in {over['drain_s']:.0f} s at {over['drain_per_s']:,.0f}/s; memory "
+        f"{memory['first'] / 2**20:.0f} MiB, at most {memory['last'] / 2**20:.0f}; assignments: {over['assignments']}.",
+        "",
+    ]
+    rows: list[Row] = []
+    for name, part in (("below", report["below"]), ("above", report["above_capacity"]), ("", report["garbage"])):
+        for load, found in part.items():
+            if isinstance(found, dict):
+                cells = [
+                    at(found, kind, key) for kind in ("same_partition", "elsewhere") for key in ("p50_ms", "p99_ms")
+                ]
+                rows.append((f"{load}, {name} capacity" if name else load, found["rate"], *cells))
+    header = ("load", "records/s", "p50 ms, its partition", "p99 ms", "p50 ms, other partitions", "p99 ms")
+    checked = at(report, "checker", "ok")
+    lines += [markdown(header, rows), "", f"The checker: {'not asked' if checked is None else checked}."]
+    return "\n".join([*lines, *(f"FAILED: {each}" for each in report["failures"])])
 
 
 if __name__ == "__main__":

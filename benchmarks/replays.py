@@ -19,7 +19,7 @@ import h5py
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.workload import START_MS
+from benchmarks.paced_sender import START_MS
 from core.wire.records import SignalSample
 from replay.run import replay
 

@@ -1,22 +1,78 @@
-"""What the benchmark scripts share: command line, progress lines, errors in one line, JSON or a table at the end."""
+"""What the benchmark scripts share: command line, progress lines, errors in one line, JSON or a table at the end.
+
+And where figures come from: the machine, without its name, and the versions of what ran.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from machine import machine, versions
-from rich.console import Console
+import psutil
 
 from core.errors import CaststreamError, StartupError
+from stream_app.local.jars import KAFKA_VERSION
+
+PACKAGES = ("caststream", "torch", "numpy", "msgspec", "faust-streaming", "aiokafka", "confluent-kafka")
+RESULTS = Path(__file__).resolve().parent / "results"
 
 Report = dict[str, Any]
 Say = Callable[[str], None]
 Row = Sequence[object]
+Doc = Callable[[Report], str]
+"""A report as Markdown."""
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores that we may use, memory, system; and the load before the benchmark, which should be near 0."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_1m_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def where(report: Mapping[str, Any]) -> str:
+    """The machine that a report is from, in a line."""
+    found = report["machine"]
+    return (
+        f"{found['cpu']}, {found['cores']} cores, {found['memory_gib']:g} GiB, {found['system']}; "
+        f"load before {found['load_1m_before']:g}"
+    )
+
+
+def package_line(report: Mapping[str, Any]) -> str:
+    """The packages that a report is from, in a line."""
+    return ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+
+
+def versions() -> dict[str, str]:
+    """Of Python, Kafka and the packages that take part."""
+    return {
+        "python": platform.python_version(),
+        "kafka": KAFKA_VERSION,
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
 
 
 def say(line: str) -> None:
@@ -32,23 +88,36 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
-def run_script(options: argparse.Namespace, measure: Callable[[argparse.Namespace, Say], Report], doc: Doc) -> int:
-    """Measure and print; the exit status. Machine, versions and ``quick`` are added to the report."""
+def run_script(
+    options: argparse.Namespace,
+    measure: Callable[[argparse.Namespace, Say], Report],
+    doc: Doc,
+    store: Callable[[Report], None] = lambda _: None,
+) -> int:
+    """Measure, store and print.
+
+    Start, duration, ``quick``, machine and versions are added to the report; packages that ``versions`` of the report
+    names stay beside ours.
+
+    Returns:
+        The exit status: 1 where the report has ``failures``.
+    """
+    failed: list[str] = []
 
     def work() -> None:
-        found = machine()  # first: the load before ours
-        report = measure(options, say) | {"quick": options.quick, "machine": found, "versions": versions()}
+        found, begun = machine(), time.monotonic()  # first: the load before ours
+        started = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        report = measure(options, say) | {"started": started, "quick": options.quick, "machine": found}
+        report["minutes"] = round((time.monotonic() - begun) / 60, 1)
+        report["versions"] = versions() | report.get("versions", {})
+        failed.extend(report.get("failures", ()))
+        store(report)
         print(json.dumps(report) if options.json else doc(report))
 
-    return status_of(work)
-
-
-def output(report: Report, as_json: bool, show: Callable[[Report, Console], None]) -> None:
-    """Print a report, as one JSON object or as a person reads it."""
-    if as_json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
+    status = status_of(work)
+    for line in failed:
+        say(f"failed: {line}")
+    return status or (1 if failed else 0)
 
 
 def status_of(work: Callable[[], None]) -> int:
@@ -63,10 +132,6 @@ def status_of(work: Callable[[], None]) -> int:
         say("interrupted")
         return 130
     return 0
-
-
-Doc = Callable[[Report], str]
-"""A report as Markdown."""
 
 
 def markdown(header: Row, rows: Iterable[Row], text: Sequence[int] = (0,)) -> str:
@@ -93,3 +158,16 @@ def at(report: Mapping[str, Any] | None, *path: str) -> Any:
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
     return found
+
+
+def stored(directory: Path) -> Report:
+    """What ``latest.json`` of a folder of results holds; empty where there is none."""
+    path = directory / "latest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file; whole, or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)

@@ -25,9 +25,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import flatness
-from audit import audit
 from flatness import Verdict
-from harness import bench_broker
+from harness import audit, bench_broker
 from loads import Sending, mix_of
 from reliability import add_options, run_reliability
 from reporting import Report, Row, Say, figure, markdown, parser

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import peers
 import pytest
+from bench_pipeline import target_lines, targets
 from confluent_kafka import Producer
 from harness import measure, run_until
-from outputs import UNKNOWN, Outputs, check, timing
 from peers import PEERS
-from pipeline_report import target_lines, targets
-from workload import Record, Workload, preload
+from workload import UNKNOWN, Outputs, Record, Workload, check, preload, timing
 
 from core.errors import RunError, StartupError
 from core.wire.records import decode_signal

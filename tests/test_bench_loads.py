@@ -11,15 +11,25 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from answers import match
 from bench_castings import window_lengths
 from bench_model import best_of, library_call, our_call
 from bench_scale import RECOVERED, commits_between
-from latencies import NO_SOURCE, Times, around_commits, commit_spans, ends, read_times, summary, wait_for
 from live_worker import LiveWorker, parse
-from loads import load_of, send
+from loads import (
+    NO_SOURCE,
+    Times,
+    around_commits,
+    commit_spans,
+    ends,
+    load_of,
+    match,
+    read_times,
+    send,
+    summary,
+    wait_for,
+)
 from paced_sender import Load, due, order, records
-from stalls import Pings
+from watch import Pings
 
 from core.engines.results import WindowRules
 from core.engines.windows import CastWindow
@@ -282,7 +292,7 @@ def test_a_look_at_the_metrics_sums_over_labels_that_are_not_asked_for() -> None
 
 
 def test_the_worker_s_line_of_a_recovery_is_understood() -> None:
-    source = (BENCHMARKS.parent / "stream_app" / "recovery.py").read_text()
+    source = (BENCHMARKS.parent / "stream_app" / "worker" / "recovery.py").read_text()
     said = "12:00:00 INFO worker 0: recovered 1234 changelog records of 8 partitions in 2.5 s"
 
     found = RECOVERED.search(said)

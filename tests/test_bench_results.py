@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,11 +11,9 @@ from typing import Any
 
 import bench_all
 import pytest
-from bench_all import Part, as_markdown, read_report, run_part, write_results
-from check import compare, stored_ratios
-from figures import billion_a_day, summary_table
-from plots import write_plots
-from render import BLOCK, NOT_YET, blocks_of, fill
+from bench_all import PARTS, Part, as_markdown, compare, read_report, run_part, stored_ratios, write_results
+from reliability import redraw, store, without_series
+from render import BLOCK, NOT_YET, billion_a_day, blocks_of, fill, summary_table, write_plots
 from reporting import at, figure, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,6 +182,59 @@ def test_results_say_where_they_come_from_and_what_they_do_not_say(tmp_path: Pat
     assert all(part in text for part in ("a processor, 2 cores", "python 3.11", "- a limit", "quick run"))
 
 
+def test_a_run_of_all_benchmarks_keeps_what_a_soak_has_found(tmp_path: Path) -> None:
+    worker = {
+        "verdicts": [{"name": "threads", "flat": True}],
+        "columns": {"threads": [1, 1]},
+        "by_minute": {"at_s": [60]},
+    }
+    store("soak", {"workers": [worker], "failures": []}, tmp_path)
+    write_results(RESULTS, "", tmp_path)
+
+    kept = json.loads((tmp_path / "latest.json").read_text())
+
+    soak = {"workers": [{"verdicts": worker["verdicts"]}], "failures": []}
+    assert kept == RESULTS | {"reliability": {"soak": soak}}
+
+
+def test_series_are_stored_apart_and_drawn_from_there(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    looks = {"at_s": [0.0, 1.0], "rss_bytes": [6e8, 6e8]}
+    rates = {"at_s": [1.0, 2.0], "in_per_s": [9.0, 9.0], "out_per_s": [3.0, 3.0], "waiting": [6.0, 12.0]}
+    write_results(RESULTS, "", tmp_path)
+
+    assert redraw(tmp_path, tmp_path) == []
+    store("overload", {"overload": {"times": 3.0, "rates": rates, "columns": looks}}, tmp_path)
+    drawn = redraw(tmp_path, tmp_path)
+
+    assert drawn == [tmp_path / "reliability-overload.png"]
+    assert drawn[0].stat().st_size > 5_000
+    stored = json.loads((tmp_path / "latest.json").read_text())
+    assert stored == RESULTS | {"reliability": {"overload": {"overload": {"times": 3.0}}}}
+
+
+def test_the_repository_has_figures_of_every_long_run_and_no_series() -> None:
+    latest = json.loads((ROOT / "benchmarks" / "results" / "latest.json").read_text())
+    found = latest["reliability"]
+
+    assert found.keys() == {"soak", "overload", "failover"}
+    assert all(report["machine"] and report["started"] and report["failures"] == [] for report in found.values())
+    assert without_series(found) == found
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_every_part_has_a_script_that_knows_its_options(
+    part: Part, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module(Path(part.script).stem)
+    monkeypatch.setattr(sys, "argv", [part.script, "--json", *part.words, *part.quick, "--no-such-option"])
+
+    with pytest.raises(SystemExit):
+        script.main()
+
+    assert "error: unrecognized arguments: --no-such-option" in capsys.readouterr().err
+
+
 # The check of ratios.
 
 
@@ -211,7 +263,7 @@ def test_the_check_s_exit_status_is_its_verdict(tmp_path: Path, ratio: float, st
     fresh.write_text(json.dumps({"ratios": {"faust": ratio}}))
 
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "check.py", "--against", stored, "--fresh", fresh],
+        [sys.executable, ROOT / "benchmarks" / "bench_all.py", "--check", "--against", stored, "--fresh", fresh],
         capture_output=True,
         text=True,
         check=False,

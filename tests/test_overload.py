@@ -8,17 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import failover_report
+import failover
 import flatness
 import numpy as np
-import overload_report
+import overload
 import pytest
-from answers import UNANSWERED, answers, longest_silence
-from flows import Flow
-from latencies import Times, ends, read_times
-from loads import Sending, mix_of, send
-from mixes import GARBAGE, MIXES, Record, casts, coming_and_going, even, garbage, hot
-from reliability_plots import write_plot
+from loads import UNANSWERED, Sending, Times, answers, ends, longest_silence, mix_of, read_times, send
+from mixed_sender import GARBAGE, MIXES, Record, casts, coming_and_going, even, garbage, hot
+from reliability import write_plot
+from watch import Flow
 
 from core.errors import RecordError
 from core.wire.records import decode_casting, decode_signal
@@ -190,8 +188,8 @@ def overloaded(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_an_overload_fails_by_a_rebalance_a_loss_memory_or_too_little_of_it(changes: dict[str, Any], said: str) -> None:
-    assert overload_report.failures(overloaded()) == []
-    assert said in overload_report.failures(overloaded(**changes))[0]
+    assert overload.failures(overloaded()) == []
+    assert said in overload.failures(overloaded(**changes))[0]
 
 
 def test_others_that_wait_behind_a_hot_stream_or_garbage_are_told() -> None:
@@ -200,7 +198,7 @@ def test_others_that_wait_behind_a_hot_stream_or_garbage_are_told() -> None:
     report["below"] = report["below"] | {"hot": slow}
     report["garbage"] = report["garbage"] | {"garbage": slow | {"special_sent": 40}, "dead_letters": 39}
 
-    found = overload_report.failures(report)
+    found = overload.failures(report)
 
     assert [line.split(":")[0] for line in found] == ["hot, below capacity", "garbage", "garbage"]
     assert "40 sent, 39 dead letters" in found[2]
@@ -214,7 +212,7 @@ def event(setting: str, kind: str, moved: list[int], **changes: Any) -> dict[str
 
 def failed_over(*events: dict[str, Any]) -> dict[str, Any]:
     report = {"events": list(events), "checker": {"default": {"ok": True}}, "recovery": None}
-    return report | {"summary": failover_report.summary_of(report)}
+    return report | {"summary": failover.summary_of(report)}
 
 
 def test_a_pause_is_the_median_of_the_slowest_partition_that_moved_or_stayed() -> None:
@@ -227,17 +225,17 @@ def test_a_pause_is_the_median_of_the_slowest_partition_that_moved_or_stayed() -
     assert (dead["median_s"], dead["values_s"], dead["held"]) == (7, [5, 7, 8], True)
     assert rows["kill, default session: survivor's own pause"]["median_s"] == 0.2
     assert rows["kill, tuned session: dead worker's streams go on"]["held"] is None
-    assert failover_report.failures(report) == []
+    assert failover.failures(report) == []
 
 
 def test_a_failover_fails_by_a_long_pause_a_loss_a_repetition_or_the_checker() -> None:
     slow = failed_over(event("tuned", "kill", [0]))
     lost = failed_over(event("default", "stop", [0], lost=2, repeated=1))
 
-    assert "aimed at are 3 s" in failover_report.failures(slow)[0]
-    assert failover_report.failures(lost) == ["default, stop: 2 lost, 1 repeated"]
+    assert "aimed at are 3 s" in failover.failures(slow)[0]
+    assert failover.failures(lost) == ["default, stop: 2 lost, 1 repeated"]
     wrong = failed_over() | {"checker": {"default": {"ok": False, "problems": ["2 outputs are missing"]}}}
-    assert "2 outputs are missing" in failover_report.failures(wrong)[0]
+    assert "2 outputs are missing" in failover.failures(wrong)[0]
 
 
 def test_a_worker_s_partitions_are_those_of_its_last_word() -> None:
@@ -246,14 +244,14 @@ def test_a_worker_s_partitions_are_those_of_its_last_word() -> None:
         "worker 0: something else\nworker 0: ready: a-casting-samples[0]@1, a-signal-samples[2]@77\n"
     )
 
-    assert failover_report.owned(log, "a-signal-samples") == {2}
-    assert failover_report.owned("", "a-signal-samples") == set()
+    assert failover.owned(log, "a-signal-samples") == {2}
+    assert failover.owned("", "a-signal-samples") == set()
 
 
 def test_the_table_holds_what_was_measured() -> None:
     report = failed_over(event("tuned", "kill", [0]))
 
-    shown = failover_report.table(report | {"failures": failover_report.failures(report)})
+    shown = failover.table(report | {"failures": failover.failures(report)})
 
     assert "| kill, tuned session: dead worker's streams go on | 6.00 | 6.00 to 6.00 | 3 | NO |" in shown
 

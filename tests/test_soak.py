@@ -9,10 +9,9 @@ import flatness
 import numpy as np
 import pytest
 import soak
-from cpu_limit import limited
 from hypothesis import given
 from hypothesis import strategies as st
-from live_worker import parse
+from live_worker import limited, parse
 from loads import mix_of, send
 from watch import Looks, buckets, disk_bytes, from_metrics, read_count, thinned, watched
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import distributions, version
 from pathlib import Path
 
-from outputs import WARM_UP
+from workload import WARM_UP
 
 from core.errors import StartupError
 from stream_app.clients.admin import Cluster
