@@ -10,6 +10,10 @@ SEED ?= 1
 SCHEDULES ?= 20
 JOBS ?= 1
 MINUTES ?= 60
+# Files at a time, each lane with a broker of its own. One more than two cores have: tests wait for brokers and workers.
+LANES ?= 3
+# With Python's compiled files, even where they are turned off: every lane and every worker would compile all sources anew.
+TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(LANES) --dist loadfile --no-loadscope-reorder --durations=10
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
 # A home directory that cannot be written: Kafka's jars go into .venv.
@@ -20,7 +24,7 @@ export CASTSTREAM_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help setup python wheel demo test check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
+.PHONY: help setup python wheel demo test test-slow check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -41,8 +45,11 @@ python:
 demo: setup      ## about a minute: local Kafka, worker, replay, live view, summary
 	@$(BIN)/caststream demo
 
-test: setup      ## all tests, the real broker included; two files at a time, each with a broker of its own
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup      ## what guards a guarantee, the real broker included; 5 minutes
+	@$(TESTS) -m "not slow"
+
+test-slow: setup ## the rest: fault schedules, wheel, examples, benchmarks' and trainings' tests; 5 minutes
+	@$(TESTS) -m slow
 
 check: setup     ## lint, format, types, the rule of imports
 	@$(BIN)/ruff check .

@@ -25,6 +25,49 @@ MakeSettings = Callable[..., Settings]
 
 LOG_END_CHARACTERS = 6000
 
+LONGEST = [
+    "test_faults",
+    "test_verify",
+    "test_dead_letters",
+    "test_worker",
+    "test_wheel",
+    "test_bench",
+    "test_security",
+    "test_refusals",
+    "test_logs",
+    "test_training_commands",
+    "test_defect_training",
+    "test_grow",
+    "test_broker",
+    "test_tokens",
+    "test_shipped_models",
+    "test_dashboards",
+    "test_restored_states",
+    "test_record_table_settings",
+    "test_record_table",
+    "test_eviction",
+    "test_examples",
+    "test_plots",
+    "test_signals_native",
+    "test_fuzz",
+    "test_evaluate_defect",
+    "test_crash_points",
+    "test_training_loop",
+    "test_alerts",
+]
+"""Files that take more than ten seconds, the longest first. A lane takes the next file when it is through with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, those on the broker before the others, so that the lanes end at about the same time."""
+    on_broker = {item.path for item in items if item.get_closest_marker("kafka")}
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.stem
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in on_broker
+
+    items.sort(key=rank)
+
 
 def pytest_runtest_setup() -> None:
     workers.forget_ended()

@@ -72,6 +72,9 @@ def test_topics_are_named_as_they_are_with_any_prefix() -> None:
     assert asked == {f".*{name}" for name in (SIGNAL_PREDICTIONS, CASTING_SCORES, CASTING_SAMPLES)}
 
 
-@pytest.mark.parametrize("command", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
+@pytest.mark.parametrize(
+    "command",
+    [("check", "rules", "alerts.yml"), pytest.param(("test", "rules", "alerts_test.yml"), marks=pytest.mark.slow)],
+)
 def test_promtool_accepts_the_rules_and_their_tests(command: tuple[str, ...]) -> None:
     assert "SUCCESS" in promtool(*command, directory=DASHBOARDS)

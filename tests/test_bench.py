@@ -206,7 +206,9 @@ def test_peers_that_are_not_installed_are_told_with_the_remedy(
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(
+    "name", [name if name == "caststream_1" else pytest.param(name, marks=pytest.mark.slow) for name in PEERS]
+)
 def test_every_peer_gives_the_offline_run_s_predictions_and_writes_states(name: str, settings: Settings) -> None:
     if name in ("quix", "bytewax") and not peers.installed():
         pytest.skip("its packages are for `make bench` only, which installs them")
@@ -220,6 +222,7 @@ def test_every_peer_gives_the_offline_run_s_predictions_and_writes_states(name: 
     assert run.state_records >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_messagepack_passes_through_the_pipeline(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(output_format="msgpack")
@@ -231,6 +234,7 @@ def test_messagepack_passes_through_the_pipeline(make_settings: Callable[..., Se
     assert len(run.appended_ms) == 600
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_the_loop_goes_on_from_its_changelog(settings: Settings) -> None:
     """Two runs under one name: the second finds states and offsets of the first, and the outputs of both are right."""

@@ -297,6 +297,7 @@ def test_every_block_of_the_page_can_be_filled() -> None:
     assert NOT_YET in filled
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
 

@@ -43,6 +43,7 @@ def loaded(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_compose_accepts_the_file_with_and_without_the_replay(loader: Path) -> None:
     alone = loaded(load(loader, "docker-compose.yml"))
     with_replay = loaded(load(loader, "-profile", "replay", "docker-compose.yml"))
@@ -51,6 +52,7 @@ def test_compose_accepts_the_file_with_and_without_the_replay(loader: Path) -> N
     assert set(with_replay) == set(services())
 
 
+@pytest.mark.slow
 def test_compose_refuses_a_file_that_is_wrong(loader: Path, tmp_path: Path) -> None:
     """So that the test above is able to fail."""
     wrong = tmp_path / "docker-compose.yml"
@@ -62,6 +64,7 @@ def test_compose_refuses_a_file_that_is_wrong(loader: Path, tmp_path: Path) -> N
     assert "read_onyl" in done.stderr
 
 
+@pytest.mark.slow
 def test_on_a_kafka_of_your_own_the_services_get_its_address_and_the_password_by_file(
     loader: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +85,7 @@ def test_on_a_kafka_of_your_own_the_services_get_its_address_and_the_password_by
     assert found["worker"]["environment"]["CASTSTREAM_METRICS_HOST"] == settings_of("worker").metrics_host
 
 
+@pytest.mark.slow
 def test_on_a_kafka_of_your_own_what_is_missing_is_told(loader: Path) -> None:
     done = load(loader, "docker-compose.yml", "deploy/own-kafka.yml")
 

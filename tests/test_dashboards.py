@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from core.models.shipped import checkpoint_path
-from dashboards.draw import MetricsSource, draw
 from dashboards.generate import FOLDER, write_all
 from dashboards.pages import PAGES
 from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, fill_variables
@@ -128,14 +127,18 @@ def test_every_panel_asks_for_metrics_that_there_are() -> None:
         assert names_in(query) <= names_of_a_worker()
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_every_panel_shows_data(watched: Watched) -> None:
     assert len(queries()) > 30
     assert watched.without_data == []
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_a_page_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
+    from dashboards.draw import MetricsSource, draw  # matplotlib is loaded where something is drawn
+
     for page in PAGES:
         picture = tmp_path / f"{page.name}.png"
         draw(page, MetricsSource(watched.prometheus.address, minutes=0.5, window=WINDOW), picture)
@@ -143,6 +146,7 @@ def test_a_page_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_the_alert_rules_are_evaluated_and_none_fires_of_a_healthy_worker(watched: Watched) -> None:
     rules = [rule for group in watched.prometheus.get("rules")["groups"] for rule in group["rules"]]
@@ -155,6 +159,7 @@ def test_the_alert_rules_are_evaluated_and_none_fires_of_a_healthy_worker(watche
     assert awake <= {"CaststreamDeadLetters"}
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.parametrize(("number", "low", "high"), [(0, 0, 10), (1, 1, 1e6)])
 def test_the_figures_that_kubernetes_scales_by_are_there(
@@ -169,6 +174,7 @@ def test_the_figures_that_kubernetes_scales_by_are_there(
     wait_until(lambda: [value for value in watched.prometheus.values(query) if low <= value < high], DATA_S, query)
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_latency_is_that_of_the_brokers_clock_and_counts_every_sample(watched: Watched) -> None:
     settings, prometheus, count = watched.settings, watched.prometheus, watched.traffic.predictions

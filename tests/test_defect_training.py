@@ -178,6 +178,7 @@ def test_another_file_can_be_held_out(file, tmp_path):
     assert one.validation.file.filename == str(other)
 
 
+@pytest.mark.slow
 def test_a_tiny_set_can_be_learnt_by_heart(file):
     one = task(file, hidden_size=16, batch_size=16)
     batch = next(iter(one.batches(1)))

@@ -64,6 +64,7 @@ def offline(records: list[Received]) -> list[float]:
     return predictions[0].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_what_the_sending_example_sends_comes_back_to_the_reading_example_once_and_as_offline(
     worker: WorkerProcess,
@@ -96,6 +97,7 @@ def test_the_reading_example_knows_a_repeat_and_keeps_a_final_score_of_the_same_
     assert not repeats.seen(1, b"strand-1", 99, False)
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.skipif(shutil.which("javac") is None, reason="needs a JDK: a runtime alone does not compile")
 def test_the_java_example_sends_a_cast_that_is_scored_in_the_partition_that_other_producers_use(

@@ -170,12 +170,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield ready
 
 
+POINT_S = 90.0
+"""Every commit comes to the points of these schedules, also on a slow machine whose broker was killed just before."""
 SETTINGS = {"commit_interval": 0.3, "session_timeout": 3.0, "window_min": 20, "window_length": 100, "hop": 10}
 
 
 def short(number: int, *faults: Fault, workers: int = 1, seconds: float = 6.0) -> Schedule:
     load = LoadPlan(signals=24, signal_hz=25, strands=8, strand_hz=20, seconds=seconds, habits=Habits(bad=0.01))
-    return Schedule(number, "short", workers, load, SETTINGS, faults)
+    return Schedule(number, "short", workers, load, SETTINGS, faults, patience_s=POINT_S)
 
 
 def play_together(stage: Stage, directory: Path, *plays: tuple[Schedule, str]) -> list[Row]:
@@ -192,6 +194,7 @@ def dies_at(point: str, count: int) -> Fault:
     return Fault(1.0, "die at point", 0, 0.1, {"point": point, "count": count})
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_workers_that_are_broken_on_purpose_are_caught(stage: Stage, tmp_path: Path) -> None:
     """Each dies where it harms; a sound one that dies there, its outputs as slow as they can be, passes."""
@@ -212,6 +215,7 @@ def test_workers_that_are_broken_on_purpose_are_caught(stage: Stage, tmp_path: P
     assert {row.restarts for row in (no_skip, no_acks, offsets_first, sound)} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_zombies_deaths_inside_a_commit_and_a_crash_of_the_broker_harm_nothing(stage: Stage, tmp_path: Path) -> None:
     zombie = Fault(1.0, "stop at point", 0, 4.5, {"point": "outputs acked", "count": 0})

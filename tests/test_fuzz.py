@@ -77,6 +77,7 @@ def test_an_input_that_never_ends_ends_the_process_with_its_stack() -> None:
 COMPRESSED = ("fetch: gzip", "fetch: snappy", "fetch: lz4", "fetch: zstd")
 
 
+@pytest.mark.slow
 def test_hostile_inputs_take_little_memory() -> None:
     """A value takes three times its size, many small records twelve times theirs; a compressed batch, whatever it
     stands for, four times what is read of one.

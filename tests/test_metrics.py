@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, roc_curve
 
 from core.training.metrics import auc_pr, auc_roc, brier, correlation, f1, recall_at_false_alarms, reliability
 
@@ -13,6 +12,14 @@ rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max
 
 def arrays(drawn):
     return np.array([row[0] for row in drawn], float) / 5.0, np.array([row[1] for row in drawn])
+
+
+@pytest.fixture(scope="module")
+def sklearn_metrics():
+    """Loaded by the tests that ask it: it takes seconds, on every lane that collects this file."""
+    import sklearn.metrics
+
+    return sklearn.metrics
 
 
 def one_class(labels):
@@ -27,32 +34,32 @@ def test_auc_agrees_with_comparing_every_pair(drawn):
     assert auc_roc(scores, labels) == (pytest.approx(np.mean(pairs)) if pairs else None)
 
 
-@given(rows)
-def test_average_precision_agrees_with_scikit_learn(drawn):
+@given(drawn=rows)
+def test_average_precision_agrees_with_scikit_learn(sklearn_metrics, drawn):
     scores, labels = arrays(drawn)
-    expected = None if one_class(labels) else pytest.approx(average_precision_score(labels, scores))
+    expected = None if one_class(labels) else pytest.approx(sklearn_metrics.average_precision_score(labels, scores))
 
     assert auc_pr(scores, labels) == expected
 
 
-@given(rows, st.sampled_from([0.0, 0.01, 0.1, 0.5]))
-def test_recall_at_false_alarms_is_the_best_point_of_the_roc_curve(drawn, share):
+@given(drawn=rows, share=st.sampled_from([0.0, 0.01, 0.1, 0.5]))
+def test_recall_at_false_alarms_is_the_best_point_of_the_roc_curve(sklearn_metrics, drawn, share):
     scores, labels = arrays(drawn)
     if one_class(labels):
         assert recall_at_false_alarms(scores, labels, share) is None
         return
-    false_alarms, recall, _ = roc_curve(labels, scores, drop_intermediate=False)
+    false_alarms, recall, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
 
     assert recall_at_false_alarms(scores, labels, share) == pytest.approx(recall[false_alarms <= share].max())
 
 
-@given(rows)
-def test_f1_agrees_with_scikit_learn(drawn):
+@given(drawn=rows)
+def test_f1_agrees_with_scikit_learn(sklearn_metrics, drawn):
     scores, labels = arrays(drawn)
     alarms = scores >= 0.5
     nothing = not alarms.any() and not labels.any()
 
-    assert f1(alarms, labels) == (None if nothing else pytest.approx(f1_score(labels, alarms)))
+    assert f1(alarms, labels) == (None if nothing else pytest.approx(sklearn_metrics.f1_score(labels, alarms)))
 
 
 def test_brier_is_the_mean_squared_distance():

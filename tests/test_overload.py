@@ -256,6 +256,7 @@ def test_the_table_holds_what_was_measured() -> None:
     assert "| kill, tuned session: dead worker's streams go on | 6.00 | 6.00 to 6.00 | 3 | NO |" in shown
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     columns = ("rss_bytes", "fds", "threads", "tasks", "lag", "active_streams", "changelogs_disk_bytes")

@@ -6,19 +6,20 @@ import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.text import Text
 
 from core.errors import RunError, StartupError
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
 from core.training.metrics import auc_pr, auc_roc, brier
 from core.training.plots import example_figure, scores_figure, write_defect_plots, write_signal_plots
+
+if TYPE_CHECKING:  # loaded with the first plot: on a lane that draws none it would take a second for nothing
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 RATE_HZ = 100.0
 DEFECT = ["roc.png", "precision-recall.png", "reliability.png", "lead-time.png", "attention.png"]
@@ -76,14 +77,29 @@ def defect_report() -> DefectReport:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """The figures of the files that a test writes, by name; the files are written too."""
+    return recorded(monkeypatch, rendered=True)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures of the files that a test would write, by name: a file takes a second, and is not looked at."""
+    return recorded(monkeypatch, rendered=False)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, rendered: bool) -> dict[str, Figure]:
+    from matplotlib.figure import Figure
+
     found: dict[str, Figure] = {}
     save = Figure.savefig
 
-    def recorded(figure: Figure, path: Path, **options: Any) -> None:
+    def record(figure: Figure, path: Path, **options: Any) -> None:
         found[path.name] = figure
-        save(figure, path, **options)
+        if rendered:
+            save(figure, path, **options)
+        else:
+            path.touch()
 
-    monkeypatch.setattr(Figure, "savefig", recorded)
+    monkeypatch.setattr(Figure, "savefig", record)
     return found
 
 
@@ -120,6 +136,8 @@ def assert_legible(figure: Figure) -> None:
 def test_the_plots_of_a_signal_model_are_legible(
     signal_report: SignalReport, drawn: dict[str, Figure], tmp_path: Path
 ) -> None:
+    from matplotlib.image import imread
+
     written = write_signal_plots(signal_report, tmp_path / "new" / "folder")
 
     assert [path.name for path in written] == ["predictions.png", "error-over-time.png"]
@@ -151,12 +169,12 @@ def test_the_plots_of_a_defect_model_are_legible(
 
 
 def test_the_threshold_lies_on_the_curve_of_the_model(
-    defect_report: DefectReport, drawn: dict[str, Figure], tmp_path: Path
+    defect_report: DefectReport, figures: dict[str, Figure], tmp_path: Path
 ) -> None:
     write_defect_plots(defect_report, tmp_path)
 
     for name in ("roc.png", "precision-recall.png"):
-        lines = {line.get_label().split(",")[0]: line for line in drawn[name].axes[0].lines}
+        lines = {line.get_label().split(",")[0]: line for line in figures[name].axes[0].lines}
         [point] = lines["model at threshold 0.2"].get_xydata()
         curve = lines["model"].get_xydata()
         assert np.abs(curve - point).max(axis=1).min() < (1e-6 if name == "precision-recall.png" else 3.0)
@@ -175,12 +193,12 @@ def test_a_plot_without_data_is_left_out_and_an_old_one_does_not_stay(
 
 
 def test_without_known_probabilities_there_is_no_curve_of_the_limit(
-    defect_report: DefectReport, drawn: dict[str, Figure], tmp_path: Path
+    defect_report: DefectReport, figures: dict[str, Figure], tmp_path: Path
 ) -> None:
-    figures = defect_report.figures | {"baseline": None}
-    write_defect_plots(replace(defect_report, figures=figures, limits=np.full(300, np.nan)), tmp_path)
+    told = defect_report.figures | {"baseline": None}
+    write_defect_plots(replace(defect_report, figures=told, limits=np.full(300, np.nan)), tmp_path)
 
-    names = [name.split(",")[0] for name in legend(drawn["roc.png"])]
+    names = [name.split(",")[0] for name in legend(figures["roc.png"])]
     assert names == ["by chance", "model", "model at threshold 0.2"]
 
 
@@ -190,13 +208,15 @@ def test_samples_shorter_than_a_second_have_their_plots(signal_report: SignalRep
     assert len(write_signal_plots(replace(signal_report, figures=figures), tmp_path)) == 2
 
 
-def test_a_users_text_is_shown_as_it_is(defect_report: DefectReport, drawn: dict[str, Figure], tmp_path: Path) -> None:
+def test_a_users_text_is_shown_as_it_is(
+    defect_report: DefectReport, figures: dict[str, Figure], tmp_path: Path
+) -> None:
     assert defect_report.example is not None
     example = defect_report.example | {"trigger": "$\\frac{" + " crack" * 50}
     write_defect_plots(replace(defect_report, example=example), tmp_path)
 
-    assert_legible(drawn["attention.png"])
-    assert "Cause: $\\frac{ crack crack" in drawn["attention.png"].axes[0].get_title(loc="left")
+    assert_legible(figures["attention.png"])
+    assert "Cause: $\\frac{ crack crack" in figures["attention.png"].axes[0].get_title(loc="left")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(signal_report: SignalReport, tmp_path: Path) -> None:

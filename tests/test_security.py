@@ -91,7 +91,11 @@ class Users:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize(
-    ("guarantee", "mechanism"), [("at_least_once", "SCRAM-SHA-512"), ("exactly_once", "SCRAM-SHA-256")]
+    ("guarantee", "mechanism"),
+    [
+        ("at_least_once", "SCRAM-SHA-512"),
+        pytest.param("exactly_once", "SCRAM-SHA-256", marks=pytest.mark.slow),
+    ],
 )
 def test_everything_works_by_tls_and_password_with_the_documented_permissions(
     secured: SecureBroker, tmp_path: Path, guarantee: str, mechanism: str

@@ -34,6 +34,7 @@ def test_the_signal_model_holds_far_beyond_the_length_that_it_was_trained_on(tmp
     assert figures["mse_after_1s"] < 0.0005
 
 
+@pytest.mark.slow
 def test_the_defect_model_is_near_the_limit(tmp_path):
     generate_castings(tmp_path / "casts.h5", casts=600, seed=33)
     figures = evaluate_defect(tmp_path / "casts.h5", checkpoint_path("defect")).as_dict()

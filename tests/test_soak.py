@@ -259,6 +259,7 @@ def test_results_stay_small() -> None:
 # The real thing.
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_a_worker_is_looked_at_from_outside_and_inside(settings: Settings, tmp_path: Path) -> None:
     with watched(settings, tmp_path / "worker") as worker:

@@ -165,6 +165,7 @@ def run(environment: dict[str, str], *arguments: str, lines: str = "") -> subpro
     )
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_everything_works_with_tokens_that_are_renewed_by_a_file_and_by_a_command(
     environment: Callable[..., dict[str, str]], tmp_path: Path

@@ -105,6 +105,7 @@ def test_figures_are_shown_to_people_as_a_table(run: Run, data: Path) -> None:
     assert re.search(r"^ *after 1 s +\S+ +\S+ +\S+ +\S+", done.out, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> None:
     generate_castings("other.h5", 100, 2)
 
@@ -139,6 +140,7 @@ def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
     assert figures["auc"] is not None
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_where_its_time_was_up(run: Run, data: Path) -> None:
     words = ["train", "defect", data / "casts.h5", "--config", data / "defect.yaml", "--batch-size", "16"]
     Path("long.yaml").write_text((data / "defect.yaml").read_text() + "schedule: constant\n")

@@ -225,7 +225,7 @@ def test_a_source_that_was_made_anew_is_refused(system: System) -> None:
         verify(copied(system, ahead))
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", ["at_least_once", pytest.param("exactly_once", marks=pytest.mark.slow)])
 def test_a_system_under_load_never_looks_wrong(make_settings: MakeSettings, tmp_path: Path, guarantee: str) -> None:
     settings = make_settings(partitions=2, processing_guarantee=guarantee)
     signals = [signal_feed(settings, number % 2) for number in range(20)]

@@ -22,6 +22,7 @@ from stream_app.settings import PREFIX
 from tests.broker import JARS_DIR
 from tests.commands import ROOT
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("Cython", reason="set up before Cython was part of it: make setup")
 
 PACKAGES = ("core", "replay", "stream_app")

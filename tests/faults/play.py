@@ -28,8 +28,6 @@ TURN_S = 0.02
 DRAIN_S = 120.0
 LONG_ACT_S = 5.0
 """What takes longer, an administrator with his remedies, puts off everything that comes after."""
-ORDERS_S = 10.0
-"""So much longer the load goes on while a worker has yet to come to the point where it is to end."""
 
 
 class Play:
@@ -113,10 +111,14 @@ class Play:
         for fault in self.schedule.faults:
             self.later(fault.at_s, partial(self._act, fault))
         self._end = time.monotonic() + seconds
-        while (now := time.monotonic()) < self._end or (now < self._end + ORDERS_S and self.crew.waiting()):
+        while self._goes_on(time.monotonic()):
             self._do_what_is_due(time.monotonic())
             self.crew.look()
             time.sleep(TURN_S)
+
+    def _goes_on(self, now: float) -> bool:
+        """Whether the load's time is not up, or a worker has yet to come to the point that its orders name."""
+        return now < self._end or (now < self._end + self.schedule.patience_s and bool(self.crew.waiting()))
 
     def _act(self, fault: Fault) -> None:
         self.acted.append((time.time(), fault))

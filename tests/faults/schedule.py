@@ -37,7 +37,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Schedule:
-    """See the module. ``workers`` run at the beginning."""
+    """See the module. ``workers`` run at the beginning.
+
+    ``patience_s``: so much longer the load goes on while a worker has yet to come to the point where it is to end.
+    Drawn points may lie where a worker never comes; whoever asks for one that it must come to has more patience.
+    """
 
     number: int
     theme: str
@@ -46,6 +50,7 @@ class Schedule:
     settings: Mapping[str, Any]
     faults: tuple[Fault, ...]
     small_disk: bool = False
+    patience_s: float = 10.0
 
     @property
     def seed(self) -> str:
