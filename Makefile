@@ -14,6 +14,8 @@ MINUTES ?= 60
 LANES ?= 3
 # With Python's compiled files, even where they are turned off: every lane and every worker would compile all sources anew.
 TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(LANES) --dist loadfile --no-loadscope-reorder --durations=10
+# Where the packages of `make docs` go: away from ours, so that set-up does not grow.
+DOCS_VENV ?= .venv/docs
 COMPILED := $(wildcard */native/*.pyx */native/*.pxd */native/*.hpp)
 
 # A home directory that cannot be written: Kafka's jars go into .venv.
@@ -24,7 +26,7 @@ export CASTSTREAM_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help setup python wheel demo test test-slow check audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
+.PHONY: help setup python wheel demo test test-slow check docs docs-packages audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -63,6 +65,14 @@ wheel: setup     ## an sdist, and a wheel made of it, into dist/
 	@$(BIN)/python -m tools.compiler $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist
+
+docs: setup docs-packages  ## this documentation as a site, in build/site; generated pages are written again
+	@$(BIN)/python -m tools.docs --site build/docs
+	@$(DOCS_VENV)/bin/zensical build --strict
+
+docs-packages: python
+	@test -x $(DOCS_VENV)/bin/zensical || { $(BIN)/python -m venv $(DOCS_VENV) && $(DOCS_VENV)/bin/python -m pip install \
+		--quiet --disable-pip-version-check -c constraints.txt zensical; }
 
 audit: python    ## the pinned packages against the published vulnerabilities; needs the internet
 	@test -x .venv/audit/bin/pip-audit || { $(BIN)/python -m venv .venv/audit && \

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 import pytest
-import typer
 
-from core.wire.records import REASONS, CastingSample, Prediction, Score, SignalSample, decode_signal
-from stream_app.cli.main import app
+from core.wire.records import CastingSample, Prediction, Score, SignalSample, decode_signal
 from stream_app.flow.metrics import Metrics
 from stream_app.settings import PREFIX, Settings
 from tests.commands import ROOT, commands_in, parse
 
 README = ROOT / "README.md"
+SEND = ROOT / "docs" / "send.md"
+READ = ROOT / "docs" / "read.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
 
@@ -62,14 +62,6 @@ def leaves(command: Any, words: tuple[str, ...] = ()) -> set[str]:
     if not hasattr(command, "commands"):
         return {" ".join(words)}
     return {leaf for word, inner in command.commands.items() for leaf in leaves(inner, (*words, word))}
-
-
-def options_of(words: list[str]) -> set[str]:
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        if word in getattr(command, "commands", ()):
-            command = command.commands[word]
-    return {option for parameter in command.params for option in parameter.opts}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -118,28 +110,9 @@ def test_every_environment_variable_in_a_document_is_a_setting(document: Path) -
         assert variable.lower() in Settings.model_fields
 
 
-def test_the_readme_has_every_command_in_its_table_with_options_that_it_has() -> None:
-    shown = set()
-    for first, does in rows(README.read_text(), "Step by step"):
-        commands = [words for span in spans(first) for words in commands_in(span)]
-        shown |= {" ".join(word for word in words if word.islower()) for words in commands}
-        options = {span.split()[0] for span in spans(does) if span.startswith("--")}
-        assert options <= {option for words in commands for option in options_of(words)}, first
-
-    assert shown == leaves(typer.main.get_command(app))
-
-
-def test_the_readme_has_every_setting_in_order_with_its_default() -> None:
-    shown = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(README.read_text(), "Settings")}
-    defaults = {field: info.default for field, info in Settings.model_fields.items()}
-
-    assert list(shown) == list(defaults)
-    assert shown == {field: str(default or "empty") for field, default in defaults.items()}
-
-
-def test_the_readme_has_the_fields_of_the_samples() -> None:
+def test_the_page_of_sending_has_the_fields_of_the_samples() -> None:
     fields: dict[str, type[msgspec.Struct]] = {"signal-samples": SignalSample, "casting-samples": CastingSample}
-    shown = {cells[0].strip("`"): cells[1:] for cells in rows(README.read_text(), "Send your own samples")}
+    shown = {cells[0].strip("`"): cells[1:] for cells in rows(SEND.read_text(), "Fields")}
 
     assert shown.keys() == fields.keys()
     for topic, kind in fields.items():
@@ -148,9 +121,10 @@ def test_the_readme_has_the_fields_of_the_samples() -> None:
         assert set(spans(shown[topic][1])) == set(kind.__struct_fields__) - required
 
 
-def test_the_readmes_outputs_have_the_fields_of_outputs() -> None:
+@pytest.mark.parametrize("document", [README, READ], ids=name)
+def test_the_outputs_shown_have_the_fields_of_outputs(document: Path) -> None:
     decoder, outputs = json.JSONDecoder(), []
-    for block in blocks(README.read_text(), "json"):
+    for block in blocks(document.read_text(), "json"):
         while block := block.strip():
             output, end = decoder.raw_decode(block)
             outputs.append(output)
@@ -163,14 +137,15 @@ def test_the_readmes_outputs_have_the_fields_of_outputs() -> None:
         assert set(output) <= set(kind.__struct_fields__)
 
 
-def test_the_readmes_record_for_kcat_is_a_sample() -> None:
-    [value] = re.findall(r"'press-8:(\{.*\})'", README.read_text())
+def test_the_record_for_kcat_is_a_sample() -> None:
+    [value] = re.findall(r"'press-8:(\{.*\})'", SEND.read_text())
 
     assert decode_signal(value.encode()).step == 0
 
 
-def test_the_readmes_python_is_python_and_stands_in_the_example() -> None:
-    [block] = blocks(README.read_text(), "python")
+@pytest.mark.parametrize("document", [README, SEND], ids=name)
+def test_the_python_shown_is_python_and_stands_in_the_example(document: Path) -> None:
+    [block] = blocks(document.read_text(), "python")
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)}
     example = (ROOT / "examples" / "send_samples.py").read_text()
 
@@ -178,20 +153,56 @@ def test_the_readmes_python_is_python_and_stands_in_the_example() -> None:
     assert all(call.rpartition(".")[2] in example for call in calls)
 
 
-def test_the_layers_in_the_architecture_are_modules_and_packages() -> None:
-    section = ARCHITECTURE.read_text().split("\n## Layers of the code\n")[1]
-    names = {span for span in spans(section) if span.isidentifier()} - {"at_least_once", "exactly_once"}
+def test_the_way_of_a_sample_names_modules_that_stand_in_the_rooms_beside_them() -> None:
+    named = 0
+    for cells in rows(ARCHITECTURE.read_text(), "The way of a sample"):
+        room = ""
+        for one in spans(cells[1]):
+            room = one if "." in one else room
+            place = ROOT / (room if one == room else f"{room}.{one}").replace(".", "/")
+            named += 1
+            assert place.is_dir() or place.with_suffix(".py").is_file(), f"{room}: {one}"
 
-    for one in names:
-        places = [ROOT / one, *(ROOT / package / one for package in ("core", "stream_app"))]
-        assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), one
-    assert len(names) > 20
+    assert named > 20
 
 
-def test_every_reason_of_a_dead_letter_is_explained_in_order() -> None:
-    table = ARCHITECTURE.read_text().split("| `error.reason` |")[1].split("\n\n")[0]
+def test_every_module_that_a_document_names_is_there() -> None:
+    for document in [ARCHITECTURE, ROOT / "CONTRIBUTING.md"]:
+        for one in re.findall(r"`((?:core|stream_app|replay|tools|dashboards)(?:\.\w+)+)`", document.read_text()):
+            place = ROOT / one.replace(".", "/")
+            inside = place.parent.with_suffix(".py")
+            known = inside.is_file() and re.search(rf"\b{place.name}\b", inside.read_text())
+            assert place.is_dir() or place.with_suffix(".py").is_file() or known, f"{document.name}: {one}"
 
-    assert tuple(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == REASONS
+
+def test_the_readme_is_short_and_its_first_screen_has_what_a_reader_looks_for() -> None:
+    lines = README.read_text().splitlines()
+    screen = "\n".join(lines[:40])
+    sections = re.split(r"^## ", README.read_text(), flags=re.MULTILINE)
+
+    assert len(lines) <= 200
+    assert {"make demo", "make test"} <= {" ".join(line.split()[:2]) for line in blocks(screen, "sh")[0].splitlines()}
+    assert "](docs/images/demo.svg)" in screen
+    assert all(f"| **{word}** |" in screen for word in ("speed", "latency", "guarantee"))
+    for title in ("Try it", "Send your samples", "Read predictions", "Your own model", "Run it for real"):
+        [section] = [text for text in sections if text.startswith(f"{title}\n")]
+        assert len(section.splitlines()) < 32, title
+        assert "](" in section
+
+
+def test_the_figures_of_the_readme_stand_in_the_documents() -> None:
+    screen = "\n".join(README.read_text().splitlines()[:40])
+    figures = re.findall(r"\d{1,3}(?:,\d{3})+", screen)
+    known = "".join((ROOT / "docs" / page).read_text() for page in ("performance.md", "reliability.md"))
+    latency = re.search(r"^\| caststream \| 5,000 \|(.*)$", known, flags=re.MULTILINE)
+
+    assert len(figures) > 3
+    assert all(figure in known for figure in figures)
+    assert "433 restarts" in screen
+    assert "433 restarts" in known
+    assert latency is not None
+    assert [float(cell) for cell in (latency[1].split("|")[0], latency[1].split("|")[2])] == [2, 7]
+    assert "2 ms median and 7 ms at the 99th percentile" in screen
 
 
 def test_the_newest_version_in_the_changelog_is_that_of_the_package() -> None:

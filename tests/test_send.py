@@ -343,7 +343,7 @@ def mqtt_port():
 
 @pytest.mark.kafka
 def test_an_mqtt_feed_reaches_kafka_through_a_pipe(settings, mqtt_port):
-    """``mosquitto_sub | caststream send casting``: the line of the README, with a bad message among the good ones."""
+    """``mosquitto_sub | caststream send casting``: as documented, with a bad message among the good ones."""
     publish = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(mqtt_port), "-q", "1", "-t", "plant/strand-7", "-r"]
     subscribe = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(mqtt_port), "-q", "1", "-t", "plant/#", "-C", "4"]
     environment = os.environ | settings.environment()

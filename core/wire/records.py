@@ -16,6 +16,7 @@ from core.errors import RecordError
 from core.wire.media_types import value_format
 from core.wire.odd_bytes import explain_bytes, trimmed
 from core.wire.odd_values import RawReader
+from core.wire.reasons import REASON_TEXTS
 from core.wire.record_limits import CONDITIONS as CONDITIONS
 from core.wire.record_limits import FEATURES as FEATURES
 from core.wire.record_limits import MAX_KEY_BYTES, MAX_TIME_MS, MIN_TIME_MS
@@ -23,22 +24,7 @@ from core.wire.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
 from core.wire.record_limits import MAX_STEP as MAX_STEP
 from core.wire.record_limits import MAX_VALUE as MAX_VALUE
 
-REASONS = (
-    "no_key",
-    "key_too_long",
-    "key_not_utf8",
-    "content_type",
-    "not_decodable",
-    "missing_field",
-    "wrong_type",
-    "vector_length",
-    "not_finite",
-    "out_of_range",
-    "sequence_too_long",
-    "step_jump",
-    "step_back",
-    "late",
-)
+REASONS = tuple(REASON_TEXTS)
 """Every reason of a RecordError: a header of the dead letter and a metric label."""
 
 SampleHeaders = Sequence[tuple[str, bytes]] | None

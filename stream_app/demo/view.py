@@ -64,10 +64,14 @@ class View:
         """Draw what stands now; call it a few times per second."""
         self._measure()
         if self._live:
-            self._live.update(Group(self._figures(), self._signal(), self._strands()))
+            self._live.update(self.drawing())
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_S
             self.console.print(f"{self._line()}, {self._latency}", highlight=False, soft_wrap=True)
+
+    def drawing(self) -> Group:
+        """The figures, one signal beside its target, and every strand's latest score."""
+        return Group(self._figures(), self._signal(), self._strands())
 
     def _measure(self) -> None:
         now, seen = time.monotonic(), self.watched.grid.seen

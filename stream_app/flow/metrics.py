@@ -77,42 +77,68 @@ class Metrics:
         def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
             return Histogram(f"caststream_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-        self.records = counter("records", "Input records, one outcome each", ["topic", "outcome"])
-        self.duplicates = counter("duplicates", "Records that were applied before", ["topic", "reason"])
+        self.records = counter("records", "Records of a source topic, each with one outcome", ["topic", "outcome"])
+        self.duplicates = counter(
+            "duplicates", "Records that were applied before, by how this was seen", ["topic", "reason"]
+        )
         self.repeating_streams = counter(
-            "repeating_streams", "Times that a stream sent ten duplicates by step in a row", ["topic"]
+            "repeating_streams", "Times that a stream sent ten records in a row with steps sent before", ["topic"]
         )
-        self.dead_letters = counter("dead_letters", "Records that could not be used", ["topic", "reason"])
-        self.resets = counter("resets", "Hidden states set to zero", ["reason"])
+        self.dead_letters = counter(
+            "dead_letters", "Records of a source topic that could not be used", ["topic", "reason"]
+        )
+        self.resets = counter("resets", "Hidden states set to zero, of both source topics", ["reason"])
         self.near_misses = counter(
-            "near_miss_fields", "Samples taken without what stands under a nearly right name", ["topic", "field"]
+            "near_miss_fields", "Samples accepted without a field whose name was nearly right", ["topic", "field"]
         )
-        self.gaps = counter("gaps", "Jumps over missing steps")
-        self.records_lost = counter("records_lost", "Records that retention deleted before they were read")
-        self.not_finite = counter("outputs_not_finite", "Outputs that are null: the model gave no number", ["topic"])
+        self.gaps = counter("gaps", "Places where steps were missing in a sequence, of both source topics")
+        self.records_lost = counter(
+            "records_lost", "Records that Kafka deleted before they were read, of both source topics"
+        )
+        self.not_finite = counter(
+            "outputs_not_finite", "Outputs that are null because the model gave no number", ["topic"]
+        )
         self.far_outside = counter(
-            "out_of_training_range", "Samples with a value far outside the model's training", ["topic", "field"]
+            "out_of_training_range",
+            "Samples with a value far outside of what the model was trained on",
+            ["topic", "field"],
         )
-        self.left_out = counter("outputs_left_out", "Outputs not published again: they stood in the log", ["topic"])
-        self.moved_streams = counter("moved_streams", "Streams met in a second partition")
-        self.scores = counter("scores", "Casting scores published", ["final"])
-        self.score_probability = histogram("score_probability", "Published defect probabilities", PROBABILITY_BUCKETS)
+        self.left_out = counter(
+            "outputs_left_out",
+            "Outputs not published again after a crash, because they are published already",
+            ["topic"],
+        )
+        self.moved_streams = counter("moved_streams", "Streams that came in a second partition, of both source topics")
+        self.scores = counter("scores", "Scores of casts published", ["final"])
+        self.score_probability = histogram(
+            "score_probability", "Defect probabilities of the published scores of casts", PROBABILITY_BUCKETS
+        )
         self.latency = histogram(
-            "latency_seconds", "Append time of a record to the ack of its output", LATENCY_BUCKETS, ["topic"]
+            "latency_seconds",
+            "Time from the append of a sample to the acknowledgement of its output",
+            LATENCY_BUCKETS,
+            ["topic"],
         )
-        self.stages = histogram("stage_seconds", "Time per chunk or commit, by stage", LATENCY_BUCKETS, ["stage"])
+        self.stages = histogram(
+            "stage_seconds",
+            "Time of a stage of a chunk or of a commit, of both source topics",
+            LATENCY_BUCKETS,
+            ["stage"],
+        )
         self._decode, self._infer, self._publish = map(self.stages.labels, ("decode", "infer", "publish"))
-        self.batch_streams = histogram("batch_streams", "Streams per model call", SIZE_BUCKETS)
-        self.batch_steps = histogram("batch_steps", "Steps per model call", SIZE_BUCKETS)
-        self.ready = gauge("ready", "1 when partitions are assigned, tables recovered, and the group answers")
-        self.active_streams = gauge("active_streams", "Streams with live state", ["table"])
+        self.batch_streams = histogram("batch_streams", "Streams in one call of a model, of both models", SIZE_BUCKETS)
+        self.batch_steps = histogram("batch_steps", "Steps in one call of a model, of both models", SIZE_BUCKETS)
+        self.ready = gauge(
+            "ready", "1 while partitions are assigned, tables recovered, and the group's coordinator answers; else 0"
+        )
+        self.active_streams = gauge("active_streams", "Streams whose state is in memory", ["table"])
         self.lag = gauge(
             "consumer_lag_records",
-            "Log end minus committed offset; none if unknown",
+            "Log end minus committed offset, of the partitions that this worker has; no series if unknown",
             ["topic", "partition"],
         )
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
-        self.model_info = gauge("model_info", "The models in use", ["model", "fingerprint"])
+        self.model_info = gauge("model_info", "Always 1; the labels name the models in use", ["model", "fingerprint"])
         self._latencies: defaultdict[str, list[Float64s]] = defaultdict(list)
         self.last_commit = time.monotonic()
         self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)

@@ -91,10 +91,10 @@ def _(room: Room) -> str:
 def _(room: Room) -> str:
     from tests.worker import ROOT
 
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = " ".join((ROOT / "docs" / "send.md").read_text().split())
     right = "the time at which Kafka took the record counts" in text and "set by the producer is not used" in text
-    expect(right, "the README does not say it")
-    return "the README says that the time at which Kafka took the record counts"
+    expect(right, "docs/send.md does not say it")
+    return "docs/send.md says that the time at which Kafka took the record counts"
 
 
 @case(
@@ -254,6 +254,6 @@ def _(room: Room) -> str:
 def _(room: Room) -> str:
     from tests.worker import ROOT
 
-    text = " ".join((ROOT / "README.md").read_text().split())
-    expect("`idle_timeout` above the upload interval" in text, "the README does not say it")
-    return "the README says to set idle_timeout above the upload interval"
+    text = " ".join((ROOT / "docs" / "send.md").read_text().split())
+    expect("`idle_timeout` above the upload interval" in text, "docs/send.md does not say it")
+    return "docs/send.md says to set idle_timeout above the upload interval"
