@@ -18,8 +18,8 @@ from typing import Any
 import h5py
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
+from paced_sender import START_MS
 
-from benchmarks.paced_sender import START_MS
 from core.wire.records import SignalSample
 from replay.run import replay
 
