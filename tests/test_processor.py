@@ -28,7 +28,7 @@ def test_a_whole_sample_equals_stepping_through_it(processor: StatefulProcessor)
     processor.model.eval()
     with torch.no_grad():
         for t in range(60):
-            x = processor._create_input_vector(given["mixed_signal"], given["condition_vector"], t)
+            x = torch.tensor([[[given["mixed_signal"][t], *given["condition_vector"]]]], dtype=torch.float32)
             prediction, state = processor.model(x, state)
             expected.append(prediction.item())
 
@@ -37,13 +37,6 @@ def test_a_whole_sample_equals_stepping_through_it(processor: StatefulProcessor)
     assert found.dtype == np.float32
     np.testing.assert_allclose(expected, found, atol=1e-5)
     torch.testing.assert_close(state, processor.current_state, atol=1e-5, rtol=0)
-
-
-def test_the_input_vector_is_the_signal_and_the_condition(processor: StatefulProcessor) -> None:
-    x = processor._create_input_vector(np.array([1, 2, 3]), [0, 0, 1, 0], 1)
-
-    assert x.dtype == torch.float32
-    assert x.tolist() == [[[2.0, 0.0, 0.0, 1.0, 0.0]]]
 
 
 def test_a_sample_in_pieces_equals_the_whole_and_a_reset_starts_anew(processor: StatefulProcessor) -> None:

@@ -218,7 +218,6 @@ class Engine(Generic[S]):
         encode()
         result.decode_s = decoded - started
         result.infer_s = inferred - decoded
-        result.encode_s = self._clock() - inferred
 
     def _note_outside(self, ranges: Ranges, samples: Floats, place_of: Callable[[int], tuple[str, int]]) -> None:
         """Count samples (N, F) that lie far outside, and have the first of each field told.

@@ -161,7 +161,6 @@ class ChunkResult:
     deferred: Deferred | None = None  # outputs to come; until they are published, the chunk is not complete
     decode_s: float = 0.0  # measured only where the shell gave the engine a clock
     infer_s: float = 0.0
-    encode_s: float = 0.0
 
 
 @dataclass(slots=True)

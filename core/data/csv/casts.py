@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from array import array
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -26,6 +25,7 @@ from core.errors import RecordError
 from core.wire.records import MAX_SEQUENCE_BYTES, SENSORS
 
 UNKNOWN = -1
+Facts = dict[str, float | str]
 _EMPTY = ("", "nan", "NaN", "null", "None")
 
 
@@ -49,13 +49,11 @@ class CastSummary:
 
 
 class CastRow(NamedTuple):
-    """One sample. Where a cell is empty or has no column: None, and for the label `UNKNOWN`."""
+    """One sample. ``facts``: what the line says of its whole cast, by column."""
 
     place: LinePlace
     values: list[float]
-    label: int
-    probability: float | None
-    trigger: str | None
+    facts: Facts
 
 
 class CastImport:
@@ -66,39 +64,36 @@ class CastImport:
 
     def __init__(self, table: Table, samples: Samples, sequences: Sequences) -> None:
         self._table, self._samples, self._sequences = table, samples, sequences
-        self._labels, self._probabilities = array("b"), array("d")
-        self._triggers: list[str] = []
+        self._facts: list[Facts] = []  # of each cast: they may stand in all of its lines or in some, but must agree
 
     def parse(self, cells: list[str]) -> CastRow:
         """The sample of a row; raises RecordError."""
         place = self._sequences.place(cells)
         if not place.sequence:
             raise RecordError("missing_field", "sequence is empty: it names the cast")
-        return CastRow(
-            place,
-            self._table.numbers(cells),
-            self._label(cells),
-            self._probability(cells),
-            self._trigger(cells),
-        )
+        return CastRow(place, self._table.numbers(cells), self._facts_of(cells))
 
     def add(self, line: int, row: CastRow) -> None:
         """Take a sample in; raises RecordError: the row contradicts an earlier one."""
-        self._agree(self._sequences.known(row.place), row)
-        cast = self._sequences.add(line, row.place, row.values)
-        if cast == len(self._labels):
-            self._labels.append(UNKNOWN)
-            self._probabilities.append(math.nan)
-            self._triggers.append("")
-        self._keep(cast, row)
+        known = self._sequences.known(row.place)
+        facts = {} if known is None else self._facts[known]
+        for name, now in row.facts.items():
+            if (before := facts.get(name, now)) != now:
+                raise RecordError("wrong_type", f"{name} is {now}, on an earlier line of the same cast it is {before}")
+        self._sequences.add(line, row.place, row.values)
+        if known is None:
+            self._facts.append(facts)
+        facts.update(row.facts)
 
     def write(self, file: h5py.File, done: Sorted) -> CastSummary:
         """Fill ``file`` with the casts in order."""
         casts, lengths = done.sequences, done.lengths
-        labels = np.array(self._labels)[casts]
+        facts = [self._facts[cast] for cast in casts]
+        labels = np.array([each.get("label", UNKNOWN) for each in facts])
+        probabilities = np.array([each.get("defect_probability", math.nan) for each in facts])
         self._write_sensors(file, done)
-        _write_casts(file, lengths, labels, np.array(self._probabilities)[casts])
-        triggers = [self._triggers[cast] for cast in casts]
+        _write_casts(file, lengths, labels, probabilities)
+        triggers = [each.get("trigger", "") for each in facts]
         for name, texts in (("trigger", triggers), ("sequence", self._sequences.names(casts))):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
         write_text(file, "metadata", json.dumps({"sensors": SENSORS, "casts": len(lengths), "sampling_rate": 1.0}))
@@ -122,30 +117,18 @@ class CastImport:
             for column, data in enumerate(sensors):
                 data[first:end] = block[:, column]
 
-    # What is said of the cast may stand in all of its lines or in some, but must be the same.
+    def _facts_of(self, cells: list[str]) -> Facts:
+        found = {
+            "label": self._label(cells),
+            "defect_probability": self._probability(cells),
+            "trigger": self._trigger(cells),
+        }
+        return {name: fact for name, fact in found.items() if fact not in (None, UNKNOWN)}
 
-    def _agree(self, cast: int | None, row: CastRow) -> None:
-        if cast is None:
-            return
-        if row.label != UNKNOWN:
-            _same("label", self._labels[cast], row.label, UNKNOWN)
-        if row.probability is not None:
-            _same("defect_probability", self._probabilities[cast], row.probability, math.nan)
-        if row.trigger is not None:
-            _same("trigger", self._triggers[cast], row.trigger, "")
-
-    def _keep(self, cast: int, row: CastRow) -> None:
-        if row.label != UNKNOWN:
-            self._labels[cast] = row.label
-        if row.probability is not None:
-            self._probabilities[cast] = row.probability
-        if row.trigger is not None:
-            self._triggers[cast] = row.trigger
-
-    def _label(self, cells: list[str]) -> int:
+    def _label(self, cells: list[str]) -> int | None:
         cell = self._cell(cells, "label")
         if cell is None:
-            return UNKNOWN
+            return None
         label = self._table.number("label", cell)
         if label not in (0, 1, UNKNOWN):
             raise RecordError(
@@ -175,12 +158,7 @@ class CastImport:
         return None if cell in _EMPTY else cell
 
 
-def _same(name: str, before: float | str, now: float | str, unknown: float | str) -> None:
-    if before not in (unknown, now) and before == before:  # NaN, the unknown probability, differs from itself
-        raise RecordError("wrong_type", f"{name} is {now}, on an earlier line of the same cast it is {before}")
-
-
-def _write_casts(file: h5py.File, lengths: Int64s, labels: NDArray[np.int8], probabilities: Float64s) -> None:
+def _write_casts(file: h5py.File, lengths: Int64s, labels: NDArray[np.int64], probabilities: Float64s) -> None:
     columns = {
         "cast_start": (np.cumsum(lengths) - lengths).astype("i8"),
         "cast_length": lengths.astype("i4"),
