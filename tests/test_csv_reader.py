@@ -19,7 +19,7 @@ from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
 from replay.lines import NAMES
 from replay.send import send
-from replay.sink import MemorySink
+from tests.sinks import MemorySink
 
 HEADER = ",".join(["sequence", *SENSORS])
 GOOD = ["heat-1,1.2,1520.5,150,200,25", "heat-1,1.25,1521.5,151,201,26"]

@@ -20,10 +20,10 @@ from core.offline.predict import predict
 from core.training.snapshot import check_writable
 from replay.progress import ReplayProgress, progress_place
 from replay.run import replay
-from replay.sink import MemorySink
 from stream_app.local.broker import LocalBroker
 from stream_app.local.kafka_config import java_properties
 from tests.files import write_castings, write_signals
+from tests.sinks import MemorySink
 
 TOKEN = "0123456789abcdef"
 

@@ -18,8 +18,8 @@ from core.training.defect import train_defect
 from core.training.signal import train_signal
 from replay.progress import progress_place
 from replay.run import replay
-from replay.sink import MemorySink
 from tests.files import write_castings, write_signals
+from tests.sinks import MemorySink
 from tests.test_bad_files import caststream  # noqa: F401  # a fixture
 
 NAMES = ["f.h5", "./sub/../f.h5", "soft.h5", "hard.h5", "soft.jsonl", "hard.jsonl"]

@@ -24,8 +24,8 @@ from core.models.shipped import checkpoint_path
 from core.offline import predict as module
 from core.offline.predict import cast_scores, predict, scores_due, signal_parts, signal_rows
 from replay.run import replay
-from replay.sink import MemorySink
 from tests.files import write_castings, write_signals
+from tests.sinks import MemorySink
 
 RULES = WindowRules(window_length=40, window_min=10, hop=7)
 LENGTHS = [10, 9, 52, 17, 41, 1, 24]

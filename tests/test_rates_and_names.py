@@ -12,8 +12,8 @@ from core.errors import DataError, StartupError
 from core.offline.predict import predict
 from core.wire.records import decode_casting
 from replay.run import replay
-from replay.sink import MemorySink
 from tests.files import write_castings, write_signals
+from tests.sinks import MemorySink
 
 
 def put(path, name, text):

@@ -12,9 +12,9 @@ from core.errors import DataError, StartupError
 from core.wire.records import decode_casting, decode_signal
 from replay import player
 from replay.run import ReplayError, Status, replay
-from replay.sink import MemorySink
 from tests.clock import START_MS, HandClock
 from tests.files import write_castings, write_signals
+from tests.sinks import MemorySink
 
 
 class TimedSink(MemorySink):

@@ -16,9 +16,9 @@ from core.errors import RecordError, RunError, StartupError
 from core.wire.records import decode_casting, decode_signal
 from replay.lines import LineParser
 from replay.send import send, stdin_chunks
-from replay.sink import MemorySink
 from tests.broker import consume_all, consume_until, wait_until
 from tests.clock import HandClock
+from tests.sinks import MemorySink
 
 ROOT = Path(__file__).resolve().parent.parent
 CAST = (

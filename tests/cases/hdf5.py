@@ -79,7 +79,7 @@ def _refused(room: Room, path: Path, *parts: str) -> str:
 def _replay_refuses(room: Room, path: Path) -> str:
     from core.errors import DataError
     from replay.run import replay
-    from replay.sink import MemorySink
+    from tests.sinks import MemorySink
 
     sink = MemorySink()
     topics = {"topic_signal": "s", "topic_casting": "c"}

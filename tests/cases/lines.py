@@ -47,7 +47,7 @@ class Sent:
     def __init__(self, kind: str, data: bytes, **options: Any) -> None:
         from core.errors import CaststreamError
         from replay.send import send
-        from replay.sink import MemorySink
+        from tests.sinks import MemorySink
 
         sink = MemorySink()
         self.bad: list[tuple[int, str]] = []
