@@ -106,26 +106,19 @@ class Cluster:
                 found[name] = future.result()
         return found
 
-    def configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
-        """All settings of topics that are there."""
+    def configs(self, names: Collection[str], unless: int | None = None) -> dict[str, dict[str, str]]:
+        """All settings of topics that are there; without the topics that the error ``unless`` hides."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
         for resource, future in futures.items():
-            with self._broker_errors(f"read the settings of topic {resource.name}"):
+            with self._broker_errors(f"read the settings of topic {resource.name}", unless=unless):
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
     def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """The same of those that we may ask about."""
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
-        found = {}
-        for resource, future in futures.items():
-            doing = f"read the settings of topic {resource.name}"
-            with self._broker_errors(doing, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED):
-                found[resource.name] = {name: entry.value for name, entry in future.result().items()}
-        return found
+        return self.configs(names, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
     def hidden(self, names: Collection[str]) -> set[str]:
         """Those of the topics that we may not see: the broker does not say whether they are there."""
