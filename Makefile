@@ -28,10 +28,10 @@ endif
 
 .PHONY: help setup python wheel demo test test-slow check docs docs-packages audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
-help:            ## this list
+help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; once
+setup: .venv/.ready ## install everything: virtual environment, packages, Java, Kafka, two small data files; once
 
 .venv/.ready: pyproject.toml constraints.txt setup.py $(COMPILED) | python
 	@$(BIN)/python -m tools.set_up --torch-index '$(TORCH_INDEX)'
@@ -44,29 +44,29 @@ setup: .venv/.ready  ## virtual environment, packages, Java and Kafka's jars; on
 python:
 	@sh tools/make-venv.sh '$(PYTHON)'
 
-demo: setup      ## about a minute: local Kafka, worker, replay, live view, summary
+demo: setup      ## run all of it on this machine, live, and check it against the offline run; a minute
 	@$(BIN)/caststream demo
 
-test: setup      ## what guards a guarantee, the real broker included; 5 minutes
+test: setup      ## run the tests that guard a guarantee, on a real Kafka; 5 minutes
 	@$(TESTS) -m "not slow"
 
-test-slow: setup ## the rest: fault schedules, wheel, examples, benchmarks' and trainings' tests; 5 minutes
+test-slow: setup ## run the rest: fault schedules, wheel, examples, tests of benchmarks and training; 5 minutes
 	@$(TESTS) -m slow
 
-check: setup     ## lint, format, types, the rule of imports
+check: setup     ## check style, formatting, types and the rule of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
-wheel: setup     ## an sdist, and a wheel made of it, into dist/
+wheel: setup     ## build an sdist, and a wheel made of it, in dist/
 	@rm -rf build dist
 	@$(BIN)/python setup.py --quiet sdist --dist-dir dist
 	@$(BIN)/python -m tools.compiler $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist
 
-docs: setup docs-packages  ## this documentation as a site, in build/site; generated pages are written again
+docs: setup docs-packages ## write the generated pages and build the documentation as a site, in build/site
 	@$(BIN)/python -m tools.docs --site build/docs
 	@$(DOCS_VENV)/bin/zensical build --strict
 
@@ -74,28 +74,28 @@ docs-packages: python
 	@test -x $(DOCS_VENV)/bin/zensical || { $(BIN)/python -m venv $(DOCS_VENV) && $(DOCS_VENV)/bin/python -m pip install \
 		--quiet --disable-pip-version-check -c constraints.txt zensical; }
 
-audit: python    ## the pinned packages against the published vulnerabilities; needs the internet
+audit: python    ## look up the pinned packages in the published vulnerabilities; needs the internet
 	@test -x .venv/audit/bin/pip-audit || { $(BIN)/python -m venv .venv/audit && \
 		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
 	@# --strict: a package that could not be looked up is a failure, not a package without vulnerabilities.
 	@.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
-fuzz: setup      ## made-up inputs for every reader, damaged model files, histories of a worker: INPUTS=1000000 SEED=1; 15 minutes
+fuzz: setup      ## feed made-up input to every reader, and damaged files: INPUTS=1000000 SEED=1; 15 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 	@OMP_NUM_THREADS=1 DAMAGES=20000 $(BIN)/python -m pytest tests/test_damaged_checkpoints.py
 	@for round in 1 2 3 4 5; do OMP_NUM_THREADS=1 HISTORIES=200 $(BIN)/python -m pytest \
 		--hypothesis-seed=$(SEED)$$round tests/test_stream_machine.py || exit 1; done
 
-cases: setup     ## what people report of files, feeds and clusters, played: case, before, now; CASES="data-01 ops" for some
+cases: setup     ## play what people reported of files, feeds and clusters: CASES="data-01 ops" for some
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.cases $(CASES)
 
-faults: setup    ## workers, broker, network, disk and clock fail as SEED=1 says, in SCHEDULES=20; every result is checked; 12 minutes
+faults: setup    ## let workers, broker, network and disk fail, and check every result: SEED=1 SCHEDULES=20; 12 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run --seed $(SEED) --schedules $(SCHEDULES) --jobs $(JOBS)
 
-bench: .venv/.bench-ready  ## all benchmarks, beside the peers: one table, benchmarks/results/latest.json; 20 minutes
+bench: .venv/.bench-ready ## run all benchmarks beside other programs, into benchmarks/results/latest.json; 20 minutes
 	@$(BIN)/python benchmarks/bench_all.py
 
-bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored ones; fails where one fell by more than 25 %
+bench-check: .venv/.bench-ready ## compare the pipeline with the stored ratios; fails if one fell by more than 25 %
 	@$(BIN)/python benchmarks/bench_all.py --check
 
 # The peers' packages do not go with ours: a folder of their own, on the path of the peers alone.
@@ -104,22 +104,22 @@ bench-check: .venv/.bench-ready  ## the pipeline's ratios against the stored one
 		--target .venv/peers -r benchmarks/peers/requirements.txt
 	@touch $@
 
-soak: setup      ## a mixed load for MINUTES=60; fails where memory, files, tasks or latency grow, or an output is wrong
+soak: setup      ## run a mixed load for MINUTES=60; fails if memory, files, tasks or latency grow, or an output is wrong
 	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
-overload: setup  ## three times what a worker can do, a hot stream, a stream of garbage; half an hour
+overload: setup  ## send three times what a worker can do, a hot stream, a stream of garbage; half an hour
 	@$(BIN)/python benchmarks/overload.py
 
-failover: setup  ## workers killed, stopped and joining under load: how long streams pause; half an hour
+failover: setup  ## kill, stop and add workers under load, and measure how long streams pause; half an hour
 	@$(BIN)/python benchmarks/failover.py --streams 1000000
 
-dashboards: setup  ## Grafana's JSON anew from dashboards/pages.py
+dashboards: setup ## write Grafana's dashboards from dashboards/pages.py
 	@$(BIN)/python -m dashboards.generate
 
-train-quick: setup  ## both models, briefly, held to a stated quality; under 5 minutes
+train-quick: setup ## train both models briefly, up to a stated quality; under 5 minutes
 	@$(BIN)/python benchmarks/train_quick.py
 
-train: setup     ## both models as they are shipped, into models/; about an hour
+train: setup     ## train both models as they ship, into models/; an hour
 	@mkdir -p models
 	@test -f data/train-signals.h5 || $(BIN)/caststream generate signals data/train-signals.h5 --samples 300 --steps 40000 --seed 1
 	@test -f data/train-castings.h5 || $(BIN)/caststream generate castings data/train-castings.h5 --casts 40000 --seed 1
