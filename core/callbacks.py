@@ -1,4 +1,4 @@
-"""What long work is given to say how far it is."""
+"""The callbacks with which long work reports its progress."""
 
 from __future__ import annotations
 

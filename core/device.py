@@ -145,7 +145,7 @@ class Download:
         self._device.download(source.view(-1), self._host[: self._numbers])
 
     def array(self) -> Float32s:
-        """What was received, flat, as it is after `Device.synchronise`: valid until the next ``receive``."""
+        """The flat array that was received, as it is after `Device.synchronise`: valid until the next ``receive``."""
         found: Float32s = self._host[: self._numbers].numpy()
         return found
 

@@ -1,4 +1,4 @@
-"""What a dashboard shows, apart from how Grafana writes it down: panels, and the queries of each."""
+"""The content of a dashboard, apart from Grafana's format: panels, and the queries of each."""
 
 from __future__ import annotations
 

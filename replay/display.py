@@ -1,4 +1,4 @@
-"""How a replay stands, on stderr: a bar on a terminal, a line every few seconds anywhere else."""
+"""The progress of a replay on stderr: a bar on a terminal, a line every few seconds anywhere else."""
 
 from __future__ import annotations
 

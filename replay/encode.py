@@ -40,7 +40,7 @@ class BlockEncoder:
         self._last_steps = None if signal else np.array(ends, np.int64)
 
     def records(self, start: int, times_ms: Sequence[int], skips: Int64s) -> list[Pair]:
-        """Of all pieces from step ``start`` of the block on, as many steps as there are times, step by step.
+        """Encode records of all pieces from step ``start`` of the block on, one step for each time, step by step.
 
         Args:
             start: the first step, counted within the block.
@@ -60,6 +60,6 @@ class BlockEncoder:
 
 
 def _shared_text(piece: Piece, sequence: str) -> bytes:
-    """What all records of a piece have between their values and their step."""
+    """Return the text that all records of a piece share between their values and their step."""
     condition = b"" if piece.condition is None else b',"condition_vector":' + _text(piece.condition)
     return condition + b',"sequence":' + _text(sequence) + b',"step":'

@@ -151,7 +151,7 @@ class SignalSource:
 
 @dataclass(slots=True)
 class _Strand:
-    """Where one strand is: the row it plays, the step after those read, and what is read and not yet given out."""
+    """The place of one strand: the row it plays, the step after those read, and the samples read but not given out."""
 
     stream: int
     row: int

@@ -37,7 +37,7 @@ class Pacer:
     step_s: float
 
     def due(self, now_s: float) -> float:
-        """How many steps are due at ``now_s``: a whole number, or infinity without a pace."""
+        """Return how many steps are due at ``now_s``: a whole number, or infinity without a pace."""
         if self.step_s == 0:
             return math.inf
         # A due time is met although the division may say 2.9999999999.

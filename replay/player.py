@@ -40,7 +40,7 @@ LAST_WAIT_S = 5.0
 
 @dataclass(frozen=True)
 class Status:
-    """What a replay is doing: ``phase`` is "check" (values of the file read) or "send" (records acknowledged).
+    """The state of a replay: ``phase`` is "check" (values of the file read) or "send" (records acknowledged).
 
     ``total`` is None for an endless replay. ``behind_s`` is how late the next sample is, by the schedule.
     """
@@ -53,7 +53,7 @@ class Status:
 
 @dataclass(frozen=True)
 class ReplaySummary:
-    """What was acknowledged: ``sent`` records, and those of each stream; ``sequences`` of which something was sent."""
+    """Acknowledged records in all (``sent``) and by stream, and ``sequences`` of which something was sent."""
 
     kind: str
     run: str
@@ -196,7 +196,7 @@ class Player:
             self._send(encoder.records(start, times, skips), ends, position + start)
 
     def _unsent(self, block: Block, stream: int, loop_pass: int) -> int:
-        """How many of the block's first steps an earlier replay got acknowledged for this stream."""
+        """Return how many of the block's first steps an earlier replay got acknowledged for this stream."""
         done = self._before[stream] - loop_pass * self._source.totals[stream] - block.first
         return min(max(0, done), block.steps)
 
@@ -230,7 +230,7 @@ class Player:
             self._service(now_s, max(0.0, late_s))
 
     def _service(self, now_s: float, behind_s: float) -> None:
-        """What is to be done now and then: acknowledgements, the progress file, the bar, the wish to stop."""
+        """Handle acknowledgements, the progress file, the bar and the wish to stop, now and then."""
         self._sink.poll()
         if self._stop():
             raise _StoppedError

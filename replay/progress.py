@@ -1,4 +1,4 @@
-"""How far a replay has got, in a file, so that another can go on from there."""
+"""The progress of a replay in a file, so that another can go on from there."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ReplayProgress(msgspec.Struct):
 
     @classmethod
     def load(cls, place: Path) -> Self | None:
-        """What is kept at ``place``; None where nothing is.
+        """Return the progress at ``place``; None if there is none.
 
         Raises:
             StartupError: it cannot be read.
@@ -73,6 +73,6 @@ class ReplayProgress(msgspec.Struct):
 
 
 def progress_place(data_dir: Path, file: Path, broker: str, topic: str) -> Path:
-    """Where the progress of replaying ``file`` into ``topic`` of ``broker`` is kept."""
+    """Return the place of the progress of replaying ``file`` into ``topic`` of ``broker``."""
     name = hashlib.sha256("\n".join((str(file.resolve()), broker, topic)).encode()).hexdigest()[:16]
     return data_dir / "replay" / f"{file.stem[:50]}-{name}.json"

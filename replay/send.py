@@ -90,7 +90,7 @@ def send(
 
 
 def stdin_chunks(descriptor: int = 0) -> Iterator[bytes | None]:
-    """What arrives on a file descriptor, as it arrives; None when nothing has for a while. Ends with the input."""
+    """Yield bytes of a file descriptor as they arrive; None if none came for a while. Ends with the input."""
     while True:
         if not select.select([descriptor], [], [], QUIET_S)[0]:
             yield None

@@ -1,4 +1,4 @@
-"""Where records go: a Kafka topic, or a list in memory. One interface.
+"""The target of records: a Kafka topic, or a list in memory. One interface.
 
 What counts is what was acknowledged. A stream's records are acknowledged in the order in which they were sent (the
 producer is idempotent), so their number says how far the stream has got.

@@ -1,4 +1,4 @@
-"""What must come out of a partition of casting-samples: the windows that were due, and their scores."""
+"""The expected outputs of a partition of casting-samples: the windows that were due, and their scores."""
 
 from __future__ import annotations
 
@@ -175,11 +175,11 @@ class CastAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """How far an output's number is off where all else is as expected; None where it is not."""
+        """By how much an output's number is off if all else is as expected; else None."""
         return 0.0 if self.expected(row) == found else None
 
     def is_peak(self, row: int, step: int | None) -> bool:
-        """Whether a step has as much attention as the peak, as far as two machines agree."""
+        """True if a step has as much attention as the peak, as far as two machines agree."""
         steps, samples = self._window(self.due[row])
         attention = attention_of(self.model, samples)
         (places,) = np.nonzero(steps == step)

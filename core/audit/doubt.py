@@ -42,8 +42,8 @@ class Doubt:
         self._names = set(names)
 
     def settled_by(self, sequence: str, append_ms: int, rules: StreamRules) -> frozenset[Name] | None:
-        """What may be the previous sequence if this record starts anew in any case; if not, None, and the record is
-        taken into account.
+        """Return the possible previous sequences if this record starts again in any case; else take the record into
+        account, and return None.
         """
         if append_ms - self._last_ms > rules.idle_timeout_ms:
             return frozenset((None,))
@@ -57,7 +57,7 @@ class Doubt:
 
 
 def _after(names: Names, sequence: str) -> tuple[set[Names], bool]:
-    """What the names may be after a record of a sequence, and whether it begins that sequence for certain."""
+    """Return the names that may hold after a record of a sequence, and True if it begins that sequence for certain."""
     current, previous = names
     if sequence in names:
         return {names}, False

@@ -1,4 +1,4 @@
-"""What must come out of a source partition: the part that signals and casts have in common."""
+"""The expected outputs of a source partition: the part that signals and casts have in common."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class PartitionAudit:
         raise NotImplementedError
 
     def difference(self, row: int, found: Output) -> float | None:
-        """How far an output's number is off where all else is as expected; None where it is not."""
+        """By how much an output's number is off if all else is as expected; else None."""
         raise NotImplementedError
 
     def is_peak(self, row: int, step: int | None) -> bool:
-        """Whether a step has as much attention as the peak that is expected, as far as two machines agree."""
+        """True if a step has as much attention as the peak that is expected, as far as two machines agree."""
         return False
 
     # Records.
@@ -182,7 +182,7 @@ class PartitionAudit:
         return stream
 
     def _is_certain(self, stream: AuditedStream, sequence: str, append_ms: int) -> bool:
-        """Whether the stream's state before a record is known, or does not matter."""
+        """True if the stream's state before a record is known, or does not matter."""
         if stream.maybe_previous:
             self._doubt_again(stream, sequence, append_ms)
         if stream.doubt is None:  # none, or no more
@@ -218,11 +218,11 @@ class PartitionAudit:
         return self.letters.get(offset)
 
     def is_judged(self, offset: int) -> bool:
-        """Whether it is known what becomes of a record."""
+        """True if it is known what becomes of a record."""
         return offset in self.letters or self._code(offset) != NOT_JUDGED
 
     def is_required(self, append_ms: int, cause: int) -> bool:
-        """Whether an output must be there that comes of the record at ``cause``, of a sample appended then."""
+        """True if an output must be there that comes of the record at ``cause``, of a sample appended then."""
         return cause < self.scope.committed and append_ms >= self.scope.outputs_from_ms
 
     def missing_states(self, now_ms: int) -> Iterator[AuditedStream]:

@@ -45,7 +45,7 @@ class Memory:
 
 
 class AuditVerdict(NamedTuple):
-    """What becomes of a record; all but ``fate`` speaks of "step" only."""
+    """The audit's verdict on a record; all but ``fate`` speaks of "step" only."""
 
     fate: AuditFate
     step: int = 0

@@ -1,4 +1,4 @@
-"""What is audited of a source partition, and what an audit keeps of its streams and dead letters."""
+"""The scope of an audit of a source partition, and the streams and dead letters that it keeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _stays(key: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is audited of a source partition, and what is known of it beforehand.
+    """The part of a source partition that is audited, and the facts that are known of it beforehand.
 
     Args:
         start: offset of the first record to come; 0 is the beginning of everything.
@@ -65,7 +65,7 @@ class ExpectedLetter(NamedTuple):
     checksum: int
 
     def holds(self, value: bytes | None) -> bool:
-        """Whether a value is the record's."""
+        """True if a value is the record's."""
         return checksum(value) == self.checksum
 
 

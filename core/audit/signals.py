@@ -1,4 +1,4 @@
-"""What must come out of a partition of signal-samples. Columns, not objects: there is a row for each sample."""
+"""The expected outputs of a partition of signal-samples. Columns, not objects: there is a row for each sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH_SAMPLES = 320_000
 
 
 class Run:
-    """What the model sees of a stream from a state of zeros on."""
+    """The samples of a stream that the model sees from a state of zeros on."""
 
     __slots__ = ("first", "samples", "sequence", "stop", "stream")
 
@@ -138,7 +138,7 @@ class SignalAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """How far an output's number is off where all else is as expected; None where it is not."""
+        """By how much an output's number is off if all else is as expected; else None."""
         if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
             return None
         expected = self._prediction(row)

@@ -32,7 +32,7 @@ _BODY = struct.Struct("<qI")  # samples of the cast so far, segments; then their
 def state_problems(
     audit: PartitionAudit, key: bytes, source_offset: int, blob: bytes, segment: SegmentBlob
 ) -> list[str] | None:
-    """What is wrong with a stored state; None where nobody can say.
+    """Name the faults of a stored state; None if nobody can say.
 
     Args:
         audit: finished.

@@ -83,7 +83,7 @@ def draw_cast(seed: int, row: int, length: int) -> Cast:
 
 
 def severities(process: Float64s) -> Float64s:
-    """How far an undisturbed process (T, 5) went towards each limit of CAUSES.
+    """Return how far an undisturbed process (T, 5) went towards each limit of CAUSES.
 
     Returns:
         (3,): the longest stay of the level outside its band in s, the largest temperature drop within a minute in °C,
@@ -125,7 +125,7 @@ def _process(source: Generator, length: int) -> Float64s:
 
 
 def _manoeuvres(source: Generator, process: Float64s) -> None:
-    """What operators do every day, without consequence: it looks like an event to anyone who sees extremes only."""
+    """Add everyday actions of operators without consequence: they look like events to a reader of extremes."""
     length = len(process)
     if source.random() < 0.25:
         process[:, FLOW] += source.choice([-1, 1]) * source.uniform(15, 35) * _pulse(source, length, (30, 150), (5, 30))
@@ -182,7 +182,7 @@ def _pulse(source: Generator, length: int, stay: tuple[int, int], ramp: tuple[in
 
 
 def _sense(source: Generator, process: Float64s) -> Float32s:
-    """What the sensors report of ``process`` (T, 5): drift, noise, values held over, limits of the instruments."""
+    """Turn ``process`` (T, 5) into readings: drift, noise, values held over, limits of the instruments."""
     length = len(process)
     drift = np.linspace(-0.5, 0.5, length)[:, None] * DRIFT_STD * source.standard_normal(5)
     white = source.standard_normal((length, 5))

@@ -38,7 +38,7 @@ def write_signals_part(path: Path, out: Path, rows: range) -> None:
 
 
 def _said_of(said: Any, rows: range) -> Any:
-    """What the metadata of all samples say of ``rows``."""
+    """Return the part of the metadata of all samples that is about ``rows``."""
     if isinstance(said, list):
         return said[rows.start : rows.stop]
     return {**said, "num_samples": len(rows)} if "num_samples" in said else said

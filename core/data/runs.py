@@ -1,4 +1,4 @@
-"""What a replay and the offline reference must agree on: how many streams, which run, which event time."""
+"""Rules that replay and offline reference share: how many streams, which run, which event time."""
 
 from __future__ import annotations
 

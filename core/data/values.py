@@ -210,7 +210,7 @@ def _axis(shape: tuple[int, ...]) -> int | None:
 
 
 def _within(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values a record may carry. Compared from both sides: the magnitude of the lowest integer is no number."""
+    """Find the values that a record may carry. Both sides are compared: the lowest integer has no magnitude."""
     if values.dtype.kind == "b":
         return np.ones(values.shape, bool)
     if values.dtype.itemsize == 2 and values.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""What signals and casts share: streams in memory, the verdict on each record, changes for the table, eviction.
+"""The engine of both tasks: streams in memory, the verdict on each record, changes for the table, eviction.
 
 An engine is synchronous and owns its streams. State belongs to (source partition, stream). Memory is ahead of the
 table between two commits; whatever is lost of it is made again from the records past the table's offsets.
@@ -101,7 +101,7 @@ class Engine(Generic[S]):
         """A stream leaves memory."""
 
     def _table_key(self, key: bytes) -> bytes:
-        """Where the stream's state stands in the table."""
+        """Return the key of the stream's state in the table."""
         return key
 
     def _stream_key(self, table_key: bytes) -> bytes | None:
@@ -345,11 +345,11 @@ class Engine(Generic[S]):
             self._rewrite(stream)
 
     def holds(self, partition: int, table_key: bytes) -> bool:
-        """Whether a stream in memory stands for a table key."""
+        """True if a stream in memory stands for a table key."""
         return self._stream_key(table_key) in self._streams.get(partition, {})
 
     def may_conclude(self, partition: int, key: bytes, offset: int) -> bool:
-        """Whether the sequence whose last sample came at ``offset`` is still the stream's and open, so that its end is
+        """True if the sequence whose last sample came at ``offset`` is still the stream's and open, so that its end is
         yet to be told.
         """
         state: StreamState | None = self._streams.get(partition, {}).get(key)

@@ -1,4 +1,4 @@
-"""Which streams of an engine have been idle for long enough, found some at a time, with few looks at them all."""
+"""Find the streams of an engine that have been idle for long enough, some at a time."""
 
 from __future__ import annotations
 

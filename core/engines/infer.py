@@ -81,7 +81,7 @@ def advance(
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How the samples of ragged rows stand in a packed sequence: first all rows' first samples, then all second ones,
+    """The order of the samples of ragged rows in a packed sequence: all rows' first samples, then all second ones,
     and so on; the longest row leads.
     """
 

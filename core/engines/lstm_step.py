@@ -51,7 +51,7 @@ class LstmStep:
             rows *= 2
 
     def states(self, rows: int) -> Tensor:
-        """Where the states of the next ``run`` go, (B, S)."""
+        """The buffer for the states of the next ``run``, (B, S)."""
         return self._before[:rows] if rows <= LARGEST else self._before.new_empty(rows, self._before.shape[1])
 
     def run(self, x: Tensor, running: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class LstmStep:
         return self._predictions[:rows], self._after[:rows]
 
     def _body(self, rows: int) -> None:
-        """What is captured: all that lives longer than a replay is in the four buffers."""
+        """Run the part that is captured: all that lives longer than a replay is in the four buffers."""
         predictions, after = self._forward(self._x[:rows], None, self._before[:rows])
         self._predictions[:rows].copy_(predictions)
         self._after[:rows].copy_(after)

@@ -1,4 +1,4 @@
-"""What goes into a turn of stream logic and what comes out: records, rules, results, changes of the table.
+"""Input and output of a turn of stream logic: records, rules, results, changes of the table.
 
 Plain values between ``core`` and the shell around it. Nothing here reads a clock or knows where records come from.
 """
@@ -34,7 +34,7 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
-    """How steps, gaps and pauses of a stream are judged.
+    """The rules by which steps, gaps and pauses of a stream are judged.
 
     Raises:
         ValueError: a value outside its limits.
@@ -54,7 +54,7 @@ class StreamRules:
 
 @dataclass(frozen=True, slots=True)
 class WindowRules:
-    """Which samples a score sees and when it is due, all in samples.
+    """The samples that a score sees, and when it is due; all numbers count samples.
 
     Raises:
         ValueError: a value outside its limits.
@@ -100,7 +100,7 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened in one turn."""
+    """Counts of the events of one turn."""
 
     processed: int = 0  # records that advanced a state
     late: int = 0  # these are dead letters too
@@ -135,7 +135,7 @@ class Deferred(Protocol):
 
     @property
     def windows(self) -> int:
-        """How many windows it is to run on."""
+        """The number of windows to run the model on."""
 
     def compute(self) -> None:
         """Run the model, once. In any thread: nothing that a later chunk changes is read."""
@@ -146,7 +146,7 @@ class Deferred(Protocol):
 
 @dataclass(slots=True)
 class ChunkResult:
-    """What one chunk gave. All lists are in publication order; nothing of it depends on a clock."""
+    """The results of one chunk. All lists are in publication order; nothing in them depends on a clock."""
 
     outputs: dict[int, Outputs] = field(default_factory=dict)  # by partition, that of the source
     dead_letters: list[DeadLetter] = field(default_factory=list)

@@ -86,7 +86,7 @@ class Scoring:
 
     @property
     def windows(self) -> int:
-        """How many windows the model is to run on."""
+        """The number of windows to run the model on."""
         return sum(not score.too_short for score in self.pending)
 
     def compute(self) -> None:
@@ -309,7 +309,7 @@ class CastScorer(Engine[CastStream]):
             segment.changed = True
 
     def holds(self, partition: int, table_key: bytes) -> bool:
-        """Whether a stream in memory stands for a table key: its head, or a segment of its window."""
+        """True if a stream in memory stands for a table key: its head, or a segment of its window."""
         segment = segment_at(table_key)
         if segment is None:
             return super().holds(partition, table_key)

@@ -33,7 +33,7 @@ _CLOSED, _HAS_PREVIOUS = 1, 2
 
 
 class Fate(Enum):
-    """What becomes of a decoded record."""
+    """The fate of a decoded record."""
 
     ADVANCE = "advance"
     DUPLICATE = "duplicate"  # its step was applied before

@@ -30,7 +30,7 @@ _VERSION = 1
 
 
 class Window(NamedTuple):
-    """What one score sees; T from 1 to ``window_length``."""
+    """The samples that one score sees; T from 1 to ``window_length``."""
 
     samples: Float32s  # (T, F)
     steps: Int64s  # (T,), ascending; not without holes where steps are missing
@@ -96,7 +96,7 @@ class CastWindow:
 
     @property
     def due(self) -> bool:
-        """Whether a score is due at the sample just added: at ``window_min`` samples, then every ``hop``."""
+        """True if a score is due at the sample just added: at ``window_min`` samples, then every ``hop``."""
         past = self.count - self.rules.window_min
         return past >= 0 and past % self.rules.hop == 0
 
@@ -109,12 +109,12 @@ class CastWindow:
 
 
 def segment_key(key: bytes, number: int) -> bytes:
-    """Where a segment of a stream stands in the table."""
+    """Return the key of a segment of a stream in the table."""
     return SEGMENT + _NUMBER.pack(number) + key
 
 
 def segment_at(table_key: bytes) -> tuple[bytes, int] | None:
-    """Whose segment stands at a table key, and its number; None where none does."""
+    """Return the stream and the number of the segment at a table key; None if the key is no segment's."""
     if table_key[: len(SEGMENT)] != SEGMENT or len(table_key) <= _SEGMENT_PREFIX:
         return None
     (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
@@ -122,12 +122,12 @@ def segment_at(table_key: bytes) -> tuple[bytes, int] | None:
 
 
 def head_at(table_key: bytes) -> bytes | None:
-    """Whose head stands at a table key; None where none does."""
+    """Return the stream of the head at a table key; None if the key is no head's."""
     return table_key[len(HEAD) :] if table_key[: len(HEAD)] == HEAD else None
 
 
 def stream_of(table_key: bytes) -> bytes | None:
-    """Whose head or segment stands at a table key; None where neither does."""
+    """Return the stream of the head or segment at a table key; None if the key is neither's."""
     segment = segment_at(table_key)
     return head_at(table_key) if segment is None else segment[0]
 

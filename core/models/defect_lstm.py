@@ -230,7 +230,7 @@ class SteelDefectLSTM(nn.Module):
     def get_layer_outputs(
         self, x: Tensor, lengths: Lengths | str | None = None, layer_name: str | Lengths | None = None
     ) -> Any:
-        """What each layer gives for x, run as at inference and without gradients.
+        """Return the outputs of each layer for x, run as at inference and without gradients.
 
         Args:
             x: (B, T, F).

@@ -35,7 +35,7 @@ def fingerprint(model: Model) -> str:
 
 
 def architecture(model: Model) -> dict[str, Any]:
-    """What decides the flow of a forward pass at inference, as plain data."""
+    """Return the facts that decide the flow of a forward pass at inference, as plain data."""
     sizes = {"input_size": model.input_size, "hidden_size": model.hidden_size, "num_layers": model.num_layers}
     if isinstance(model, SignalExtractionLSTM):
         return {"model": "SignalExtractionLSTM", **sizes}

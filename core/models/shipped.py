@@ -1,4 +1,4 @@
-"""Where the checkpoints that come with the package lie."""
+"""The places of the checkpoints that come with the package."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class SignalExtractionLSTM(nn.Module):
 
     @property
     def device(self) -> str:
-        """Where the parameters are now, as a string."""
+        """The device of the parameters now, as a string."""
         return str(self.fc.weight.device)
 
     def reset_parameters(self) -> None:
@@ -127,7 +127,7 @@ class SignalExtractionLSTM(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        """What stands in ``repr`` before the layers."""
+        """The text before the layers in ``repr``."""
         return (
             f"input_size={self.input_size}, hidden_size={self.hidden_size}, "
             f"num_layers={self.num_layers}, dropout={self.dropout}"

@@ -1,4 +1,4 @@
-"""What the offline reference finds, and how it is written: JSON lines as on the wire, or HDF5."""
+"""The outputs of the offline reference, and their files: JSON lines as on the wire, or HDF5."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CastScore:
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the rows of a file are called, and when they are, as a replay with the same arguments has it.
+    """Names and times of the rows of a file, as a replay with the same arguments gives them.
 
     ``steps`` and ``positions`` are int64 (rows,): the samples of each row, and those of its stream before it.
     """

@@ -13,7 +13,7 @@ from core.training.extras import require
 
 
 def window_features(windows: Iterable[NDArray[Any]]) -> Float64s:
-    """Of each window (T, F): the length, and of each sensor the mean, the standard deviation, the least and the most.
+    """Return for each window (T, F) its length, and for each sensor mean, standard deviation, least and most.
 
     Returns:
         (N, 1 + 4F).

@@ -36,7 +36,7 @@ class Board:
 
     @property
     def active(self) -> bool:
-        """Whether anything is written."""
+        """True if anything is written."""
         return self._writer is not None
 
     def update(self, updates: int, loss: float, learning_rate: float, gradient_norm: float) -> None:

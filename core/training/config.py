@@ -1,4 +1,4 @@
-"""What a training can be told: the settings of both models, from defaults, a TOML or YAML file, and options."""
+"""The settings of both trainings, from defaults, a TOML or YAML file, and options."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Widths = Annotated[tuple[Count, ...], Meta(description="a list of layer widths, 
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What both trainings share. Made by `read_settings`, the values lie in their ranges.
+    """The settings that both trainings share. `read_settings` makes them, and the values lie in their ranges.
 
     Raises:
         StartupError: mixed precision without CUDA.
@@ -156,7 +156,7 @@ def _checked(values: Mapping[Any, Any], settings: type[TrainingSettings], source
 
 
 def _accepted(kind: Any) -> str:
-    """What the type of a field says of its values; of a union with None, its other part's."""
+    """Say which values the type of a field accepts; of a union with None, the other part's."""
     for part in (kind, *getattr(kind, "__args__", ())):
         for note in getattr(part, "__metadata__", ()):
             if isinstance(note, Meta) and note.description:

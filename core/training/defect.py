@@ -99,7 +99,7 @@ class DefectBatch:
 
 
 class DefectTask:
-    """What `fit` trains: a defect model on the casts of one file.
+    """The task for `fit`: a defect model on the casts of one file.
 
     Args:
         file: an open castings file.
@@ -246,7 +246,7 @@ class DefectTask:
         return {"loss": float(loss), "auc": math.nan if auc is None else auc}
 
     def _targets(self, casts: Casts) -> Float64s:
-        """What calibration aims at, (N,)."""
+        """Return the targets of calibration, (N,)."""
         return np.asarray(casts.probabilities if self.settings.target == "probability" else casts.labels, np.float64)
 
     def _final_windows(self, casts: Casts) -> list[Tensor]:
@@ -269,7 +269,7 @@ class DefectTask:
         return found
 
     def extras(self) -> dict[str, Any]:
-        """What a checkpoint says of its training."""
+        """Return the facts about its training that a checkpoint holds."""
         settings, casts = self.settings, self.training
         return {
             "training": msgspec.to_builtins(settings),

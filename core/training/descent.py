@@ -44,7 +44,7 @@ class Descent:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def update(self, loss_of_batch: Callable[[], Tensor]) -> tuple[float, float]:

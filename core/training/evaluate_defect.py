@@ -38,7 +38,7 @@ SAMPLING_RATE_HZ = 1.0
 
 @dataclass(frozen=True)
 class DefectReport:
-    """What `evaluate_defect` found, on the final scores of casts with a label that were long enough for one.
+    """The findings of `evaluate_defect`, on the final scores of labelled casts that were long enough for one.
 
     ``labels``, ``probabilities`` and ``limits`` (what the file knows of the chance of a defect, NaN: nothing) are (N,),
     as are the scores of each baseline. ``lead_times_s`` (M,): of the defective casts that raised an alarm, the time
@@ -170,7 +170,7 @@ class _Scored:
 
     @property
     def lead_times_s(self) -> Float64s:
-        """Of defective casts with an alarm."""
+        """The lead times of the defective casts with an alarm."""
         times: Float64s = self.alarms_s[(self.labels == 1) & np.isfinite(self.alarms_s)]
         return times
 

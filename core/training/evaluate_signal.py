@@ -33,7 +33,7 @@ EXAMPLE_S = 3.0
 
 @dataclass(frozen=True)
 class SignalReport:
-    """What `evaluate_signal` found.
+    """The findings of `evaluate_signal`.
 
     ``error_over_time`` holds ``seconds`` (bins,), the middle of each, and the mean squared error of each of
     ESTIMATORS in it. ``examples`` has one sample per frequency: ``frequency_hz``, and ``seconds``, ``mixed``,
@@ -136,7 +136,7 @@ class _Moments:
 
     @classmethod
     def of_all(cls, parts: Sequence[_Moments], which: NDArray[np.bool_]) -> _Moments:
-        """Of the pairs of some parts together."""
+        """Return the correlation of the pairs of some parts together."""
         return cls(np.sum([one.sums for one, chosen in zip(parts, which, strict=True) if chosen], axis=0))
 
     def correlation(self) -> float | None:
@@ -146,7 +146,7 @@ class _Moments:
 
 
 class _Sums:
-    """What is kept of all blocks: sums of squared errors by frequency and step, and one example per frequency."""
+    """Sums over all blocks: squared errors by frequency and step, and one example per frequency."""
 
     def __init__(self, mixture: Mixture, steps: int) -> None:
         self.mixture, self.steps = mixture, steps

@@ -1,4 +1,4 @@
-"""What a signals file says of its own mixtures, for the filter that knows them."""
+"""Facts about the mixtures of a signals file, from its own metadata, for the filter that knows them."""
 
 from __future__ import annotations
 

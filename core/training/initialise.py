@@ -1,4 +1,4 @@
-"""Where training starts from: three ways to set the weights of a signal model.
+"""The start of training: three ways to set the weights of a signal model.
 
 ``constructor`` leaves the model as it was made. ``chrono`` spreads the memories of its units over time scales (Tallec
 and Ollivier 2018, "Can recurrent neural networks warp time?"). ``kalman`` writes the Kalman filter of the file's own

@@ -21,7 +21,7 @@ from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD, SAMPLING_RA
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is known of a mixture: S(t) is the mean of A sin(2 pi f t + phi) over ``frequencies_hz``, plus noise.
+    """The facts about a mixture: S(t) is the mean of A sin(2 pi f t + phi) over ``frequencies_hz``, plus noise.
 
     ``amplitudes`` is the range that A is uniform in; phases are uniform.
     """
@@ -50,7 +50,7 @@ class Mixture:
 
     @property
     def prior_variance(self) -> float:
-        """Of each number of the state before the first sample: half the mean square of the amplitude."""
+        """The variance of each number of the state before the first sample: half the mean square of the amplitude."""
         low, high = self.amplitudes
         return (low**2 + low * high + high**2) / 6.0
 

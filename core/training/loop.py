@@ -27,7 +27,7 @@ Reason = Literal["epochs", "patience", "max_minutes", "interrupted"]
 
 
 class TrainingTask(Protocol):
-    """What is trained on what. Epochs count from 1."""
+    """A model, its data and how one is fitted to the other. Epochs count from 1."""
 
     @property
     def model(self) -> Model:
@@ -35,7 +35,7 @@ class TrainingTask(Protocol):
 
     @property
     def updates_per_epoch(self) -> int:
-        """How many batches of an epoch are used, >= 1; `batches` yields at least so many."""
+        """The number of batches of an epoch that are used, >= 1; `batches` yields at least so many."""
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of one epoch, which the seed and the epoch's number alone decide."""
@@ -58,7 +58,7 @@ class TrainingTask(Protocol):
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where training stands: ``loss`` is the epoch's mean so far, ``best`` the lowest on held-out data or None."""
+    """The progress of training: ``loss`` is the epoch's mean so far, ``best`` the lowest on held-out data or None."""
 
     epoch: int
     epochs: int
@@ -70,7 +70,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a training went, runs before it was resumed included.
+    """The course of a training, with the runs before it was resumed.
 
     ``best_epoch`` and ``best_loss`` are those of the model in ``out``; without one they are 0 and None. ``history``
     has a dict per epoch: ``epoch``, ``updates``, ``seconds``, ``train_loss`` and ``gradient_norm`` (means),
@@ -127,7 +127,7 @@ def fit(
 
 @dataclass
 class _Sums:
-    """Of the updates of one epoch."""
+    """Sums over the updates of one epoch."""
 
     updates: int = 0
     loss: float = 0.0

@@ -1,4 +1,4 @@
-"""How well scores tell two classes apart, how well probabilities are calibrated, how well a signal is followed.
+"""Measures: how well scores tell classes apart, are calibrated, and how well a signal is followed.
 
 Scores and labels are (N,); where a figure has no meaning, because one class is absent, it is None.
 """
@@ -71,7 +71,7 @@ def brier(probabilities: Scores, labels: NDArray[Any]) -> float:
 
 
 def reliability(probabilities: Scores, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Of each of ``bins`` equal intervals of the probability that is not empty: its mean, the share of positives in it,
+    """Return for each of ``bins`` intervals of the probability, if not empty: its mean, the share of positives in it,
     and the number of scores."""
     places = np.minimum((np.asarray(probabilities) * bins).astype(int), bins - 1)
     found = []

@@ -112,7 +112,7 @@ def example_figure(predicted: Floats, target: Floats, sampling_rate_hz: float) -
 
 
 def scores_figure(scores: Floats, labels: NDArray[np.integer[Any]]) -> Figure:
-    """How the scores (N,) of good and of defective casts lie, as the share of each class."""
+    """Plot the scores (N,) of good and of defective casts, as shares of each class."""
     with _style():
         figure = _figure(7.0, 3.5)
         axes = figure.subplots()
@@ -287,7 +287,7 @@ def _precision_recall(report: DefectReport) -> Figure:
 
 
 def _mark(axes: Axes, x: float, y: float, report: DefectReport) -> None:
-    """Where the threshold lies on the model's curve; x and y are shares."""
+    """Mark the threshold on the model's curve; x and y are shares."""
     look: dict[str, Any] = {"marker": "o", "markersize": 7, "linestyle": "", "color": BLUE, "markeredgecolor": "white"}
     axes.plot(100 * x, 100 * y, label=f"model at threshold {report.figures['threshold']:.3g}", zorder=3, **look)
 

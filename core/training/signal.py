@@ -96,7 +96,7 @@ class SignalRows:
 
 
 class SignalTask:
-    """What `fit` trains: a signal model on the rows of one file.
+    """The task for `fit`: a signal model on the rows of one file.
 
     Raises:
         DataError: too few rows to hold some out, or samples shorter than a segment.
@@ -193,7 +193,7 @@ class SignalTask:
         return {"loss": float(squared[:, second:].mean()), "mse": float(squared.mean())}
 
     def extras(self) -> dict[str, Any]:
-        """What a checkpoint says of its training."""
+        """Return the facts about its training that a checkpoint holds."""
         return {
             "training": msgspec.to_builtins(self.settings),
             "data": {"samples": len(self.training.rows), "steps": self.training.steps, "held_out": len(self._whole[0])},

@@ -21,7 +21,7 @@ FREE = ("epochs", "max_minutes", "device", "threads")
 
 
 def last_path(out: Path) -> Path:
-    """Where the last model lies, beside the best one in ``out``: signal.pt and signal.last.pt."""
+    """Return the place of the last model, beside the best one in ``out``: signal.pt and signal.last.pt."""
     return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}.last.pt")
 
 

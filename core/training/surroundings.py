@@ -1,4 +1,4 @@
-"""What a training sets for the whole process, and gives back at its end: randomness, threads, Ctrl-C."""
+"""Settings of the whole process that a training makes and takes back: randomness, threads, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reproducible(settings: TrainingSettings) -> Iterator[None]:
 
 @contextmanager
 def own_randomness(device: str) -> Iterator[None]:
-    """What is drawn inside the block moves no draw after it."""
+    """Draw inside the block without moving any draw after it."""
     state = random_state(device)
     try:
         yield
@@ -69,7 +69,7 @@ def set_random_state(device: str, state: dict[str, Tensor]) -> None:
 
 
 class Stop:
-    """Whether training has to end: its time is up, or Ctrl-C was pressed.
+    """The wish to end training: its time is up, or Ctrl-C was pressed.
 
     Inside the block the first Ctrl-C is only remembered, so that it never cuts an update or a save in two; the second
     one raises KeyboardInterrupt as always.
@@ -100,7 +100,7 @@ class Stop:
         self._interrupted = True
 
     def reason(self) -> Stopped | None:
-        """Why to end now, or None."""
+        """The reason to end now, or None."""
         if self._interrupted:
             return "interrupted"
         if self._until is not None and time.monotonic() >= self._until:

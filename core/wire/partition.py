@@ -1,4 +1,4 @@
-"""Which partition a stream is in: Java's choice (murmur2), so that it is the same whoever feeds it."""
+"""The partition of a stream by Java's rule (murmur2), so that all senders choose the same one."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Score(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class OutputStep(msgspec.Struct, frozen=True, gc=False):
-    """What tells the outputs of one source record apart, of a prediction or a score."""
+    """The fields that tell the outputs of one source record apart, of a prediction or a score."""
 
     step: int
     final: bool = False

@@ -56,7 +56,7 @@ def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _row(parameter: Any, context: Any) -> tuple[str, str]:
-    """How it is written, and what it means, in the words of ``--help``."""
+    """Return how a parameter is written, and what it means, in the words of ``--help``."""
     if parameter.param_type_name == "argument":
         return code(parameter.name.upper()), str(parameter.help or "")
     usage, meaning = parameter.get_help_record(context)

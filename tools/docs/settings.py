@@ -39,7 +39,7 @@ def default(name: str) -> str:
 
 
 def accepts(name: str) -> str:
-    """What is accepted, choices as code."""
+    """Say what is accepted, choices as code."""
     text = accepted(name)
     choices = text.removeprefix("one of ")
     return text if choices == text else ", ".join(map(code, choices.split(", ")))

@@ -52,7 +52,7 @@ def with_links(source: Path, place: str, places: dict[str, str], out: Path) -> s
 
 
 def new_target(source: Path, place: str, target: str, places: dict[str, str], out: Path) -> str:
-    """Where a link leads from the document's new place; the target is copied if it is no document."""
+    """Return where a link leads from the document's new place; the target is copied if it is no document."""
     path, _, anchor = target.partition("#")
     if not path or re.match(r"[a-z]+:", target):
         return target

@@ -107,7 +107,7 @@ class Order:
         return _sorted(places, sequence, rows, gaps, repeats)
 
     def _wrong(self, order: Int64s) -> NDArray[np.bool_]:
-        """Which runs begin before the one before them has ended."""
+        """Find the runs that begin before the one before them has ended."""
         first, last = np.array(self._first)[order][1:], np.array(self._last)[order][:-1]
         if self.by == "line":
             return np.zeros(len(first), bool)
