@@ -13,7 +13,7 @@ from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.audit.stored import state_problems
 from core.engines.results import StreamRules
-from core.engines.windows import HEAD, segment_key
+from core.engines.table_keys import HEAD, segment_key
 from tests import test_scorer, test_stepper
 from tests.changes import take_changed
 from tests.reference import stream_rules

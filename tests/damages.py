@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.engines.state import pack_state, seal, unpack_state
-from core.engines.windows import HEAD, SEGMENT
+from core.engines.table_keys import HEAD, SEGMENT
 from core.native.streams import StreamState
 from stream_app.settings import Settings
 from tests.broker import Received, ToSend

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from core.engines.base import Engine
 from core.engines.results import ChunkResult, StreamRules
 from core.engines.state import StreamState, unpack_state
-from core.engines.windows import HEAD, SEGMENT, unpack_segment
+from core.engines.table_keys import HEAD, SEGMENT
+from core.engines.windows import unpack_segment
 from stream_app.flow.tables import PartitionedStore
 from tests.changes import Change, evict_all, take_changed
 from tests.strategies import IDLE_TIMEOUT_MS, MAX_STEP_JUMP, Event, MemoryTable, cuts

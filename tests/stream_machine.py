@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from core.engines.state import peek_offset
+from core.native.states import peek_offset
 from tests import test_scorer, test_stepper
 from tests.changes import changes_of, take_rest
 from tests.reference import (

@@ -17,9 +17,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 from core.engines.results import WindowRules
-from core.engines.state import PLAIN_VERSION, RESETS, StreamState, pack_state
-from core.engines.windows import CastWindow, pack_body, pack_segment, segment_key
+from core.engines.state import RESETS, StreamState, pack_state
+from core.engines.table_keys import segment_key
+from core.engines.windows import CastWindow, pack_body, pack_segment
 from core.errors import CaststreamError
+from core.native.states import PLAIN_VERSION
 from core.wire import records
 from stream_app import exits, headers, routes
 from stream_app.cli.main import app

@@ -207,7 +207,7 @@ def test_windows_that_differ_are_found() -> None:
     assert problems((13).to_bytes(8, "little") + body[8:]) == "it counts 13 samples of the cast, expected 12"
     fewer = body[:8] + (4).to_bytes(4, "little") + body[20:]
     assert problems(fewer) == "its window has steps 4 to 11 (8), expected 3 to 11 (9)"
-    assert problems(body[:-1]).startswith("its body of ")
+    assert problems(body[:-1]).startswith("a head's body of ")
 
 
 def test_a_long_run_is_stepped_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

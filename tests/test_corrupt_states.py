@@ -15,7 +15,8 @@ import pytest
 from core.engines.base import Engine
 from core.engines.results import WindowRules
 from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal
-from core.engines.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key
+from core.engines.table_keys import HEAD, segment_key
+from core.engines.windows import CastWindow, pack_body, pack_segment
 from core.models.fingerprint import fingerprint
 from stream_app.flow.tables import PartitionedStore
 from tests import test_scorer, test_stepper

@@ -11,10 +11,11 @@ import pytest
 from confluent_kafka import KafkaException
 
 from core.engines.state import pack_state, step_back
+from core.engines.table_keys import state_key
 from core.native.streams import StreamState
 from core.wire.partition import partition_of
 from core.wire.records import SENSORS
-from stream_app.letters.dead_letters import TABLE_KEYS, make_plan
+from stream_app.letters.dead_letters import make_plan
 from stream_app.letters.letter import Choice, split_headers
 from stream_app.letters.resend import Resender, overtaken
 from stream_app.routes import DEAD_LETTERS
@@ -315,7 +316,7 @@ def test_a_state_that_includes_a_step_back_has_moved_on_only_to_its_last_good_re
     state = StreamState()
     state.offset, state.step = good, 5
     step_back(state, 0, 1, back)
-    key = TABLE_KEYS[feed.source] + feed.name.encode()
+    key = feed.name.encode()
     headers = [("source-offset", b"%d" % back)]
     produce(
         settings, settings.changelog("signal-states"), [ToSend(key, pack_state(state, "m" * 12), headers, PARTITION)]
@@ -339,7 +340,7 @@ def test_of_records_that_retention_has_deleted_the_changelog_knows(
     (later,) = feed.send(GOOD)
     delete_records(settings, feed.topic, PARTITION, later + 1)
     table = settings.changelog("signal-states" if kind == "signal" else "casting-windows")
-    key = TABLE_KEYS[feed.source] + feed.name.encode()
+    key = state_key("signal" if kind == "signal" else "casting", feed.name.encode())
     produce(settings, table, [ToSend(key, b"state", [("source-offset", b"%d" % later)], PARTITION)])
 
     done = resend()

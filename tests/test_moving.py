@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from core.engines.results import WindowRules
 from core.engines.state import pack_state, unpack_state
-from core.engines.windows import HEAD, CastWindow, pack_body, pack_segment, segment_key, unpack_body
+from core.engines.table_keys import HEAD, segment_key
+from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body
 from core.native.streams import StreamState
 from core.wire.partition import partition_of
 from stream_app.routes import routes

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from core.engines.results import ChunkResult, StreamRules, WindowRules
 from core.engines.scorer import CastScorer
 from core.engines.state import StreamState, unpack_state
-from core.engines.windows import HEAD, segment_key, unpack_body
+from core.engines.table_keys import HEAD, segment_key
+from core.engines.windows import unpack_body
 from core.models.fingerprint import fingerprint
 from stream_app.flow.tables import PartitionedStore
 from tests.changes import evict_all, take_changed

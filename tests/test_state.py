@@ -15,7 +15,6 @@ from core.engines.state import (
     JUMP,
     LATE,
     NEXT,
-    PLAIN_VERSION,
     SKIPPED,
     STEP_BACK,
     Decision,
@@ -25,12 +24,12 @@ from core.engines.state import (
     decide,
     enter,
     pack_state,
-    peek_offset,
     seal,
     step_back,
     unpack_state,
 )
 from core.errors import StateError
+from core.native.states import PLAIN_VERSION, peek_offset
 from tests.strategies import relaxed
 
 RULES = StreamRules(max_gap=3, max_step_jump=100, idle_timeout_ms=1_000)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.results import WindowRules
-from core.engines.windows import (
-    HEAD,
-    CastWindow,
-    head_at,
-    pack_body,
-    pack_segment,
-    segment_at,
-    segment_key,
-    stream_of,
-    unpack_body,
-    unpack_segment,
-)
+from core.engines.table_keys import HEAD, head_at, segment_at, segment_key, state_at, state_key, stream_of
+from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
 from core.errors import StateError
+from core.tasks import Task
 from tests.strategies import relaxed
 
 RULES = WindowRules(window_length=12, window_min=5, hop=3, segment=4)
@@ -159,14 +152,21 @@ def test_a_cut_segment_keeps_nothing_it_was_not_asked_for() -> None:
 def test_a_table_key_says_whose_it_is(key: bytes) -> None:
     head, segment = HEAD + key, segment_key(key, 2**40)
 
-    assert [head_at(head), segment_at(head), stream_of(head)] == [key, None, key]
-    assert [head_at(segment), segment_at(segment), stream_of(segment)] == [None, (key, 2**40), key]
+    assert [head_at(head), segment_at(head), stream_of("casting", head)] == [key, None, key]
+    assert [head_at(segment), segment_at(segment), stream_of("casting", segment)] == [None, (key, 2**40), key]
 
 
 @pytest.mark.parametrize("table_key", [b"", b"s", b"s1234567", b"s12345678", b"x" * 20])
 def test_another_key_is_nobodys(table_key: bytes) -> None:
-    assert stream_of(table_key) is None
+    assert stream_of("casting", table_key) is None
 
 
 def test_the_layout_of_table_keys_is_that_of_tables_there_are() -> None:
     assert (HEAD + b"key", segment_key(b"key", 3)) == (b"hkey", b"s\0\0\0\0\0\0\0\x03key")
+
+
+@given(key=st.binary(min_size=1, max_size=20))
+def test_a_signals_state_stands_at_the_streams_key_and_a_casts_behind_a_letter(key: bytes) -> None:
+    assert (state_key("signal", key), state_key("casting", key)) == (key, HEAD + key)
+    assert [state_at(task, state_key(task, key)) for task in get_args(Task)] == [key, key]
+    assert stream_of("signal", segment_key(key, 1)) == segment_key(key, 1)

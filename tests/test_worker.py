@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core.engines.results import WindowRules
 from core.engines.state import StreamState, unpack_state
-from core.engines.windows import HEAD, segment_key, unpack_body
+from core.engines.table_keys import HEAD, segment_key
+from core.engines.windows import unpack_body
 from core.wire.records import SENSORS, Prediction, Score, decode_prediction, decode_score
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings

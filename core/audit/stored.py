@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from core.audit.rules import Candidate, Memory
 from core.audit.scope import AuditedStream
 from core.audit.signals import SignalAudit
 from core.engines.state import unpack_state
-from core.engines.windows import unpack_segment
+from core.engines.windows import unpack_numbers, unpack_segment
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
 from core.wire.records import FEATURES
@@ -26,7 +25,6 @@ TOLERANCE = 1e-5
 SegmentBlob = Callable[[int], bytes | None]
 
 _FIELDS = ("offset", "append_ms", "timestamp_ms", "sequence", "step", "closed")
-_BODY = struct.Struct("<qI")  # samples of the cast so far, segments; then their numbers
 
 
 def state_problems(
@@ -135,12 +133,10 @@ def _window_problems(
 
 def _stored_window(body: bytes, last_step: int, segment: SegmentBlob) -> tuple[int, Int64s, Float32s]:
     """Count, steps (T,) and samples (T, F). Raises StateError: what the head needs is damaged or missing."""
-    count, segments = _BODY.unpack_from(body) if len(body) >= _BODY.size else (0, -1)
-    if len(body) != _BODY.size + 8 * segments:
-        raise StateError("corrupt_state", f"its body of {len(body)} bytes does not list its segments")
+    count, numbers = unpack_numbers(body)
     steps: list[Any] = []
     samples: list[Any] = []
-    for number in struct.unpack_from(f"<{segments}q", body, _BODY.size):
+    for number in numbers:
         blob = segment(number)
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} of its window is missing")

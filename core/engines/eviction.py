@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from core.engines.results import StateStore
-from core.engines.state import peek_offset
+from core.native.states import peek_offset
 from core.native.streams import NO_STATE, LiveStream
 
 EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between

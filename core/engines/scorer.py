@@ -15,15 +15,12 @@ from core.engines.infer import MAX_WINDOWS, prepare, score_windows
 from core.engines.notes import Firsts, not_finite_note
 from core.engines.results import ChunkResult, StateStore, StreamRules, WindowRules
 from core.engines.state import Decision, pack_state, unpack_state
+from core.engines.table_keys import head_at, head_key, segment_at, segment_key
 from core.engines.windows import (
-    HEAD,
     CastWindow,
     Window,
-    head_at,
     pack_body,
     pack_segment,
-    segment_at,
-    segment_key,
     unpack_body,
 )
 from core.errors import StateError
@@ -285,7 +282,7 @@ class CastScorer(Engine[CastStream]):
                 if segment.changed:
                     records.append((segment_key(stream.key, segment.number), pack_segment(segment)))
                     segment.changed = False
-            records.append((HEAD + stream.key, pack_state(stream, self._model, pack_body(stream.window))))
+            records.append((head_key(stream.key), pack_state(stream, self._model, pack_body(stream.window))))
             stream.stale, stream.retired = stream.retired, []
         if stream.stale:
             self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
@@ -324,11 +321,11 @@ class CastScorer(Engine[CastStream]):
             self._shelves.pop(partition, None)
 
     def _table_key(self, key: bytes) -> bytes:
-        return HEAD + key
+        return head_key(key)
 
     def _stream_key(self, table_key: bytes) -> bytes | None:
         return head_at(table_key)
 
     def _table_keys(self, stream: CastStream) -> list[bytes]:
         numbers = {segment.number for segment in stream.window.segments} | set(stream.retired) | set(stream.stale)
-        return [HEAD + stream.key, *(segment_key(stream.key, number) for number in sorted(numbers))]
+        return [head_key(stream.key), *(segment_key(stream.key, number) for number in sorted(numbers))]

@@ -13,23 +13,15 @@ from typing import NamedTuple
 
 from core.engines.results import StreamRules
 from core.errors import RecordError, StateError
-from core.native.states import pack_head
+from core.native.states import EXTENSION_BYTES, HEAD_BYTES, pack_head, read_head
 from core.native.streams import NO_STATE, NO_STEP, StreamState
 from core.wire.records import MAX_VALUE
 
-PLAIN_VERSION = 1
-EXTENDED_VERSION = 2  # with the last gap and the last step back; written where there is one of them
 MAX_STORED_STEP = 2**62  # beyond MAX_STEP, as samples without a step go on counting; far from where int64 ends
 RESETS = ("sequence", "restart", "step_back", "idle", "gap", "model", "corrupt_state")
 """Why a state went to zeros: a metric label."""
 
-# version, flags, bytes of sequence and of previous sequence; offset, append time, step, event time; model; sample
-_HEAD = struct.Struct("<BBBBqqqq12s5f")
-# gap's first step and the one after its last; step and event time of a step back; offset of the last good record
-_EXTENSION = struct.Struct("<qqqqq")
-_PEEK = struct.Struct("<Bxxxq")  # the same bytes as far as eviction needs them
 _CRC = struct.Struct("<I")
-_CLOSED, _HAS_PREVIOUS = 1, 2
 
 
 class Fate(Enum):
@@ -177,20 +169,21 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
             gives; ``state`` is untouched.
     """
     payload = unseal(blob)
-    if len(payload) < _HEAD.size:
+    if len(payload) < HEAD_BYTES:
         raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its head")
-    version, flags, sequence_bytes, previous_bytes, *numbers = _HEAD.unpack_from(payload)
-    offset, append_ms, step, timestamp_ms, model, *sample = numbers
-    names = _HEAD.size + (_EXTENSION.size if version == EXTENDED_VERSION else 0)
-    middle = names + sequence_bytes
-    end = middle + previous_bytes
-    if version not in (PLAIN_VERSION, EXTENDED_VERSION) or len(payload) < end:
-        raise StateError("corrupt_state", f"a state of version {version}, {len(payload)} bytes, cannot be read")
+    if (head := read_head(payload)) is None:
+        raise StateError("corrupt_state", f"a state of version {payload[0]}, {len(payload)} bytes, cannot be read")
+    flags, lengths, (offset, append_ms, step, timestamp_ms), model, sample, extended = head
+    names = HEAD_BYTES + (0 if extended is None else EXTENSION_BYTES)
+    middle = names + lengths[0]
+    end = middle + lengths[1]
+    if len(payload) < end:
+        raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its names")
     # The checksum says that the state is as it was written. Who may write to the changelog can write any numbers, and
     # these would end the worker that counts on from them, or reach the model (NaN lies within no limits).
     if offset < 0 or not 0 <= step <= MAX_STORED_STEP or not all(-MAX_VALUE <= value <= MAX_VALUE for value in sample):
         raise StateError("corrupt_state", f"a state at offset {offset}, step {step}, sample {sample} cannot be")
-    extension = _extension(payload, offset, step) if version == EXTENDED_VERSION else _Extension(offset)
+    extension = _Extension(offset) if extended is None else _extension(*extended, offset=offset, step=step)
     try:
         sequence, previous = payload[names:middle].decode(), payload[middle:end].decode()
         fingerprint = model.decode("ascii")
@@ -200,9 +193,9 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
     state.gap_first, state.gap_end = extension.gap_first, extension.gap_end
     state.back_step, state.back_ms, state.back_offset = extension.back_step, extension.back_ms, offset
     state.sequence = sequence
-    state.previous = previous if flags & _HAS_PREVIOUS else None
-    state.closed = bool(flags & _CLOSED)
-    state.sample = (sample[0], sample[1], sample[2], sample[3], sample[4])
+    state.closed, has_previous = flags
+    state.previous = previous if has_previous else None
+    state.sample = sample
     return fingerprint, payload[end:]
 
 
@@ -216,9 +209,10 @@ class _Extension(NamedTuple):
     back_ms: int = 0
 
 
-def _extension(payload: bytes, offset: int, step: int) -> _Extension:
+def _extension(
+    gap_first: int, gap_end: int, back_step: int, back_ms: int, applied: int, *, offset: int, step: int
+) -> _Extension:
     """The extension of a state that includes ``offset`` and stands at ``step``. Raises StateError."""
-    gap_first, gap_end, back_step, back_ms, applied = _EXTENSION.unpack_from(payload, _HEAD.size)
     has_gap = 0 <= gap_first < gap_end <= step or gap_first == gap_end == 0
     is_back = 0 <= back_step <= step and 0 <= applied < offset
     if not has_gap or not (is_back or (back_step == NO_STEP and applied == offset)):
@@ -228,17 +222,6 @@ def _extension(payload: bytes, offset: int, step: int) -> _Extension:
             f"{back_step} after offset {applied} cannot be",
         )
     return _Extension(applied, gap_first, gap_end, back_step, back_ms)
-
-
-def peek_offset(blob: bytes) -> int | None:
-    """The offset that a stored state includes, unchecked; None if it is no state of a version that is known.
-
-    Eviction looks at every state of a table: this is the part of the work that each of them costs.
-    """
-    if len(blob) < _HEAD.size:
-        return None
-    version, offset = _PEEK.unpack_from(blob)
-    return int(offset) if version in (PLAIN_VERSION, EXTENDED_VERSION) else None
 
 
 def seal(payload: bytes) -> bytes:

@@ -19,11 +19,6 @@ from core.engines.state import MAX_STORED_STEP, seal, unseal
 from core.errors import StateError
 from core.wire.records import FEATURES, MAX_VALUE, SampleValues
 
-HEAD, SEGMENT = b"h", b"s"
-"""First byte of a table key. A segment's goes on with its number, then both with the stream's key."""
-
-_NUMBER = struct.Struct(">q")  # of a segment, in its table key
-_SEGMENT_PREFIX = len(SEGMENT) + _NUMBER.size
 _SEGMENT_START = struct.Struct("<BxxxI")  # version, samples
 _BODY = struct.Struct("<qI")  # samples of the cast so far, segments
 _VERSION = 1
@@ -106,30 +101,6 @@ class CastWindow:
         steps = np.concatenate([np.frombuffer(segment.steps, np.int64) for segment in self.segments])
         samples = np.concatenate([np.frombuffer(segment.samples, np.float32) for segment in self.segments])
         return Window(samples.reshape(-1, FEATURES)[-length:], steps[-length:])
-
-
-def segment_key(key: bytes, number: int) -> bytes:
-    """Return the key of a segment of a stream in the table."""
-    return SEGMENT + _NUMBER.pack(number) + key
-
-
-def segment_at(table_key: bytes) -> tuple[bytes, int] | None:
-    """Return the stream and the number of the segment at a table key; None if the key is no segment's."""
-    if table_key[: len(SEGMENT)] != SEGMENT or len(table_key) <= _SEGMENT_PREFIX:
-        return None
-    (number,) = _NUMBER.unpack_from(table_key, len(SEGMENT))
-    return table_key[_SEGMENT_PREFIX:], number
-
-
-def head_at(table_key: bytes) -> bytes | None:
-    """Return the stream of the head at a table key; None if the key is no head's."""
-    return table_key[len(HEAD) :] if table_key[: len(HEAD)] == HEAD else None
-
-
-def stream_of(table_key: bytes) -> bytes | None:
-    """Return the stream of the head or segment at a table key; None if the key is neither's."""
-    segment = segment_at(table_key)
-    return head_at(table_key) if segment is None else segment[0]
 
 
 def pack_segment(segment: Segment) -> bytes:

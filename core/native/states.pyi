@@ -1,8 +1,28 @@
 from core.arrays import Float32s, Int64s
 from core.native.records import Records
 from core.native.streams import SignalStream, StreamState
+from core.wire.records import SampleValues
+
+PLAIN_VERSION: int
+EXTENDED_VERSION: int
+HEAD_BYTES: int
+EXTENSION_BYTES: int
 
 def pack_head(state: StreamState, model: bytes) -> bytes: ...
+def read_head(
+    payload: bytes,
+) -> (
+    tuple[
+        tuple[bool, bool],
+        tuple[int, int],
+        tuple[int, int, int, int],
+        bytes,
+        SampleValues,
+        tuple[int, int, int, int, int] | None,
+    ]
+    | None
+): ...
+def peek_offset(blob: bytes) -> int | None: ...
 
 class StatePacker:
     def __init__(self, model: str) -> None: ...

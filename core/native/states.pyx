@@ -24,12 +24,16 @@ cdef extern from "state_head.hpp" namespace "caststream" nogil:
         float sample[5]
     cdef packed struct StateExtension:
         int64_t gap_first, gap_end, back_step, back_ms, applied_offset
+    cdef enum:
+        PLAIN_STATE
+        EXTENDED_STATE
+        CLOSED_STATE
+        HAS_PREVIOUS_STATE
 
-cdef enum:
-    PLAIN_VERSION = 1
-    EXTENDED_VERSION = 2
-    CLOSED = 1
-    HAS_PREVIOUS = 2
+PLAIN_VERSION = int(PLAIN_STATE)
+EXTENDED_VERSION = int(EXTENDED_STATE)
+HEAD_BYTES = sizeof(StateHead)
+EXTENSION_BYTES = sizeof(StateExtension)
 
 
 cpdef bytes pack_head(StreamState state, bytes model):
@@ -47,13 +51,13 @@ cpdef bytes pack_head(StreamState state, bytes model):
     cdef int i
     if len(model) != 12:
         raise ValueError(f"a fingerprint has 12 characters, got {model!r}")
-    head.version, head.offset = PLAIN_VERSION, state.offset
+    head.version, head.offset = PLAIN_STATE, state.offset
     if state.gap_end > 0 or state.back_step >= 0:
-        head.version, head.offset = EXTENDED_VERSION, state.included
+        head.version, head.offset = EXTENDED_STATE, state.included
         more.gap_first, more.gap_end = state.gap_first, state.gap_end
         more.back_step, more.back_ms, more.applied_offset = state.back_step, state.back_ms, state.offset
         extension = (<char*>&more)[:sizeof(more)]
-    head.flags = (CLOSED if state.closed else 0) | (0 if state.previous is None else HAS_PREVIOUS)
+    head.flags = (CLOSED_STATE if state.closed else 0) | (0 if state.previous is None else HAS_PREVIOUS_STATE)
     head.sequence_bytes, head.previous_bytes = len(sequence), len(previous)
     head.append_ms = state.append_ms
     head.step, head.timestamp_ms = state.step, state.timestamp_ms
@@ -61,6 +65,51 @@ cpdef bytes pack_head(StreamState state, bytes model):
     for i in range(5):
         head.sample[i] = <float>state.values[i]
     return (<char*>&head)[:sizeof(head)] + extension + sequence + previous
+
+
+def read_head(bytes payload):
+    """What `pack_head` wrote at the beginning of a table value, unchecked but for the version.
+
+    Returns:
+        (closed, has_previous), (sequence's bytes, previous one's bytes), (offset, append time, step, event time), model,
+        the sample, and the extension (gap's first step, the one after its last, step and event time of a step back,
+        offset of the last good record), None where there is none. None: too short, or of another version.
+    """
+    cdef StateHead head
+    cdef StateExtension more
+    cdef const char* at = PyBytes_AS_STRING(payload)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    cdef object extension = None
+    if size < <Py_ssize_t>sizeof(head):
+        return None
+    memcpy(&head, at, sizeof(head))
+    if head.version == EXTENDED_STATE:
+        if size < <Py_ssize_t>(sizeof(head) + sizeof(more)):
+            return None
+        memcpy(&more, at + sizeof(head), sizeof(more))
+        extension = (more.gap_first, more.gap_end, more.back_step, more.back_ms, more.applied_offset)
+    elif head.version != PLAIN_STATE:
+        return None
+    return (
+        (bool(head.flags & CLOSED_STATE), bool(head.flags & HAS_PREVIOUS_STATE)),
+        (head.sequence_bytes, head.previous_bytes),
+        (head.offset, head.append_ms, head.step, head.timestamp_ms),
+        (<char*>head.model)[:sizeof(head.model)],
+        (head.sample[0], head.sample[1], head.sample[2], head.sample[3], head.sample[4]),
+        extension,
+    )
+
+
+def peek_offset(bytes blob):
+    """The offset that a stored state includes, unchecked; None if it is no state of a version that is known.
+
+    Eviction looks at every state of a table: this is the part of the work that each of them costs.
+    """
+    cdef StateHead head
+    if PyBytes_GET_SIZE(blob) < <Py_ssize_t>sizeof(head):
+        return None
+    memcpy(&head, PyBytes_AS_STRING(blob), sizeof(head))
+    return head.offset if head.version in (PLAIN_STATE, EXTENDED_STATE) else None
 
 
 cdef class StatePacker:

@@ -16,9 +16,10 @@ from typing import Any
 from confluent_kafka import Message
 
 from core.engines.state import unpack_state
-from core.engines.windows import HEAD
+from core.engines.table_keys import state_at
 from core.errors import RecordError, StartupError, StateError
 from core.native.streams import StreamState
+from core.tasks import Task
 from core.wire.partition import partition_of
 from core.wire.records import decode_casting, decode_signal, stream_id
 from stream_app.clients.topic_reader import BEGINNING, TopicReader, key_of, place_of
@@ -26,7 +27,7 @@ from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters.corrections import Correction
 from stream_app.letters.letter import Choice, Letter, letter_of
 from stream_app.letters.source_scan import Scan, position_of
-from stream_app.routes import CASTING_SAMPLES, DEAD_LETTERS, ROUTES, SIGNAL_SAMPLES, Partition, routes
+from stream_app.routes import DEAD_LETTERS, Partition, routes
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 
@@ -37,9 +38,7 @@ _NOT_AS_IT_IS = {
 }
 """Reasons that lie in what came before the record, and why it is not sent as it is."""
 _NO_STREAM = {"no_key", "key_too_long", "key_not_utf8"}
-# Of a table's keys, those that hold a stream's offset: what stands before the stream.
-TABLE_KEYS = {SIGNAL_SAMPLES: b"", CASTING_SAMPLES: HEAD}
-_DECODERS: dict[str, Callable[..., Any]] = {SIGNAL_SAMPLES: decode_signal, CASTING_SAMPLES: decode_casting}
+_DECODERS: dict[Task, Callable[..., Any]] = {"signal": decode_signal, "casting": decode_casting}
 
 
 class ResendFate(Enum):
@@ -117,7 +116,7 @@ def make_plan(
     """
     with TopicReader(settings.client_config()) as reader:
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
-        sources = {settings.topic(source): source for source in ROUTES}
+        sources = {route.source: route.task for route in routes(settings).values()}
         ours = [letter for letter in letters if letter.topic in sources]
         grown = _grown(reader, settings, ours)
         scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {}, grown)
@@ -229,18 +228,16 @@ def _starts(reader: TopicReader, by_source: Mapping[Partition, list[Letter]]) ->
 
 def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partition, Scan]) -> None:
     """Of records that retention has deleted, the changelog still says that their streams went on."""
-    changelogs, prefixes = {}, {}
-    for source, (_, table) in ROUTES.items():
-        for at, scan in scans.items():
-            if at[0] == settings.topic(source):
-                changelogs[settings.changelog(table), at[1]] = scan
-                prefixes[settings.changelog(table)] = TABLE_KEYS[source]
+    changelogs: dict[Partition, Scan] = {}
+    tasks: dict[str, Task] = {}
+    for route in routes(settings).values():
+        tasks[route.changelog] = route.task
+        changelogs |= {(route.changelog, at[1]): scan for at, scan in scans.items() if at[0] == route.source}
     for message in reader.read(dict.fromkeys(changelogs, BEGINNING)):
         at = place_of(message)
-        scan, prefix, key = changelogs[at], prefixes[at[0]], (key_of(message) or b"")
-        offset = _applied(message)
-        stream = key.removeprefix(prefix)
-        if key.startswith(prefix) and stream in scan.keys and offset is not None:
+        scan, offset = changelogs[at], _applied(message)
+        stream = state_at(tasks[at[0]], key_of(message) or b"")
+        if stream is not None and stream in scan.keys and offset is not None:
             scan.move_on(stream, scan.positions.get(offset, offset), offset)
 
 
@@ -261,7 +258,7 @@ def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
 class _Judge:
     """Decides on one letter after the other."""
 
-    sources: Mapping[str, str]
+    sources: Mapping[str, Task]
     """Full topic name -> name before the prefix."""
     scans: Mapping[Partition, Scan]
     bounds: Mapping[Partition, tuple[int, int]]

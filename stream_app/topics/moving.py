@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from core.engines.state import pack_state, unpack_state
-from core.engines.windows import HEAD, pack_numbers, segment_key, stream_of, unpack_numbers
+from core.engines.table_keys import segment_key, state_key, stream_of
+from core.engines.windows import pack_numbers, unpack_numbers
 from core.errors import StateError
 from core.native.streams import NO_STEP, StreamState
 from core.tasks import Task
@@ -20,13 +21,11 @@ STATE_OFFSETS = 2
 
 def streams_in(task: Task, rows: TableRows) -> dict[bytes, TableRows]:
     """The records of each stream that has a state, by its key."""
-    if task == "signal":
-        return {key: {key: row} for key, row in rows.items()}
     found: dict[bytes, dict[bytes, tuple[bytes, int]]] = {}
     for table_key, row in rows.items():
-        if (key := stream_of(table_key)) is not None:
+        if (key := stream_of(task, table_key)) is not None:
             found.setdefault(key, {})[table_key] = row
-    return {key: of_stream for key, of_stream in found.items() if HEAD + key in of_stream}
+    return {key: of_stream for key, of_stream in found.items() if state_key(task, key) in of_stream}
 
 
 def moved_rows(task: Task, key: bytes, rows: TableRows, there: TableRows, end: int) -> list[TableRow] | None:
@@ -40,7 +39,7 @@ def moved_rows(task: Task, key: bytes, rows: TableRows, there: TableRows, end: i
     Returns:
         None where it cannot be moved: it is damaged, or the stream has a state there that is not this one.
     """
-    at = key if task == "signal" else HEAD + key
+    at = state_key(task, key)
     offset = end - 1
     if at in there and there[at][1] != offset:
         return None
@@ -70,7 +69,7 @@ def _moved_segments(key: bytes, body: bytes, rows: TableRows, end: int) -> tuple
 
 def tombstones(task: Task, key: bytes, rows: TableRows) -> Iterator[TableRow]:
     """The records that delete a stream's state, the head first."""
-    at = key if task == "signal" else HEAD + key
+    at = state_key(task, key)
     yield at, None, rows[at][1]
     for table_key, (_, source_offset) in rows.items():
         if table_key != at:

@@ -8,7 +8,7 @@ from functools import partial
 
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
-from core.engines.windows import head_at, segment_key, stream_of
+from core.engines.table_keys import segment_key, state_at, stream_of
 from core.tasks import Task
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.topics.grown import is_note
@@ -29,7 +29,7 @@ class Stored:
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""
         for table_key, (offset, value) in self.rows.items():
-            key = table_key if self.task == "signal" else head_at(table_key)
+            key = state_at(self.task, table_key)
             if value is not None and key is not None:
                 yield key, offset, value
 
@@ -50,7 +50,7 @@ def read_states(
         elif is_note(key):
             value = message.value()
             stored.notes[key] = None if value is None else bytes(value)
-        elif (chosen is None or (key if cut.route.task == "signal" else stream_of(key)) in chosen) and (
+        elif (chosen is None or stream_of(stored.task, key) in chosen) and (
             key not in stored.rows or offset >= stored.rows[key][0]
         ):
             value = message.value()

@@ -17,7 +17,8 @@ from core.engines.results import ChunkResult, StreamRules
 from core.engines.scorer import CastScorer
 from core.engines.state import StreamState, pack_state, seal, unpack_state
 from core.engines.stepper import SignalStepper
-from core.engines.windows import HEAD, pack_body, pack_segment, segment_key
+from core.engines.table_keys import HEAD, segment_key
+from core.engines.windows import pack_body, pack_segment
 from core.models.fingerprint import fingerprint
 from core.native.records import Records
 from core.wire.records import stream_id

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from random import Random
 
 from core.engines.results import WindowRules
-from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, peek_offset, seal, unpack_state
+from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal, unpack_state
 from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
 from core.errors import StateError
+from core.native.states import peek_offset
 from core.wire.records import FEATURES, MAX_VALUE
 from tests.fuzz.mutation import Mutator
 
