@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_app import routes
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "replay", "stream_app", "dashboards")
 
@@ -57,3 +59,21 @@ def test_no_two_classes_or_types_have_one_name() -> None:
 
     assert len(declared()) > 100
     assert twice == {}
+
+
+WIRE_NAMES = {value for name, value in vars(routes).items() if name.isupper() and isinstance(value, str)}
+COMMAND_WORDS = {("stream_app/cli/dead_letter_commands.py", "dead-letters"), ("stream_app/cli/tail.py", "dead-letters")}
+
+
+def test_names_on_the_broker_are_declared_once() -> None:
+    found = {
+        (path.relative_to(ROOT).as_posix(), node.value)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value in WIRE_NAMES or node.value in {"-samples", "-predictions", "-scores"}
+    }
+
+    assert len(WIRE_NAMES) == 7
+    assert {place for place in found if place[0] != "stream_app/routes.py"} == COMMAND_WORDS

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from core.data.csv.numbers import Decimal
+    from core.tasks import Task
     from replay.send import SendSummary
     from stream_app.settings import Settings
 
@@ -203,14 +204,16 @@ def replay(
     import replay.pacing
     import replay.run
     from stream_app.clients.access import check_access
+    from stream_app.routes import routes
 
     check_access(settings.client_config())
+    by_task = routes(settings)
     with replay.display.display(sys.stderr) as told:
         done = replay.run.replay(
             file,
             client_config=settings.client_config(),
-            topic_signal=settings.topic("signal-samples"),
-            topic_casting=settings.topic("casting-samples"),
+            topic_signal=by_task["signal"].source,
+            topic_casting=by_task["casting"].source,
             data_dir=settings.need_data_dir(),
             streams=streams,
             speed=replay.pacing.parse_speed(speed),
@@ -305,7 +308,7 @@ def send_casting(
 
 
 def _send(
-    kind: str,
+    kind: "Task",
     settings: "Settings",
     stream: str | None,
     rate: float | None,
@@ -316,6 +319,7 @@ def _send(
     from replay.lines import NAMES
     from replay.send import send
     from stream_app.clients.access import check_access
+    from stream_app.routes import routes
 
     renamed = parse_renamed(columns, NAMES[kind])
     check_access(settings.client_config())
@@ -326,7 +330,7 @@ def _send(
     done: SendSummary = send(
         kind,
         client_config=settings.client_config(),
-        topic=settings.topic(f"{kind}-samples"),
+        topic=routes(settings)[kind].source,
         stream=stream,
         rate=rate,
         renamed=renamed,

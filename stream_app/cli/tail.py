@@ -20,9 +20,10 @@ from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, 
 from stream_app.clients.outages import run_failure, words
 from stream_app.clients.topic_reader import missing, open_consumer, patiently
 from stream_app.letters.letter import Choice, Letter, letter_of
+from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS
 
 # What can be followed -> the topic's name before the prefix.
-TOPICS = {"predictions": "signal-predictions", "scores": "casting-scores", "dead-letters": "dead-letters"}
+TOPICS = {"predictions": SIGNAL_PREDICTIONS, "scores": CASTING_SCORES, "dead-letters": DEAD_LETTERS}
 _BATCH = 500
 _SHOWN_BYTES = 200
 
