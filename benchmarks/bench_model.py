@@ -43,6 +43,7 @@ from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.step_batch import StepBatch
 
 BATCHES = (1, 4, 13, 64, 256, 1024, 4096)
 STEPS = (1, 8, 64)
@@ -140,7 +141,8 @@ def our_call(model: SignalExtractionLSTM, samples: NDArray[np.float32]) -> Call:
     times = np.tile(np.arange(steps), batch)
     lengths, starts = np.full(batch, steps), np.zeros(batch, np.int64)
     targets, last = np.arange(1, batch + 1), np.arange(batch)
-    return lambda: bank.step(flat, runs, times, lengths, starts, targets, last)
+    chunk = StepBatch(flat, runs, times, lengths, starts, targets, last)
+    return lambda: bank.step(chunk)
 
 
 def table(report: Report) -> str:
@@ -218,22 +220,22 @@ def _bank(model: SignalExtractionLSTM, streams: int) -> StateBank:
     return bank
 
 
-def _chunks(load: Load, seed: int) -> list[tuple[NDArray[Any], ...]]:
+def _chunks(load: Load, seed: int) -> list[StepBatch]:
     """As many as it takes for every stream to have its turn, at least 4."""
     draw = np.random.default_rng(seed)
     runs, times = np.repeat(np.arange(load.rows), load.steps), np.tile(np.arange(load.steps), load.rows)
     lengths, last = np.full(load.rows, load.steps), np.arange(load.rows)
-    chunks: list[tuple[NDArray[Any], ...]] = []
+    chunks: list[StepBatch] = []
     for number in range(max(4, -(-load.streams // load.rows))):
         samples = draw.standard_normal((load.rows * load.steps, 5)).astype(np.float32)
         rows = 1 + (number * load.rows + last) % load.streams
-        chunks.append((samples, runs, times, lengths, rows, rows, last))
+        chunks.append(StepBatch(samples, runs, times, lengths, rows, rows, last))
     return chunks
 
 
-def _compare(banks: list[StateBank], chunks: list[tuple[NDArray[Any], ...]], load: Load) -> None:
+def _compare(banks: list[StateBank], chunks: list[StepBatch], load: Load) -> None:
     for chunk in chunks:
-        expected, found = (bank.step(*chunk) for bank in banks)
+        expected, found = (bank.step(chunk) for bank in banks)
         difference = float(np.abs(expected - found).max())
         if not difference <= GPU_TOLERANCE:
             raise RunError(
@@ -242,10 +244,10 @@ def _compare(banks: list[StateBank], chunks: list[tuple[NDArray[Any], ...]], loa
             )
 
 
-def _seconds(bank: StateBank, chunks: list[tuple[NDArray[Any], ...]]) -> float:
+def _seconds(bank: StateBank, chunks: list[StepBatch]) -> float:
     started = time.perf_counter()
     for chunk in chunks:
-        bank.step(*chunk)
+        bank.step(chunk)
     return time.perf_counter() - started
 
 

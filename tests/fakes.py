@@ -17,7 +17,7 @@ from stream_app.flow.commits import Committer
 from stream_app.flow.idleness import PastPositions
 from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import OutputWriter
-from stream_app.flow.pipeline import Pipeline, StreamEngine
+from stream_app.flow.pipeline import Pipeline
 from stream_app.flow.published import LogEnds, Published, PublishedSince
 from stream_app.flow.tables import PartitionedStore
 from stream_app.kafka.chunks import Chunk
@@ -217,7 +217,7 @@ class FakeEngine:
 class FakeWorker:
     """One pipeline with its committer, on a broker in memory; a failed write is in ``failures``."""
 
-    def __init__(self, broker: FakeBroker, engine: StreamEngine | None = None, partitions: Sequence[int] = (0,)):
+    def __init__(self, broker: FakeBroker, engine: Any | None = None, partitions: Sequence[int] = (0,)):
         self.failures: list[BaseException] = []
         self.broker = broker
         self.engine: Any = engine or FakeEngine()

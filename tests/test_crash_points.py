@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from aiokafka.structs import TopicPartition
 
+from core.engines.base import Engine
 from core.engines.infer import advance_sequences
 from core.engines.results import StreamRules, WindowRules
 from core.engines.scorer import CastScorer
@@ -25,7 +26,6 @@ from core.engines.state import StreamState, unpack_state
 from core.engines.stepper import SignalStepper
 from core.native.records import Records
 from core.wire.records import SENSORS, Prediction, Score, decode_prediction, decode_score
-from stream_app.flow.pipeline import StreamEngine
 from stream_app.worker.recovery import Winners
 from tests.fakes import CHANGELOG, DEAD, OUTPUT, SOURCE, FakeBroker, FakeWorker, settle
 from tests.strategies import TIME_MS, FakeRecord, defect_model, signal_model
@@ -99,7 +99,7 @@ class World:
         self.log = source(kind)
         self.broker = FakeBroker(prompt=False)
 
-    def engine(self, states: Any) -> StreamEngine:
+    def engine(self, states: Any) -> Engine[Any]:
         if self.kind == "signals":
             return SignalStepper(signal_model(), RULES, states)
         return CastScorer(defect_model(), RULES, WINDOWS, states)

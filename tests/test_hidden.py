@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.engines.bank import ZEROS
 from core.engines.hidden import HiddenStates, make_hidden
 from core.engines.infer import advance_sequences, state_size
+from core.step_batch import StepBatch
 from tests.strategies import relaxed, signal_model
 
 WIDTH = state_size(signal_model())
@@ -37,13 +38,14 @@ def filled(rows: int) -> tuple[HiddenStates, Any]:
 
 def step(bank: HiddenStates, runs: list[Any], starts: list[int], targets: list[int], last: list[int]) -> Any:
     lengths = np.array([len(run) for run in runs])
-    return bank.step(
+    batch = StepBatch(
         np.concatenate(runs),
         np.repeat(np.arange(len(runs)), lengths),
         np.concatenate([np.arange(length) for length in lengths]),
         lengths,
         *(np.array(each, np.int64) for each in (starts, targets, last)),
     )
+    return bank.step(batch)
 
 
 @relaxed
@@ -140,14 +142,14 @@ def test_a_cleared_row_is_zeros() -> None:
 def test_no_samples_are_no_step() -> None:
     bank, none = HiddenStates(signal_model()), np.empty(0, np.int64)
 
-    assert bank.step(np.empty((0, 5), np.float32), none, none, none, none, none, none).shape == (0,)
+    assert bank.step(StepBatch(np.empty((0, 5), np.float32), none, none, none, none, none, none)).shape == (0,)
 
 
 def test_indices_of_32_bits_are_taken() -> None:
     bank, kept = filled(1)
     one, nought = np.ones(1, np.int32), np.zeros(1, np.int32)
 
-    prediction = bank.step(sequences([1])[0], nought, nought, one, one, one, nought)
+    prediction = bank.step(StepBatch(sequences([1])[0], nought, nought, one, one, one, nought))
 
     assert prediction == advance_sequences(signal_model(), sequences([1]), kept[1:])[0]
 

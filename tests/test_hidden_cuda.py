@@ -20,6 +20,7 @@ from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.step_batch import StepBatch
 from tests.fake_device import FakeDevice, PlacedDevice
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch finds none here")
@@ -78,8 +79,8 @@ class Both:
 
     def step(self, *chunk: np.ndarray) -> None:
         kept = [array.copy() for array in chunk]
-        expected = self.host.step(*chunk)
-        np.testing.assert_allclose(self.cuda.step(*chunk), expected, rtol=0, atol=self.tolerance)
+        expected = self.host.step(StepBatch(*chunk))
+        np.testing.assert_allclose(self.cuda.step(StepBatch(*chunk)), expected, rtol=0, atol=self.tolerance)
         for array, before in zip(chunk, kept, strict=True):
             np.testing.assert_array_equal(array, before)
 
@@ -324,7 +325,7 @@ def test_a_chunk_without_samples_asks_nothing_of_the_device() -> None:
     both = Both()
     nothing = np.empty(0, np.int64)
 
-    predictions = both.cuda.step(np.empty((0, 5), np.float32), *[nothing] * 6)
+    predictions = both.cuda.step(StepBatch(np.empty((0, 5), np.float32), *[nothing] * 6))
 
     assert predictions.shape == (0,)
     assert both.device.uploads + both.device.synchronised == 0
@@ -350,11 +351,11 @@ def test_many_rows_are_read_in_blocks_with_one_copy_each(monkeypatch: pytest.Mon
 def test_what_was_read_does_not_change_with_the_next_chunk() -> None:
     both = Both()
     both.fill(5)
-    predictions = both.cuda.step(*single_steps(5))
+    predictions = both.cuda.step(StepBatch(*single_steps(5)))
     states = both.cuda.read(np.arange(6))
     kept = predictions.copy(), states.copy()
 
-    both.cuda.step(*single_steps(5, seed=1))
+    both.cuda.step(StepBatch(*single_steps(5, seed=1)))
     both.cuda.read(np.arange(6))
 
     np.testing.assert_array_equal(predictions, kept[0])
@@ -374,7 +375,7 @@ def test_every_tensor_is_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> 
     with torch.backends.cudnn.flags(enabled=False):  # it would look for the device
         bank.warm_up()
         bank.grow()
-        predictions = bank.step(*draw_chunk(np.random.default_rng(0), 20, 5))
+        predictions = bank.step(StepBatch(*draw_chunk(np.random.default_rng(0), 20, 5)))
 
     assert predictions.dtype == np.float32
     assert bank.read(np.arange(3)).shape == (3, state_size(model))

@@ -62,7 +62,11 @@ class Engine(Generic[S]):
         self._firsts = Firsts()
         self._result = ChunkResult()
 
-    # What an engine adds for its kind of stream.
+    # What an engine adds for its task.
+
+    def warm_up(self) -> None:
+        """Run some batch shapes, so that no live chunk pays for a first call."""
+        raise NotImplementedError
 
     def _decode(self, value: bytes | None, headers: SampleHeaders) -> Any:
         """A sample, or RecordError."""

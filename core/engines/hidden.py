@@ -8,6 +8,7 @@ from core.engines.bank import StateBank
 from core.engines.infer import make_kernel, prepare
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.native.lstm import StateRows
+from core.step_batch import StepBatch
 
 WARM_RUNS = 64
 
@@ -37,4 +38,4 @@ class HiddenStates(StateRows):
         prepare(self._model)
         runs, none = np.arange(WARM_RUNS), np.empty(0, np.int64)
         samples, zeros = np.zeros((WARM_RUNS, self._model.input_size), np.float32), np.zeros_like(runs)
-        self.step(samples, runs, zeros, np.ones_like(runs), zeros, none, none)
+        self.step(StepBatch(samples, runs, zeros, np.ones_like(runs), zeros, none, none))

@@ -15,6 +15,7 @@ from core.engines.bank import ZEROS
 from core.engines.infer import BatchPlan, prepare, state_size
 from core.engines.lstm_step import LstmStep
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.step_batch import StepBatch
 
 FIRST_ROWS = 4096
 BLOCK_ROWS = 16_384  # of states that cross at once: 16 MiB of pinned memory, however many streams a commit reads
@@ -49,23 +50,15 @@ class CudaHiddenStates:
         grown[: len(self._rows)].copy_(self._rows)
         self._rows = grown
 
-    def step(
-        self,
-        samples: Float32s,
-        runs: Int64s,
-        times: Int64s,
-        lengths: Int64s,
-        starts: Int64s,
-        targets: Int64s,
-        last: Int64s,
-    ) -> Float32s:
-        if not len(samples):
+    def step(self, batch: StepBatch) -> Float32s:
+        if not len(batch.samples):
             return np.empty(0, np.float32)
-        plan = BatchPlan.of(runs, times, lengths)
-        ordered = np.empty_like(samples)
-        ordered[plan.places] = samples
+        plan = BatchPlan.of(batch.runs, batch.times, batch.lengths)
+        ordered = np.empty_like(batch.samples)
+        ordered[plan.places] = batch.samples
+        starts, last = _int64(batch.starts[plan.order]), _int64(plan.rank[batch.last])
         with torch.no_grad():  # not inference_mode: a graph captured in it breaks what runs outside (pytorch#166792)
-            self._run(plan, ordered, _int64(starts[plan.order]), _int64(targets), _int64(plan.rank[last]))
+            self._run(plan, ordered, starts, _int64(batch.targets), last)
         self._device.synchronise()
         predictions: Float32s = self._results.array()[plan.places]
         return predictions
@@ -124,7 +117,8 @@ class CudaHiddenStates:
         times, numbers = np.divmod(np.arange(steps * runs), runs)
         samples = np.zeros((steps * runs, self._features), np.float32)
         nowhere = np.empty(0, np.int64)
-        self.step(samples, numbers, times, np.full(runs, steps), np.full(runs, ZEROS), nowhere, nowhere)
+        starts = np.full(runs, ZEROS)
+        self.step(StepBatch(samples, numbers, times, np.full(runs, steps), starts, nowhere, nowhere))
 
 
 def _int64(indices: Int64s) -> Int64s:

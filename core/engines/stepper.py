@@ -23,6 +23,7 @@ from core.native.records import Records
 from core.native.signals import SignalBatch, Turn
 from core.native.states import StatePacker
 from core.native.streams import SignalStream
+from core.step_batch import StepBatch
 from core.wire.records import NOT_FINITE, OutputFormat, SampleHeaders, SignalSample, decode_signal
 
 
@@ -96,11 +97,11 @@ class SignalStepper(Engine[SignalStream]):
         counts.batch_streams, counts.batch_steps = batch.rows, len(batch)
         if not len(batch):
             return lambda: None
-        samples, runs, times, lengths, starts, targets, last = batch.arrays()
+        arrays = StepBatch._make(batch.arrays())
         if self._ranges is not None and not batch.is_within(self._limits):
             places = batch.published()
-            self._note_outside(self._ranges, samples[places], batch.place_of)
-        predictions = self._hidden.step(samples, runs, times, lengths, starts, targets, last)
+            self._note_outside(self._ranges, arrays.samples[places], batch.place_of)
+        predictions = self._hidden.step(arrays)
         return partial(self._write, batch, predictions, self._result)
 
     def _write(self, batch: SignalBatch, predictions: Float32s, result: ChunkResult) -> None:

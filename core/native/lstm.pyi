@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s
+from core.step_batch import StepBatch
 
 Integers = NDArray[np.integer[Any]]
 
@@ -34,16 +35,7 @@ class StateRows:
     @property
     def capacity(self) -> int: ...
     def grow(self) -> None: ...
-    def step(
-        self,
-        samples: Float32s,
-        runs: Integers,
-        times: Integers,
-        lengths: Integers,
-        starts: Integers,
-        targets: Integers,
-        last: Integers,
-    ) -> Float32s: ...
+    def step(self, batch: StepBatch) -> Float32s: ...
     def read(self, rows: Integers) -> Float32s: ...
     def write(self, row: int, state: Float32s) -> None: ...
     def clear(self, row: int) -> None: ...

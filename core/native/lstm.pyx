@@ -218,20 +218,14 @@ cdef class StateRows:
             raise IndexError("row 0 stays zero")
         return self.at(row)
 
-    def step(self, samples, runs, times, lengths, starts, targets, last):
-        """Step B runs through their samples; the predictions (N,), in the order of the samples.
-
-        Args:
-            samples: (N, F) float32, of all runs, in any order.
-            runs, times: (N,): the run of each sample, and its place there, from 0 without holes.
-            lengths: (B,), samples of each run, >= 1.
-            starts: (B,), the row in which each run begins; no row but 0 twice.
-            targets, last: (S,): after the call the state of run last[i] is in row targets[i].
+    def step(self, batch):
+        """Step the runs of a `core.step_batch.StepBatch` through their samples; the predictions (N,), in their order.
 
         Raises:
             ValueError: sizes do not fit each other, or samples are not runs without holes.
             IndexError: a row or run that is not there, or a target 0.
         """
+        samples, runs, times, lengths, starts, targets, last = batch
         cdef _Step step = _Step(self.kernel, samples, runs, times, lengths)
         cdef const int64_t[::1] begin = _integers(starts), rows = _integers(targets), ended = _integers(last)
         cdef Py_ssize_t count = step.batch.runs.size(), run

@@ -23,7 +23,7 @@ from core.training.descent import Descent, NotFiniteError
 from core.training.snapshot import check_writable, last_path, load_last, save
 from core.training.surroundings import Stop, own_randomness, random_state, reproducible, set_random_state
 
-Reason = Literal["epochs", "patience", "max_minutes", "interrupted"]
+StopReason = Literal["epochs", "patience", "max_minutes", "interrupted"]
 
 
 class TrainingTask(Protocol):
@@ -83,7 +83,7 @@ class Fitted:
     best_loss: float | None
     best_epoch: int
     seconds: float
-    reason: Reason
+    reason: StopReason
     history: list[dict[str, Any]]
     dropped_updates: int = 0  # of an epoch that was not completed: they are in no checkpoint
 
@@ -190,17 +190,17 @@ class _Run:
                     return self._fitted(stopped, self._stopped(board))
         return self._fitted(ended, 0)
 
-    def _ended(self) -> Reason | None:
+    def _ended(self) -> StopReason | None:
         if self.epochs >= self.settings.epochs:
             return "epochs"
         if self.settings.patience and self.epochs - self.best_epoch >= self.settings.patience:
             return "patience"
         return None
 
-    def _fitted(self, reason: Reason, dropped: int) -> Fitted:
+    def _fitted(self, reason: StopReason, dropped: int) -> Fitted:
         return Fitted(self.epochs, self.best_loss, self.best_epoch, self.seconds, reason, self.history, dropped)
 
-    def _epoch(self, board: Board) -> Reason | None:
+    def _epoch(self, board: Board) -> StopReason | None:
         """Train for one epoch and save it, or say why that was not finished."""
         self.sums = _Sums()
         self.task.model.train()

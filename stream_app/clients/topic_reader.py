@@ -21,8 +21,6 @@ _QUIET_S = 30.0
 
 T = TypeVar("T")
 
-"""Topic and partition."""
-
 
 class TopicReader:
     """A consumer of committed records, for as long as the context is open.

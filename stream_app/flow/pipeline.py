@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from core.engines.base import Engine
 from core.engines.results import ChunkResult, DeadLetter, Evicted
 from core.errors import RunError
 from core.native.records import Outputs, Records
@@ -32,21 +33,6 @@ log = logging.getLogger(__name__)
 
 NO_GENERATION = -2  # -1 is what aiokafka has without a group
 CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
-
-
-class StreamEngine(Protocol):
-    """What `core.engines.stepper.SignalStepper` and `core.engines.scorer.CastScorer` have in common."""
-
-    def run(self, records: Iterable[Records]) -> ChunkResult: ...
-    def cut(self, partitions: Collection[int]) -> dict[int, int]: ...
-    def take_packed(self, partition: int, streams: int) -> Records | None: ...
-    def rewrite(self, partition: int) -> None: ...
-    def holds(self, partition: int, table_key: bytes) -> bool: ...
-    def may_conclude(self, partition: int, key: bytes, offset: int) -> bool: ...
-    def evict(self, partition: int, before: int, now_ms: int) -> Iterator[Evicted]: ...
-    def drop(self, partitions: Collection[int]) -> None: ...
-    def active(self, partition: int | None = None) -> int: ...
-    def warm_up(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Pipeline:
 
     topics: Route
     table: str
-    engine: StreamEngine
+    engine: Engine[Any]
     states: PartitionedStore
     writer: OutputWriter
     metrics: Metrics

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from core.engines.base import Engine
 from core.engines.infer import state_size
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.models.fingerprint import fingerprint
 from stream_app.flow.idleness import PastPositions
-from stream_app.flow.pipeline import Pipeline, StreamEngine
+from stream_app.flow.pipeline import Pipeline
 from stream_app.flow.tables import StateTable
 from stream_app.kafka.chunks import ChunkSchema
 from stream_app.routes import CASTING_WINDOWS, SIGNAL_STATES, Route, routes
@@ -79,7 +80,7 @@ def _table(app: CaststreamApp, name: str) -> StateTable:
     return table
 
 
-def _add(app: CaststreamApp, route: Route, table: StateTable, engine: StreamEngine, state_bytes: int) -> None:
+def _add(app: CaststreamApp, route: Route, table: StateTable, engine: Engine[Any], state_bytes: int) -> None:
     settings = app.settings
     headers = [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else []
     past = PastPositions(settings.idle_timeout)
