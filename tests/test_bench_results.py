@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,11 @@ def test_every_part_has_a_script_that_knows_its_options(
         script.main()
 
     assert "error: unrecognized arguments: --no-such-option" in capsys.readouterr().err
+
+
+def test_scripts_need_no_repository_on_the_path() -> None:
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) benchmarks\b", path.read_text(), re.MULTILINE), path
 
 
 # The check of ratios.
