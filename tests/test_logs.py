@@ -20,7 +20,9 @@ from stream_app.settings import Settings, load_settings
 from tests.broker import consume_until, wait_until
 from tests.conftest import MakeSettings
 from tests.feeds import signal_feed
+from tests.impatient_worker import PATIENCE_S
 from tests.offline import signal_samples
+from tests.worker import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -99,11 +101,12 @@ def test_pythons_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str
 PASSWORD = "hunter2"
 
 
-def command(settings: Settings, tmp_path: Path) -> Child:
-    """`caststream worker` with its log as JSON in a file, and a password in its environment."""
+def command(settings: Settings, tmp_path: Path, *instead: str) -> Child:
+    """`caststream worker`, or another program, with its log as JSON in a file, and a password in its environment."""
     changed = settings.replace(log_format="json", metrics_port=free_port(), sasl_username="u", sasl_password=PASSWORD)
     program = Path(sys.executable).parent / "caststream"
-    return Child([program, "worker"], output=tmp_path / "log", environment=changed.process_environment())
+    environment = changed.process_environment()
+    return Child(instead or (program, "worker"), output=tmp_path / "log", directory=ROOT, environment=environment)
 
 
 def entries(tmp_path: Path) -> list[dict[str, Any]]:
@@ -153,13 +156,13 @@ def test_a_refusal_is_the_last_line_of_the_log_as_json(make_settings: MakeSettin
 
 def test_without_a_broker_a_worker_says_so_and_ends_after_the_time_that_it_states(tmp_path: Path) -> None:
     settings = load_settings(broker=f"127.0.0.1:{free_port()}")
-    worker = command(settings, tmp_path)
+    worker = command(settings, tmp_path, sys.executable, "-m", "tests.impatient_worker")
 
     assert worker.wait(60)
 
     _, patience, why, last = entries(tmp_path)
     assert worker.exit_status == 1
-    assert f"on {settings.broker}, for up to 30 s" in patience["message"]
-    assert why["message"].startswith(f"no Kafka broker answers on {settings.broker} within 30 s")
+    assert f"on {settings.broker}, for up to {PATIENCE_S:g} s" in patience["message"]
+    assert why["message"].startswith(f"no Kafka broker answers on {settings.broker} within {PATIENCE_S:g} s")
     assert "caststream broker" in why["message"]
     assert last["message"] == "worker 0 could not start; the line above says why"

@@ -5,6 +5,7 @@ The status tells the supervisor not to try again.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,9 +19,11 @@ from confluent_kafka import Consumer
 
 from core.errors import StartupError
 from stream_app.clients.admin import Cluster
-from stream_app.exits import EXIT_REFUSED
+from stream_app.exits import EXIT_REFUSED, status_of
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics, topic_ids
+from stream_app.worker import process
+from stream_app.worker.report import Reporter
 from stream_app.worker.supervisor import Supervisor
 from tests.admin import add_partitions, commit
 from tests.broker import ToSend, produce, wait_until
@@ -31,6 +34,7 @@ from tests.worker import ROOT, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
+PATIENCE_S = 60.0
 RESET = "caststream topics reset-state"
 
 
@@ -126,8 +130,48 @@ REFUSALS: list[Callable[[Settings], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("wrong", REFUSALS, ids=lambda wrong: wrong.__name__)
-def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Callable[[Settings], list[str]]) -> None:
+WHOLE = [partitions_differ, source_truncated]
+"""One that is found before the worker starts, one at its assignment: as whole processes, for log and exit status."""
+
+
+@pytest.mark.parametrize("wrong", WHOLE, ids=lambda wrong: wrong.__name__)
+def test_a_process_says_why_in_one_line_and_ends_with_the_status_of_a_refusal(
+    make_settings: MakeSettings, tmp_path: Path, wrong: Callable[[Settings], list[str]]
+) -> None:
+    settings = make_settings()
+    words = wrong(settings)
+    with WorkerProcess(settings, tmp_path) as worker:
+        status = worker.start(ready=False).wait()
+
+    assert status == EXIT_REFUSED, worker.log
+    assert len(worker.errors) == 1, worker.log
+    assert [word for word in words if word not in worker.errors[0]] == []
+    assert "Traceback" not in worker.log
+
+
+def serve(settings: Settings) -> None:
+    """Be a worker, in this process, until it refuses."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(process.run(settings, 0, Reporter(None)), PATIENCE_S))
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left, timeout=PATIENCE_S) if left else asyncio.sleep(0))
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    "wrong", [wrong for wrong in REFUSALS if wrong not in WHOLE], ids=lambda wrong: wrong.__name__
+)
+def test_a_worker_refuses(
+    make_settings: MakeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: Callable[[Settings], list[str]],
+) -> None:
+    monkeypatch.setattr(process, "_spare_garbage_collection", lambda: None)  # this process has other tests to run
     with socket.create_server(("127.0.0.1", 0)) as taken:
         changes = {
             checkpoint_missing: {"signal_checkpoint": tmp_path / "nowhere.pt"},
@@ -136,13 +180,13 @@ def test_a_worker_refuses(make_settings: MakeSettings, tmp_path: Path, wrong: Ca
         }
         settings = make_settings(**changes.get(wrong, {}))
         words = wrong(settings)
-        with WorkerProcess(settings, tmp_path) as worker:
-            status = worker.start(ready=False).wait()
 
-    assert status == EXIT_REFUSED, worker.log
-    assert len(worker.errors) == 1, worker.log
-    assert [word for word in words if word not in worker.errors[0]] == []
-    assert "Traceback" not in worker.log
+        with pytest.raises(StartupError) as caught:
+            serve(settings)
+
+    assert status_of(caught.value) == EXIT_REFUSED
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert "\n" not in str(caught.value)
 
 
 def test_a_worker_refuses_a_group_of_others(make_settings: MakeSettings, tmp_path: Path) -> None:

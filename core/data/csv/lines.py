@@ -34,8 +34,9 @@ class LineSplitter:
         return self._complete(self._utf_8.feed(chunk))
 
     def _complete(self, data: bytes) -> Iterator[bytes | None]:
+        searched = len(self._rest.rstrip(b"\r"))  # without a line end: else a long first line is read again and again
         data = self._rest + data
-        if self._ends_with_cr is None and (end := _LINE_END.search(data)):
+        if self._ends_with_cr is None and (end := _LINE_END.search(data, searched)):
             self._ends_with_cr = not end[0].endswith(b"\n")
         lines, self._rest = self._cut(data)
         for line in lines:
