@@ -162,9 +162,7 @@ def serve(settings: Settings) -> None:
         loop.close()
 
 
-@pytest.mark.parametrize(
-    "wrong", [wrong for wrong in REFUSALS if wrong not in WHOLE], ids=lambda wrong: wrong.__name__
-)
+@pytest.mark.parametrize("wrong", [wrong for wrong in REFUSALS if wrong not in WHOLE], ids=lambda wrong: wrong.__name__)
 def test_a_worker_refuses(
     make_settings: MakeSettings,
     tmp_path: Path,

@@ -118,6 +118,7 @@ class TopicReader:
                     waiting.discard(place_of(message))
                 elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # asked after by the library: we use none
                     raise self._failed(message.topic(), error.str(), error)
+        self._consumer.unassign()  # whatever is asked next would wait behind fetches on the same connection
 
     def _failed(self, topic: str | None, why: str, error: KafkaError | None = None) -> StartupError | RunError:
         text = f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}"
