@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from core.errors import DataError, RunError, StartupError
@@ -21,23 +24,17 @@ from stream_app.topics.administration import topic_ids
 from tests.broker import ToSend, consume_all, consume_until, produce
 from tests.commands import Run
 
-COMMANDS = [
-    "demo",
-    "broker",
-    "topics create",
-    "topics describe",
-    "topics reset-state",
-    "worker",
-    "generate signals",
-    "generate castings",
-    "replay",
-    "predict",
-    "send signal",
-    "send casting",
-    "tail predictions",
-    "tail scores",
-    "tail dead-letters",
-]
+
+def commands(group: Any, *path: str) -> Iterator[str]:
+    """The words of every command of a group that its help shows."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+        elif not command.hidden:
+            yield " ".join([*path, name])
+
+
+COMMANDS = list(commands(typer.main.get_command(cli.app)))
 
 
 def of(settings: Settings) -> list[str]:
@@ -54,11 +51,14 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    shown = CliRunner().invoke(cli.app, [*name.split(), "--help"], terminal_width=200)
+    long, short = (
+        CliRunner().invoke(cli.app, [*name.split(), asked], terminal_width=200) for asked in ("--help", "-h")
+    )
 
-    assert shown.exit_code == 0
-    assert f"caststream {name}" in re.search(r"Example: .*", shown.output)[0]  # type: ignore[index]
-    assert "--debug" in shown.output
+    assert (long.exit_code, short.exit_code) == (0, 0)
+    assert long.output == short.output
+    assert f"caststream {name}" in re.search(r"Example: .*", long.output)[0]  # type: ignore[index]
+    assert "--debug" in long.output
 
 
 def test_the_help_names_every_command_and_loads_nothing_heavy() -> None:

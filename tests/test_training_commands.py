@@ -14,7 +14,6 @@ import h5py
 import msgspec
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
@@ -24,7 +23,6 @@ from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted, TrainingProgress
 from core.training.snapshot import last_path
 from core.wire.records import SENSORS
-from stream_app.cli import main as cli
 from stream_app.cli import training_display
 from tests.commands import ROOT, Run
 from tests.files import write_castings
@@ -44,15 +42,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "defect.yaml").write_text("hidden_size: 4\nnum_layers: 1\nhidden_dims: []\nlearning_rate: 1e-3\n")
     return folder
-
-
-@pytest.mark.parametrize("name", ["train signal", "train defect", "evaluate signal", "evaluate defect", "import-csv"])
-def test_every_command_has_help_with_an_example(name: str) -> None:
-    for asked in ("--help", "-h"):
-        shown = CliRunner().invoke(cli.app, [*name.split(), asked], terminal_width=200)
-
-        assert shown.exit_code == 0
-        assert f"Example: caststream {name}" in shown.output
 
 
 def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) -> None:
