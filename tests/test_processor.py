@@ -39,6 +39,14 @@ def test_a_whole_sample_equals_stepping_through_it(processor: StatefulProcessor)
     torch.testing.assert_close(state, processor.current_state, atol=1e-5, rtol=0)
 
 
+def test_the_input_vector_is_the_signal_and_the_condition(processor: StatefulProcessor) -> None:
+    """Users' code calls it, though its name begins with an underscore."""
+    x = processor._create_input_vector(np.array([1, 2, 3]), [0, 0, 1, 0], 1)
+
+    assert x.dtype == torch.float32
+    assert x.tolist() == [[[2.0, 0.0, 0.0, 1.0, 0.0]]]
+
+
 def test_a_sample_in_pieces_equals_the_whole_and_a_reset_starts_anew(processor: StatefulProcessor) -> None:
     whole = processor.process_sample(sample())
     signal = sample()["mixed_signal"]

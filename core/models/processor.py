@@ -112,6 +112,13 @@ class StatefulProcessor:
             prediction, self.current_state = self.model.forward(x, state)
         return prediction
 
+    # Nothing here calls it: existing code of users does.
+    def _create_input_vector(self, mixed_signal: Any, condition_vector: Any, time_index: int) -> Tensor:
+        """[S(t), C1..C4] at one step: (1, 1, 5), float32."""
+        sample = self._tensor(mixed_signal[time_index]).reshape(1)
+        condition = self._tensor(condition_vector).reshape(_CONDITIONS)
+        return torch.cat([sample, condition]).float().view(1, 1, -1)
+
     def _tensor(self, values: Any) -> Tensor:
         """Lists, arrays and tensors of any numeric type, in the model's type and place."""
         if not isinstance(values, Tensor):  # a copy: arrays may be read-only, reversed or of any byte order
