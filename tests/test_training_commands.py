@@ -107,6 +107,7 @@ def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> N
     assert Path("defect.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
     with h5py.File(data / "casts.h5") as file, Path("casts.csv").open("w") as out:
         print("sequence", *SENSORS, "label", "shift", sep=";", file=out)

@@ -18,7 +18,7 @@ from tests.broker import wait_until
 from tests.feeds import signal_feed
 from tests.offline import signal_samples
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 WORKERS = 2
 SAMPLES = 20
