@@ -215,7 +215,7 @@ QUALITY_PAGE = Dashboard(
             "Outputs left out",
             "short",
             (Query(f"sum(increase(caststream_outputs_left_out_total{{{WORKERS}}}[1h])) or vector(0)", "in an hour"),),
-            "After a crash: they stood in the log already.",
+            "After a crash: they were published already.",
             "number",
             width=6,
         ),

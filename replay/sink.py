@@ -71,7 +71,7 @@ class Sink(Protocol):
         """Wait until everything is acknowledged. Raises RunError, as `poll`."""
 
     def close(self, wait_s: float) -> None:
-        """Wait up to ``wait_s`` for what is under way, then let go of it. Never raises."""
+        """Wait up to ``wait_s`` for what is under way, then drop it. Never raises."""
 
 
 class KafkaSink:

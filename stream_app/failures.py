@@ -1,4 +1,4 @@
-"""What a failure looks like on the command line: one line that says what was wrong, and an exit status."""
+"""A failure on the command line: one line that says what was wrong, and an exit status."""
 
 from __future__ import annotations
 

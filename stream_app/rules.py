@@ -1,4 +1,4 @@
-"""What the settings say of how streams are judged: rules and models, for the worker, the audit and offline runs."""
+"""Rules of the settings by which streams are judged, for the worker, the audit and offline runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stream_app.settings import Settings
 
 
 class Models(NamedTuple):
-    """One of each kind."""
+    """A signal model and a defect model."""
 
     signal: SignalExtractionLSTM
     defect: SteelDefectLSTM
 
 
 def stream_rules(settings: Settings) -> StreamRules:
-    """How records are judged."""
+    """Return the rules by which records are judged."""
     return StreamRules(
         gap_policy=settings.gap_policy,
         max_gap=settings.max_gap,
@@ -30,7 +30,7 @@ def stream_rules(settings: Settings) -> StreamRules:
 
 
 def window_rules(settings: Settings) -> WindowRules:
-    """What a score sees, and when it is due."""
+    """Return the rules for windows: the samples that a score sees, and when it is due."""
     return WindowRules(settings.window_length, settings.window_min, settings.hop)
 
 

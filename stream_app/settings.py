@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         return f"{self.app_id}-{table}-changelog"
 
     def read_ssl_password(self) -> str:
-        """The password of our private key, read anew where it stands in a file; "" where it has none.
+        """The password of our private key, read again where it stands in a file; "" where it has none.
 
         Raises:
             StartupError: its file cannot be read.
@@ -242,7 +242,7 @@ class Settings(BaseSettings):
         return _read_password("ssl_password_file", self.ssl_password_file, self.ssl_password)
 
     def read_sasl_password(self) -> str:
-        """The password at the broker, read anew where it stands in a file.
+        """The password at the broker, read again where it stands in a file.
 
         Raises:
             StartupError: its file cannot be read.
@@ -316,7 +316,7 @@ def foreign_environment() -> dict[str, str]:
 
 
 def accepted(name: str) -> str:
-    """What the setting ``name`` accepts, in words."""
+    """Say in words which values the setting ``name`` accepts."""
     field = Settings.model_fields[name]
     if isinstance(field.json_schema_extra, dict):
         return str(field.json_schema_extra["accepted"])
@@ -373,7 +373,7 @@ def _token_source(file: Path | None, command: str) -> TokenSource:
 
 
 def _system_authorities() -> str | None:
-    """Where aiokafka's TLS, which is Python's, finds the authorities: librdkafka would look in other places."""
+    """Return the place where Python's TLS finds the authorities: librdkafka would look in other places."""
     places = ssl.get_default_verify_paths()
     return places.cafile or places.capath
 

@@ -219,7 +219,7 @@ def test_reset_state_asks_first() -> None:
     _, err = process.communicate("n\n")
 
     assert process.returncode == 1
-    assert "Delete all states and offsets of caststream on 127.0.0.1:1, read its sources anew, and publish once" in err
+    assert "Delete all states and offsets of caststream on 127.0.0.1:1, read its sources again, and publish once" in err
     assert err.endswith("caststream: nothing was done\n")
 
 

@@ -121,7 +121,7 @@ def test_a_stream_that_has_gone_on_is_left_alone_by_default(
 
     assert done.status == 1
     assert f"{feed.topic} partition {PARTITION} offset {offsets[1]} (letter" in done.err
-    assert f"skipped: its stream has gone on without it, up to offset {offsets[2]}" in done.err
+    assert f"skipped: its stream has already moved past it, up to offset {offsets[2]}" in done.err
     assert len(feed.predictions(2)) == 2
 
 
@@ -279,8 +279,10 @@ def test_what_was_sent_to_the_stream_later_keeps_a_letter_back_unless_told_to(fe
     done = resend()
 
     assert done.status == 1
-    assert f"gone on without it, up to offset {later}" in done.err
-    assert done.err.endswith("1 resent; 1 skipped, as their streams have gone on (--even-if-late sends them)\n")
+    assert f"already moved past it, up to offset {later}" in done.err
+    assert done.err.endswith(
+        "1 resent; 1 skipped, because their streams have moved past them (--even-if-late sends them)\n"
+    )
     assert resend("--even-if-late").err == "1 resent; 1 resent before\n"
     assert [record.json["step"] for record in source(feed)[3:]] == [5, 3]
 
@@ -325,7 +327,9 @@ def test_a_state_that_includes_a_step_back_has_moved_on_only_to_its_last_good_re
     done = resend()
 
     assert (good, wrong, back) == (0, 1, 2)
-    assert done.err.endswith("1 resent; 1 skipped, as their streams have gone on (--even-if-late sends them)\n")
+    assert done.err.endswith(
+        "1 resent; 1 skipped, because their streams have moved past them (--even-if-late sends them)\n"
+    )
 
 
 @pytest.mark.kafka
@@ -345,7 +349,7 @@ def test_of_records_that_retention_has_deleted_the_changelog_knows(
 
     done = resend()
 
-    assert f"offset {offset} (letter {PARTITION}/0): skipped: its stream has gone on" in done.err
+    assert f"offset {offset} (letter {PARTITION}/0): skipped: its stream has already moved past" in done.err
     assert [record.key for record in source(feed)] == [quiet.name.encode()]
 
 
@@ -444,7 +448,7 @@ def test_a_letter_goes_to_a_stream_of_another_name_only_while_that_waits(
     produce(settings, feed.topic, [ToSend("other", GOOD, (), partition_of(b"other", 4))])
     path = corrected(feed, offset, tmp_path / "c", key="other")
 
-    assert "skipped: its stream has gone on without it" in resend("--corrected", path).err
+    assert "skipped: its stream has already moved past it" in resend("--corrected", path).err
     assert resend("--corrected", path, "--even-if-late").err == "1 resent\n"
 
 

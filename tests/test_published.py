@@ -1,4 +1,4 @@
-"""Outputs that stand in the log: what is found of them, and what is left out."""
+"""Outputs that are published already: what is found of them, and what is left out."""
 
 from __future__ import annotations
 

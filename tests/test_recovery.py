@@ -160,12 +160,16 @@ def test_states_of_another_partition_are_no_reason_to_refuse(pipeline: Pipeline)
 
 
 def test_another_topic_id_than_that_of_the_commit_is_refused(pipeline: Pipeline) -> None:
-    with pytest.raises(StartupError, match=r"deleted and made anew \(topic id now, the committed offsets are of then"):
+    with pytest.raises(
+        StartupError, match=r"deleted and created again \(topic id now, the committed offsets are of then"
+    ):
         start_of(pipeline, 0, found(7, metadata='{"topic_id": "then"}'))
 
 
 def test_states_of_a_changelog_that_was_made_anew_are_missed(pipeline: Pipeline) -> None:
-    with pytest.raises(StartupError, match=rf"{CHANGELOG} was deleted and made anew .* states of {SOURCE} .* are gone"):
+    with pytest.raises(
+        StartupError, match=rf"{CHANGELOG} was deleted and created again .* states of {SOURCE} .* are gone"
+    ):
         start_of(pipeline, 0, found(7, metadata='{"topic_id": "now", "changelog_id": "then"}'))
 
 

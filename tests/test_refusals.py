@@ -81,14 +81,14 @@ def topic_made_anew(settings: Settings) -> list[str]:
 
 
 def offsets_of_another_topic(settings: Settings) -> list[str]:
-    """A topic made anew under a running worker, which has committed its offsets once more."""
+    """A topic created again under a running worker, which has committed its offsets once more."""
     feed = signal_feed(settings, 2)
     old = topic_ids(settings)[feed.topic]
     Cluster(settings).delete([feed.topic])
     create_topics(settings)
     feed.send(*signal_samples(5))
     commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": old}))})
-    return [feed.topic, "deleted and made anew", old, RESET]
+    return [feed.topic, "deleted and created again", old, RESET]
 
 
 def states_of_another_changelog(settings: Settings) -> list[str]:
@@ -100,7 +100,7 @@ def states_of_another_changelog(settings: Settings) -> list[str]:
     commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": ids[feed.topic], "changelog_id": ids[changelog]}))})
     Cluster(settings).delete([changelog])
     create_topics(settings)
-    return [changelog, "deleted and made anew", ids[changelog], RESET]
+    return [changelog, "deleted and created again", ids[changelog], RESET]
 
 
 def source_truncated(settings: Settings) -> list[str]:

@@ -153,7 +153,7 @@ async def test_a_topic_that_went_back_is_looked_into_until_the_broker_answers(cl
     await kept.after_commit()
     log.answers = True
 
-    with pytest.raises(StartupError, match="truncated or made anew"):
+    with pytest.raises(StartupError, match="truncated or created again"):
         await kept.after_commit()
 
 

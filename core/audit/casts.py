@@ -122,7 +122,7 @@ class CastAudit(PartitionAudit):
         if memory.closed:
             return
         if stream.state_offset < 0 and memory.offset < self.scope.committed and not self.scope.left(stream.key):
-            cause = memory.offset  # it was let go of before the next record came: not before its final score was there
+            cause = memory.offset  # it was evicted before the next record came: not before its final score was there
         self._finals[memory.offset] = self._add(stream, cause, final=True)
 
     def _mark(self, stream: AuditedStream) -> None:

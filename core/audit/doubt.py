@@ -1,7 +1,7 @@
 """Streams whose beginning cannot be read: what is possible of them, and from where on they are certain.
 
 Retention, or a time range, cuts a log somewhere. A stream met behind the cut has a state that nobody here knows, so its
-records cannot be judged until one of them certainly starts anew, whatever the state was: after a pause, or by a name
+records cannot be judged until one of them certainly starts again, whatever the state was: after a pause, or by a name
 that is in no possible state the stream's sequence (a step, then, or a duplicate) or its previous one (late, then).
 A stream that starts again has neither a gap nor a step back behind it, so these need no doubt of their own; a counter
 that starts again changes no names.

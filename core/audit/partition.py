@@ -226,7 +226,7 @@ class PartitionAudit:
         return cause < self.scope.committed and append_ms >= self.scope.outputs_from_ms
 
     def missing_states(self, now_ms: int) -> Iterator[AuditedStream]:
-        """The streams that must have a state and have none. Those idle for long enough have been let go of."""
+        """The streams that must have a state and have none. Those idle for long enough are evicted."""
         for stream in self.streams.values():
             if stream.committed_memory is None or stream.state_offset >= 0 or self.scope.left(stream.key):
                 continue

@@ -401,7 +401,7 @@ class Engine(Generic[S]):
         for stream in due:
             stream.clear()  # a list of changed streams may still hold it
         self._result = before
-        result.counts.resets.clear()  # what was only loaded to be let go was not reset
+        result.counts.resets.clear()  # what was only loaded to be evicted was not reset
         return Evicted(result.outputs, tombstones, result.counts, result.deferred, result.notes)
 
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:

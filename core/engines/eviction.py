@@ -10,7 +10,7 @@ from core.engines.results import StateStore
 from core.native.states import peek_offset
 from core.native.streams import NO_STATE, LiveStream
 
-EVICTED_AT_ONCE = 500  # streams let go in one step, about 2 ms: chunks are applied in between
+EVICTED_AT_ONCE = 500  # streams evicted in one step, about 2 ms: chunks are applied in between
 LOOKED_AT_AT_ONCE = 10_000  # streams asked in one step whether they are idle
 UNKNOWN, NEVER = float("-inf"), float("inf")
 

@@ -25,7 +25,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     ),
     (
         _LEGACY_MAGIC,
-        "it is in the format of PyTorch before 1.6: save it anew with torch.save(torch.load(FILE, weights_only=True), "
+        "it is in the format of PyTorch before 1.6: save it again with torch.save(torch.load(FILE, weights_only=True), "
         "FILE) in PyTorch 1.6 or later",
     ),
     (b"GGUF", f"it is a GGUF file: save the PyTorch model with {SAVE}"),

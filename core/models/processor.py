@@ -105,7 +105,7 @@ class StatefulProcessor:
         state = None if reset_state else self.current_state
         if state is not None and state[0].shape[1] != rows:
             raise ValueError(
-                f"the kept state has batch size {state[0].shape[1]}, the input {rows}: reset_state=True starts anew"
+                f"the kept state has batch size {state[0].shape[1]}, the input {rows}: reset_state=True sets it to zero"
             )
         x = torch.cat([signals[:, :, None], conditions[:, None].expand(rows, steps, _CONDITIONS)], dim=2)
         with evaluating(self.model):

@@ -139,7 +139,7 @@ cdef class StatePacker:
         return np.array([entry[3] for entry in self.entries], np.int64)
 
     def finish(self, const float[:, ::1] hidden, dict packed):
-        """Append what was added to the `Records` of each partition, and begin anew.
+        """Append what was added to the `Records` of each partition, and begin again.
 
         Args:
             hidden: (n, 2*L*H), in the order of `rows`.

@@ -68,7 +68,7 @@ WEAKNESSES = {
         "It knows the five sensors below within the ranges it was trained on. A reading far outside them gives a "
         "score all the same; the worker counts it, and `predict` says so.",
         "A sensor that drifts further than in its data, is replaced or is recalibrated moves the scores. They must be "
-        "compared with outcomes from time to time, and the model trained anew.",
+        "compared with outcomes from time to time, and the model trained again.",
         "It is as good as its labels: defects that nobody found count as good casts, and causes that these sensors do "
         "not see stay unseen.",
         "It is made for one sample a second: at another rate every duration that it has learnt is wrong.",

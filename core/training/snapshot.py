@@ -106,4 +106,4 @@ def _compare(path: Path, stored: Mapping[str, Any], settings: TrainingSettings) 
     keys = [key for key in given | dict(stored) if key not in free and given.get(key) != stored.get(key)]
     if keys:
         told = ", ".join(f"{key} {stored.get(key)!r} (now {given.get(key)!r})" for key in keys)
-        raise StartupError(f"{path}: was trained with {told}; resume with the same settings, or start anew")
+        raise StartupError(f"{path}: was trained with {told}; resume with the same settings, or without --resume")

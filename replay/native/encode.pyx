@@ -1,6 +1,6 @@
 """Samples -> records, in the order in which they are sent: the inner loop of a replay.
 
-A record is mostly text that its sequence's records share; what is written anew are the numbers.
+A record is mostly text that its sequence's records share; only the numbers are written for each.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

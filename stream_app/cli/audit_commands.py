@@ -33,13 +33,13 @@ def add_audit_commands(app: typer.Typer) -> None:
 def verify_system(
     settings: "Settings",
     stream: Annotated[
-        list[str] | None, typer.Option(help="Only this stream; repeatable.", metavar="NAME", show_default=False)
+        list[str] | None, typer.Option(help="Audit only this stream; repeatable.", metavar="NAME", show_default=False)
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
             help="Only records appended since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d. A stream "
-            "counts from where it certainly starts anew.",
+            "counts from where it certainly starts again.",
             metavar="TIME",
             show_default=False,
         ),
@@ -82,7 +82,7 @@ def verify_system(
 
 
 def lines(report: "VerifyReport") -> list[str]:
-    """What a person wants to know."""
+    """Return the report as lines for a person."""
     looked_at = (
         f"{report.records:,} records were read; {report.outputs:,} outputs, {report.dead_letters:,} dead letters and "
         f"{report.states:,} states were compared with the offline run"
@@ -94,7 +94,7 @@ def lines(report: "VerifyReport") -> list[str]:
     if report.not_judged:
         found.append(
             f"{report.not_judged:,} streams could not be judged, and none of their outputs was compared: they begin "
-            "before what was read, and do not certainly start anew in it (with a new sequence, or behind a pause "
+            "before what was read, and do not certainly start again in it (with a new sequence, or behind a pause "
             "longer than the idle timeout); an earlier --since, or none, reads more"
         )
     if not report.compared:

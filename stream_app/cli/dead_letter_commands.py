@@ -24,28 +24,30 @@ RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix")
 TAIL_SETTINGS = (*KAFKA, "topic_prefix")
 
 ReasonsOption = Annotated[
-    list[str] | None, typer.Option("--reason", help="Only letters of this reason; repeatable.", show_default=False)
+    list[str] | None, typer.Option("--reason", help="Only dead letters of this reason; repeatable.", show_default=False)
 ]
 StreamNamesOption = Annotated[
-    list[str] | None, typer.Option("--stream", help="Only letters of this stream; repeatable.", show_default=False)
+    list[str] | None, typer.Option("--stream", help="Only dead letters of this stream; repeatable.", show_default=False)
 ]
 SinceOption = Annotated[
     str | None,
     typer.Option(
-        help="Only letters since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d.", metavar="TIME"
+        help="Only dead letters since then: 2026-11-30T14:00 (UTC), or how long ago, as 90m, 2h, 3d.", metavar="TIME"
     ),
 ]
 CorrectedOption = Annotated[
     Path | None,
     typer.Option(
-        help="Lines of `tail dead-letters --json` with other values; only their letters are sent. - is standard input.",
+        help="Corrected lines of `tail dead-letters --json`; only these are sent. - is standard input.",
         show_default=False,
     ),
 ]
-EvenIfLateOption = Annotated[bool, typer.Option("--even-if-late", help="Also what its stream has gone on without.")]
+EvenIfLateOption = Annotated[
+    bool, typer.Option("--even-if-late", help="Also resend letters whose stream has already moved past them.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-LettersAsJsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per letter, on stdout.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+LettersAsJsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per dead letter, on stdout.")]
 
 
 def add_dead_letter_commands(app: typer.Typer, tail_app: typer.Typer) -> None:
@@ -128,7 +130,7 @@ def resend(
         before = set(told)
         _say_all(line for line in _lines(plan.verdicts, dry_run) if line not in before)
     for verdict in passed:
-        say(f"{_place(verdict)}: its stream has gone on while it was sent: look at its outputs")
+        say(f"{_place(verdict)}: its stream moved past it while it was sent: look at its outputs")
     counts = plan.counts()
     say(_summary(counts, dry_run))
     if passed or _left_out(counts):
@@ -214,7 +216,7 @@ def _summary(counts: "Counter[ResendFate]", dry_run: bool) -> str:
     sent = f"{counts[ResendFate.RESEND]:,} {'would be resent' if dry_run else 'resent'}"
     others = {
         ResendFate.RESENT: "resent before",
-        ResendFate.LATE: "skipped, as their streams have gone on (--even-if-late sends them)",
+        ResendFate.LATE: "skipped, because their streams have moved past them (--even-if-late sends them)",
         ResendFate.REFUSED: "refused",
     }
     return "; ".join([sent, *(f"{counts[fate]:,} {words}" for fate, words in others.items() if counts[fate])])

@@ -48,7 +48,7 @@ app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions
 generate_app, send_app, tail_app = (typer.Typer(no_args_is_help=True, context_settings=HELP) for _ in range(3))
 app.add_typer(topics_app, name="topics", help="Create, describe, grow or reset the topics.")
 app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
-app.add_typer(send_app, name="send", help="Make records of the lines on standard input, as they come.")
+app.add_typer(send_app, name="send", help="Send each line of standard input as a record.")
 app.add_typer(tail_app, name="tail", help="Read an output topic.")
 
 HdfFileArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
@@ -88,13 +88,13 @@ def caststream(version: VersionOption = False, debug: DebugOption = False) -> No
 )
 def demo(
     settings: "Settings",
-    seconds: Annotated[float, typer.Option(min=1, help="How long the signals play; casts end later.")] = 40.0,
-    signal_streams: Annotated[int, typer.Option(min=1, help="Signal streams.")] = 20,
-    casting_streams: Annotated[int, typer.Option(min=1, help="Casting strands.")] = 8,
-    speed: Annotated[float, typer.Option(min=0.01, help="A factor on the pace of everything.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object on stdout.")] = False,
+    seconds: Annotated[float, typer.Option(min=1, help="How many seconds the signals play; casts end later.")] = 40.0,
+    signal_streams: Annotated[int, typer.Option(min=1, help="Number of signal streams.")] = 20,
+    casting_streams: Annotated[int, typer.Option(min=1, help="Number of casting strands.")] = 8,
+    speed: Annotated[float, typer.Option(min=0.01, help="Factor on the recorded pace, of signals and casts.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
-    """Everything on this machine: Kafka, topics, a worker, HDF5 replay, a live view, and the proof that it is right."""
+    """Run everything on this machine: Kafka, a worker, HDF5 replay, a live view, and the check of the result."""
     import json
 
     from stream_app.demo.run import DemoPlan, run_demo, show
@@ -117,13 +117,14 @@ def demo(
 def broker(
     settings: "Settings",
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="By default that of the setting broker; 0 any free one.")
+        int | None,
+        typer.Option(min=0, max=65535, help="By default the port of the setting broker; 0 for any free port."),
     ] = None,
     kafka_property: Annotated[
-        list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="One of Kafka's own; repeatable.")
+        list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="A setting of Kafka's own; repeatable.")
     ] = None,
 ) -> None:
-    """A real Apache Kafka on this machine, without Docker: one node, on 127.0.0.1, until Ctrl-C or SIGTERM."""
+    """Run a real Apache Kafka on this machine, without Docker: one node, on 127.0.0.1, until Ctrl-C or SIGTERM."""
     from stream_app.local.broker import LocalBroker, run_broker
     from stream_app.local.jars import KAFKA_VERSION
 
@@ -142,7 +143,7 @@ def broker(
 @command(app, "worker", settings=ALL, example="caststream worker --workers 2")
 def worker(
     settings: "Settings",
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes, each restarted when it ends.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; each is started again when it ends.")] = 1,
 ) -> None:
     """Run the models on the source topics until Ctrl-C or SIGTERM."""
     from stream_app.worker.supervisor import run_workers
@@ -153,11 +154,11 @@ def worker(
 @command(generate_app, "signals", example="caststream generate signals train.h5 --samples 1000 --seed 1")
 def generate_signals_file(
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
-    samples: Annotated[int, typer.Option(help="Mixtures.")] = 100,
+    samples: Annotated[int, typer.Option(help="Number of mixtures.")] = 100,
     seed: FileSeedOption = 0,
-    steps: Annotated[int, typer.Option(help="Steps of each, 1 ms each.")] = 10_000,
+    steps: Annotated[int, typer.Option(help="Steps of each mixture, 1 ms each.")] = 10_000,
 ) -> None:
-    """Noisy mixtures of four sinusoids, and the selected one."""
+    """Write noisy mixtures of four sinusoids, and the selected one."""
     from core.data.signals import generate_signals
     from stream_app.cli.progress import bar
 
@@ -169,10 +170,10 @@ def generate_signals_file(
 @command(generate_app, "castings", example="caststream generate castings casts.h5 --casts 1000 --seed 1")
 def generate_castings_file(
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
-    casts: Annotated[int, typer.Option(help="Casts.")] = 100,
+    casts: Annotated[int, typer.Option(help="Number of casts.")] = 100,
     seed: FileSeedOption = 0,
 ) -> None:
-    """Casts of a continuous caster: five sensors at 1 Hz, some of them defective."""
+    """Write casts of a continuous caster: five sensors at 1 Hz; some casts are defective."""
     from core.data.castings import generate_castings
     from stream_app.cli.progress import bar
 
@@ -190,13 +191,15 @@ def generate_castings_file(
 def replay(
     settings: "Settings",
     file: HdfFileArgument,
-    speed: Annotated[str, typer.Option(help="A factor on the recorded pace, or max.")] = "1",
+    speed: Annotated[str, typer.Option(help="Factor on the recorded pace, or max.")] = "1",
     streams: StreamCountOption = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end of the file.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where this file's last replay ended.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end of the file.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where the file's last replay ended.")] = False,
     run: Annotated[
         str | None,
-        typer.Option(help="First part of the sequences' names; by default the start time, or none before own names."),
+        typer.Option(
+            help="First part of the sequences' names; by default the start time, or none for a file with names."
+        ),
     ] = None,
 ) -> None:
     """Send a file's samples into the topic of their kind, in their order and at their pace."""
@@ -244,11 +247,11 @@ def predict(
         Path, typer.Option("--output", "-o", help="HDF5 if it ends in .h5, else JSON lines; - is stdout.")
     ] = Path("-"),
     run: Annotated[
-        str | None, typer.Option(help="As replay --run; by default offline, or none before own names.")
+        str | None, typer.Option(help="As replay --run; by default offline, or none for a file with names.")
     ] = None,
     streams: StreamCountOption = None,
 ) -> None:
-    """The offline reference: the same models over the whole file, no Kafka."""
+    """Run the models over a whole file, without Kafka: the offline reference."""
     import core.offline.predict
     from stream_app.cli.progress import phases
     from stream_app.rules import window_rules
@@ -286,7 +289,7 @@ def send_signal(
     column: ColumnNamesOption = None,
     decimal: DecimalSignOption = None,
 ) -> None:
-    """Send signal samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
+    """Send signal samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."""
     _send("signal", settings, stream, rate, column or [], decimal)
 
 
@@ -303,7 +306,7 @@ def send_casting(
     column: ColumnNamesOption = None,
     decimal: DecimalSignOption = None,
 ) -> None:
-    """Send casting samples: JSON lines or CSV with a header. A bad line is named by its number; exit status 1 then."""
+    """Send casting samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."""
     _send("casting", settings, stream, rate, column or [], decimal)
 
 

@@ -60,7 +60,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 class Debug:
-    """Whether a traceback was asked for; the options of every command set it."""
+    """Holds whether a traceback was asked for; the options of every command set it."""
 
     wanted = False
 
@@ -94,7 +94,7 @@ CountOption = Annotated[int | None, typer.Option(min=1, help="End after so many 
 
 
 def say(line: str) -> None:
-    """What a person wants to know; results for programs go to stdout."""
+    """Print a line for a person, on stderr; results for programs go to stdout."""
     typer.echo(line, err=True)
 
 

@@ -86,7 +86,7 @@ def tail(
 def _positions(
     consumer: Consumer, topic: str, from_beginning: bool, client_config: Mapping[str, Any], timeout_s: float
 ) -> list[TopicPartition]:
-    """Where to start in each partition, as numbers: the broker would resolve a logical end later, past new records."""
+    """Return the offset to start from in each partition; the broker would resolve a logical end too late."""
     found = patiently(lambda: consumer.list_topics(timeout=1.0), timeout_s).topics.get(topic)
     if found is None:
         raise missing(topic, client_config)

@@ -21,7 +21,7 @@ TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_f
 
 @command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
 def topics_create(settings: "Settings") -> None:
-    """Create all topics, changelogs too; those that are there are left as they are."""
+    """Create all topics, changelogs too; existing topics are not changed."""
     from stream_app.topics.administration import create_topics
     from stream_app.topics.checks import topic_configs, topic_problems
 
@@ -85,7 +85,7 @@ def topics_grow(
 
 @command(topics_app, "reset-state", settings=TOPIC_SETTINGS, example="caststream topics reset-state --yes")
 def topics_reset_state(
-    settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    settings: "Settings", yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
 ) -> None:
     """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run.
 
@@ -95,7 +95,7 @@ def topics_reset_state(
 
     if not yes:
         question = (
-            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, read its sources anew, and "
+            f"Delete all states and offsets of {settings.app_id} on {settings.broker}, read its sources again, and "
             "publish once more the outputs of all records that they still hold?"
         )
         typer.confirm(question, abort=True, err=True)

@@ -176,7 +176,7 @@ def _judge(kind: str, file: Path, out: Path, validation: Path | None, device: st
 
 
 def _beside(out: Path, ending: str) -> Path:
-    """What belongs to a checkpoint: plant.pt and plant.md."""
+    """Return the path of a file beside a checkpoint: plant.pt and plant.md."""
     return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}{ending}")
 
 

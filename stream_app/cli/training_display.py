@@ -1,4 +1,4 @@
-"""What a person sees of training and evaluation: a bar or lines while it runs, tables and sentences at its end."""
+"""The display of training and evaluation: a bar or lines while it runs, tables and sentences at its end."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def summary(kind: str, figures: Figures) -> str:
 
 
 def ending(done: Fitted, out: Path) -> str:
-    """How a training ended, in a line."""
+    """Say in a line how a training ended."""
     why = {"patience": "nothing better came", "max_minutes": "its time was up", "interrupted": "interrupted"}
     duration = f"{done.seconds:.0f} s" if done.seconds < 100 else f"{done.seconds / 60:.1f} min"
     told = f"trained {done.epochs} epochs in {duration}"

@@ -1,4 +1,4 @@
-"""Why a broker that is there does not let us in: said at once and in words, where librdkafka would try for ever.
+"""Say at once and in words why a broker refuses us; librdkafka would try for ever.
 
 A refusal is only what the broker has shown: a certificate that does not fit, an answer in another protocol than ours, a
 refused password. Whatever may be an outage (nobody listens, a connection that breaks) is none.
@@ -121,7 +121,7 @@ def open_admin(config: ClientConfig, heard: list[KafkaError]) -> AdminClient:
 
 
 def refusal(config: ClientConfig, heard: list[KafkaError]) -> str | None:
-    """Why the broker refuses us, None where it may just not be there.
+    """Say why the broker refuses us; None if it may just not be there.
 
     Args:
         heard: what librdkafka has said about its connections.

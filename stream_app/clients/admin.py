@@ -162,7 +162,7 @@ class Cluster:
         return totals
 
     def group_members(self, group: str) -> int:
-        """How many running consumers the group has; 0 where there is no such group."""
+        """Return how many running consumers the group has; 0 if there is no such group."""
 
         def ask() -> int:
             future = self._admin.describe_consumer_groups([group], request_timeout=GROUP_TIMEOUT_S)[group]
@@ -173,7 +173,7 @@ class Cluster:
         return 0
 
     def allowed_on_topics(self, names: Collection[str]) -> dict[str, Collection[AclOperation] | None]:
-        """What we may do with topics, None where the broker does not say."""
+        """Return the operations that we may do on topics; None if the broker does not say."""
         futures = self._admin.describe_topics(
             TopicCollection(list(names)), include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT_S
         )
@@ -188,7 +188,7 @@ class Cluster:
         return found
 
     def allowed_on_group(self, group: str) -> Collection[AclOperation] | None:
-        """What we may do with a consumer group, None where the broker does not say."""
+        """Return the operations that we may do on a consumer group; None if the broker does not say."""
 
         def ask() -> Collection[AclOperation] | None:
             futures = self._admin.describe_consumer_groups(

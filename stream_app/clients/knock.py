@@ -42,7 +42,7 @@ def address_of(host: str, port: int) -> str:
 
 
 def is_there(address: str) -> bool:
-    """Whether anybody takes a connection."""
+    """True if anybody takes a connection."""
     try:
         with connect(address, None):
             return True
@@ -108,7 +108,7 @@ def ask_mechanism(connection: socket.socket, mechanism: str) -> tuple[int, list[
 
 
 def answers_strangers(connection: socket.socket) -> bool:
-    """Whether the broker says what topics there are before anybody has told who they are."""
+    """True if the broker says what topics there are before anybody has told who they are."""
     try:
         _ask(connection, _METADATA, 1, struct.pack(">i", 0))
     except OSError:
@@ -117,7 +117,7 @@ def answers_strangers(connection: socket.socket) -> bool:
 
 
 def answers_by_tls(address: str) -> bool:
-    """Whether a Kafka broker, whoever it is, speaks TLS there. Nothing is told to it."""
+    """True if a Kafka broker, whoever it is, speaks TLS there. Nothing is told to it."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -132,7 +132,7 @@ def answers_by_tls(address: str) -> bool:
 
 
 def answers_in_clear(address: str) -> bool:
-    """Whether a Kafka broker speaks without TLS there."""
+    """True if a Kafka broker speaks without TLS there."""
     try:
         with connect(address, None) as connection:
             ask_versions(connection)
@@ -142,7 +142,7 @@ def answers_in_clear(address: str) -> bool:
 
 
 def wants_certificate(error: ssl.SSLError) -> bool:
-    """Whether the broker has ended the handshake for the sake of our certificate, or for want of one."""
+    """True if the broker has ended the handshake for the sake of our certificate, or for want of one."""
     return "ALERT" in (error.reason or "") and "CERTIFICATE" in (error.reason or "")
 
 

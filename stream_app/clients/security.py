@@ -1,4 +1,4 @@
-"""How we speak to the broker: TLS and SASL, the same for both Kafka clients, librdkafka's and aiokafka."""
+"""TLS and SASL of our connections, the same for both Kafka clients, librdkafka's and aiokafka."""
 
 from __future__ import annotations
 

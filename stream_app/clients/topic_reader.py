@@ -152,7 +152,7 @@ def open_consumer(client_config: Mapping[str, Any], purpose: str, more: Mapping[
 
 
 def patiently(ask: Callable[[], T], timeout_s: float) -> T:
-    """What ``ask`` returns; asked in short waits, between which Ctrl-C is heard, for ``timeout_s``.
+    """Return the answer of ``ask``, waited for in short turns for ``timeout_s``, so that Ctrl-C is heard.
 
     Brokers that start, or have just been told to make the topic, have no answer for a while.
 

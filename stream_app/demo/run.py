@@ -47,7 +47,7 @@ TICK_S = 0.15
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo plays."""
+    """The plan of a demo: how long, how many streams, how fast."""
 
     seconds: float = 40.0
     signal_streams: int = 20

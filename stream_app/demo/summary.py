@@ -28,7 +28,7 @@ SETTLED_STEPS = 1000  # the first second of a sequence: no causal model can know
 
 @dataclass(frozen=True)
 class Reference:
-    """What the same models give offline on the same files, and the truth that the files hold."""
+    """The offline outputs of the same models on the same files, and the truth that the files hold."""
 
     predictions: Float32s
     scores: dict[ScoreKey, float | None]
@@ -55,7 +55,7 @@ class Summary:
 
     @property
     def problems(self) -> list[str]:
-        """Why the run is not a success; empty where it is one."""
+        """The reasons why the run is no success; empty if it is one."""
         found = []
         if self.lost:
             found.append(f"{self.lost} expected predictions or scores were not seen")
@@ -143,7 +143,7 @@ def _max_abs_diff(watched: Watched, reference: Reference) -> float | None:
 
 
 def _correlation(grid: SignalGrid, targets: Float32s) -> float | None:
-    """Of prediction and target, after the first second of every sequence."""
+    """Return the correlation of prediction and target, after the first second of every sequence."""
     seen = grid.published_ms != NOT_SEEN
     seen[:, :SETTLED_STEPS] = False
     if seen.sum() < 2:
@@ -152,7 +152,7 @@ def _correlation(grid: SignalGrid, targets: Float32s) -> float | None:
 
 
 def _auc(scores: Mapping[ScoreKey, float | None], labels: Mapping[str, int]) -> float | None:
-    """Of the final scores and the casts' labels; None where only one class was seen."""
+    """Return the AUC of the final scores; None if only one class was seen."""
     finals = [
         (probability, labels[sequence])
         for (sequence, _, final), probability in scores.items()

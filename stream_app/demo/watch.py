@@ -44,7 +44,7 @@ ScoreKey = tuple[str, int, bool]
 
 @dataclass
 class SignalGrid:
-    """What came out for every sample that was sent: rows of the file by steps."""
+    """The predictions for every sample that was sent: rows of the file by steps."""
 
     rows: dict[str, int]
     """Sequence -> row."""

@@ -86,7 +86,7 @@ class Committer:
         self._handed_over: dict[TopicPartition, int] = {}
         """The same of the assignment before."""
         self.topic_ids: dict[str, str] = {}
-        """Topic -> its id. Those of source and changelog are kept with every commit: a topic made anew has another."""
+        """Topic -> its id. Those of source and changelog are kept with every commit: a new one has another id."""
         self.last_changes = 0
         self._ends: dict[TopicPartition, LogEnds] = {}
         """Where the outputs that ``committed`` covers end in the log, where that is known."""
@@ -134,7 +134,7 @@ class Committer:
 
     @property
     def refuses(self) -> bool:
-        """Whether no commit begins until the next `start`: membership is lost, one has failed, or the last one ran."""
+        """True if no commit begins until the next `start`: membership is lost, one has failed, or the last one ran."""
         return self._refuses
 
     @property
@@ -179,8 +179,8 @@ class Committer:
             return True
 
     def _fail(self, assignment: int) -> None:
-        """What a commit has taken of the engines' lists of changes is not written. So no later commit of its assignment
-        may run: it would commit offsets past states that were never written.
+        """Refuse every later commit of the assignment: this one took changes from the engines and has not written them,
+        so a later one would commit offsets past states that were never written.
         """
         if assignment == self._assignment:
             self._refuses = True

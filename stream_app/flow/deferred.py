@@ -53,7 +53,7 @@ class DeferredOutputs:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may come."""
+        """True if more may come."""
         return self._has_room.is_set()
 
     async def room(self) -> None:
@@ -70,7 +70,7 @@ class DeferredOutputs:
         self._tasks.append(asyncio.create_task(self._run(self._thread, deferred, arrivals)))
 
     def pending(self) -> list[asyncio.Task[None]]:
-        """What a commit has to wait for: each is done when its outputs are acknowledged."""
+        """Tasks that a commit has to wait for: each is done when its outputs are acknowledged."""
         self._tasks = [task for task in self._tasks if not task.done() or task.cancelled() or task.exception()]
         return list(self._tasks)
 

@@ -1,7 +1,7 @@
 """The two processing guarantees: who produces, and how a commit's three steps become final.
 
 at_least_once: one idempotent producer; outputs are acknowledged, then states, then the group's offsets. What a crash
-leaves in between is done again; what of its outputs stands in the log is left out (`stream_app.flow.published`).
+leaves in between is done again; outputs of it that are published already are left out (`stream_app.flow.published`).
 
 exactly_once: a transactional producer per source partition. Outputs, states and offsets of a commit become visible
 together or not at all. A new owner's producer has the same transactional id and fences the old one.
@@ -25,7 +25,7 @@ Offsets = Mapping[TopicPartition, OffsetAndMetadata]
 
 
 class Guarantee(Protocol):
-    """What commits need to know of a processing guarantee."""
+    """The part of a commit that depends on the processing guarantee."""
 
     exclusive: bool
     """No chunk may be applied while a commit runs: everything published before its end belongs to it."""
@@ -36,7 +36,7 @@ class Guarantee(Protocol):
     keeps: bool
     """What a worker keeps over a rebalance can go on as it was."""
     reads_published: bool
-    """Outputs of records that will be processed again may stand in the log: they are looked for and left out."""
+    """Outputs of records that will be processed again may be published already: they are looked for and left out."""
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
         """A new assignment, before its tables are read: whoever owned the partitions can write no more."""

@@ -49,7 +49,7 @@ class Batch:
 
     @property
     def records(self) -> int:
-        """How many it holds so far."""
+        """The number of records that it holds so far."""
         return self.builder.record_count()
 
 
@@ -136,7 +136,7 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        """Whether everything is acknowledged."""
+        """True if everything is acknowledged."""
         return not self.sent and not self.waiting
 
     def _done(self, batch: Batch, done: asyncio.Future[Any]) -> None:

@@ -37,7 +37,7 @@ CREATE_TIME = 0  # Kafka's timestamp_type of a record; 1 is LogAppendTime
 
 @dataclass(frozen=True)
 class Cut:
-    """What one commit covers, fixed in one step: the states, the acks to wait for, the offsets to commit.
+    """The extent of one commit, fixed in one step: the states, the acks to wait for, the offsets to commit.
 
     The states stay in the engine: `Pipeline.take_states` gives them, as they were at the cut, bit by bit.
     """
@@ -65,7 +65,7 @@ class Missing(NamedTuple):
 
 @dataclass
 class Pipeline:
-    """See the module."""
+    """The way of one source topic from chunks to outputs and states; all of it runs on the event loop."""
 
     topics: Route
     table: str
@@ -108,7 +108,7 @@ class Pipeline:
         Args:
             generation: the consumer group's.
             positions: partition -> offset of the first record to read.
-            found: partition -> what stands in the log already, where it was looked for.
+            found: partition -> the outputs published already, where they were looked for.
         """
         self.generation = generation
         for partition, position in positions.items():
@@ -199,7 +199,7 @@ class Pipeline:
             log.warning("%s: %s", self.topics.source, note)
 
     def missing_before(self, chunk: Chunk) -> list[Missing]:
-        """What should have come before a chunk. Without it streams would go on over a gap that is not theirs."""
+        """Find records that are missing before a chunk: streams would show a gap that is not theirs."""
         if chunk.generation != self.generation:
             return []
         found = []
@@ -209,8 +209,8 @@ class Pipeline:
         return found
 
     def pass_over(self, partition: int, first: int, end: int) -> bool:
-        """No record stands in ``[first, end)``. Where these offsets follow on what was applied they count as applied,
-        so they are committed too: a marker would look like a record that waits. Returns whether they do.
+        """Mark ``[first, end)``, which holds no record, as applied if it directly follows the last applied offset;
+        otherwise a transaction marker would look like lag. Returns True if it did.
         """
         follows = first <= self.next_offset.get(partition, end) < end
         if follows:
@@ -313,7 +313,7 @@ class Pipeline:
             return Cut(changed, extra, acks, dict(self.next_offset), ends, settled)
 
     def _covered(self, partition: int, settled: Collection[int]) -> LogEnds:
-        """Where the outputs of all that was applied until now end in the log, as far as they are acknowledged."""
+        """Return where the outputs of all that was applied until now end in the log, as far as acknowledged."""
         if partition in self._published and partition not in settled:
             return self._ends[partition]  # of what stands behind it, some is still to be left out
         source, topics = (self.topics.source, partition), self.topics

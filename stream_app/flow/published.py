@@ -1,4 +1,4 @@
-"""Outputs that stand in the log already: those of an owner before, of records that will be processed again.
+"""Outputs that are published already: those of an owner before, of records that will be processed again.
 
 A commit holds where its outputs end in the log. Whoever takes a partition up reads from there what was published since,
 and leaves out exactly those outputs when the same records give them again. Never by "the highest offset so far": the
@@ -32,14 +32,14 @@ MayConclude = Callable[[int, bytes, int], bool]
 
 
 class LogEnds(NamedTuple):
-    """Where the outputs that a commit covers end in the log; what comes later stands at these offsets or behind."""
+    """The ends in the log of the outputs that a commit covers; later outputs stand at these offsets or behind."""
 
     outputs: int
     dead_letters: int
 
 
 class Identity(NamedTuple):
-    """What an output is, beside its source partition."""
+    """The identity of an output, beside its source partition."""
 
     source_offset: int
     key: bytes
@@ -49,7 +49,7 @@ class Identity(NamedTuple):
 
 @dataclass
 class Published:
-    """What was found of one source partition, and not left out yet."""
+    """The published outputs of one source partition that were found and not left out yet."""
 
     source: Partition
     app_id: bytes
@@ -79,7 +79,7 @@ class Published:
                 self.highest = max(self.highest, offset)
 
     def leave_out(self, outputs: Outputs, headers: Headers) -> Outputs:
-        """The outputs that do not stand in the log; those that do are not expected a second time."""
+        """The outputs that are not published yet; those that are, are not expected a second time."""
         if not self.outputs:
             return outputs
         kept = Outputs(outputs.partition)
@@ -93,14 +93,14 @@ class Published:
         return kept
 
     def leaves_out_letter(self, offset: int) -> bool:
-        """Whether the dead letter of a record stands in the log; it is not expected a second time."""
+        """True if the dead letter of a record is published already; it is not expected a second time."""
         if offset in self.letters:
             self.letters.remove(offset)
             return True
         return False
 
     def is_settled(self, next_offset: int, may_conclude: MayConclude) -> bool:
-        """Whether nothing of it can come again, once the offset is committed with the states as they are now.
+        """True if nothing of it can come again, once the offset is committed with the states as they are now.
 
         A final score can come long after its last sample was committed: as long as the cast has no end in its state.
         """
@@ -143,7 +143,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class PublishedSince:
-    """What stands in the log from ``since`` to ``now``; the two are one where no commit has said where to begin."""
+    """The outputs in the log from ``since`` to ``now``; the two are one if no commit has said where to begin."""
 
     published: Published
     since: LogEnds
@@ -193,7 +193,7 @@ def _nothing_yet(settings: Settings, one: Wanted, ends: Mapping[TopicPartition, 
     now = LogEnds(ends[one.outputs], ends[one.dead_letters])
     since = LogEnds(0, 0) if one.anywhere else now
     if one.since is not None:
-        # A topic that was made anew ends earlier: all that it holds came since.
+        # A topic that was created again ends earlier: all that it holds came since.
         since = LogEnds(*(start if start <= end else 0 for start, end in zip(one.since, now, strict=True)))
     source = (one.source.topic, one.source.partition)
     return PublishedSince(Published(source, settings.app_id.encode()), since, now)

@@ -52,13 +52,13 @@ class PartitionedStore:
         return self._rows.get(partition, {}).items()
 
     def fill(self, partition: int, rows: dict[bytes, tuple[bytes | None, int]]) -> None:
-        """Take over what a changelog partition holds: key -> (value, source offset). Tombstones are let go."""
+        """Take over what a changelog partition holds: key -> (value, source offset). Tombstones are dropped."""
         for key in [key for key, (value, _) in rows.items() if value is None]:
             del rows[key]
         self._rows[partition] = rows  # type: ignore[assignment]  # no value is None any more
 
     def drop(self, kept: Collection[int] = ()) -> None:
-        """Drop everything but of ``kept`` partitions: what is taken up is read anew."""
+        """Drop everything but of ``kept`` partitions: what is taken up is read again."""
         for of_partition in (self._rows, self.ends, self.used, self.overtaken):
             for partition in [partition for partition in of_partition if partition not in kept]:
                 del of_partition[partition]

@@ -1,4 +1,4 @@
-"""What the transport asks of the application that it serves: `stream_app.worker.app` is above, and is not imported."""
+"""The part of the application that the transport uses: `stream_app.worker.app` is above, and is not imported."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 
 class Coverage:
-    """What the fetcher has passed over behind the last record that it handed out, by partition."""
+    """The records that the fetcher has passed over behind the last one that it handed out, by partition."""
 
     def __init__(self) -> None:
         self._spans: dict[TopicPartition, tuple[int, int]] = {}

@@ -45,11 +45,11 @@ class RawBatches:
         self._first = next_header(self.fetched, 0) if self.fetched else None
 
     def has_next(self) -> bool:
-        """Whether a whole batch is there."""
+        """True if a whole batch is there."""
         return self._first is not None
 
     def size_in_bytes(self) -> int:
-        """Of everything, a batch that was cut off included."""
+        """The size of everything, with a batch that was cut off."""
         return len(self.fetched)
 
 
@@ -94,12 +94,12 @@ class FetchedPartition:
 
     @property
     def exhausted(self) -> bool:
-        """Whether everything has been taken."""
+        """True if everything has been taken."""
         return self._read is not None and self._taken == len(self._read)
 
     def _read_all(self) -> Records:
         records, at, taken = None, 0, 0
-        # What lies past the limit is left where it is: the next fetch begins there.
+        # What lies past the limit is skipped: the next fetch begins there.
         while taken < MAX_UNCOMPRESSED_BYTES and (header := next_header(self._fetched, at)) is not None:
             at = header.end
             if header.magic != 2:
@@ -178,7 +178,7 @@ async def wait_for_fetched(
     may_take: Callable[[], bool] = lambda: True,
     coverage: Coverage | None = None,
 ) -> dict[TopicPartition, Records]:
-    """What has been fetched of these partitions, as soon as anything has; nothing after ``timeout_s``.
+    """Return the records fetched of these partitions, as soon as there are any; nothing after ``timeout_s``.
 
     Args:
         fetcher: of an aiokafka consumer, after `read_raw`.
@@ -210,7 +210,7 @@ async def wait_for_fetched(
 
 
 async def high_watermarks(client: Any, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-    """Where logs end at this moment, records of open transactions counted; without partitions that have no leader now.
+    """Return the ends of logs now, with open transactions; without partitions that have no leader now.
 
     aiokafka's ``end_offsets`` counts them only where uncommitted records are read, and its ``highwater`` is as old as
     the last fetch, which is not repeated while records wait to be taken.
@@ -258,7 +258,7 @@ async def partition_counts(client: Any, topics: Collection[str]) -> dict[str, in
 def take_fetched(
     fetcher: Any, partitions: Collection[TopicPartition], most: int, coverage: Coverage | None = None
 ) -> dict[TopicPartition, Records]:
-    """What has been fetched of these partitions, ``most`` records at most; their positions move behind it.
+    """Return the records fetched of these partitions, at most ``most``; their positions move behind them.
 
     The same steps as in aiokafka's ``fetched_records``.
     """

@@ -44,7 +44,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether this worker may publish now."""
+        """True if this worker may publish now."""
         return self.left > 0
 
     @property
@@ -81,7 +81,7 @@ def keep(lease: Lease, coordinator: Any) -> None:
 
 
 def _confirms(request: Any, response: Any) -> bool:
-    """Whether the answer says that we are a member; while the group rebalances, heartbeats keep the session alive."""
+    """True if the answer says that we are a member; while the group rebalances, heartbeats keep the session alive."""
     if isinstance(request, HeartbeatRequest):
         return response.error_code in (NoError.errno, RebalanceInProgressError.errno)
     return isinstance(request, SyncGroupRequest) and response.error_code == NoError.errno

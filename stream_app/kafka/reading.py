@@ -58,7 +58,7 @@ class Reading:
         await self._consumer.stop()
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Ends:
-        """Where partitions end. To be asked before the first fetch: behind one that waits for records, on the same
+        """Return the ends of partitions. Ask before the first fetch: behind one that waits for records, on the same
         connection, it takes 0.5 s.
         """
         found: Ends = await self._consumer.end_offsets(list(partitions))

@@ -108,7 +108,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT_S) * 1000),
             rebalance_timeout_ms=60_000,
             # aiokafka leaves the group when nothing is fetched for so long, and joins again with the next fetch.
-            # Without a partition there is none: a standby would be gone for good when it is needed.
+            # A standby has no partitions, so it never fetches and would be evicted.
             max_poll_interval_ms=2**31 - 1,
             metadata_max_age_ms=30_000,
             **aiokafka_config(settings),
@@ -150,7 +150,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         """Pause the partitions of topics that have no room, and resume those that have; whether any are paused.
 
         Fetched all the same, their chunks would fill the agent's queue, and the other topic's would wait behind them.
-        What was fetched of a paused partition is let go and fetched again.
+        What was fetched of a paused partition is dropped and fetched again.
         """
         held = {partition for partition in active if not self.app.has_room(partition.topic)}
         if held or self._held:
@@ -168,7 +168,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         return await partition_counts(self._ensure_consumer()._client, topics)
 
     async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where these logs end now, records of open transactions counted, which may yet become visible."""
+        """Return the ends of these logs now, with records of open transactions, which may yet become visible."""
         return await high_watermarks(self._ensure_consumer()._client, partitions)
 
     def behind(self, partition: TopicPartition) -> tuple[int, int]:
@@ -216,7 +216,7 @@ class Consumer(driver.Consumer):
                 await self.wait_first(self.callback(_message(chunk)), self.suspend_flow.wait())
 
     def check_group(self) -> None:
-        """What the coordinator has to say, such as a group that may not be joined. Calls for records raise it too, but
+        """Raise the coordinator's error, such as a group that may not be joined. Calls for records raise it too, but
         before the first assignment there are none, and until it is raised the coordinator does nothing.
 
         Raises:
@@ -251,7 +251,7 @@ class Consumer(driver.Consumer):
         await self._thread._ensure_consumer().commit(dict(offsets))
 
     async def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
-        """What the group has committed for these partitions; -1 where nothing is."""
+        """Return the offsets that the group has committed for these partitions; -1 if there is none."""
         coordinator = self._thread._ensure_consumer()._coordinator
         found: dict[TopicPartition, OffsetAndMetadata] = await coordinator.fetch_committed_offsets(list(partitions))
         return found

@@ -29,7 +29,7 @@ class TooLargeError(ValueError):
 
 
 def uncompress(codec: int, body: bytes, most: int) -> bytes | memoryview:
-    """What a batch's body stands for.
+    """Return the uncompressed body of a batch.
 
     Args:
         codec: one of CODECS.

@@ -1,6 +1,6 @@
-"""Which dead letters may go back to where they came from, and why the others may not.
+"""Decide which dead letters may go back to where they came from, and say why the others may not.
 
-A letter is left out where its stream has gone on without it, because its record would come too late or, without a step,
+A letter is skipped if its stream has already moved past it, because its record would come too late or, without a step,
 in the wrong place; and where its record was resent before, which the marks in the source partition say.
 """
 
@@ -42,7 +42,7 @@ _DECODERS: dict[Task, Callable[..., Any]] = {"signal": decode_signal, "casting":
 
 
 class ResendFate(Enum):
-    """What becomes of a letter."""
+    """The fate of a dead letter."""
 
     RESEND = "resend"
     RESENT = "resent before"
@@ -92,7 +92,7 @@ class ResendPlan:
         return sorted(found, key=lambda each: (each.is_moved, (each.letter.timestamp_ms or 0) * each.is_moved))
 
     def counts(self) -> Counter[ResendFate]:
-        """How many there are of each fate."""
+        """The number of dead letters of each fate."""
         return Counter(verdict.fate for verdict in self.verdicts)
 
 
@@ -108,7 +108,7 @@ def make_plan(
         choice: which letters are looked at.
         corrections: by source partition and offset; only the letters that they are about are looked at. None:
             letters go back as they came.
-        even_if_late: send what its stream has gone on without.
+        even_if_late: also send letters whose stream has moved past them.
 
     Raises:
         StartupError: a topic is missing, the broker refuses us, or more was asked for than fits into memory.
@@ -227,7 +227,7 @@ def _starts(reader: TopicReader, by_source: Mapping[Partition, list[Letter]]) ->
 
 
 def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partition, Scan]) -> None:
-    """Of records that retention has deleted, the changelog still says that their streams went on."""
+    """Add what the changelog says of streams whose records retention has deleted: that they moved past them."""
     changelogs: dict[Partition, Scan] = {}
     tasks: dict[str, Task] = {}
     for route in routes(settings).values():
@@ -280,7 +280,7 @@ class _Judge:
         if not self.even_if_late:
             if (offset := self._gone_on(wanted, scan)) is not None:
                 return ResendVerdict(
-                    letter, ResendFate.LATE, f"its stream has gone on without it, up to offset {offset}"
+                    letter, ResendFate.LATE, f"its stream has already moved past it, up to offset {offset}"
                 )
             if correction is None and letter.reason in _NOT_AS_IT_IS:
                 return ResendVerdict(letter, ResendFate.LATE, _NOT_AS_IT_IS[letter.reason])
@@ -314,7 +314,7 @@ class _Judge:
         return self.scans[wanted.moved_to].gone_on_since(wanted.key or b"", wanted.letter.timestamp_ms or 0)
 
     def _problem(self, wanted: ResendVerdict, scan: Scan, bounds: tuple[int, int]) -> str | None:
-        """Why the record as it came can go nowhere."""
+        """Say why the record, as it came, can go nowhere."""
         letter, (low, high) = wanted.letter, bounds
         offset = letter.source_offset or 0
         if letter.value_bytes is not None:
@@ -322,11 +322,13 @@ class _Judge:
         if not wanted.is_moved and (letter.key is None or letter.reason in _NO_STREAM):
             return "its key names no stream: give it another (--corrected)"
         if offset >= high or (offset >= low and scan.found.get(offset) != (letter.key, letter.value)):
-            return "another record stands at its place: the topic was made anew, or no worker has written this letter"
+            return (
+                "another record stands at its place: the topic was created again, or no worker has written this letter"
+            )
         return None
 
     def _still_wrong(self, wanted: ResendVerdict, correction: Correction | None) -> str | None:
-        """Why a worker would refuse it again: it is sent once only, so that chance is not thrown away."""
+        """Say why a worker would reject it again: it is sent only once, so that chance is not thrown away."""
         try:
             stream_id(wanted.key)
             _DECODERS[self.sources[wanted.letter.topic or ""]](wanted.value, tuple(wanted.headers))

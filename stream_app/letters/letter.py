@@ -66,14 +66,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which letters are wanted; what is empty or None excludes none."""
+    """The dead letters that are wanted; a field that is empty or None excludes none."""
 
     reasons: Collection[str] = ()
     streams: Collection[str] = ()
     since_ms: int | None = None
 
     def takes(self, letter: Letter) -> bool:
-        """Whether it is one of them."""
+        """True if it is one of them."""
         return (
             (not self.reasons or letter.reason in self.reasons)
             and (not self.streams or letter.stream in self.streams)

@@ -1,4 +1,4 @@
-"""What a source partition holds behind its dead letters: which streams have gone on, and what was resent before."""
+"""Read a source partition behind its dead letters: streams that have moved past them, and records resent before."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class Scan:
         self.latest[key] = max(self.latest.get(key, (-1, -1)), (position, offset))
 
     def is_resent(self, letter: Letter) -> bool:
-        """Whether the record was sent again before."""
+        """True if the record was sent again before."""
         return (letter.key or b"", letter.source_offset or 0) in self.marks
 
     def gone_on(self, letter: Letter) -> int | None:
-        """The offset at which the letter's stream has gone on without it; None where it has not."""
+        """The offset at which the letter's stream moved past it; None if it has not."""
         position, offset = self.latest.get(letter.key or b"", (-1, -1))
         return offset if position > position_of(letter) else None
 

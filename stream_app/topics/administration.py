@@ -132,7 +132,7 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
 
 
 def _copies(cluster: Cluster, names: Sequence[str]) -> int:
-    """Of each partition of the first of the topics that is there; 0 where none is."""
+    """Return the copies of each partition of the first of the topics that exists; 0 if none does."""
     found = cluster.describe(names)
     return next((len(found[name].partitions[0].replicas) for name in names if name in found), 0)
 

@@ -1,4 +1,4 @@
-"""What must be true of the topics before a worker starts, and what it only warns of."""
+"""Check the topics before a worker starts: some faults refuse the start, others are warned of."""
 
 from __future__ import annotations
 

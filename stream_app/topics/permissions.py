@@ -1,4 +1,4 @@
-"""What a worker must be allowed to do, asked of the broker before it starts: a missing permission is no outage."""
+"""Ask the broker for a worker's permissions before it starts: a missing permission is no outage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READ, WRITE, SETTINGS = AclOperation.READ, AclOperation.WRITE, AclOperation.DESC
 
 
 def worker_needs(settings: Settings) -> dict[str, Operations]:
-    """What a worker does with each topic, by full name. Outputs are read too: those of an owner before are left out."""
+    """Return the operations of a worker on each topic, by full name. It reads outputs too, to leave out repeats."""
     needs: dict[str, Operations] = {settings.topic(DEAD_LETTERS): (READ, WRITE)}
     for source, (output, table) in ROUTES.items():
         needs[settings.topic(source)] = (READ,)

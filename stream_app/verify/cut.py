@@ -1,4 +1,4 @@
-"""What is read of a running system, so that it never looks wrong while it is right.
+"""Choose the offsets to read of a running system, so that it never looks wrong while it is right.
 
 A worker publishes an output after it has read its record, acknowledges outputs before it writes states, and states
 before it commits offsets. So ends are asked for against that order: first the committed offsets, then where changelogs
@@ -25,7 +25,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class VerifiedRange:
-    """What to read of a source partition, and of the partitions that belong to it."""
+    """The offsets to read of a source partition, and of the partitions that belong to it."""
 
     route: Route
     partition: int
@@ -41,7 +41,7 @@ class VerifiedRange:
 
     @property
     def offsets(self) -> int:
-        """How many there are to read."""
+        """The number of records to read."""
         return sum(end - start for start, end in (self.changelog, self.outputs, self.letters, self.source))
 
 
@@ -60,7 +60,7 @@ def take_cut(
     if end < committed:
         raise RunError(
             f"{route.source}[{partition}] ends at offset {end}, but the group has committed {committed}: the topic was "
-            "truncated or made anew"
+            "truncated or created again"
         )
     outputs_from_ms = _kept_from(reader, route.output, partition, outputs)
     letters_from_ms = _kept_from(reader, route.dead_letters, partition, letters)
@@ -89,7 +89,7 @@ def take_cut(
 
 
 def _kept_from(reader: LogReader, topic: str, partition: int, found: Range) -> float:
-    """What was written earlier may be gone by retention."""
+    """Return the append time before which retention may have deleted records."""
     if found[0] == 0:
         return ALWAYS
     first = reader.first(topic, partition, *found)
@@ -97,6 +97,6 @@ def _kept_from(reader: LogReader, topic: str, partition: int, found: Range) -> f
 
 
 def _is_ordered(reader: LogReader, topic: str, partition: int, source: Range) -> bool:
-    """Whether the broker has set the append times."""
+    """True if the broker has set the append times."""
     first = reader.first(topic, partition, *source)
     return first is None or first.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME

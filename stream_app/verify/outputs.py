@@ -1,4 +1,4 @@
-"""Outputs and dead letters as they stand in the log, against what the records ask for."""
+"""Outputs and dead letters as they are published, against what the records ask for."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OutputCheck:
             self._compare(message, row, key, output)
 
     def _came_before(self, key: Any, offset: int, row: int) -> bool:
-        """Whether a final score is of a cast that was moved here: its last sample was in another partition, and its
+        """True if a final score is of a cast that was moved here: its last sample was in another partition, and its
         state has an offset right before the records to come.
         """
         if not isinstance(key, bytes) or (row >= 0 and self._audit.key(row) == key):

@@ -69,7 +69,7 @@ class LogReader:
         self.close()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the connection to the broker."""
         self._consumer.close()
         self._uncommitted.close()
 
@@ -130,21 +130,21 @@ class LogReader:
 
 
 def _why_not(message: Message, error: KafkaError, at: int) -> str:
-    """What keeps a partition from being read for now.
+    """Say what keeps a partition from being read for now.
 
     Raises:
         RunError: it will not get better.
     """
     place = f"{message.topic()}[{message.partition()}]"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
-        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was made anew; verify again")
+        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic is a new one; verify again")
     if error.fatal() or error.code() not in PASSING:
         raise run_failure(f"reading {place} failed: {error.str()}", error)
     return error.str()
 
 
 def _patiently(topic: str, ask: Callable[[], Any]) -> Any:
-    """What a broker answers; asked again while it has only just come up.
+    """Return a broker's answer; ask again while the broker has only just come up.
 
     Raises:
         RunError: it does not answer, or refuses.

@@ -1,4 +1,4 @@
-"""What an audit has found: counts, the first examples of each kind of problem, and a verdict."""
+"""The findings of an audit: counts, the first examples of each kind of problem, and a verdict."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class VerifyReport:
     states_differing: int = 0
     states_missing: int = 0
     not_judged: int = 0
-    """Streams whose beginning is not readable, and that do not certainly start anew in what is."""
+    """Streams whose beginning is not readable, and that do not certainly start again in what is."""
     pending: int = 0
     """Records that the worker had not committed yet: their outputs may be there or not."""
     max_abs_diff: float = 0.0
@@ -67,12 +67,12 @@ class VerifyReport:
 
     @property
     def compared(self) -> bool:
-        """Whether there was anything to compare."""
+        """True if there was anything to compare."""
         return bool(self.outputs or self.dead_letters or self.states)
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was compared is as it should be; not where nothing was."""
+        """True if everything that was compared is as it should be; not where nothing was."""
         return self.compared and not any(getattr(self, kind) for kind in KINDS)
 
     @property
@@ -90,5 +90,5 @@ class VerifyReport:
 
 
 def at(message: Message) -> str:
-    """Where a record stands, as examples say it."""
+    """Say where a record stands, as examples do."""
     return f"{message.topic()}[{message.partition()}] offset {message.offset()}"

@@ -40,7 +40,7 @@ def verify(
     Args:
         settings: those of the workers: where the broker is, names, models, and how records are judged.
         streams: only these; None: all.
-        since_ms: only records appended from then on. A stream is judged from where it certainly starts anew.
+        since_ms: only records appended from then on. A stream is judged from where it certainly starts again.
         until_ms: only records appended before.
         on_progress: told the offsets read so far and their total, which may grow.
 
@@ -107,7 +107,7 @@ class _Verification:
             audit.feed(message.offset(), message.timestamp()[1], key, message.value(), message.headers())  # type: ignore[arg-type]
             if self._chosen is not None and key in self._chosen:
                 self._met.add(key)
-        now_ms = time.time_ns() // 1_000_000  # after all ends: what is idle now may have been let go of by then
+        now_ms = time.time_ns() // 1_000_000  # after all ends: what is idle now may be evicted by then
         audit.finish(now_ms)
         outputs, letters = (check(audit, cut, app_id, report) for check in (OutputCheck, LetterCheck))
         for topic, bounds, check in (
@@ -147,7 +147,7 @@ def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
 
 
 def audit_makers(settings: Settings) -> dict[Task, MakeAudit]:
-    """What audits a partition, by kind, with the models of the settings. Raises StartupError for a bad checkpoint."""
+    """Return the auditors of a partition, by kind. Raises StartupError for a bad checkpoint."""
     rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
     return {
         "signal": partial(SignalAudit, models.signal, rules),

@@ -152,7 +152,7 @@ class CaststreamApp(faust.App):
             self.writer.confirm(asked)
 
     def has_room(self, topic: str) -> bool:
-        """Whether records of a source are wanted: not while many of its windows wait for the model."""
+        """True if records of a source are wanted: not while many of its windows wait for the model."""
         return all(pipeline.scores.has_room for pipeline in self.pipelines if pipeline.topics.source == topic)
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
@@ -261,7 +261,7 @@ class CaststreamApp(faust.App):
 
     @property
     def takes_chunks(self) -> bool:
-        """Whether chunks of the group's generation would be applied. A recovery that was overtaken may have the flow go
+        """True if chunks of the group's generation would be applied. A recovery that was overtaken may have the flow go
         on between two assignments: what was taken then would be dropped, and be missing before what comes next.
         """
         return all(pipeline.generation == self.consumer_generation_id for pipeline in self.pipelines)
@@ -340,7 +340,7 @@ class CaststreamApp(faust.App):
             place = next(one.source for one in wanted if one.anywhere)
             raise StartupError(
                 f"{place.topic}[{place.partition}]: no offset of a worker is committed (deleted, expired or moved); "
-                f"with exactly_once, outputs that stand in the log would be published again; {RESET}"
+                f"with exactly_once, outputs that are published already would be published again; {RESET}"
             )
         for start in starts.values():
             if start.note:
@@ -361,7 +361,7 @@ class CaststreamApp(faust.App):
             raise RebalanceAgain
 
     def is_assigned(self, generation: int) -> bool:
-        """Whether the assignment of a generation goes on, as far as Faust knows."""
+        """True if the assignment of a generation goes on, as far as Faust knows."""
         return not self._revoked and generation == self.consumer_generation_id
 
     async def _ask_broker(self, partitions: list[TopicPartition]) -> BrokerView:

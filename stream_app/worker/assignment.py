@@ -1,4 +1,4 @@
-"""What is checked before a worker takes up its partitions: the things that must not pass in silence.
+"""Check partitions before a worker takes them up, and report what must not pass in silence.
 
 Each check stops the worker with the remedy named, because going on would give wrong predictions that look right.
 """
@@ -24,7 +24,7 @@ RESET = "`caststream topics reset-state` deletes states and offsets, and every s
 
 @dataclass(frozen=True)
 class BrokerView:
-    """What the broker says about the assigned source partitions."""
+    """The broker's answers about the assigned source partitions."""
 
     committed: Mapping[TopicPartition, OffsetAndMetadata]
     """What the group has committed; offset -1 where nothing is."""
@@ -35,7 +35,7 @@ class BrokerView:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a partition begins, and how many records retention took away before they were read."""
+    """The offset where a partition begins, and how many records retention deleted before they were read."""
 
     position: int
     lost: int = 0
@@ -44,7 +44,7 @@ class Start:
 
 
 def starts_of(pipelines: Sequence[Pipeline], found: BrokerView) -> dict[TopicPartition, Start]:
-    """Where each partition is taken up that is not at hand already; all are checked.
+    """Return where each partition begins that is not at hand already; all are checked.
 
     Raises:
         StartupError: stored states and offsets do not belong to a topic as it is now.
@@ -61,7 +61,7 @@ def starts_of(pipelines: Sequence[Pipeline], found: BrokerView) -> dict[TopicPar
 def wanted_of(
     pipelines: Sequence[Pipeline], commits: Mapping[TopicPartition, OffsetAndMetadata | None]
 ) -> list[Wanted]:
-    """Where the outputs of source partitions go, and where those of their last commits end."""
+    """Return the targets of the outputs of source partitions, and the ends of those of their last commits."""
     wanted = []
     for pipeline in pipelines:
         topics = pipeline.topics
@@ -109,7 +109,7 @@ def _note_gone(pipeline: Pipeline, at: TopicPartition) -> str:
         return ""
     return (
         f"{at.topic}[{at.partition}]: the group's committed offset is gone (deleted or expired), and all streams were "
-        "evicted: the source is read from its beginning, and outputs that stand in the log are left out"
+        "evicted: the source is read from its beginning, and outputs that are published already are not published again"
     )
 
 
@@ -135,7 +135,7 @@ def _check_topic_ids(pipeline: Pipeline, at: TopicPartition, committed: OffsetAn
         kept, now = stored_id(committed.metadata, field), found.topic_ids.get(topic, "")
         if kept and now and kept != now:
             raise StartupError(
-                f"{topic} was deleted and made anew (topic id {now}, the committed offsets are of {kept}): {harm}; "
+                f"{topic} was deleted and created again (topic id {now}, the committed offsets are of {kept}): {harm}; "
                 f"{RESET}"
             )
 
@@ -154,7 +154,7 @@ def _content(metadata: str | None) -> dict[str, Any]:
 
 
 def stored_ends(metadata: str | None) -> LogEnds | None:
-    """Where the outputs of an offset commit end in the log; None where it does not say."""
+    """Return where the outputs of an offset commit end in the log; None if it does not say."""
     content = _content(metadata)
     found = [end for name in LogEnds._fields if type(end := content.get(name)) is int and end >= 0]
     return LogEnds(*found) if len(found) == len(LogEnds._fields) else None
@@ -165,7 +165,7 @@ def check_end(at: TopicPartition, end: int, stored: int) -> None:
     if end < stored:
         raise LostRecordsError(
             f"{at.topic}[{at.partition}] ends at offset {end}, but records up to {stored - 1} were processed: the "
-            f"topic was truncated or made anew; {RESET}"
+            f"topic was truncated or created again; {RESET}"
         )
 
 

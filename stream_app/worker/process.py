@@ -96,7 +96,7 @@ def _check_topics(settings: Settings) -> None:
 def _load_torch() -> None:
     """Takes 2 s, most of a start: while the broker is waited for."""
     # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
-    # of hop scores, which come all the time, are some hundred; one that is met anew costs a fifth more.
+    # of hop scores, which come all the time, are some hundred; one that is met again costs a fifth more.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     import torch  # noqa: F401
 
@@ -153,7 +153,7 @@ async def _wait_patiently(ending: asyncio.Task[None], patience_s: float) -> None
 
 
 def _spare_garbage_collection() -> None:
-    """What is loaded stays, and a chunk makes tens of thousands of objects that are not garbage: look for it rarely.
+    """Look for garbage rarely: modules stay loaded, and a chunk makes tens of thousands of objects that are no garbage.
 
     With Python's thresholds a quarter of a worker's time goes into collections (13.4 to 15.4 µs a sample, 10.0 to 11.2
     without).

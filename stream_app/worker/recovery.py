@@ -67,7 +67,7 @@ class Winners:
         if not_ours is not None:
             raise StartupError(
                 f"{at.topic}[{at.partition}] offset {not_ours}: not a state record of caststream "
-                "(no header source-offset); `caststream topics reset-state` makes the changelogs anew"
+                "(no header source-offset); `caststream topics reset-state` creates the changelogs again"
             )
 
     def _check_source(self, at: TopicPartition, records: Records) -> None:
@@ -106,7 +106,7 @@ class Winners:
 
 async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int) -> set[bytes]:
     """The keys of the records that stand in ``[start, end)`` of a changelog partition."""
-    if end <= start:  # the changelog was made anew and begins at 0 again
+    if end <= start:  # the changelog was created again and begins at 0 again
         return set()
     keys: set[bytes] = set()
     async with Reading(settings, "changelog records") as reading:
@@ -116,7 +116,7 @@ async def read_keys(settings: Settings, at: TopicPartition, start: int, end: int
 
 
 class Restoring(Protocol):
-    """What recovery asks of the application: `stream_app.worker.app` imports this module."""
+    """The part of the application that recovery uses: `stream_app.worker.app` imports this module."""
 
     settings: Settings
     pipelines: list[Pipeline]

@@ -1,4 +1,4 @@
-"""What is looked after beside the flow: after every commit jumps back and idle streams, and now and then the lag."""
+"""Work beside the flow: the state of jumps back and idle streams after every commit, and the lag now and then."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EVICTION_S = 1.0  # at most so often
 
 
 class LogEnd(NamedTuple):
-    """Where a partition's log ended, and when that was asked, by a monotonic clock."""
+    """The end of a partition's log, and when it was asked for, by a monotonic clock."""
 
     asked_s: float
     end: int
 
 
 class Upkeep:
-    """See the module.
+    """Does the work beside the flow, after commits and once in a while.
 
     Args:
         pipelines: one per source topic.
@@ -61,7 +61,7 @@ class Upkeep:
         self._looks: dict[TopicPartition, LogEnd] = {}
 
     async def after_commit(self) -> None:
-        """What needs a fresh commit."""
+        """Do the work that needs a fresh commit."""
         try:
             for pipeline in self.pipelines:
                 await self._look_back(pipeline)
@@ -73,7 +73,7 @@ class Upkeep:
             log.warning("the broker did not answer: %r; asked again later", error, extra=SELDOM)
 
     async def _look_back(self, pipeline: Pipeline) -> None:
-        """Records that came again: a recovery's seek does no harm, a topic that was made anew does."""
+        """Records that came again: a recovery's seek does no harm, a topic that was created again does."""
         for partition, expected in list(pipeline.went_back.items()):
             at = TopicPartition(pipeline.topics.source, partition)
             check_end(at, (await self._consumer().end_offsets([at]))[at], expected)

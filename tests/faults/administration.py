@@ -27,7 +27,7 @@ FEWEST_LOST = 20
 
 
 def partitions_added(play: Play, fault: Fault) -> None:
-    """Every worker stops and says why. Outputs and dead letters get as many partitions, and states are made anew."""
+    """Every worker stops and says why. Outputs and dead letters get as many partitions; states are made again."""
     source = play.settings.topic(SIGNAL)
     play.load.pause()
     total = Cluster(play.settings).partitions()[source] + 1

@@ -30,7 +30,7 @@ FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 
 
 def build_folder(out: Path) -> None:
-    """Write the whole folder anew."""
+    """Write the whole folder again."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "docs", out)
     places = {**NAMES, **{str(path.relative_to(ROOT)): _below_docs(path) for path in (ROOT / "docs").rglob("*.md")}}
