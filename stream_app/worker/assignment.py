@@ -109,7 +109,7 @@ def _note_gone(pipeline: Pipeline, at: TopicPartition) -> str:
         return ""
     return (
         f"{at.topic}[{at.partition}]: the group's committed offset is gone (deleted or expired), and all streams were "
-        "evicted: the source is read from its beginning, and outputs that are published already are not published again"
+        "evicted: the source is read from its beginning, and outputs that are published already are left out"
     )
 
 
