@@ -246,9 +246,8 @@ def test_a_port_that_was_given_is_not_given_again_before_it_is_used(monkeypatch:
     below = range(15_000, PORT_RANGE.start - 1)  # nobody else takes one from there
     two = next(range(port, port + 2) for port in below if _can_listen(port) and _can_listen(port + 1))
     monkeypatch.setattr("stream_app.local.broker.PORT_RANGE", two)
-    program = (
-        f"from stream_app import broker; broker.PORT_RANGE = {two}; print(broker.free_port(), flush=True); input()"
-    )
+    imported = "from stream_app.local import broker"
+    program = f"{imported}; broker.PORT_RANGE = {two}; print(broker.free_port(), flush=True); input()"
 
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
