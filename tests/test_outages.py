@@ -110,6 +110,15 @@ def test_an_outage_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyP
     assert explain(error)[1] == EXIT_FAILED
 
 
+@pytest.mark.parametrize("question", ["configs", "allowed_on_topics"])
+def test_a_topic_that_goes_between_two_questions_is_an_outage(monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    """A source that is deleted and created again while a worker starts: the next start says what is missing."""
+    error = asked(monkeypatch, question, "UNKNOWN_TOPIC_OR_PART")
+
+    assert type(error) is OutageError
+    assert str(error) == f"topic {NAME} was there and has just been deleted"
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_refusal_is_told_as_one_whatever_was_asked(monkeypatch: pytest.MonkeyPatch, question: str, code: str) -> None:

@@ -112,7 +112,8 @@ class Cluster:
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
         for resource, future in futures.items():
-            with self._broker_errors(f"read the settings of topic {resource.name}", unless=unless):
+            doing = f"read the settings of topic {resource.name}"
+            with self._broker_errors(doing, unless=unless), _still_there(resource.name):
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
@@ -180,7 +181,8 @@ class Cluster:
         found: dict[str, Collection[AclOperation] | None] = {}
         for name, future in futures.items():
             try:
-                found[name] = future.result().authorized_operations
+                with _still_there(name):
+                    found[name] = future.result().authorized_operations
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
                     raise failure(f"describe topic {name}", error.args[0], self._heard_of()) from error
@@ -228,6 +230,21 @@ class Cluster:
         self._heard.clear()
         self._admin.poll(0)
         return _reason(self._heard)
+
+
+@contextmanager
+def _still_there(topic: str) -> Iterator[None]:
+    """Around a question about a topic that the broker has shown: if it is unknown now, the next try will say so.
+
+    Raises:
+        OutageError: the topic was deleted meanwhile, or is being created again.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise OutageError(f"topic {topic} was there and has just been deleted") from error
+        raise
 
 
 def _reason(heard: list[KafkaError]) -> str:
