@@ -83,7 +83,7 @@ def listeners(name: str) -> dict[str, str]:
 
 def routes() -> set[str]:
     """The paths that a worker serves, by its source."""
-    calls = ast.walk(ast.parse((ROOT / "stream_app" / "health.py").read_text()))
+    calls = ast.walk(ast.parse((ROOT / "stream_app" / "worker" / "health.py").read_text()))
     return {
         node.args[0].value
         for node in calls
