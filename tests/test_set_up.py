@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT
-from tools import compiler
+from tools import compiler, set_up
 from tools.pip_settings import read_list, uv_environment
 from tools.tasks import FailedError, Task, run_together
 
@@ -272,3 +272,15 @@ def test_a_part_that_fails_shows_its_last_words_and_stops_the_others(tmp_path: P
         run_together([endless, broken])
 
     assert not endless.running
+
+
+def test_set_up_removes_the_metadata_of_an_earlier_version(tmp_path: Path) -> None:
+    """Otherwise Faust would look for its driver where it stood before: this folder comes first on Python's path."""
+    old = tmp_path / "caststream.egg-info"
+    old.mkdir()
+    (old / "entry_points.txt").write_text("[faust.transports]\ncaststream = stream_app.transport:Transport\n")
+
+    set_up.remove_old_metadata(tmp_path)
+    set_up.remove_old_metadata(tmp_path)
+
+    assert not old.exists()

@@ -87,8 +87,16 @@ def install_first(installer: Installer) -> None:
         compiler.write_zig_program(VENV / "bin")
 
 
+def remove_old_metadata(root: Path = Path()) -> None:
+    """Remove what `make wheel` has left of an earlier version: in this folder Python finds it before what is installed,
+    and with it the entry points of modules that have moved since.
+    """
+    shutil.rmtree(root / "caststream.egg-info", ignore_errors=True)
+
+
 def install_rest(installer: Installer) -> None:
     """The other packages, and beside them the compiled parts and the jars."""
+    remove_old_metadata()
     wanted = VENV / "requirements.txt"
     wanted.write_text("\n".join(requirements(*EXTRAS)) + "\n")
     # By pip: uv would wait for its own lock until all packages are there.

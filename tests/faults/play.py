@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from aiokafka.errors import KafkaError
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings, load_settings
@@ -90,22 +91,29 @@ class Play:
         wait_until(ask, seconds, what)
 
     def at_the_end(self) -> bool:
-        """Whether the group has committed all records of both sources."""
-        found = committed(self.settings)
-        return all(found.get(at, (0, ""))[0] >= end for at, end in self.ends().items())
+        """Whether the group has committed all records of both sources; no while no broker answers.
+
+        A play beside this one may have killed the broker that both stand on.
+        """
+        try:
+            found, ends = committed(self.settings), self.ends()
+        except (KafkaException, KafkaError):
+            return False
+        return all(found.get(at, (0, ""))[0] >= end for at, end in ends.items())
 
     def ends(self) -> dict[tuple[str, int], int]:
         """The end offset of each source partition."""
         consumer = Consumer({**self.settings.client_config(), "group.id": "faults"})
-        topics = consumer.list_topics(timeout=30).topics
-        names = [self.settings.topic(name) for name in (SIGNAL, CASTING)]
-        found = {
-            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
-            for name in names
-            for number in topics[name].partitions
-        }
-        consumer.close()
-        return found
+        try:
+            topics = consumer.list_topics(timeout=30).topics
+            names = [self.settings.topic(name) for name in (SIGNAL, CASTING)]
+            return {
+                (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
+                for name in names
+                for number in topics[name].partitions
+            }
+        finally:
+            consumer.close()
 
     def _run_to(self, seconds: float) -> None:
         for fault in self.schedule.faults:
