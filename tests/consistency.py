@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from stream_app.clients.committed import committed_offsets
+from stream_app.clients.topic_reader import TopicReader
 from stream_app.routes import ROUTES
 from stream_app.settings import Settings
 from stream_app.verify import VerifyReport, verify
-from stream_app.verify.read import LogReader
 from tests.broker import DEADLINE_S, wait_until
 
 
@@ -25,12 +25,8 @@ def assert_consistent(settings: Settings, **options: Any) -> VerifyReport:
 def drained(settings: Settings, deadline: float = DEADLINE_S) -> None:
     """Wait until the workers have committed every record that the sources hold now."""
     sources = [settings.topic(source) for source in ROUTES]
-    with LogReader(settings) as reader:
-        ends = {
-            (topic, partition): reader.range(topic, partition)[1]
-            for topic in sources
-            for partition in range(reader.partitions[topic])
-        }
+    with TopicReader(settings.client_config()) as reader:
+        ends = {at: reader.bounds(at)[1] for topic in sources for at in reader.partitions(topic)}
 
         def behind() -> list[str]:
             committed = committed_offsets(settings)
@@ -43,7 +39,7 @@ def drained(settings: Settings, deadline: float = DEADLINE_S) -> None:
         wait_until(lambda: not behind(), deadline, "all records committed")
 
 
-def _left(reader: LogReader, topic: str, partition: int, committed: int, end: int) -> bool:
+def _left(reader: TopicReader, topic: str, partition: int, committed: int, end: int) -> bool:
     """Whether a record is not committed; behind the last one there may be markers of transactions."""
-    first, _ = reader.range(topic, partition)
-    return reader.first(topic, partition, max(first, committed), end) is not None
+    first, _ = reader.bounds((topic, partition))
+    return reader.first((topic, partition), max(first, committed), end) is not None

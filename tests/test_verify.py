@@ -299,7 +299,7 @@ def test_a_transaction_that_stays_open_is_told(
     in_transaction: tuple[Settings, Producer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, _ = in_transaction
-    monkeypatch.setattr("stream_app.verify.read.STALLED_S", 1.0)
+    monkeypatch.setattr("stream_app.verify.run.STALLED_S", 1.0)
 
     with pytest.raises(RunError, match=r"nothing can be read at offset \d+ for 1 s: a transaction is open"):
         verify(settings)
@@ -387,7 +387,7 @@ def test_what_is_to_be_put_right_first_is_said_in_a_line(
 
 
 def test_without_a_broker_the_run_has_failed_with_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_app.verify.read.CONNECT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("stream_app.verify.run.CONNECT_TIMEOUT_S", 2.0)
     done = run("verify", "--broker", "127.0.0.1:1")
 
     assert done.status == 1

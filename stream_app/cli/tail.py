@@ -9,22 +9,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TextIO
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
 from core.errors import RecordError, StartupError
 from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
-from stream_app.clients.outages import run_failure, words
-from stream_app.clients.topic_reader import missing, open_consumer, patiently
+from stream_app.clients.topic_reader import TopicReader
 from stream_app.letters.letter import Choice, Letter, letter_of
-from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS
+from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, Partition
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": SIGNAL_PREDICTIONS, "scores": CASTING_SCORES, "dead-letters": DEAD_LETTERS}
 _BATCH = 500
+FOLLOWING = {"auto.offset.reset": "latest"}  # where retention deletes faster than a person reads
 _SHOWN_BYTES = 200
 
 
@@ -67,53 +66,36 @@ def tail(
     if count is not None and count < 1:
         raise StartupError(f"count is {count}: must be 1 or more")
     show = _AS_JSON[kind] if as_json else _AS_TEXT[kind]
-    consumer = open_consumer(client_config, "tail")
     try:
-        consumer.assign(_positions(consumer, topic, from_beginning, client_config, timeout_s))
-        if on_ready is not None:
-            on_ready()
-        return _follow(consumer, show, out, count, choice)
-    except KafkaException as error:
-        address = client_config.get("bootstrap.servers", "?")
-        text = f"cannot read {topic} from the Kafka broker at {address}: {words(error.args[0])}"
-        raise run_failure(text, error.args[0]) from error
+        with TopicReader(client_config, "tail", timeout_s, more=FOLLOWING) as reader:
+            bounds = {at: reader.bounds(at) for at in reader.partitions(topic)}
+            # As numbers: the broker would resolve a logical end later, past new records.
+            starts = {at: low if from_beginning else high for at, (low, high) in bounds.items()}
+            if on_ready is not None:
+                on_ready()
+            return _follow(reader, starts, show, out, count, choice)
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
-    finally:
-        consumer.close()
-
-
-def _positions(
-    consumer: Consumer, topic: str, from_beginning: bool, client_config: Mapping[str, Any], timeout_s: float
-) -> list[TopicPartition]:
-    """Return the offset to start from in each partition; the broker would resolve a logical end too late."""
-    found = patiently(lambda: consumer.list_topics(timeout=1.0), timeout_s).topics.get(topic)
-    if found is None:
-        raise missing(topic, client_config)
-    positions = []
-    for place in (TopicPartition(topic, number) for number in found.partitions):
-        low, high = patiently(partial(consumer.get_watermark_offsets, place, timeout=1.0), timeout_s)
-        place.offset = low if from_beginning else high
-        positions.append(place)
-    return positions
 
 
 def _follow(
-    consumer: Consumer, show: Callable[[Message], str], out: TextIO, count: int | None, choice: Choice | None
+    reader: TopicReader,
+    starts: Mapping[Partition, int],
+    show: Callable[[Message], str],
+    out: TextIO,
+    count: int | None,
+    choice: Choice | None,
 ) -> int:
     shown = 0
-    while count is None or shown < count:
-        messages = consumer.consume(_BATCH if count is None else min(_BATCH, count - shown), timeout=0.1)
+    for messages in reader.follow(starts, _BATCH if count is None else min(_BATCH, count)):
         for message in messages:
-            if (error := message.error()) is not None:
-                if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    continue  # librdkafka asks after the group for its own sake: we use none
-                raise run_failure(f"reading {message.topic() or 'the broker'} failed: {error.str()}", error)
-            if choice is None or choice.takes(letter_of(message)):
+            if shown != count and (choice is None or choice.takes(letter_of(message))):
                 out.write(show(message) + "\n")
                 shown += 1
         if messages:
             out.flush()
+        if shown == count:
+            break
     return shown
 
 

@@ -19,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from core.errors import OutageError, StartupError, UnreachableError
 from stream_app.clients.access import FIRST_LOOK_S, look, open_admin
+from stream_app.clients.asking import patiently
 from stream_app.clients.outages import NOT_YET, failure, words
 from stream_app.settings import Settings
 
@@ -253,16 +254,7 @@ def _reason(heard: list[KafkaError]) -> str:
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again while no answer comes, or it is that a partition or group is only just being set up."""
-    deadline = time.monotonic() + REQUEST_TIMEOUT_S
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            again = NOT_YET | {KafkaError._TIMED_OUT}
-            if error.args[0].code() not in again or time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
+    return patiently(ask, REQUEST_TIMEOUT_S, NOT_YET | {KafkaError._TIMED_OUT})
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:

@@ -6,20 +6,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from core.errors import RunError, StartupError
+from core.callbacks import OnCount
+from core.errors import RunError, StartupError, UnreachableError
 from stream_app.clients.access import check_access
-from stream_app.clients.outages import NOT_ALLOWED, run_failure, words
+from stream_app.clients.asking import PASSING, patiently
+from stream_app.clients.outages import run_failure, words
 from stream_app.routes import Partition
 
 BEGINNING = 0
-_BATCH = 1000
-_QUIET_S = 30.0
-
-T = TypeVar("T")
+_BATCH = 10_000
+_PATIENCE_S = 30.0
+_STALLED_S = 30.0
 
 
 class TopicReader:
@@ -27,17 +28,47 @@ class TopicReader:
 
     Args:
         client_config: librdkafka's configuration of where the broker is.
-        timeout_s: how long to wait for any answer.
+        purpose: part of the name of its group, which it never joins.
+        patience_s: how long to wait for the answer to a question.
+        stalled_s: how long `read` waits for the next record.
+        on_read: called by `read` with the number of offsets passed, as they are.
+        more: of librdkafka's configuration.
 
     Raises:
         StartupError: the broker refuses us, or a setting is not accepted.
     """
 
-    def __init__(self, client_config: Mapping[str, Any], timeout_s: float = _QUIET_S) -> None:
+    def __init__(
+        self,
+        client_config: Mapping[str, Any],
+        purpose: str = "read",
+        patience_s: float = _PATIENCE_S,
+        stalled_s: float = _STALLED_S,
+        on_read: OnCount = lambda count: None,
+        more: Mapping[str, Any] = {},
+    ) -> None:
+        check_access(client_config)
         self._broker = client_config.get("bootstrap.servers", "?")
         self._client_config = client_config
-        self._timeout_s = timeout_s
-        self._consumer = open_consumer(client_config, "read", {"enable.partition.eof": True})
+        self._patience_s, self._stalled_s = patience_s, stalled_s
+        self._on_read = on_read
+        own = {
+            "group.id": f"caststream-{purpose}-{uuid.uuid4().hex[:8]}",  # asked for by the library
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",  # what retention has deleted is missing: nobody may jump over it unawares
+            "fetch.wait.max.ms": 100,
+            "log_level": 0,
+        }
+        self._config = {**client_config, **own, **more}
+        self._consumer = self._open("read_committed")
+        self._uncommitted: Consumer | None = None
+
+    def _open(self, isolation: str) -> Consumer:
+        try:
+            return Consumer({**self._config, "isolation.level": isolation})
+        except KafkaException as error:
+            raise StartupError(f"Kafka settings are not accepted: {words(error.args[0])}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +77,24 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._consumer.close()
+        if self._uncommitted is not None:
+            self._uncommitted.close()
+
+    # Questions.
+
+    def topics(self, timeout_s: float) -> dict[str, int]:
+        """Every topic that this user may see, with the number of its partitions.
+
+        Raises:
+            UnreachableError: no broker answers within ``timeout_s``.
+        """
+        try:
+            topics = self._consumer.list_topics(timeout=timeout_s).topics
+        except KafkaException as error:
+            raise UnreachableError(
+                f"no Kafka broker answers on {self._broker} within {timeout_s:g} s: {words(error.args[0])}"
+            ) from error
+        return {name: len(topic.partitions) for name, topic in topics.items()}
 
     def partitions(self, topic: str) -> list[Partition]:
         """The partitions of a topic.
@@ -54,26 +103,27 @@ class TopicReader:
             StartupError: there is no such topic, or this user may not read it.
             RunError: no answer.
         """
-        try:
-            topics = patiently(lambda: self._consumer.list_topics(timeout=1.0), self._timeout_s).topics
-        except KafkaException as error:
-            raise self._failed(topic, words(error.args[0]), error.args[0]) from error
-        found = topics.get(topic)
+        found = self._ask(topic, lambda: self._consumer.list_topics(timeout=1.0)).topics.get(topic)
         if found is None:
             raise missing(topic, self._client_config)
         return [(topic, partition) for partition in sorted(found.partitions)]
 
     def bounds(self, at: Partition) -> tuple[int, int]:
-        """The first offset that the broker still holds, and the one after the last.
+        """The first offset that the broker still holds, and the one after the last that no open transaction hides.
 
         Raises:
             RunError: no answer.
         """
-        place = TopicPartition(*at)
-        try:
-            low, high = patiently(lambda: self._consumer.get_watermark_offsets(place, timeout=1.0), self._timeout_s)
-        except KafkaException as error:
-            raise self._failed(at[0], words(error.args[0]), error.args[0]) from error
+        return self._bounds(self._consumer, at)
+
+    def full_bounds(self, at: Partition) -> tuple[int, int]:
+        """The same with what stands behind open transactions: when it is read, they must have come to an end."""
+        if self._uncommitted is None:
+            self._uncommitted = self._open("read_uncommitted")
+        return self._bounds(self._uncommitted, at)
+
+    def _bounds(self, consumer: Consumer, at: Partition) -> tuple[int, int]:
+        low, high = self._ask(at[0], lambda: consumer.get_watermark_offsets(TopicPartition(*at), timeout=1.0))
         return low, high
 
     def offsets_since(self, places: Iterable[Partition], time_ms: int) -> dict[Partition, int]:
@@ -82,91 +132,119 @@ class TopicReader:
         Raises:
             RunError: no answer.
         """
-        asked = [TopicPartition(*at, time_ms) for at in places]
-        try:
-            found = patiently(lambda: self._consumer.offsets_for_times(asked, timeout=1.0), self._timeout_s)
-        except KafkaException as error:
-            raise self._failed(asked[0].topic, words(error.args[0])) from error
+        asked = [TopicPartition(*at, max(0, time_ms)) for at in places]
+        found = self._ask(asked[0].topic, lambda: self._consumer.offsets_for_times(asked, timeout=1.0))
         offsets = {(place.topic, place.partition): place.offset for place in found}
         return {at: offset if offset >= 0 else self.bounds(at)[1] for at, offset in offsets.items()}
 
-    def read(self, starts: Mapping[Partition, int]) -> Iterator[Message]:
+    def _ask(self, topic: str, ask: Callable[[], Any]) -> Any:
+        try:
+            return patiently(ask, self._patience_s)
+        except KafkaException as error:
+            text = f"cannot read {topic} from the Kafka broker at {self._broker}: {words(error.args[0])}"
+            raise run_failure(text, error.args[0]) from error
+
+    # Records.
+
+    def read_from(self, starts: Mapping[Partition, int]) -> Iterator[Message]:
         """The records of each partition from its start, or the first one that it still holds, to its end now.
 
         Raises:
-            RunError: nothing came for a while.
+            RunError: as `read`.
         """
-        places = []
-        for at, start in starts.items():
-            low, high = self.bounds(at)
-            if max(low, start) < high:
-                places.append(TopicPartition(*at, max(low, start)))
-        waiting = {(place.topic, place.partition) for place in places}
-        self._consumer.assign(places)
-        heard_s = time.monotonic()
-        while waiting:
-            messages = self._consumer.consume(1, timeout=0.1)  # more would be waited for
-            messages += self._consumer.consume(_BATCH, timeout=0)
-            if messages:
-                heard_s = time.monotonic()
-            elif time.monotonic() - heard_s > self._timeout_s:
-                raise self._failed(next(iter(waiting))[0], f"nothing came for {self._timeout_s:g} s")
-            for message in messages:
-                if (error := message.error()) is None:
-                    yield message
+        bounds = {at: self.bounds(at) for at in starts}
+        return self.read({at: (max(low, starts[at]), high) for at, (low, high) in bounds.items()})
+
+    def first(self, at: Partition, start: int, end: int) -> Message | None:
+        """The first record of ``[start, end)`` of a partition."""
+        found = next(self.read({at: (start, end)}), None)
+        self._consumer.unassign()
+        return found
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Message]:
+        """The records of ``[start, end)`` of each partition, in order within a partition.
+
+        Raises:
+            RunError: the broker fails, a transaction stays open, or retention deletes what is to be read.
+        """
+        reached = {at: start for at, (start, end) in ranges.items() if start < end}
+        if not reached:
+            return
+        self._consumer.assign([TopicPartition(*at, start) for at, start in reached.items()])
+        heard_s, why = time.monotonic(), "a transaction is open"
+        while reached:
+            passed = 0
+            for message in self._some():
+                at, error = place_of(message), message.error()
+                if at not in reached:  # one of a partition that has been read, or of the connection
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        why = _why_not(message, error, None) or why
+                    continue
+                before, end = reached[at], ranges[at][1]
+                if error is None:
+                    after = (message.offset() or 0) + 1
+                    if after <= end:
+                        yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    waiting.discard(place_of(message))
-                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # asked after by the library: we use none
-                    raise self._failed(message.topic(), error.str(), error)
+                    after = max(before, message.offset() or 0)
+                else:
+                    why, after = _why_not(message, error, before) or why, before
+                reached[at] = after
+                passed += min(after, end) - before
+                if after >= end:
+                    del reached[at]
+            if passed:
+                heard_s = time.monotonic()
+                self._on_read(passed)
+            elif time.monotonic() - heard_s > self._stalled_s:
+                (topic, partition), offset = next(iter(reached.items()))
+                place = f"{topic}[{partition}]"
+                raise RunError(f"{place}: nothing can be read at offset {offset} for {self._stalled_s:g} s: {why}")
         self._consumer.unassign()  # whatever is asked next would wait behind fetches on the same connection
 
-    def _failed(self, topic: str | None, why: str, error: KafkaError | None = None) -> StartupError | RunError:
-        text = f"cannot read {topic or 'topics'} from the Kafka broker at {self._broker}: {why}"
-        return RunError(text) if error is None else run_failure(text, error)
+    def follow(self, starts: Mapping[Partition, int], at_once: int) -> Iterator[list[Message]]:
+        """What comes from these offsets on, as it comes, without an end; an empty list where nothing did for a while.
+
+        Args:
+            starts: offsets, or librdkafka's words for them.
+            at_once: how many at most in a list.
+
+        Raises:
+            RunError: the broker fails.
+        """
+        self._consumer.assign([TopicPartition(*at, start) for at, start in starts.items()])
+        while True:
+            messages = []
+            for message in self._consumer.consume(at_once, timeout=0.1):
+                if (error := message.error()) is None:
+                    messages.append(message)
+                elif error.code() not in _OF_THE_LIBRARY:
+                    raise run_failure(f"reading {message.topic() or 'the broker'} failed: {error.str()}", error)
+            yield messages
+
+    def _some(self) -> list[Message]:
+        """What has come. Asked for more than one, the library waits until all have come, or the time is over."""
+        return [*self._consumer.consume(1, timeout=0.1), *self._consumer.consume(_BATCH, timeout=0)]
 
 
-def open_consumer(client_config: Mapping[str, Any], purpose: str, more: Mapping[str, Any] = {}) -> Consumer:
-    """A consumer of committed records that commits nothing and disturbs nobody.
-
-    Args:
-        client_config: librdkafka's configuration of where the broker is.
-        purpose: part of the name of its group.
-        more: of the configuration.
-
-    Raises:
-        StartupError: the broker refuses us, or a setting is not accepted.
-    """
-    check_access(client_config)
-    own = {
-        "group.id": f"caststream-{purpose}-{uuid.uuid4().hex[:8]}",  # asked for by the library; nothing is committed
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "fetch.wait.max.ms": 100,
-        "log_level": 0,
-        **more,
-    }
-    try:
-        return Consumer(dict(client_config) | own)
-    except KafkaException as error:
-        raise StartupError(f"Kafka settings are not accepted: {words(error.args[0])}") from error
+# The end of a partition, and that we may not use the group that the library asks after: we use none.
+_OF_THE_LIBRARY = {KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
-def patiently(ask: Callable[[], T], timeout_s: float) -> T:
-    """Return the answer of ``ask``, waited for in short turns for ``timeout_s``, so that Ctrl-C is heard.
-
-    Brokers that start, or have just been told to make the topic, have no answer for a while.
+def _why_not(message: Message, error: KafkaError, at: int | None) -> str | None:
+    """What keeps a partition from being read for now; None where nothing does.
 
     Raises:
-        KafkaException: there was none, or we are not allowed to ask.
+        RunError: it will not get better.
     """
-    end_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() in NOT_ALLOWED or time.monotonic() >= end_s:
-                raise
-            time.sleep(0.1)
+    place = message.topic() if at is None else f"{message.topic()}[{message.partition()}]"
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was made anew; try again")
+    if error.code() in _OF_THE_LIBRARY:
+        return None
+    if error.fatal() or error.code() not in PASSING:
+        raise run_failure(f"reading {place or 'the broker'} failed: {error.str()}", error)
+    return error.str()
 
 
 def missing(topic: str, client_config: Mapping[str, Any]) -> StartupError:

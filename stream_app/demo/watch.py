@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Message
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Int64s
-from core.errors import RunError
+from stream_app.clients.topic_reader import TopicReader
 from stream_app.headers import SOURCE_OFFSET
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
@@ -23,6 +23,8 @@ from stream_app.settings import Settings
 READ_AT_ONCE = 5000
 NOT_SEEN = -1
 WATCHER_NICE = 10
+# Few large fetches: whoever watches must not take the processor from what is watched.
+LARGE_FETCHES = {"fetch.min.bytes": 200_000, "fetch.wait.max.ms": 100, "queued.min.messages": 20_000}
 
 
 class _Prediction(msgspec.Struct):
@@ -125,40 +127,17 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Thread body."""
         os.nice(WATCHER_NICE)  # of this thread, and of the client's threads, which it starts
-        consumer = Consumer(
-            {
-                **self._settings.client_config(),
-                "group.id": f"{self._settings.app_id}-demo",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                # Few large fetches: whoever watches must not take the processor from what is watched.
-                "fetch.min.bytes": 200_000,
-                "fetch.wait.max.ms": 100,
-                "queued.min.messages": 20_000,
-            }
-        )
         try:
-            consumer.assign(
-                [
-                    TopicPartition(topic, partition, OFFSET_BEGINNING)
-                    for topic in self._handlers
-                    for partition in range(self._settings.partitions)
-                ]
-            )
-            while not self._stopping.is_set():
-                for message in consumer.consume(READ_AT_ONCE, 0.1):
-                    self._take(message)
+            with TopicReader(self._settings.client_config(), "demo", more=LARGE_FETCHES) as reader:
+                partitions = range(self._settings.partitions)
+                starts = {(topic, partition): OFFSET_BEGINNING for topic in self._handlers for partition in partitions}
+                for messages in reader.follow(starts, READ_AT_ONCE):
+                    for message in messages:
+                        self._handlers[message.topic() or ""](message)
+                    if self._stopping.is_set():
+                        break
         except Exception as error:
             self.error = error
-        finally:
-            consumer.close()
-
-    def _take(self, message: Message) -> None:
-        problem = message.error()
-        if problem is None:
-            self._handlers[message.topic() or ""](message)
-        elif problem.code() != KafkaError._PARTITION_EOF:
-            raise RunError(f"the demo cannot read {message.topic()}: {problem}")
 
     def _on_sample(self, message: Message) -> None:
         self.watched.appended_ms[message.partition() or 0].append(message.timestamp()[1])

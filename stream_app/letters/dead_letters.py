@@ -143,7 +143,7 @@ def _read_letters(
     wanted: dict[tuple[Partition | None, int | None], Letter] = {}
     refused_at: dict[Partition, set[int]] = {}
     held = 0
-    for message in reader.read(dict.fromkeys(reader.partitions(settings.topic(DEAD_LETTERS)), BEGINNING)):
+    for message in reader.read_from(dict.fromkeys(reader.partitions(settings.topic(DEAD_LETTERS)), BEGINNING)):
         letter = letter_of(message)
         source, offset = letter.source, letter.source_offset
         if source is not None and offset is not None:
@@ -169,7 +169,7 @@ def _grown(reader: TopicReader, settings: Settings, letters: list[Letter]) -> di
         partitions = len(reader.partitions(route.source))
         ours = [letter for letter in letters if letter.topic == route.source and letter.key]
         if any(partition_of(letter.key or b"", partitions) != letter.source_partition for letter in ours):
-            rows = reader.read({(route.changelog, NOTED_IN): BEGINNING})
+            rows = reader.read_from({(route.changelog, NOTED_IN): BEGINNING})
             found[route.source] = grown_of((key_of(row) or b"", row.value()) for row in rows)
     return found
 
@@ -208,7 +208,7 @@ def _scan(
         for at, found in by_source.items()
     }
     starts = _starts(reader, by_source)
-    for message in reader.read(starts):
+    for message in reader.read_from(starts):
         scans[place_of(message)].add(message)
     gone = [at for at, start in starts.items() if bounds[at][0] > start]
     if gone:
@@ -233,7 +233,7 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partitio
     for route in routes(settings).values():
         tasks[route.changelog] = route.task
         changelogs |= {(route.changelog, at[1]): scan for at, scan in scans.items() if at[0] == route.source}
-    for message in reader.read(dict.fromkeys(changelogs, BEGINNING)):
+    for message in reader.read_from(dict.fromkeys(changelogs, BEGINNING)):
         at = place_of(message)
         scan, offset = changelogs[at], _applied(message)
         stream = state_at(tasks[at[0]], key_of(message) or b"")

@@ -137,7 +137,7 @@ def overtaken(settings: Settings, plan: ResendPlan, last: Mapping[tuple[Partitio
     sent = {(verdict.to, verdict.key or b""): verdict for verdict in plan.to_send}
     found: dict[tuple[Partition, bytes], ResendVerdict] = {}
     with TopicReader(settings.client_config()) as reader:
-        for message in reader.read({at: plan.ends[at] for at, _ in sent}):
+        for message in reader.read_from({at: plan.ends[at] for at, _ in sent}):
             place = place_of(message), key_of(message) or b""
             is_mark = any(name in (FROM_OFFSET, MOVED_FROM) for name, _ in headers_of(message))
             if place in sent and not is_mark and int(message.offset() or 0) < last[place]:

@@ -117,7 +117,7 @@ def _refuse_waiting(reader: TopicReader, at: Partition, committed: Mapping[Parti
     """Raises StartupError where a partition holds records that no worker has processed."""
     low, high = reader.bounds(at)
     start = max(committed.get(at, -1), low)
-    if high > start and next(reader.read({at: start}), None) is not None:
+    if high > start and next(reader.read_from({at: start}), None) is not None:
         way = (
             "partitions were added to it, so no worker can; --without-states adds them to all topics, "
             "and streams whose partition has changed start from zeros, with a gap"
@@ -260,7 +260,7 @@ def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int,
     """By partition, the record to keep of each key, and the notes of partitions that were added."""
     rows: dict[int, dict[bytes, tuple[bytes | None, int]]] = {at: {} for at in range(partitions)}
     notes: dict[bytes, bytes | None] = {}
-    for message in reader.read({(route.changelog, at): 0 for at in range(partitions)}):
+    for message in reader.read_from({(route.changelog, at): 0 for at in range(partitions)}):
         key, value = key_of(message), message.value()
         offset = number(dict(headers_of(message)).get(SOURCE_OFFSET))
         if key is None or offset is None:

@@ -98,14 +98,14 @@ def _read_owners(reader: TopicReader, partitions: Mapping[str, int]) -> dict[str
     places = [(name, partition) for name, count in partitions.items() for partition in range(count)]
     starts = {at: max(0, reader.bounds(at)[1] - TAIL) for at in places}
     tails: dict[str, list[Message]] = {name: [] for name in partitions}
-    for message in reader.read(starts):
+    for message in reader.read_from(starts):
         tails[place_of(message)[0]].append(message)
     owners = {}
     for name, tail in tails.items():
         first: Partition = (name, CLAIMED_IN)
         owner, is_states = owner_in(tail)
         if not is_states and starts[first] > 0:
-            owner, _ = owner_in([*islice(reader.read({first: 0}), LOOK_AT), *tail])
+            owner, _ = owner_in([*islice(reader.read_from({first: 0}), LOOK_AT), *tail])
         owners[name] = owner
     return owners
 

@@ -8,13 +8,14 @@ the committed offsets promise is there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from core.errors import RunError
-from stream_app.routes import Route
-from stream_app.verify.read import LogReader
+from stream_app.clients.topic_reader import TopicReader
+from stream_app.routes import Partition, Route
 
 CLOCKS_DIFFER_MS = 5_000
 """By so much at most, as everywhere in caststream."""
@@ -46,30 +47,39 @@ class VerifiedRange:
 
 
 def take_cut(
-    reader: LogReader, route: Route, partition: int, committed: int, since_ms: int | None, until_ms: int | None
+    reader: TopicReader,
+    there: Mapping[str, int],
+    route: Route,
+    partition: int,
+    committed: int,
+    since_ms: int | None,
+    until_ms: int | None,
 ) -> VerifiedRange:
     """Fix what is read of a source partition; ``committed`` was asked for before.
 
     Raises:
         RunError: the source ends below the committed offset.
     """
-    changelog = reader.full_range(route.changelog, partition)
-    outputs = reader.full_range(route.output, partition)
-    letters = reader.full_range(route.dead_letters, partition)
-    start, end = reader.range(route.source, partition)
+
+    def full(topic: str) -> Range:
+        """A topic may have fewer partitions than the source."""
+        return reader.full_bounds((topic, partition)) if partition < there[topic] else (0, 0)
+
+    changelog, outputs, letters = map(full, (route.changelog, route.output, route.dead_letters))
+    start, end = reader.bounds((route.source, partition))
     if end < committed:
         raise RunError(
             f"{route.source}[{partition}] ends at offset {end}, but the group has committed {committed}: the topic was "
             "truncated or created again"
         )
-    outputs_from_ms = _kept_from(reader, route.output, partition, outputs)
-    letters_from_ms = _kept_from(reader, route.dead_letters, partition, letters)
-    until = end if until_ms is None else min(end, reader.offset_at(route.source, partition, until_ms, end))
+    outputs_from_ms = _kept_from(reader, (route.output, partition), outputs)
+    letters_from_ms = _kept_from(reader, (route.dead_letters, partition), letters)
+    until = end if until_ms is None else min(end, _offset_at(reader, (route.source, partition), until_ms, (start, end)))
     if since_ms is not None:
-        start = max(start, reader.offset_at(route.source, partition, since_ms, end))
+        start = max(start, _offset_at(reader, (route.source, partition), since_ms, (start, end)))
         # What comes of a record is not written before it.
         outputs, letters = (
-            (max(low, reader.offset_at(topic, partition, since_ms - CLOCKS_DIFFER_MS, high)), high)
+            (max(low, _offset_at(reader, (topic, partition), since_ms - CLOCKS_DIFFER_MS, (low, high))), high)
             for topic, (low, high) in ((route.output, outputs), (route.dead_letters, letters))
         )
     source = (start, max(start, until))
@@ -84,19 +94,25 @@ def take_cut(
         outputs_from_ms,
         letters_from_ms,
         cut_off=until < end,
-        ordered=_is_ordered(reader, route.source, partition, source),
+        ordered=_is_ordered(reader, (route.source, partition), source),
     )
 
 
-def _kept_from(reader: LogReader, topic: str, partition: int, found: Range) -> float:
-    """Return the append time before which retention may have deleted records."""
+def _offset_at(reader: TopicReader, at: Partition, time_ms: int, bounds: Range) -> int:
+    """The first record at or after a time; the end where there is none."""
+    low, high = bounds
+    return min(high, reader.offsets_since([at], time_ms)[at]) if low < high else high
+
+
+def _kept_from(reader: TopicReader, at: Partition, found: Range) -> float:
+    """What was written earlier may be gone by retention."""
     if found[0] == 0:
         return ALWAYS
-    first = reader.first(topic, partition, *found)
+    first = reader.first(at, *found)
     return NEVER if first is None else first.timestamp()[1]
 
 
-def _is_ordered(reader: LogReader, topic: str, partition: int, source: Range) -> bool:
-    """True if the broker has set the append times."""
-    first = reader.first(topic, partition, *source)
+def _is_ordered(reader: TopicReader, at: Partition, source: Range) -> bool:
+    """Whether the broker has set the append times."""
+    first = reader.first(at, *source)
     return first is None or first.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME

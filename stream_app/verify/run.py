@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from core.audit.casts import CastAudit
@@ -14,15 +14,21 @@ from core.callbacks import OnProgress
 from core.errors import StartupError
 from core.tasks import Task
 from stream_app.clients.committed import committed_offsets
+from stream_app.clients.topic_reader import TopicReader
 from stream_app.routes import Route, routes
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 from stream_app.verify.cut import CLOCKS_DIFFER_MS, VerifiedRange, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
-from stream_app.verify.read import LogReader
 from stream_app.verify.report import VerifyReport
 from stream_app.verify.states import compare_states, read_states
+
+CONNECT_TIMEOUT_S = 10.0
+# A transaction that is not complete hides what stands behind it. A worker that was killed in one leaves it open until
+# its successor, or the broker after a minute, aborts it.
+STALLED_S = 90.0
+READING = {"fetch.wait.max.ms": 10, "queued.max.messages.kbytes": 64 * 1024}
 
 MakeAudit = Callable[[Scope], PartitionAudit]
 
@@ -73,14 +79,15 @@ class _Verification:
 
     def run(self) -> VerifyReport:
         makers = audit_makers(self._settings)
-        with LogReader(self._settings, self._progress) as reader:
-            both = list(routes(self._settings).values())
-            _check_topics(reader, both)
+        config = self._settings.client_config()
+        with TopicReader(config, "verify", stalled_s=STALLED_S, on_read=self._progress, more=READING) as reader:
+            both, there = list(routes(self._settings).values()), reader.topics(CONNECT_TIMEOUT_S)
+            _check_topics(there, both)
             committed = committed_offsets(self._settings)  # before everything else
             for route in both:
-                for partition in range(reader.partitions[route.source]):
+                for partition in range(there[route.source]):
                     offset = committed.get((route.source, partition), -1)
-                    cut = take_cut(reader, route, partition, offset, self._since_ms, self._until_ms)
+                    cut = take_cut(reader, there, route, partition, offset, self._since_ms, self._until_ms)
                     self._total += cut.offsets
                     self._check(reader, cut, makers[route.task])
         self._require_met()
@@ -96,13 +103,13 @@ class _Verification:
         self._done += offsets
         self._tell(min(self._done, self._total), self._total)
 
-    def _check(self, reader: LogReader, cut: VerifiedRange, make: MakeAudit) -> None:
+    def _check(self, reader: TopicReader, cut: VerifiedRange, make: MakeAudit) -> None:
         report, app_id = self._report, self._settings.app_id
         stored = read_states(reader, cut, self._chosen, report)
         if cut.partition == NOTED_IN:
             self._grown = grown_of(stored.notes.items())
         audit = make(self._scope(cut, {key: offset for key, offset, _ in stored.heads()}))
-        for message in reader.read(cut.route.source, cut.partition, *cut.source):
+        for message in reader.read({(cut.route.source, cut.partition): cut.source}):
             key: bytes | None = message.key()
             audit.feed(message.offset(), message.timestamp()[1], key, message.value(), message.headers())  # type: ignore[arg-type]
             if self._chosen is not None and key in self._chosen:
@@ -114,7 +121,7 @@ class _Verification:
             (cut.route.output, cut.outputs, outputs),
             (cut.route.dead_letters, cut.letters, letters),
         ):
-            for message in reader.read(topic, cut.partition, *bounds):
+            for message in reader.read({(topic, cut.partition): bounds}):
                 check.take(message)
             check.finish()
         compare_states(audit, stored, cut, now_ms, report)
@@ -155,9 +162,9 @@ def audit_makers(settings: Settings) -> dict[Task, MakeAudit]:
     }
 
 
-def _check_topics(reader: LogReader, both: list[Route]) -> None:
+def _check_topics(there: Mapping[str, int], both: list[Route]) -> None:
     names = {name for route in both for name in (route.source, route.output, route.changelog, route.dead_letters)}
-    missing = sorted(names - reader.partitions.keys())
+    missing = sorted(names - there.keys())
     if missing:
         raise StartupError(
             f"no topic {', '.join(missing)}: --topic-prefix and --app-id must be those of the system to be verified; "

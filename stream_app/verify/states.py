@@ -10,10 +10,10 @@ from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
 from core.engines.table_keys import segment_key, state_at, stream_of
 from core.tasks import Task
+from stream_app.clients.topic_reader import TopicReader
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.topics.grown import is_note
 from stream_app.verify.cut import VerifiedRange
-from stream_app.verify.read import LogReader
 from stream_app.verify.report import VerifyReport, at
 
 
@@ -39,11 +39,11 @@ class Stored:
 
 
 def read_states(
-    reader: LogReader, cut: VerifiedRange, chosen: Collection[bytes] | None, report: VerifyReport
+    reader: TopicReader, cut: VerifiedRange, chosen: Collection[bytes] | None, report: VerifyReport
 ) -> Stored:
     """Read a changelog partition."""
     stored = Stored(cut.route.task)
-    for message in reader.read(cut.route.changelog, cut.partition, *cut.changelog):
+    for message in reader.read({(cut.route.changelog, cut.partition): cut.changelog}):
         offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
             report.add("states_differing", f"{at(message)}: not a state record, no header source-offset")

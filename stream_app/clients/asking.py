@@ -1,0 +1,36 @@
+"""Questions to a broker, asked again while it has only just come up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_app.clients.outages import NOT_YET, OUTAGES
+
+PASSING = NOT_YET | OUTAGES
+"""What a client hears while a broker restarts, or a topic has just been made."""
+_MADE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # not known to the library yet
+
+T = TypeVar("T")
+
+
+def patiently(ask: Callable[[], T], timeout_s: float, again: Collection[int] = PASSING | _MADE) -> T:
+    """Ask until there is an answer, for ``timeout_s``; with short waits in ``ask``, Ctrl-C is heard in between.
+
+    Args:
+        again: after which errors of Kafka's library.
+
+    Raises:
+        KafkaException: there was none, or another error.
+    """
+    end_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in again or time.monotonic() >= end_s:
+                raise
+        time.sleep(0.1)
