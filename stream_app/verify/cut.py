@@ -99,13 +99,13 @@ def take_cut(
 
 
 def _offset_at(reader: TopicReader, at: Partition, time_ms: int, bounds: Range) -> int:
-    """The first record at or after a time; the end where there is none."""
+    """Return the offset of the first record at or after a time; the end where there is none."""
     low, high = bounds
     return min(high, reader.offsets_since([at], time_ms)[at]) if low < high else high
 
 
 def _kept_from(reader: TopicReader, at: Partition, found: Range) -> float:
-    """What was written earlier may be gone by retention."""
+    """Return the append time before which retention may have deleted records."""
     if found[0] == 0:
         return ALWAYS
     first = reader.first(at, *found)
@@ -113,6 +113,6 @@ def _kept_from(reader: TopicReader, at: Partition, found: Range) -> float:
 
 
 def _is_ordered(reader: TopicReader, at: Partition, source: Range) -> bool:
-    """Whether the broker has set the append times."""
+    """True if the broker has set the append times."""
     first = reader.first(at, *source)
     return first is None or first.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
