@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from typing import Any
 
 import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.tables.recovery import ServiceStopped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +19,9 @@ from stream_app.settings import load_settings
 from stream_app.topics.grown import Grown
 from stream_app.topics.ownership import CLAIM
 from stream_app.worker.assignment import BrokerView, Start, check_end, report_lost, start_of, stored_id, wanted_of
-from stream_app.worker.recovery import Winners, read_keys
+from stream_app.worker.recovery import ChangelogRecovery, Winners, read_keys
 from tests.changes import Change, changes_of
-from tests.fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker
+from tests.fakes import CHANGELOG, SOURCE, FakeBroker, FakeWorker, settle
 from tests.strategies import FakeRecord
 
 AT = TopicPartition(SOURCE, 0)
@@ -264,3 +267,35 @@ def test_the_end_may_equal_what_is_stored() -> None:
     check_end(AT, 5, 5)
     with pytest.raises(StartupError):
         check_end(AT, 4, 5)
+
+
+# A stop in the middle of it.
+
+
+async def test_what_a_stop_gives_up_is_no_traceback_in_the_log() -> None:
+    """What Faust waits for inside of what we wait for ends with the same error, and nobody hears of it."""
+    heard: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: heard.append(context["message"]))
+    recovery = ChangelogRecovery.__new__(ChangelogRecovery)
+    recovery.loop, recovery._signal_recovery_start = loop, asyncio.Event()
+    recovery._stopped, recovery._crashed = asyncio.Event(), asyncio.Event()
+
+    over = asyncio.Event()
+
+    async def gives_up_too() -> None:
+        await over.wait()
+        raise ServiceStopped
+
+    waiting = asyncio.create_task(recovery._wait(gives_up_too()))
+    await settle()
+    over.set()
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    del waiting
+    await settle()
+    gc.collect()
+
+    assert heard == []

@@ -9,10 +9,11 @@ new owner's.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
@@ -148,6 +149,14 @@ class ChangelogRecovery(Recovery):
 
     logger = FAUST
     app: Restoring  # type: ignore[assignment]  # Faust types the application whole
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:
+        """As Faust does. Nobody hears of an error of what is given up at a stop, so it is taken note of here: else it
+        would be in the log as a traceback of a task that nobody waited for.
+        """
+        task = asyncio.ensure_future(coro)
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        await super()._wait(task, timeout)
 
     @Service.task
     async def _restart_recovery(self) -> None:
