@@ -176,7 +176,7 @@ class Source:
 
 
 def of_workload(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
-    """What was measured on one workload, by peer."""
+    """The measurements on one workload, by peer."""
     rates = {name: result.median for name, result in results.items()}
     ratios = {name: rates[OURS] / rate for name, rate in rates.items() if name != OURS}
     settings, workload = source.settings, source.workload
@@ -259,7 +259,7 @@ def target_lines(report: Report) -> list[str]:
 
 
 def _descriptions(report: Report) -> list[str]:
-    """What was checked, the workloads, the machine, the versions."""
+    """The checks, the workloads, the machine and the versions."""
     parts = report["workloads"]
     runs = [run for part in parts.values() for peer in part["peers"].values() for run in peer["runs"]]
     difference = max(run["max_abs_diff"] for run in runs)

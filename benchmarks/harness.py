@@ -213,7 +213,7 @@ def _last_lines(log: Path) -> str:
 
 
 def audit(settings: Settings, say: Say, streams: Collection[str] | None = None, since_ms: int | None = None) -> Any:
-    """What the checker finds, ready for JSON: ``ok``, ``problems`` in words, its counts and first examples.
+    """The checker's findings, ready for JSON: ``ok``, ``problems`` in words, its counts and first examples.
 
     Args:
         streams: these only; all by default.

@@ -238,7 +238,7 @@ class Answers:
         return int((self.answered_ms == UNANSWERED).sum())
 
     def latency_ms(self, chosen: Mask | None = None) -> Integers:
-        """Of those samples of the chosen ones that have an answer."""
+        """The latencies of those chosen samples that have an answer."""
         kept = self.answered_ms != UNANSWERED
         if chosen is not None:
             kept &= chosen
@@ -384,7 +384,7 @@ class Watch:
         return match(samples, read_times(self.settings, self.output, self.output_ends)).after(WARM_UP_S)
 
     def commits(self) -> Any:
-        """Of the commits since that wrote states, see `commit_spans`."""
+        """The spans of the commits since then that wrote states, see `commit_spans`."""
         return commit_spans(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
 
 

@@ -105,7 +105,7 @@ class _Feed:
         return b"feed-%04d-%d" % (self.place, self.life if self.place % 2 else self.life % 4)
 
     def name(self, back: int = 0) -> bytes:
-        """Of the sequence, or of an earlier one of the same stream."""
+        """The name of the sequence, or of an earlier one of the same stream."""
         return b"%d-%d-%d" % (self.place, self.life, self.sequence - back)
 
 

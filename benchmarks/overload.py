@@ -274,7 +274,7 @@ def failures(report: Report) -> list[str]:
 
 
 def _starved(what: str, found: Report, beside: Report) -> list[str]:
-    """Whether the p99 is much above that of the same samples in even company."""
+    """True if the p99 is much above that of the same samples in even company."""
     allowed = WORSE * beside["p99_ms"] + WORSE_MS
     if found["p99_ms"] <= allowed:
         return []

@@ -1,4 +1,4 @@
-"""What the scripts behind docs/reliability.md share: where figures, series and plots go, and the plots themselves.
+"""Common parts of the scripts behind docs/reliability.md: where figures, series and plots go, and the plots themselves.
 
 A soak over its time, an overload over its time, pauses at a failover.
 """

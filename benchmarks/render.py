@@ -214,7 +214,7 @@ def write_plots(parts: Reports, folder: Path) -> list[Path]:
 
 
 def file_name(name: str) -> str:
-    """Of a plot."""
+    """The file name of a plot."""
     return f"performance-{name}.png"
 
 

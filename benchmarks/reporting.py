@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: command line, progress lines, errors in one line, JSON or a table at the end.
+"""Common parts of the benchmark scripts: command line, progress lines, errors in one line, JSON or a table at the end.
 
 And where figures come from: the machine, without its name, and the versions of what ran.
 """
@@ -58,7 +58,7 @@ def package_line(report: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, Kafka and the packages that take part."""
+    """The versions of Python, Kafka and the packages that take part."""
     return {
         "python": platform.python_version(),
         "kafka": KAFKA_VERSION,
@@ -161,7 +161,7 @@ def at(report: Mapping[str, Any] | None, *path: str) -> Any:
 
 
 def stored(directory: Path) -> Report:
-    """What ``latest.json`` of a folder of results holds; empty where there is none."""
+    """The content of ``latest.json`` in a folder of results; empty if there is none."""
     path = directory / "latest.json"
     return json.loads(path.read_text()) if path.exists() else {}
 

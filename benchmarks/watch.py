@@ -1,4 +1,4 @@
-"""What runs beside a load in a thread of its own: looks at a worker, requests to it, counts of a topic's records.
+"""Threads that run beside a load: looks at a worker, requests to it, counts of a topic's records.
 
 `Looks`: memory, file descriptors, threads, tasks, CPU, lag, latency every few seconds. `Pings`: how long a worker's
 event loop is held, seen from outside. `Flow`: records into a source and out of its output topic, once a second.
@@ -37,7 +37,7 @@ class Background:
         self._thread = threading.Thread(target=self.work, daemon=True)
 
     def work(self) -> None:
-        """What a subclass does until ``over``."""
+        """The work of a subclass, until ``over``."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ def disk_bytes(data: Path) -> dict[str, int]:
 
 
 def read_count(path: Path) -> float:
-    """What `instrumented_worker.py` has written; NaN where it has not yet."""
+    """The figures that `instrumented_worker.py` has written; NaN if it has not written yet."""
     try:
         return float(path.read_text())
     except (OSError, ValueError):

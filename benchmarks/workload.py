@@ -1,4 +1,4 @@
-"""What every peer has to do, and what it has published.
+"""The task of every peer, and the record of what it published.
 
 Many streams, one sample per record, all in the source topic before a clock runs. Outputs are read when the peer has
 stopped, checked against the offline run, and only then timed.

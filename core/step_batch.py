@@ -1,4 +1,4 @@
-"""What one call of the signal model is given: a batch of ragged runs, and where their states stand."""
+"""The input of one call of the signal model: a batch of ragged runs, and where their states stand."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ EXIT_FAILED = 1
 EXIT_REFUSED = 2
 """Somebody has to put something right first: the next try would end in the same way."""
 EXIT_UNREACHABLE = 4
-"""Of a worker process, to its supervisor: no broker answered. A command ends with `EXIT_FAILED` then."""
+"""A worker process tells its supervisor that no broker answered. A command ends with `EXIT_FAILED` then."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from core.errors import CaststreamError, UnreachableError
-from stream_app.exits import EXIT_FAILED, EXIT_REFUSED, status_of
+from core.errors import CaststreamError
+from stream_app.exits import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, status_of
 
 # Typer does not export the base of its usage errors.
 _UsageError = typer.BadParameter.__mro__[1]
@@ -15,8 +15,8 @@ def explain(error: Exception) -> tuple[str, int]:
     """The line to show for an error, "" where it has been told already, and the status to leave with."""
     text = " ".join(str(error).split())
     if isinstance(error, CaststreamError):
-        ends = isinstance(error, UnreachableError)  # an outage does
-        return f"caststream: {text}", EXIT_FAILED if ends else status_of(error)
+        status = status_of(error)
+        return f"caststream: {text}", EXIT_FAILED if status == EXIT_UNREACHABLE else status
     if isinstance(error, typer.Abort):
         return "caststream: nothing was done", EXIT_FAILED
     if isinstance(error, _UsageError):

@@ -1,4 +1,4 @@
-"""What others rely on, as a list: commands, settings, metrics, names on the broker, record fields, stored formats.
+"""The surface that others rely on: commands, settings, metrics, names on the broker, record fields, stored formats.
 
 `python -m tests.surface` prints it. tests/surface.json is what was promised; tests/test_surface.py holds the two equal.
 """

@@ -273,7 +273,7 @@ def test_the_end_may_equal_what_is_stored() -> None:
 
 
 async def test_what_a_stop_gives_up_is_no_traceback_in_the_log() -> None:
-    """What Faust waits for inside of what we wait for ends with the same error, and nobody hears of it."""
+    """Faust's inner wait ends with the same error as ours, and nobody retrieves it."""
     heard: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: heard.append(context["message"]))

@@ -1,4 +1,4 @@
-"""What others rely on stays: nothing of tests/surface.json vanishes, and what is new is written there by hand."""
+"""The surface that others rely on stays: nothing of tests/surface.json vanishes, and what is new is added by hand."""
 
 from __future__ import annotations
 

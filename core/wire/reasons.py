@@ -12,9 +12,9 @@ class Reason(NamedTuple):
     """A reason in words; both texts are Markdown."""
 
     record: str
-    """What is wrong, as the rest of a sentence that begins with "the record"."""
+    """The fault, as the rest of a sentence that begins with "the record"."""
     remedy: str
-    """What its sender does."""
+    """The remedy at the sender."""
 
 
 REASON_TEXTS = {

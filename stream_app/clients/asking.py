@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_app.clients.outages import NOT_YET, OUTAGES
 
 PASSING = NOT_YET | OUTAGES
-"""What a client hears while a broker restarts, or a topic has just been made."""
+"""Errors that a client gets while a broker restarts, or a topic has just been made."""
 _MADE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # not known to the library yet
 
 T = TypeVar("T")

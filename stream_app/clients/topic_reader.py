@@ -203,7 +203,7 @@ class TopicReader:
         self._consumer.unassign()  # whatever is asked next would wait behind fetches on the same connection
 
     def follow(self, starts: Mapping[Partition, int], at_once: int) -> Iterator[list[Message]]:
-        """What comes from these offsets on, as it comes, without an end; an empty list where nothing did for a while.
+        """Yield the records from these offsets on, without an end; an empty list if none came for a while.
 
         Args:
             starts: offsets, or librdkafka's words for them.
@@ -223,7 +223,7 @@ class TopicReader:
             yield messages
 
     def _some(self) -> list[Message]:
-        """What has come. Asked for more than one, the library waits until all have come, or the time is over."""
+        """Return the records that have come. Asked for several, the library waits for all or until the time is over."""
         return [*self._consumer.consume(1, timeout=0.1), *self._consumer.consume(_BATCH, timeout=0)]
 
 
@@ -232,7 +232,7 @@ _OF_THE_LIBRARY = {KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAI
 
 
 def _why_not(message: Message, error: KafkaError, at: int | None) -> str | None:
-    """What keeps a partition from being read for now; None where nothing does.
+    """Say what keeps a partition from being read for now; None if nothing does.
 
     Raises:
         RunError: it will not get better.

@@ -91,7 +91,7 @@ class Play:
         wait_until(ask, seconds, what)
 
     def at_the_end(self) -> bool:
-        """Whether the group has committed all records of both sources; no while no broker answers.
+        """True if the group has committed all records of both sources; False while no broker answers.
 
         A play beside this one may have killed the broker that both stand on.
         """
@@ -125,7 +125,7 @@ class Play:
             time.sleep(TURN_S)
 
     def _goes_on(self, now: float) -> bool:
-        """Whether the load's time is not up, or a worker has yet to come to the point that its orders name."""
+        """True if the load's time is not up, or a worker has yet to come to the point that its orders name."""
         return now < self._end or (now < self._end + self.schedule.patience_s and bool(self.crew.waiting()))
 
     def _act(self, fault: Fault) -> None:
