@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.wire.records import SENSORS
+from stream_app.exits import EXIT_REFUSED
 from tests.broker import wait_until
 from tests.cases.case import case, expect
 from tests.cases.room import Ran, Room
@@ -87,8 +88,10 @@ def worker_with_nan(room: Room) -> str:
     with room.worker(settings) as worker:
         child = worker.launch()
         wait_until(lambda: not child.running, 120, "the end of the worker")
-        status = child.exit_status  # 3 tells the supervisor, which ends with 2, that it was refused
-        expect(status == 3 and "'fc.bias' at [0] is nan" in worker.log, f"status {status}: {worker.log[-300:]}")
+        status = child.exit_status
+        expect(
+            status == EXIT_REFUSED and "'fc.bias' at [0] is nan" in worker.log, f"status {status}: {worker.log[-300:]}"
+        )
         return f"status {status}: {worker.log.strip().splitlines()[-1][-200:]}"
 
 
