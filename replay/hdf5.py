@@ -18,7 +18,6 @@ from core.arrays import Float32s
 from core.callbacks import OnProgress
 from core.data.layout import open_checked
 from core.data.naming import cast_stream, signal_stream
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
@@ -114,8 +113,8 @@ class SignalSource:
     def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
         self.recording = file
         self._block_samples = block_samples
-        self._signals = cached(file, "mixed_signals")
-        self._conditions = cached(file, "condition_vectors")
+        self._signals = file.values("mixed_signals")
+        self._conditions = file.values("condition_vectors")
         self.rows, self._steps = self._signals.shape
         self.streams = streams
         self.period_ms = 1000.0 / file.rate_hz
@@ -169,7 +168,6 @@ class CastSource:
     def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
         self.recording = file
         self._block_samples = block_samples
-        self._sensors = [cached(file, name) for name in SENSORS]
         # 16 bytes of a cast whose samples are some 6,000 in the file.
         self._starts, self._lengths = file["cast_start"], file["cast_length"]
         self.period_ms = 1000.0 / file.rate_hz
@@ -218,8 +216,7 @@ class CastSource:
         if len(strand.values) == 0:
             first = strand.start + strand.step
             end = min(first + most, strand.start + strand.length)
-            columns = [sensor[first:end] for sensor in self._sensors]
-            strand.values = np.stack(columns, axis=1).astype(np.float32)  # (steps, 5)
+            strand.values = self.recording.sensors(first, end)
 
 
 def _take(strand: _Strand, steps: int) -> Piece:

@@ -110,7 +110,7 @@ def test_normalisation_is_by_one_mean_and_population_deviation_of_the_mixed_sign
 
 
 def test_a_large_mean_does_not_eat_the_deviation(tmp_path: Path) -> None:
-    signals = 1e6 + np.random.default_rng(0).normal(size=(N, T))
+    signals = 9e5 + np.random.default_rng(0).normal(size=(N, T))
 
     dataset = SignalDataset(write_file(tmp_path / "s.h5", mixed_signals=signals), normalize=True)
 
@@ -172,11 +172,43 @@ def test_a_wrong_file_is_refused_with_file_and_dataset(tmp_path: Path, changes: 
     assert (error.value.path, error.value.dataset) == (path, dataset)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("name", ["mixed_signals", "target_signals", "condition_vectors"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300, 1_000_001.0])
+def test_a_value_is_checked_in_its_own_type_before_it_becomes_float32(
+    tmp_path: Path, name: str, value: float, lazy: bool
+) -> None:
+    values = np.zeros((N, 4 if name == "condition_vectors" else T))
+    values[2, 3] = value
+    path = write_file(tmp_path / "s.h5", **{name: values})
+
+    with pytest.raises(DataError, match=rf"s\.h5: dataset '{name}': value at \[2, 3\] is "):
+        SignalDataset(path, lazy=lazy)[2]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_a_file_marks_as_no_sample_is_refused(path: Path, lazy: bool) -> None:
+    with h5py.File(path, "r+") as file:
+        file["mixed_signals"].attrs["_FillValue"] = file["mixed_signals"][1, 4]
+
+    with pytest.raises(DataError, match=r"dataset 'mixed_signals': value at \[1, 4\] .* its _FillValue"):
+        SignalDataset(path, lazy=lazy)[1]
+
+
+def test_rows_of_a_lazy_dataset_are_those_of_the_file(path: Path) -> None:
+    rows, whole = SignalDataset(path, lazy=True).mixed_signals, SignalDataset(path).mixed_signals
+
+    for index in (0, -1, slice(2, 5), slice(None, None, 2), slice(4, 4)):
+        assert np.array_equal(rows[index], whole[index])
+    with pytest.raises(IndexError):
+        rows[N]
+
+
 @pytest.mark.parametrize("keep", [0, 10, 600])
 def test_a_file_that_is_not_hdf5_or_cut_short_is_refused(path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep] or b"just text")
 
-    with pytest.raises(DataError, match=r"signals\.h5: cannot be read as HDF5"):
+    with pytest.raises(DataError, match=r"signals\.h5: (is not an HDF5 file|the file is truncated|cannot be read)"):
         SignalDataset(path)
 
 
@@ -204,12 +236,12 @@ def test_a_lazy_dataset_can_be_pickled_and_read_after_closing(path: Path) -> Non
 
 def test_a_forked_process_opens_the_file_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = SignalDataset(path, lazy=True).mixed_signals
-    first, handle = rows[0], rows._file
+    first, handle = rows[0], rows._values
 
     monkeypatch.setattr(datasets.os, "getpid", lambda: -1)
 
     assert np.array_equal(first, rows[0])
-    assert rows._file is not handle
+    assert rows._values is not handle
 
 
 def order(loader: Any) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.data.castings import generate_castings
+from core.data.layout import open_castings
 from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
 from core.models.factory import ModelFactory, load_model
@@ -30,7 +31,7 @@ def settings(**changed):
 
 
 def task(path, **changed):
-    return DefectTask(h5py.File(path), settings(**changed))
+    return DefectTask(open_castings(path), settings(**changed))
 
 
 def raw(one, window):
@@ -44,7 +45,7 @@ def test_casts_without_a_label_or_too_short_for_a_score_are_left_out(tmp_path):
     with h5py.File(path, "r+") as opened:
         opened["label"][7] = -1
         lengths = opened["cast_length"][:]
-    with h5py.File(path) as opened:
+    with open_castings(path) as opened:
         casts = Casts.of(opened, 100)
 
     assert casts.rows.tolist() == [row for row in range(60) if lengths[row] >= 100 and row != 7]
@@ -54,7 +55,7 @@ def test_no_cast_is_held_out_and_trained_on(file):
     one = task(file)
     parts = [set(part.rows.tolist()) for part in (one.training, one.validation, one.calibration)]
 
-    assert parts[0] | parts[1] | parts[2] == set(Casts.of(h5py.File(file), 100).rows.tolist())
+    assert parts[0] | parts[1] | parts[2] == set(Casts.of(open_castings(file), 100).rows.tolist())
     assert sum(len(part) for part in parts) == len(parts[0] | parts[1] | parts[2])
     assert max(parts[0]) < min(parts[1])
     assert max(parts[1]) < min(parts[2])
@@ -172,9 +173,9 @@ def test_the_file_that_is_trained_on_cannot_be_held_out(file, tmp_path):
 def test_another_file_can_be_held_out(file, tmp_path):
     other = tmp_path / "other.h5"
     generate_castings(other, casts=80, seed=9)
-    one = DefectTask(h5py.File(file), settings(), h5py.File(other))
+    one = DefectTask(open_castings(file), settings(), open_castings(other))
 
-    assert len(one.training) == len(Casts.of(h5py.File(file), 100))
+    assert len(one.training) == len(Casts.of(open_castings(file), 100))
     assert one.validation.file.filename == str(other)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.data.castings import generate_castings
+from core.data.layout import open_castings
 from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
 from core.models.factory import ModelFactory, load_model
@@ -40,7 +41,7 @@ def report(file, learnt_from):
 
 def published(path):
     """All scores as `predict` gives them, by cast."""
-    with h5py.File(path) as opened:
+    with open_castings(path) as opened:
         found = list(cast_scores(opened, load_model(CHECKPOINT, "defect"), WindowRules()))
         return found, opened["label"][:], opened["defect_probability"][:], opened["cast_length"][:]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.data.layout import open_signals
 from core.data.signals import draw_signals, generate_signals
 from core.errors import DataError
 from core.models.factory import ModelFactory
@@ -104,9 +105,11 @@ def test_the_mixture_is_what_the_file_says(files, tmp_path):
         del file["config"]
         data = {"frequencies": [2, 4, 6, 8], "noise_std": 0.3, "amplitude_range": [1, 2]}
         file["config"] = json.dumps({"data": data})
-
+    with open_signals(path) as file:
         assert mixture_of(file) == Mixture((2.0, 4.0, 6.0, 8.0), 1000.0, 0.3, (1.0, 2.0))
+    with h5py.File(path, "r+") as file:
         del file["config"]
+    with open_signals(path) as file:
         assert mixture_of(file) == Mixture()
 
 
@@ -119,7 +122,7 @@ def test_what_the_metadata_do_not_name_is_as_in_generated_files(files, tmp_path,
     with h5py.File(path, "r+") as file:
         del file["config"], file["metadata"]
         file["metadata"] = json.dumps([said] * 10)
-
+    with open_signals(path) as file:
         assert mixture_of(file) == Mixture()
 
 
@@ -162,5 +165,5 @@ def test_a_mixture_that_cannot_be_used_is_named(files, tmp_path, config):
         del file["config"]
         file["config"] = config
 
-        with pytest.raises(DataError, match=r"own\.h5: dataset 'config'"):
-            mixture_of(file)
+    with pytest.raises(DataError, match=r"own\.h5: dataset 'config'"), open_signals(path) as file:
+        mixture_of(file)

@@ -9,6 +9,7 @@ import h5py
 import pytest
 
 from core.data.castings import generate_castings
+from core.data.layout import open_castings
 from core.data.signals import generate_signals
 from core.engines.results import WindowRules
 from core.models.factory import ModelFactory
@@ -38,7 +39,7 @@ def defect(tmp_path: Path) -> tuple[Path, Path, DefectTask]:
     """A file of casts, a checkpoint as training leaves it, and the task."""
     file, checkpoint = tmp_path / "casts.h5", tmp_path / "defect.pt"
     generate_castings(file, 150, 1)
-    with h5py.File(file) as opened:
+    with open_castings(file) as opened:
         task = DefectTask(opened, DefectSettings(hidden_size=2, num_layers=1))
         ModelFactory.save_checkpoint(task.model, checkpoint, **task.extras())
     return file, checkpoint, task

@@ -10,7 +10,6 @@ from core.data.castings import generate_castings
 from core.data.layout import file_kind, open_castings, open_signals
 from core.data.naming import cast_stream, sequence_name, signal_stream
 from core.data.outputs import create_file
-from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
 from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
@@ -53,7 +52,7 @@ def refused(opener, path):
 def test_generated_files_are_accepted(signals, castings):
     with open_signals(signals) as file:
         assert file["mixed_signals"].shape == (6, 50)
-        assert sampling_rate_hz(file) == 1000.0
+        assert file.rate_hz == 1000.0
     with open_castings(castings) as file:
         assert len(file["cast_start"]) == 6
     assert (file_kind(signals), file_kind(castings)) == ("signal", "casting")
@@ -182,7 +181,7 @@ def test_a_signal_file_in_the_other_form_is_accepted(signals):
     replace(signals, "config", None)
 
     with open_signals(signals) as file:
-        assert sampling_rate_hz(file) == 1000.0
+        assert file.rate_hz == 1000.0
 
 
 def test_a_wrong_sampling_rate_is_refused(signals):
@@ -198,7 +197,7 @@ def test_the_sampling_rate_may_stand_in_the_config(signals):
     replace(signals, "config", '{"data": {"sampling_rate": 500}}')
 
     with open_signals(signals) as file:
-        assert sampling_rate_hz(file) == 500.0
+        assert file.rate_hz == 500.0
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

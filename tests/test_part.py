@@ -14,7 +14,6 @@ from core.data import part
 from core.data.castings import generate_castings
 from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
-from core.data.rates import sampling_rate_hz
 from core.data.signals import generate_signals
 from core.wire.records import SENSORS
 from tests.files import write_castings, write_signals
@@ -42,7 +41,7 @@ def test_signals_keep_their_values_and_what_is_said_of_them(tmp_path: Path) -> N
             np.testing.assert_array_equal(file[name][:], source[name][2:5])
         assert json.loads(file["metadata"][()]) == json.loads(source["metadata"][()])[2:5]
         assert file["config"][()] == source["config"][()]
-        assert sampling_rate_hz(file) == 1000.0
+        assert file.rate_hz == 1000.0
 
 
 def test_metadata_of_the_other_form_count_the_part(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data.castings import generate_castings
+from core.data.layout import open_castings, open_signals
 from core.data.signals import generate_signals
 from core.engines.results import StreamRules
 from core.engines.scorer import CastScorer
@@ -180,6 +181,7 @@ def test_a_training_keeps_the_ranges_of_its_rows_alone(tmp_path: Path) -> None:
     generate_signals(tmp_path / "s.h5", 12, seed=3, steps=600)
     with h5py.File(tmp_path / "s.h5", "r+") as file:
         file["mixed_signals"][11, 5] = 500.0  # held out
+    with open_signals(tmp_path / "s.h5") as file:
         task = SignalTask(file, SignalSettings(segment=50, hidden_size=32))
         highest = np.abs(file["mixed_signals"][: len(task.training.rows)]).max()
 
@@ -201,7 +203,7 @@ def test_conditions_that_are_not_one_hot_are_told_by_their_range() -> None:
 
 def test_a_defect_training_keeps_the_ranges_of_its_casts(tmp_path: Path) -> None:
     generate_castings(tmp_path / "c.h5", 120, seed=5)
-    with h5py.File(tmp_path / "c.h5") as file:
+    with open_castings(tmp_path / "c.h5") as file:
         task = DefectTask(file, DefectSettings(hidden_size=4))
         read = task.training.reader()
         samples = np.concatenate([read(i, 0, int(n)) for i, n in enumerate(task.training.lengths)])

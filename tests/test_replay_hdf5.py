@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from core.data.reading import _blocks, cached, check_values
+from core.data.reading import _blocks, check_values
+from core.data.values import Values
 from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
 from replay import hdf5
@@ -176,7 +177,7 @@ def test_chunks_larger_than_hdf5_caches_are_kept(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", (1 << 20,), "f4", chunks=(1 << 20,), compression="gzip")
 
-        assert cached(file, "x").id.get_access_plist().get_chunk_cache()[1] >= 1 << 22
+        assert Values(file, "x").id.get_access_plist().get_chunk_cache()[1] >= 1 << 22
 
 
 def test_a_check_of_names_refuses_the_first_bad_dataset(tmp_path):
@@ -186,7 +187,7 @@ def test_a_check_of_names_refuses_the_first_bad_dataset(tmp_path):
         file["mold_level"][1] = np.inf
 
         with pytest.raises(DataError, match="mold_level"):
-            check_values(file, SENSORS)
+            check_values([Values(file, name) for name in SENSORS])
 
 
 def test_a_file_larger_than_the_memory_is_read_to_its_end(tmp_path):

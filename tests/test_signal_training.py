@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.data.layout import open_signals
 from core.data.signals import generate_signals
 from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
@@ -30,7 +31,7 @@ def settings(**changed):
 
 
 def task(path, **changed):
-    return SignalTask(h5py.File(path), settings(**changed))
+    return SignalTask(open_signals(path), settings(**changed))
 
 
 def test_rows_read_whole_samples_in_segments_and_start_new_ones_from_a_zero_state(file):
@@ -108,13 +109,13 @@ def test_a_short_training_is_never_worse_than_the_filter_that_it_starts_from(tmp
     """A high rate on little data spoils the filter within an epoch; what is kept is the start then."""
     path, out = tmp_path / "signals.h5", tmp_path / "signal.pt"
     generate_signals(path, samples=12, seed=4, steps=2500)
-    start = SignalTask(h5py.File(path), settings(segment=250)).validate()["loss"]
+    start = SignalTask(open_signals(path), settings(segment=250)).validate()["loss"]
 
     spoilt = train_signal(path, out, settings(segment=250, learning_rate=3e-3))
 
     assert spoilt.history[0]["loss"] > start
     assert (spoilt.best_epoch, spoilt.best_loss) == (0, start)
-    kept = SignalTask(h5py.File(path), settings(segment=250))
+    kept = SignalTask(open_signals(path), settings(segment=250))
     kept.model.load_state_dict(load_model(out, "signal").state_dict())
     assert kept.validate()["loss"] == start
 
@@ -147,7 +148,7 @@ def test_a_disk_that_is_full_when_the_start_is_kept_is_a_clear_error(file, tmp_p
 def test_a_tiny_set_can_be_learnt_by_heart(tmp_path):
     path = tmp_path / "signals.h5"
     generate_signals(path, samples=4, seed=4, steps=100)
-    one = SignalTask(h5py.File(path), settings(segment=100, initialisation="chrono", epochs=1))
+    one = SignalTask(open_signals(path), settings(segment=100, initialisation="chrono", epochs=1))
     inputs, targets = one.training.whole()
     optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-2)
     for _ in range(150):

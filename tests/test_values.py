@@ -38,10 +38,10 @@ def test_a_value_is_taken_only_if_exact_arithmetic_says_that_it_is_within_the_li
         file["x"] = values
 
         if all(good):
-            check_values(file, ["x"])
+            check_values([Values(file, "x")])
         else:
             with pytest.raises(DataError, match=rf"'x': value at \[{good.index(False)}\] is "):
-                check_values(file, ["x"])
+                check_values([Values(file, "x")])
 
 
 @pytest.mark.filterwarnings("error")
@@ -49,7 +49,7 @@ def test_a_value_is_taken_only_if_exact_arithmetic_says_that_it_is_within_the_li
 def test_no_type_gives_a_warning_on_the_way_to_float32(dtype):
     with memory() as file:
         file["x"] = np.arange(100).astype(dtype)
-        check_values(file, ["x"])
+        check_values([Values(file, "x")])
 
         assert Values(file, "x")[:].astype(np.float32).tolist() == list(range(100))
 
@@ -77,11 +77,11 @@ def test_a_mark_of_its_own_is_no_sample_in_whatever_type_it_is_told(dtype, name,
     values[2, 3] = -9999
     with memory() as file:
         file["x"] = values
-        check_values(file, ["x"])
+        check_values([Values(file, "x")])
         file["x"].attrs[name] = mark
 
         with pytest.raises(DataError, match=rf"value at \[2, 3\] is -9999.*: that is its {name}"):
-            check_values(file, ["x"])
+            check_values([Values(file, "x")])
 
 
 def test_marks_are_compared_before_values_are_unpacked():
@@ -90,7 +90,7 @@ def test_marks_are_compared_before_values_are_unpacked():
         file["x"].attrs.update(scale_factor=0.5, add_offset=0.0, _FillValue=np.int16(-1))
 
         with pytest.raises(DataError, match=r"value at \[1\] is -0.5: that is its _FillValue"):
-            check_values(file, ["x"])
+            check_values([Values(file, "x")])
 
 
 def test_a_chosen_fill_value_and_a_valid_range_are_told_too():
@@ -100,9 +100,9 @@ def test_a_chosen_fill_value_and_a_valid_range_are_told_too():
         file["y"].attrs["valid_range"] = [0.0, 4.0]
 
         with pytest.raises(DataError, match=r"'x': value at \[1\] .* its fill value"):
-            check_values(file, ["x"])
+            check_values([Values(file, "x")])
         with pytest.raises(DataError, match=r"'y': value at \[1\] is 5.0: outside its valid_range"):
-            check_values(file, ["y"])
+            check_values([Values(file, "y")])
 
 
 @pytest.mark.parametrize("attributes", [{"scale_factor": 0.0}, {"scale_factor": [1.0, 2.0]}, {"add_offset": np.nan}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import os
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.arrays import Float64s
+from core.data.layout import SIGNALS, open_signals
+from core.data.opening import open_file
+from core.data.reading import check_values
+from core.data.values import Values
 from core.errors import DataError
 
 _BLOCK_VALUES = 1 << 22  # rows are read in blocks of about 16 MiB of float32
@@ -34,29 +36,31 @@ class LazyRows:
         self.name = name
         self.shape = shape
         self.dtype = dtype
-        self._file: h5py.File | None = None
+        self._values: Values | None = None
         self._process = 0
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        if self._file is None or self._process != os.getpid():  # a forked handle would share its file position
-            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
-        rows: NDArray[Any] = np.asarray(self._file[self.name][index])
-        return rows
+    def __getitem__(self, rows: int | slice) -> NDArray[Any]:
+        """A row (T,), or some (n, T). Raises DataError for a value that no record can carry."""
+        chosen = range(len(self))[rows]
+        if isinstance(chosen, int):
+            row: NDArray[Any] = self[chosen : chosen + 1][0]
+            return row
+        if self._values is None or self._process != os.getpid():  # a forked handle would share its file position
+            self._values, self._process = Values(open_file(self.path), self.name), os.getpid()
+        return self._values.checked((slice(chosen.start, chosen.stop, chosen.step), slice(0, self.shape[1])))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None}
+        return self.__dict__ | {"_values": None}
 
     def close(self) -> None:
         """Close this process's handle; the next read opens another."""
-        if self._file is not None and self._process == os.getpid():
-            self._file.close()
-        self._file = None
+        self._values = None
 
 
 class SignalDataset(Dataset[dict[str, Any]]):
@@ -75,7 +79,8 @@ class SignalDataset(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: not HDF5, or a dataset missing, of a wrong shape, or not JSON; names file and dataset.
+        DataError: not HDF5, or a dataset missing, of a wrong shape, or not JSON, or a value that was not measured, is
+            not finite or beyond 1e6 (of a lazy one: when its row is read); names file and dataset.
     """
 
     mixed_signals: NDArray[Any] | LazyRows
@@ -98,50 +103,19 @@ class SignalDataset(Dataset[dict[str, Any]]):
         self.device = device
         if not self.data_path.exists():
             raise FileNotFoundError(f"Data file not found: {self.data_path}")
-        try:
-            with h5py.File(self.data_path, "r") as file:
-                self._read(file, lazy)
-        except OSError as error:
-            raise DataError(self.data_path, f"cannot be read as HDF5 ({error})") from error
+        with open_signals(self.data_path, check_values=False) as file:
+            # A lazy one's rows are checked when they are read.
+            check_values([file.values(name) for name in ("condition_vectors", *(() if lazy else SIGNALS))])
+            self.mixed_signals, self.target_signals = (
+                LazyRows(self.data_path, name, file[name].shape, file[name].dtype) if lazy else file[name][:]
+                for name in SIGNALS
+            )
+            self.condition_vectors = file["condition_vectors"][:]
+            self.metadata = file.json("metadata")
+            self._frequencies = self._read_frequencies(file.json("config"))
         if normalize:
             mean, std = _statistics(self.mixed_signals) if statistics is None else statistics
             self.signal_mean, self.signal_std = float(mean), float(std)
-
-    def _read(self, file: h5py.File, lazy: bool) -> None:
-        mixed, target, conditions = (
-            self._dataset(file, name) for name in ("mixed_signals", "target_signals", "condition_vectors")
-        )
-        if mixed.ndim != 2 or 0 in mixed.shape:
-            raise DataError(self.data_path, f"must be (samples, steps), has shape {mixed.shape}", "mixed_signals")
-        for name, found, wanted in (
-            ("target_signals", target, mixed.shape),
-            ("condition_vectors", conditions, (mixed.shape[0], 4)),
-        ):
-            if found.shape != wanted:
-                problem = f"has shape {found.shape}, must be {wanted} for mixed_signals {mixed.shape}"
-                raise DataError(self.data_path, problem, name)
-        self.mixed_signals, self.target_signals = (
-            LazyRows(self.data_path, name, found.shape, found.dtype) if lazy else found[:]
-            for name, found in (("mixed_signals", mixed), ("target_signals", target))
-        )
-        self.condition_vectors = conditions[:]
-        self.metadata = self._json(file, "metadata")
-        self._frequencies = self._read_frequencies(self._json(file, "config") if "config" in file else None)
-
-    def _dataset(self, file: h5py.File, name: str) -> Any:
-        found = file.get(name)
-        if not isinstance(found, h5py.Dataset):
-            raise DataError(self.data_path, f"is missing, the file holds {', '.join(file) or 'nothing'}", name)
-        if name != "metadata" and name != "config" and found.dtype.kind not in "fiub":
-            raise DataError(self.data_path, f"must hold numbers, has type {found.dtype}", name)
-        return found
-
-    def _json(self, file: h5py.File, name: str) -> Any:
-        value = np.asarray(self._dataset(file, name)[()]).reshape(-1)
-        try:
-            return json.loads(value[0] if len(value) else "")
-        except (TypeError, ValueError) as error:
-            raise DataError(self.data_path, f"is not a JSON string ({error})", name) from error
 
     def _read_frequencies(self, config: Any) -> list[float]:
         """Hz by frequency index: from ``config``, else from ``metadata`` in either of its forms."""

@@ -114,7 +114,7 @@ def _open(
     try:
         recording = layout(file, guard)
         if checked:
-            check_values(recording, list(recording.read), on_check)
+            check_values(recording.read.values(), on_check)
         _note(recording)
     except DataError:
         file.close()

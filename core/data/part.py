@@ -12,8 +12,6 @@ import numpy as np
 
 from core.data.layout import CASTS, SIGNALS, open_castings, open_signals
 from core.data.outputs import create_file, write_text
-from core.data.rates import read_text
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.wire.records import SENSORS
 
@@ -31,8 +29,8 @@ def write_signals_part(path: Path, out: Path, rows: range) -> None:
         for name in (*SIGNALS, "condition_vectors"):
             _copy(source, file, name, rows, max(1, BLOCK_VALUES // steps))
         for name in ("metadata", "config"):
-            if name in source:
-                write_text(file, name, json.dumps(_said_of(json.loads(read_text(source.h5, name)), rows)))
+            if (said := source.json(name)) is not None:
+                write_text(file, name, json.dumps(_said_of(said, rows)))
         if source.rate_told:
             file.attrs["sampling_rate"] = source.rate_hz
 
@@ -63,7 +61,7 @@ def write_castings_part(path: Path, out: Path, rows: range) -> None:
 
 
 def _copy(source: Recording, file: h5py.File, name: str, rows: range, at_once: int) -> None:
-    data = cached(source, name)
+    data = source.values(name)
     copied = file.create_dataset(name, (len(rows), *data.shape[1:]), data.dtype, track_times=False)
     for block in _blocks(rows, at_once):
         copied[block.start - rows.start : block.stop - rows.start] = data[block.start : block.stop]

@@ -46,34 +46,21 @@ class _Told:
     dataset: str | None
 
 
-def sampling_rate_hz(file: Any, kind: str = "signal") -> float:
-    """Samples per second of an open file; where nothing tells it, 1000 of signals and 1 of casts.
-
-    Raises:
-        DataError: a rate is no number above 0, or the file gives two rates.
-    """
-    told = told_rate_hz(file, kind)
-    return ASSUMED_HZ[kind] if told is None else told
-
-
-def told_rate_hz(file: Any, kind: str, values: Sequence[str] = ()) -> float | None:
+def told_rate_hz(file: h5py.File, kind: str, values: Sequence[str]) -> float | None:
     """The rate that a file tells; None where it tells none.
 
     Args:
-        file: an open file, h5py's or a recording.
         kind: "signal" or "casting".
-        values: the datasets whose attributes are looked at; none: those that are usual.
+        values: the datasets whose attributes are looked at.
 
     Raises:
-        DataError: as `sampling_rate_hz`; also casts at another rate than 1 Hz.
+        DataError: a rate is no number above 0, or the file gives two rates; casts at another rate than 1 Hz.
     """
-    opened: h5py.File = getattr(file, "h5", file)
-    values = [name for name in values or ("mixed_signals", "target_signals") if name in opened]
     first: _Told | None = None
-    for told in _rates(opened, kind, values):
-        _check(opened, told, kind)
+    for told in _rates(file, kind, values):
+        _check(file, told, kind)
         if first is not None and first.hz != told.hz:
-            raise DataError(opened.filename, _contradiction(first, told), told.dataset)
+            raise DataError(file.filename, _contradiction(first, told), told.dataset)
         first = first or told
     return None if first is None else first.hz
 

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
-import h5py
 import numpy as np
 
 from core.callbacks import OnProgress
-from core.data.recording import Recording
 from core.data.values import Values
 
 # Values read at once: 4 MiB of float32. One chunk of the file, where that is larger, as HDF5 inflates whole chunks.
 BLOCK_VALUES = 1 << 20
 
 
-def cached(file: h5py.File | Recording, name: str) -> Values:
-    """The numbers of the dataset ``name``, with a cache that holds a few of its chunks."""
-    return file.values(name) if isinstance(file, Recording) else Values(file, name)
-
-
-def check_values(file: h5py.File | Recording, names: Sequence[str], on_check: OnProgress | None = None) -> None:
-    """Refuse what was not measured, NaN, infinity and values beyond 1e6 in the datasets ``names``.
+def check_values(datasets: Collection[Values], on_check: OnProgress | None = None) -> None:
+    """Refuse what was not measured, NaN, infinity and values beyond 1e6.
 
     Raises:
         DataError: names the dataset and the first bad value's place.
     """
-    found = [cached(file, name) for name in names]
-    done, total = 0, sum(data.size for data in found)
-    for data in found:
+    done, total = 0, sum(data.size for data in datasets)
+    for data in datasets:
         for place in _blocks(data):
             done += data.checked(place).size
             if on_check is not None:

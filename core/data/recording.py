@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float32s
 from core.data.opening import Unchanged
+from core.data.rates import read_text
 from core.data.values import Values
+from core.wire.records import SENSORS
 
 
 @dataclass
@@ -51,8 +56,20 @@ class Recording:
         return self.guard.paths
 
     def values(self, name: str) -> Values:
-        """The numbers of a dataset."""
+        """The numbers of a dataset, with a cache that holds a few of its chunks."""
         return self.read[name] if name in self.read else Values(self.h5, name, guard=self.guard.check)
+
+    def sensors(self, first: int, end: int) -> Float32s:
+        """The samples ``[first, end)`` of a castings file, (T, 5)."""
+        return np.stack([self.read[name][first:end] for name in SENSORS], axis=1).astype(np.float32)
+
+    def json(self, name: str) -> Any:
+        """The content of a dataset that is one JSON text; None where there is no such dataset.
+
+        Raises:
+            DataError, ValueError: it is no text, or no JSON.
+        """
+        return json.loads(read_text(self.h5, name)) if name in self.h5 else None
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:

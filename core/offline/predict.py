@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import h5py
 import numpy as np
 
 from core.arrays import Float32s
@@ -19,7 +18,6 @@ from core.callbacks import OnNote, OnProgress
 from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.engines.infer import advance_sequences, prepare, score_windows
 from core.engines.results import WindowRules
@@ -32,7 +30,6 @@ from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.models.survey import Survey
 from core.offline.prediction_file import CastScore, FileRows, SignalPart, Writer, writer
-from core.wire.records import SENSORS
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
 BATCH_SAMPLES = 320_000
@@ -160,10 +157,10 @@ def _write_scores(
 
 
 def signal_parts(
-    file: h5py.File | Recording, model: SignalExtractionLSTM, chosen: range | None = None, survey: Survey | None = None
+    file: Recording, model: SignalExtractionLSTM, chosen: range | None = None, survey: Survey | None = None
 ) -> Iterator[SignalPart]:
     """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
-    signals, conditions = cached(file, "mixed_signals"), cached(file, "condition_vectors")
+    signals, conditions = file.values("mixed_signals"), file.values("condition_vectors")
     count, steps = signals.shape
     chosen = range(count) if chosen is None else chosen
     batch = max(1, BATCH_SAMPLES // steps)
@@ -181,7 +178,7 @@ def signal_parts(
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
 
 
-def signal_rows(file: h5py.File | Recording, model: SignalExtractionLSTM, rows: range) -> Float32s:
+def signal_rows(file: Recording, model: SignalExtractionLSTM, rows: range) -> Float32s:
     """The predictions of some rows of an open signals file, (N, T)."""
     found = np.empty((len(rows), file["mixed_signals"].shape[1]), np.float32)
     for part in signal_parts(file, model, rows):
@@ -198,7 +195,7 @@ def _inputs(block: Float32s, conditions: Float32s) -> Float32s:
 
 
 def cast_scores(
-    file: h5py.File | Recording, model: SteelDefectLSTM, rules: WindowRules, survey: Survey | None = None
+    file: Recording, model: SteelDefectLSTM, rules: WindowRules, survey: Survey | None = None
 ) -> Iterator[CastScore]:
     """The scores of all casts of an open castings file: by cast, and in a cast by step."""
     due: list[CastScore] = []
@@ -215,16 +212,15 @@ def cast_scores(
     yield from _scored(model, due, windows, rules)
 
 
-def cast_samples(file: h5py.File | Recording) -> Iterator[tuple[int, Float32s]]:
+def cast_samples(file: Recording) -> Iterator[tuple[int, Float32s]]:
     """Each cast's row and samples (T, 5); casts that lie one after the other are read together."""
-    sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = (file[name][:].astype(np.int64).tolist() for name in ("cast_start", "cast_length"))
     row = 0
     while row < len(starts):
         first, end, after = starts[row], starts[row] + lengths[row], row + 1
         while after < len(starts) and 0 <= starts[after] - end <= CAST_GAP and end - first < BATCH_CAST_SAMPLES:
             end, after = starts[after] + lengths[after], after + 1
-        block = np.stack([sensor[first:end] for sensor in sensors], axis=1).astype(np.float32)
+        block = file.sensors(first, end)
         for one in range(row, after):
             yield one, block[starts[one] - first : starts[one] - first + lengths[one]]
         row = after

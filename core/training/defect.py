@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import msgspec
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from core.arrays import Float32s, Float64s, Int64s
 from core.data.layout import open_castings
 from core.data.outputs import keep_inputs
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.engines.results import WindowRules
 from core.errors import DataError
@@ -56,14 +54,14 @@ class Casts:
     knows of the chance of a defect (NaN: nothing); all (N,).
     """
 
-    file: h5py.File | Recording
+    file: Recording
     rows: Int64s
     lengths: Int64s
     labels: Int64s
     probabilities: Float32s
 
     @classmethod
-    def of(cls, file: h5py.File | Recording, shortest: int) -> Casts:
+    def of(cls, file: Recording, shortest: int) -> Casts:
         """The casts of at least ``shortest`` steps whose label is known."""
         lengths, labels = file["cast_length"][:].astype(np.int64), file["label"][:].astype(np.int64)
         rows = np.flatnonzero((lengths >= shortest) & (labels >= 0))
@@ -79,14 +77,8 @@ class Casts:
 
     def reader(self) -> Callable[[int, int, int], Float32s]:
         """A function that reads the samples [first, end) of the i-th cast, (T, 5)."""
-        sensors = [cached(self.file, name) for name in SENSORS]
-        starts = self.file["cast_start"][:].astype(np.int64)[self.rows]
-
-        def read(index: int, first: int, end: int) -> Float32s:
-            place = slice(int(starts[index]) + first, int(starts[index]) + end)
-            return np.stack([sensor[place] for sensor in sensors], axis=1).astype(np.float32)
-
-        return read
+        starts = self.file["cast_start"][:][self.rows].tolist()
+        return lambda index, first, end: self.file.sensors(starts[index] + first, starts[index] + end)
 
 
 @dataclass(frozen=True)
@@ -114,9 +106,9 @@ class DefectTask:
 
     def __init__(
         self,
-        file: h5py.File | Recording,
+        file: Recording,
         settings: DefectSettings,
-        validation: h5py.File | Recording | None = None,
+        validation: Recording | None = None,
         rules: WindowRules | None = None,
     ) -> None:
         self.settings, self.rules = settings, rules or WindowRules()
@@ -128,9 +120,7 @@ class DefectTask:
         self._held_out = self._final_windows(self.validation)
         self.model = self._make_model()
 
-    def _split(
-        self, file: h5py.File | Recording, validation: h5py.File | Recording | None
-    ) -> tuple[Casts, Casts, Casts]:
+    def _split(self, file: Recording, validation: Recording | None) -> tuple[Casts, Casts, Casts]:
         casts = Casts.of(file, self.rules.window_min)
         held_out = math.ceil(HELD_OUT * len(casts)) if validation is None else 0
         other = casts.part(slice(len(casts) - held_out, None))

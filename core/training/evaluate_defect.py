@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,6 @@ from core.arrays import Float32s, Float64s, Int64s
 from core.callbacks import OnNote, OnProgress
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.engines.infer import attention_of, prepare
 from core.engines.results import WindowRules
@@ -28,7 +26,6 @@ from core.offline.predict import cast_scores
 from core.offline.prediction_file import CastScore
 from core.training.baseline import Baselines
 from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms
-from core.wire.records import SENSORS
 
 # What the baselines learn from where no file is given: generated casts of another seed.
 BASELINE_SEED, BASELINE_CASTS = 700_001, 2_000
@@ -142,7 +139,7 @@ class _Scored:
     @classmethod
     def of(
         cls,
-        file: h5py.File | Recording,
+        file: Recording,
         model: SteelDefectLSTM,
         rules: WindowRules,
         threshold: float,
@@ -208,14 +205,12 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def final_windows(file: h5py.File | Recording, rows: Int64s, rules: WindowRules) -> Iterator[Float32s]:
+def final_windows(file: Recording, rows: Int64s, rules: WindowRules) -> Iterator[Float32s]:
     """The windows (T, 5) of the final scores of some casts, one at a time: all of them may not fit in memory."""
-    sensors = [cached(file, name) for name in SENSORS]
     starts, lengths = file["cast_start"][:].astype(np.int64), file["cast_length"][:].astype(np.int64)
     for row in rows:
         end = int(starts[row] + lengths[row])
-        place = slice(max(int(starts[row]), end - rules.window_length), end)
-        yield np.stack([sensor[place] for sensor in sensors], axis=1).astype(np.float32)
+        yield file.sensors(max(int(starts[row]), end - rules.window_length), end)
 
 
 def _baselines(path: Path | None, rules: WindowRules) -> Baselines:
@@ -241,9 +236,7 @@ def _best_baseline(scores: dict[str, Float64s], labels: Int64s) -> dict[str, Any
     return {"auc_baseline": known[best], "baseline": best}
 
 
-def _example(
-    file: h5py.File | Recording, model: SteelDefectLSTM, scored: _Scored, rules: WindowRules
-) -> dict[str, Any] | None:
+def _example(file: Recording, model: SteelDefectLSTM, scored: _Scored, rules: WindowRules) -> dict[str, Any] | None:
     """The defective cast with the highest score among the longer ones, where attention has something to choose from."""
     lengths = file["cast_length"][:][scored.rows]
     candidates = np.flatnonzero((scored.labels == 1) & (lengths >= np.median(lengths)))

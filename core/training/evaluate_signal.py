@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Float64s, Int64s
 from core.callbacks import OnNote, OnProgress
 from core.data.layout import open_signals
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.engines.infer import prepare
 from core.models.factory import load_model
@@ -107,14 +105,14 @@ class _Block:
     selected: Int64s
 
     @classmethod
-    def read(cls, file: h5py.File | Recording, rows: range) -> _Block:
+    def read(cls, file: Recording, rows: range) -> _Block:
         which = slice(rows.start, rows.stop)
-        mixed, target = (cached(file, name)[which].astype(np.float32) for name in ("mixed_signals", "target_signals"))
+        mixed, target = (file.values(name)[which].astype(np.float32) for name in ("mixed_signals", "target_signals"))
         return cls(rows, mixed, target, np.argmax(file["condition_vectors"][which], axis=1))
 
 
 def _estimates(
-    file: h5py.File | Recording, model: SignalExtractionLSTM, mixture: Mixture, block: _Block
+    file: Recording, model: SignalExtractionLSTM, mixture: Mixture, block: _Block
 ) -> dict[str, NDArray[Any]]:
     """Each estimator's (N, T)."""
     return {

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
-import h5py
-
-from core.data.rates import read_text, sampling_rate_hz
 from core.data.recording import Recording
 from core.data.signals import AMPLITUDES, FREQUENCIES_HZ, NOISE_STD
 from core.errors import DataError
@@ -18,7 +14,7 @@ from core.training.kalman import Mixture
 LEAST_NOISE = 1e-3
 
 
-def mixture_of(file: h5py.File | Recording) -> Mixture:
+def mixture_of(file: Recording) -> Mixture:
     """Frequencies, rate, noise and amplitudes of an open signals file.
 
     They come from ``data`` in its ``config``, the frequencies else from its ``metadata``; what neither says is as in
@@ -28,14 +24,14 @@ def mixture_of(file: h5py.File | Recording) -> Mixture:
         DataError: numbers that cannot be used, or not one frequency for each condition.
     """
     try:
-        told = _json(file, "config")
+        told = file.json("config")
         data = told.get("data") or {} if isinstance(told, dict) else {}
-        frequencies = data.get("frequencies") or _frequencies(_json(file, "metadata")) or FREQUENCIES_HZ
+        frequencies = data.get("frequencies") or _frequencies(file.json("metadata")) or FREQUENCIES_HZ
         low, high = data.get("amplitude_range") or AMPLITUDES
         noise = data.get("noise_std")
         mixture = Mixture(
             tuple(float(frequency) for frequency in frequencies),
-            sampling_rate_hz(file),
+            file.rate_hz,
             NOISE_STD if noise is None else max(_noise(noise), LEAST_NOISE * float(high)),
             (float(low), float(high)),
         )
@@ -67,11 +63,6 @@ def _noise(told: Any) -> float:
     if not 0.0 <= noise < math.inf:
         raise ValueError(f"noise_std {noise:g} must be 0 or more")
     return noise
-
-
-def _json(file: h5py.File | Recording, name: str) -> Any:
-    opened = file.h5 if isinstance(file, Recording) else file
-    return json.loads(read_text(opened, name)) if name in opened else None
 
 
 def _frequencies(metadata: Any) -> list[float] | None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import msgspec
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from torch import Tensor
 from core.arrays import Float32s, Int64s
 from core.data.layout import open_signals
 from core.data.outputs import keep_inputs
-from core.data.reading import cached
 from core.data.recording import Recording
 from core.errors import DataError
 from core.models.evaluation import evaluating
@@ -58,10 +56,10 @@ class TrainingBatch:
 class SignalRows:
     """The samples of an open signals file. T' steps are read of each, at a random place if the file has more."""
 
-    def __init__(self, file: h5py.File | Recording, rows: range, steps: int) -> None:
+    def __init__(self, file: Recording, rows: range, steps: int) -> None:
         self.rows, self.steps = rows, steps
-        self._mixed, self._target = cached(file, "mixed_signals"), cached(file, "target_signals")
-        self._conditions: Float32s = cached(file, "condition_vectors")[:].astype(np.float32)
+        self._mixed, self._target = file.values("mixed_signals"), file.values("target_signals")
+        self._conditions: Float32s = file.values("condition_vectors")[:].astype(np.float32)
 
     def draw(self, row: int, source: np.random.Generator) -> tuple[Float32s, Float32s]:
         """Sample ``row`` as inputs (T', 5) and targets (T',): cut anywhere, and half of them turned upside down.
@@ -103,7 +101,7 @@ class SignalTask:
         StartupError: the initialisation does not fit the model.
     """
 
-    def __init__(self, file: h5py.File | Recording, settings: SignalSettings) -> None:
+    def __init__(self, file: Recording, settings: SignalSettings) -> None:
         samples, length = file["mixed_signals"].shape
         steps = min(settings.steps or length, length)
         if samples < 2 or steps < settings.segment:
