@@ -41,7 +41,7 @@ def replay(
     sink: Sink | None = None,
     clock: Clock | None = None,
 ) -> ReplaySummary:
-    """Send the samples of an HDF5 file, of signals or of castings, into the topic of their kind.
+    """Send the samples of an HDF5 file, of signals or of castings, into the source topic of their task.
 
     Args:
         path: the file; its datasets tell the kind.
@@ -146,7 +146,7 @@ def _resumable(
         return None
     found = path.stat()
     if (found.st_size, found.st_mtime_ns) != (before.file_bytes, before.changed_ns):
-        raise StartupError(f"{path}: has changed since the replay that --resume would go on with: start it without")
+        raise StartupError(f"{path}: has changed since the replay that --resume would continue: start it without --resume")
     asked = {"streams": streams, "run": run, "start_ms": start_ms, "loop": loop or None}
     for name, value in asked.items():
         if value is not None and value != getattr(before, name):

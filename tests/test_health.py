@@ -191,7 +191,7 @@ async def test_a_cluster_that_has_come_back_at_other_addresses_is_looked_for_by_
     outsider.away = True
     await outsider.wait(MOVED_S)
 
-    with pytest.raises(RunError, match=r"nobody is at 10\.0\.0\.1:9092 .* answers on kafka:9092"):
+    with pytest.raises(RunError, match=r"no broker has answered at 10\.0\.0\.1:9092 .* answers on kafka:9092"):
         await outsider.wait(5)
 
 

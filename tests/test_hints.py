@@ -30,8 +30,8 @@ def test_a_nearly_right_name_is_told_once_with_the_right_one(caplog: pytest.LogC
     lines = told(caplog, result(b"Step"), result(b"Step", b"timestampMs"), result())
 
     assert len(lines) == 2
-    assert lines[0].startswith("signal-samples: a field 'Step' is not used: the name is 'step'")
-    assert "'timestampMs' is not used: the name is 'timestamp_ms'" in lines[1]
+    assert lines[0].startswith("signal-samples: field 'Step' is ignored: the right name is 'step'")
+    assert "'timestampMs' is ignored: the right name is 'timestamp_ms'" in lines[1]
 
 
 def test_a_sender_that_makes_up_names_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

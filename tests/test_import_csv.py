@@ -194,7 +194,7 @@ def test_only_the_first_bad_lines_are_named(imported: Import) -> None:
     said = refused(imported, [",".join(HEADER), *["a,0"] * 12])
 
     assert said.count("line ") == bad_lines.NAMED
-    assert said.endswith("; and 7 more lines; --skip-bad leaves such lines out")
+    assert said.endswith("; and 7 more lines; --skip-bad skips such lines")
 
 
 def test_a_cast_that_comes_back_needs_steps(imported: Import) -> None:

@@ -212,7 +212,7 @@ def test_of_two_states_the_one_further_on_counts_and_is_written_again(worker: Wo
     found = past.feed.predictions(2)
 
     assert_close(predictions(samples)[10:], [prediction.prediction for prediction in found])
-    assert "1 states stand before older ones" in worker.log
+    assert "1 states stand before older states" in worker.log
 
 
 def test_streams_that_only_the_table_knows_are_let_go(broker: LocalBroker, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class CastWindow:
         self.count += 1
 
     def trim(self) -> list[int]:
-        """Let go of the segments that lie before the window; their numbers."""
+        """Drop the segments that lie before the window; return their numbers."""
         spare = sum(map(len, self.segments)) - self.rules.window_length
         dropped = []
         while self.segments and spare >= len(self.segments[0]):

@@ -52,7 +52,7 @@ def verify_system(
     """Audit a system, running or stopped: outputs, dead letters and states against the models run offline.
 
     Nothing is written and no worker is disturbed. The settings must be the workers' own. Exit status 1 if anything is
-    missing, there twice, or different, and where nothing could be compared.
+    missing, repeated or different, or if nothing could be compared.
     """
     from stream_app.cli.progress import phases
     from stream_app.cli.since import since_ms

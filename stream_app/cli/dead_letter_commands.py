@@ -43,7 +43,7 @@ CorrectedOption = Annotated[
     ),
 ]
 EvenIfLateOption = Annotated[
-    bool, typer.Option("--even-if-late", help="Also resend letters whose stream has already moved past them.")
+    bool, typer.Option("--even-if-late", help="Also resend dead letters whose stream has already moved past them.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -102,10 +102,10 @@ def resend(
     yes: YesOption = False,
     as_json: LettersAsJsonOption = False,
 ) -> None:
-    """Send dead letters back to their topic and partition, once what was wrong is right.
+    """Send dead letters back to their topic and partition, after you have removed the cause.
 
-    Not sent: what was resent before, what was cut, what a worker would refuse again, and, unless told to, what its
-    stream has gone on without. Exit status 1 if anything was skipped or refused.
+    Skipped: dead letters already resent, those that were truncated, those that a worker would refuse again, and,
+    without --even-if-late, those whose stream has moved past them. Exit status 1 if any was skipped or refused.
     """
     from stream_app.letters.dead_letters import make_plan
     from stream_app.letters.resend import Resender, overtaken
@@ -130,7 +130,7 @@ def resend(
         before = set(told)
         _say_all(line for line in _lines(plan.verdicts, dry_run) if line not in before)
     for verdict in passed:
-        say(f"{_place(verdict)}: its stream moved past it while it was sent: look at its outputs")
+        say(f"{_place(verdict)}: its stream moved past it while it was sent: check its outputs")
     counts = plan.counts()
     say(_summary(counts, dry_run))
     if passed or _left_out(counts):
@@ -154,7 +154,7 @@ def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[Partition, int], C
     if str(path) == "-":
         if may_ask:
             raise StartupError(
-                "--corrected - takes standard input, so nobody can be asked there: add --yes or --dry-run"
+                "--corrected - takes standard input, so it cannot answer a question: add --yes or --dry-run"
             )
         return read_corrections(sys.stdin.buffer, "standard input")
     try:

@@ -202,7 +202,7 @@ def replay(
         ),
     ] = None,
 ) -> None:
-    """Send a file's samples into the topic of their kind, in their order and at their pace."""
+    """Send a file's samples into the source topic of their task, in order and at the recorded pace."""
     import replay.display
     import replay.pacing
     import replay.run

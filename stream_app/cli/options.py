@@ -29,7 +29,7 @@ MEANINGS = {
     "window_length": "Largest number of samples of a cast that a score looks at.",
     "window_min": "Samples of a cast before its first score.",
     "hop": "Samples between two scores of a cast.",
-    "gap_policy": "Where steps are missing: step (go on), hold (repeat the last sample) or reset.",
+    "gap_policy": "What to do when steps are missing: step (continue), hold (repeat the last sample) or reset.",
     "max_gap": "Largest number of missing steps that 'hold' fills.",
     "max_step_jump": "Largest number of missing steps; a record beyond it is refused.",
     "idle_timeout": "Seconds of silence after which a stream starts again from zero.",
@@ -88,9 +88,9 @@ ColumnNamesOption = Annotated[
 ]
 DecimalSignOption = Annotated[
     Literal["point", "comma"] | None,
-    typer.Option(help="The decimal sign of a CSV, where its numbers could be read in two ways.", show_default=False),
+    typer.Option(help="The decimal sign of a CSV, if its numbers could be read in two ways.", show_default=False),
 ]
-CountOption = Annotated[int | None, typer.Option(min=1, help="End after so many records.", show_default=False)]
+CountOption = Annotated[int | None, typer.Option(min=1, help="Stop after this number of records.", show_default=False)]
 
 
 def say(line: str) -> None:

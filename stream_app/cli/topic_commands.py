@@ -89,7 +89,7 @@ def topics_reset_state(
 ) -> None:
     """Delete all states and offsets: the worker reads every source from its beginning. Refused while workers run.
 
-    The outputs of all records that the sources still hold are published once more, beside those that are there.
+    The worker then publishes the outputs of all records that the sources still hold again, beside the existing ones.
     """
     from stream_app.topics.administration import reset_state
 

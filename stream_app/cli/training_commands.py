@@ -41,15 +41,15 @@ ConfigOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
 BatchSizeOption = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
-LearningRateOption = Annotated[float | None, typer.Option(help="The highest of the schedule.", show_default=False)]
+LearningRateOption = Annotated[float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
 TrainingSeedOption = Annotated[
     int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)]
-MaxMinutesOption = Annotated[float | None, typer.Option(help="Training ends after so many.", show_default=False)]
+MaxMinutesOption = Annotated[float | None, typer.Option(help="Minutes after which training ends.", show_default=False)]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on where the training of this checkpoint was interrupted.")
+    bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
 ]
 LogDirOption = Annotated[
     Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
@@ -191,7 +191,7 @@ def evaluate_signal_model(
     file: SignalsArgument,
     checkpoint: CheckpointOption = None,
     plots: PlotsOption = Path("evaluation-signal"),
-    max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)] = None,
+    max_samples: Annotated[int | None, typer.Option(min=1, help="How many samples to use, from the first on.", show_default=False)] = None,
     as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
@@ -230,11 +230,11 @@ def evaluate_defect_model(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Of an alarm; by default the checkpoint's.", show_default=False),
+        typer.Option(min=0, max=1, help="Threshold of an alarm; by default the checkpoint's.", show_default=False),
     ] = None,
     as_json: FiguresAsJsonOption = False,
 ) -> None:
-    """Measure a defect model by its scores as the stream publishes them, beside the best possible, with plots."""
+    """Measure a defect model by its scores as the stream publishes them, beside limits and baselines, with plots."""
     from core.data.outputs import keep_inputs
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_defect import evaluate_defect
@@ -275,19 +275,19 @@ def import_csv_file(
     out: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
     task: Annotated[
         Literal["casting", "signal"] | None,
-        typer.Option(help="What it holds; by default its columns tell.", show_default=False),
+        typer.Option(help="Task of the recordings; by default the columns decide.", show_default=False),
     ] = None,
     column: ColumnNamesOption = None,
     decimal: DecimalSignOption = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave lines out that cannot be used, and say how many.")
+        bool, typer.Option("--skip-bad", help="Skip lines that cannot be used, and report how many.")
     ] = False,
     sampling_rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Of signals, in Hz; by default their times tell.", show_default=False),
+        typer.Option(min=0.001, help="Sampling rate of signals in Hz; by default taken from their times.", show_default=False),
     ] = None,
 ) -> None:
-    """A CSV of your own recordings becomes an HDF5 file for train, evaluate, predict and replay.
+    """Turn a CSV of your own recordings into an HDF5 file for train, evaluate, predict and replay.
 
     Columns of casts: sequence (the cast), the five sensors, and, if there are any, step, timestamp_ms or timestamp,
     label, defect_probability, trigger. Of signals: signal, c1 to c4, and, if there are any, sequence, step,
@@ -313,7 +313,7 @@ def import_csv_file(
         say(line)
     if done.left_out.lines:
         of = f", of {', '.join(done.left_out.sequences)}" if done.left_out.sequences else ""
-        say(f"left out {done.left_out.lines:,} lines that cannot be used{of}: {'; '.join(done.left_out.named)}")
+        say(f"skipped {done.left_out.lines:,} lines that cannot be used{of}: {'; '.join(done.left_out.named)}")
 
 
 def _casts_written(done: "CastSummary", out: Path) -> "Iterator[str]":
@@ -333,4 +333,4 @@ def _signals_written(done: "SignalSummary", out: Path) -> "Iterator[str]":
     if done.gaps:
         yield f"{done.gaps:,} steps are missing inside sequences"
     if done.other_lengths:
-        yield f"left out, as they have another length: {', '.join(done.other_lengths[:20])}"
+        yield f"skipped, because they have another length: {', '.join(done.other_lengths[:20])}"

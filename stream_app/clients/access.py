@@ -99,8 +99,8 @@ def _check_reachable(named: list[str], bootstrap: str) -> None:
         if time.monotonic() > end_s:
             found = ", ".join(f"{address} ({why})" for address, why in away.items())
             raise UnreachableError(
-                f"the Kafka broker at {bootstrap} answers, but says that it is to be spoken to at {found}, where it "
-                "cannot be reached from here: set advertised.listeners of the broker to an address that can"
+                f"the Kafka broker at {bootstrap} answers, but advertises {found}, which cannot be reached from here: "
+                "set advertised.listeners of the broker to an address that can be reached"
             )
         time.sleep(LOOK_AGAIN_S)
 

@@ -239,7 +239,7 @@ def _why_not(message: Message, error: KafkaError, at: int | None) -> str | None:
     """
     place = message.topic() if at is None else f"{message.topic()}[{message.partition()}]"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
-        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was made anew; try again")
+        raise RunError(f"{place}: offset {at} is gone: retention deleted it, or the topic was created again; try again")
     if error.code() in _OF_THE_LIBRARY:
         return None
     if error.fatal() or error.code() not in PASSING:

@@ -39,7 +39,7 @@ class Hints:
                 continue
             self._told.add(name)
             log.warning(
-                "%s: a field %r is not used: the name is %r. Its samples are taken without (told once)",
+                "%s: field %r is ignored: the right name is %r. Samples are accepted without it (logged once)",
                 self._source,
                 name.decode("utf-8", "backslashreplace"),
                 near_field_of(name),
@@ -49,4 +49,4 @@ class Hints:
         text = key.decode("utf-8", "backslashreplace")[:60]
         inner = text.strip('"')
         way = f"it names another stream than {inner}" if text[:1] == '"' else "all of it is the stream's name"
-        log.warning("%s: the key %s is written as JSON: %s. Send the plain name (told once)", self._source, text, way)
+        log.warning("%s: the key %s is written as JSON: %s. Send the plain name (logged once)", self._source, text, way)

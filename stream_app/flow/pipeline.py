@@ -182,7 +182,7 @@ class Pipeline:
         for key, partition, offset in result.repeating:
             log.warning(
                 "%s[%d] offset %d: stream %r sends only steps that it has sent before, ten in a row by now; they are "
-                "dropped as duplicates. Where its counter started again, its samples need a timestamp_ms or another "
+                "dropped as duplicates. If its counter started again, its samples need a timestamp_ms or another "
                 "sequence",
                 self.topics.source,
                 partition,

@@ -127,7 +127,7 @@ def make_plan(
     if unmatched:
         (topic, partition), offset = unmatched[0]
         raise StartupError(
-            f"{len(unmatched)} corrections fit no dead letter that was asked for, the first of them for "
+            f"{len(unmatched)} corrections fit no chosen dead letter, the first of them is for "
             f"{topic} {partition} {offset}"
         )
     return ResendPlan(verdicts, {at: high for at, (_, high) in bounds.items()})
@@ -156,7 +156,7 @@ def _read_letters(
         held += len(letter.value or b"")
         if held > MAX_HELD_BYTES:
             raise StartupError(
-                f"the letters asked for are more than {MAX_HELD_BYTES // 2**20} MiB: choose some with --reason, "
+                f"the chosen dead letters are more than {MAX_HELD_BYTES // 2**20} MiB: choose fewer with --reason, "
                 "--stream or --since"
             )
     return list(wanted.values()), refused_at

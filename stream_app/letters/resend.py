@@ -1,4 +1,4 @@
-"""Dead letters sent back to where they came from, once what was wrong is right: ``caststream dead-letters resend``.
+"""Send dead letters back to where they came from, after the cause was removed: ``caststream dead-letters resend``.
 
 A letter's record goes to its own topic and partition, marked with the offset that it had; with another key, to the
 partition of that key, marked with the place that it had. All of a run is one

@@ -88,7 +88,7 @@ def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
         with TopicReader(settings.client_config()) as reader:
             return _read_owners(reader, {name: there[name] for name in readable})
     except RunError as error:
-        raise UnreachableError(f"cannot tell whose {', '.join(readable)} are: {error}") from error
+        raise UnreachableError(f"cannot find the owner of {', '.join(readable)}: {error}") from error
 
 
 def _read_owners(reader: TopicReader, partitions: Mapping[str, int]) -> dict[str, str | None]:
@@ -135,7 +135,7 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
         for route in to_claim
     ]
     if why := write_records(settings.client_config(), records, SEND_TIMEOUT_S):
-        raise UnreachableError(f"cannot note in the changelogs of {settings.app_id} whose they are: {why}")
+        raise UnreachableError(f"cannot write the owner into the changelogs of {settings.app_id}: {why}")
 
 
 def _check_group(settings: Settings, cluster: Cluster) -> None:

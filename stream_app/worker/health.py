@@ -134,7 +134,7 @@ class Health:
         self._moved_since = self._moved_since or time.monotonic()
         if time.monotonic() - self._moved_since >= MOVED_S:
             raise RunError(
-                f"nobody is at {', '.join(known)} for {MOVED_S:.0f} s, where the brokers were, though one answers on "
+                f"no broker has answered at {', '.join(known)} for {MOVED_S:.0f} s, but one answers on "
                 f"{self.app.settings.broker}: the cluster has other addresses now"
             )
 

@@ -85,8 +85,8 @@ def _check_topics(settings: Settings) -> None:
     configs = topic_configs(settings, BROKER_PATIENCE_S)
     if hidden := [plan.name for plan in planned_topics(settings) if plan.name not in configs]:
         log.warning(
-            "the settings of %s cannot be read (SECURITY.md: DescribeConfigs): it is assumed that they are not "
-            "compacted, and take records up to Kafka's default",
+            "the settings of %s cannot be read (SECURITY.md: DescribeConfigs): the worker assumes that they are "
+            "not compacted, and take records up to Kafka's default size",
             ", ".join(hidden),
         )
     for warning in topic_warnings(settings, configs).values():
@@ -149,7 +149,7 @@ async def _wait_patiently(ending: asyncio.Task[None], patience_s: float) -> None
     """Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not."""
     _, waiting = await asyncio.wait([ending], timeout=patience_s)
     if waiting:
-        log.warning("the broker does not answer: what is not committed will be done again", extra=logs.SELDOM)
+        log.warning("the broker does not answer: records that are not committed will be processed again", extra=logs.SELDOM)
 
 
 def _spare_garbage_collection() -> None:

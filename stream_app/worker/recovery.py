@@ -239,7 +239,7 @@ class ChangelogRecovery(Recovery):
         table.states.fill(partition.partition, found.rows)
         if len(overtaken):
             log.warning(
-                "%s[%d]: %d states stand before older ones of another writer; they are written again",
+                "%s[%d]: %d states stand before older states of another writer and are written again",
                 partition.topic,
                 partition.partition,
                 len(overtaken),

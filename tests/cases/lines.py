@@ -188,7 +188,7 @@ def digital_states(room: Room) -> str:
     refused, _ = _import(room, data)
     expect(refused.status == 2 and "--skip-bad" in refused.err, refused.said)
     ran, casts = _import(room, data, "--skip-bad")
-    expect(len(casts["heat-1"]) == 6 and "left out 2 lines that cannot be used, of heat-1" in ran.err, ran.said)
+    expect(len(casts["heat-1"]) == 6 and "skipped 2 lines that cannot be used, of heat-1" in ran.err, ran.said)
     sent = Sent("casting", data)
     expect(len(sent.records) == 6 and [number for number, _ in sent.bad] == [5, 6], sent.said)
     return ran.said

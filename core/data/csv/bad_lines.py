@@ -43,7 +43,7 @@ class BadLines:
         """Raises: StartupError: there are such lines, and they are not to be left out."""
         if self.count and not self._skip:
             more = f"; and {self.count - NAMED:,} more lines" if self.count > NAMED else ""
-            raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad leaves such lines out")
+            raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad skips such lines")
 
     def left_out(self) -> LeftOut:
         """The lines that were left out."""
