@@ -146,7 +146,7 @@ def _resumable(
         return None
     found = path.stat()
     if (found.st_size, found.st_mtime_ns) != (before.file_bytes, before.changed_ns):
-        raise StartupError(f"{path}: has changed since the replay that --resume would continue: start it without --resume")
+        raise StartupError(f"{path}: has changed since the replay that --resume would continue: leave --resume out")
     asked = {"streams": streams, "run": run, "start_ms": start_ms, "loop": loop or None}
     for name, value in asked.items():
         if value is not None and value != getattr(before, name):

@@ -41,7 +41,9 @@ ConfigOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
 BatchSizeOption = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
-LearningRateOption = Annotated[float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)]
+LearningRateOption = Annotated[
+    float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)
+]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
 TrainingSeedOption = Annotated[
     int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)
@@ -191,7 +193,9 @@ def evaluate_signal_model(
     file: SignalsArgument,
     checkpoint: CheckpointOption = None,
     plots: PlotsOption = Path("evaluation-signal"),
-    max_samples: Annotated[int | None, typer.Option(min=1, help="How many samples to use, from the first on.", show_default=False)] = None,
+    max_samples: Annotated[
+        int | None, typer.Option(min=1, help="Only this many, from the first on.", show_default=False)
+    ] = None,
     as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
@@ -284,7 +288,9 @@ def import_csv_file(
     ] = False,
     sampling_rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Sampling rate of signals in Hz; by default taken from their times.", show_default=False),
+        typer.Option(
+            min=0.001, help="Sampling rate of signals in Hz; by default from their times.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Turn a CSV of your own recordings into an HDF5 file for train, evaluate, predict and replay.

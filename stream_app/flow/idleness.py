@@ -1,7 +1,7 @@
 """Remember how far a worker had read each partition some time ago: nothing has come below that since.
 
-No wall clock takes part, so a clock that jumps evicts no live stream: streams are judged by offsets, time by a monotonic
-clock. Notes begin again with each assignment of a partition, because a worker knows nothing of the time before.
+No wall clock takes part, so a clock that jumps evicts no live stream: streams are judged by offsets, and time by a
+monotonic clock. Notes begin again with each assignment of a partition: a worker knows nothing of the time before.
 """
 
 from __future__ import annotations

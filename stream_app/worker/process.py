@@ -149,7 +149,7 @@ async def _wait_patiently(ending: asyncio.Task[None], patience_s: float) -> None
     """Waited for, not cancelled: without a broker some of Faust's services never end, cancelled or not."""
     _, waiting = await asyncio.wait([ending], timeout=patience_s)
     if waiting:
-        log.warning("the broker does not answer: records that are not committed will be processed again", extra=logs.SELDOM)
+        log.warning("the broker does not answer: uncommitted records will be processed again", extra=logs.SELDOM)
 
 
 def _spare_garbage_collection() -> None:

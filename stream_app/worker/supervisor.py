@@ -174,7 +174,7 @@ class Supervisor:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("pid %d does not stop and is killed; records that it had not committed are processed again", process.pid)
+                log.warning("pid %d does not stop and is killed; uncommitted records are processed again", process.pid)
                 process.kill()
                 process.wait()
 

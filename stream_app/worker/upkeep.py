@@ -94,8 +94,8 @@ class Upkeep:
             owned[at].pass_over(at.partition, *self._consumer().behind(at))
 
     async def _evict_idle(self) -> None:
-        """Evict the streams that had been idle for long enough when a partition was looked at, once all its records until
-        then have been applied. Under load that is a moment later, in a backlog much later.
+        """Evict the streams that had been idle for long enough when a partition was looked at, once all its records
+        until then have been applied. Under load that is a moment later, in a backlog much later.
         """
         for pipeline in self.pipelines:
             for partition, applied in list(pipeline.next_offset.items()):
