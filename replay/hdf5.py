@@ -75,7 +75,7 @@ class Source(Protocol):
         """The stream's name on the wire."""
 
     def blocks(self, first: int) -> Iterator[Block]:
-        """One pass over the file, from position ``first`` on."""
+        """Make one pass over the file, from position ``first`` on."""
 
     def close(self) -> None:
         """Close the file."""

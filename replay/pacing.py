@@ -1,4 +1,4 @@
-"""When each sample is due. Pure: the caller brings the clock."""
+"""Compute when each sample is due. Pure: the caller brings the clock."""
 
 from __future__ import annotations
 

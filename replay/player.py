@@ -82,7 +82,7 @@ OnStatus = Callable[[Status], None]
 
 @contextlib.contextmanager
 def prompt() -> Iterator[None]:
-    """Nothing in this process holds a sample back for milliseconds: no thread that draws, no garbage collection."""
+    """Keep this process prompt: no thread that draws and no garbage collection holds a sample back for milliseconds."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     gc.collect()

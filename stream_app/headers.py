@@ -13,11 +13,11 @@ from confluent_kafka import Message
 Headers = Sequence[tuple[str, bytes]]
 
 APP_ID = "app-id"
-"""Of outputs and dead letters: whose they are."""
+"""Header of outputs and dead letters: the application that published them."""
 SOURCE_OFFSET = "source-offset"
-"""Of outputs and state records: the offset of the source record that they are of. `stream_app.native` has it, too."""
+"""Header of outputs and state records: the offset of their source record. `stream_app.native` repeats the name."""
 SOURCE_TOPIC = "source-topic"
-"""Of state records: the source topic whose they are."""
+"""Header of state records: their source topic."""
 
 ERROR = "error."
 """Before the names of all that a worker says of a record that could not be used, in this order."""
@@ -30,7 +30,7 @@ ERROR_TIMESTAMP_MS = "error.timestamp_ms"
 ERROR_VALUE_BYTES = "error.value_bytes"
 
 MOST_DIGITS = 19
-"""As many has the highest offset. Python refuses to read a number of thousands."""
+"""Digits of the highest offset. Python refuses to read a number of thousands of digits."""
 
 
 def number(held: bytes | None) -> int | None:

@@ -47,7 +47,7 @@ class Seldom(logging.Filter):
 
 
 class InOneLine(logging.Filter):
-    """Has aiokafka tell an error in a line instead of with a traceback: what ends a worker is told by the worker."""
+    """Makes aiokafka log an error in one line without a traceback: the worker itself reports why it ends."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("aiokafka") and record.exc_info and record.exc_info[1] is not None:

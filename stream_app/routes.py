@@ -37,7 +37,7 @@ class Route:
 
 
 def routes(settings: Settings) -> dict[Task, Route]:
-    """By task."""
+    """Return the routes by task."""
     both: dict[Task, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
     return {task: _route(settings, task, source) for task, source in both.items()}
 

@@ -175,7 +175,7 @@ class CastAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """By how much an output's number is off if all else is as expected; else None."""
+        """Return how far an output's number is off if all else is as expected; else None."""
         return 0.0 if self.expected(row) == found else None
 
     def is_peak(self, row: int, step: int | None) -> bool:

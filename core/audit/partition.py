@@ -82,7 +82,7 @@ class PartitionAudit:
         raise NotImplementedError
 
     def difference(self, row: int, found: Output) -> float | None:
-        """By how much an output's number is off if all else is as expected; else None."""
+        """Return how far an output's number is off if all else is as expected; else None."""
         raise NotImplementedError
 
     def is_peak(self, row: int, step: int | None) -> bool:

@@ -11,7 +11,7 @@ from core.audit.doubt import Doubt, Name
 from core.audit.rules import Memory
 
 NOTHING = -1
-"""Nothing may come out of this record."""
+"""No output may come of this record."""
 NOT_JUDGED = -2
 """Nobody can say what must come out: an unknown state, a stream that was not asked for, beyond the range."""
 
@@ -82,7 +82,7 @@ class Snapshot(NamedTuple):
 
 
 class AuditedStream:
-    """One stream: what it remembers, and what is to be known of it at the end."""
+    """One stream of an audit: its memory, and what the audit asks about it at the end."""
 
     __slots__ = (
         "committed_memory",

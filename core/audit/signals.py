@@ -121,7 +121,7 @@ class SignalAudit(PartitionAudit):
         return self._with(row, self._prediction(row))
 
     def _prediction(self, row: int) -> float | None:
-        """As it is published: None where it is not finite."""
+        """Return a prediction as it is published: None if it is not finite."""
         prediction = float(self.predictions[row])
         return prediction if math.isfinite(prediction) else None
 
@@ -138,7 +138,7 @@ class SignalAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """By how much an output's number is off if all else is as expected; else None."""
+        """Return how far an output's number is off if all else is as expected; else None."""
         if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
             return None
         expected = self._prediction(row)

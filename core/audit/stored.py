@@ -20,7 +20,7 @@ from core.native.streams import NO_STEP, StreamState
 from core.wire.records import FEATURES
 
 TOLERANCE = 1e-5
-"""Of h and c; relative where they are above 1, as float32 is."""
+"""Tolerance of h and c; relative above 1, as float32 is."""
 
 SegmentBlob = Callable[[int], bytes | None]
 

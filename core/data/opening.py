@@ -41,7 +41,7 @@ class ChangedError(DataError):
 
 
 class Unchanged:
-    """Looks whether files are still what they were when they were opened."""
+    """Checks that files have not changed since they were opened."""
 
     def __init__(self, path: Path) -> None:
         self._seen: dict[Path, tuple[int, ...]] = {}

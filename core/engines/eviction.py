@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class IdleStreams(Generic[S]):
-    """Looks for idle streams, in memory and in the store alone.
+    """Finds idle streams, both in memory and in the store alone.
 
     A stream is idle where all that its state includes lies below an offset that the caller knows. For each partition
     this keeps offsets below which no stream's is: nobody can be idle before these are, so until then there is no need

@@ -81,7 +81,7 @@ class CudaHiddenStates:
         return found
 
     def _read(self, rows: Int64s) -> Float32s:
-        """Some rows' states, one gather and one copy: a view that the next call overwrites."""
+        """Read some rows' states with one gather and one copy, into a view that the next call overwrites."""
         with torch.no_grad():
             self._send_waiting()
             (wanted,) = self._chunk.send(rows)

@@ -60,7 +60,7 @@ class SignalStepper(Engine[SignalStream]):
         self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
 
     def warm_up(self) -> None:
-        """So that no live chunk pays for a first call. Sets torch up, too."""
+        """Run some batches first, so that no live chunk pays for a first call; set torch up, too."""
         prepare(self.model)
         self._hidden.warm_up()
 

@@ -203,7 +203,7 @@ class SteelDefectLSTM(nn.Module):
 
     @property
     def _weight(self) -> Tensor:
-        """One parameter, for its device and dtype."""
+        """Return one parameter, for its device and dtype."""
         return next(self.lstm.parameters())
 
     def init_hidden(self, batch_size: int, device: str | torch.device | None = None) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,7 @@ def _take(source: Mapping[str, Any], *names: str) -> Any:
 
 
 def _check_finite(name: str, values: Tensor) -> None:
-    """One NaN would stay in the hidden state for the rest of the sequence."""
+    """Raise ValueError for a NaN or infinity, which would stay in the hidden state for the rest of the sequence."""
     wrong = torch.nonzero(~torch.isfinite(values))
     if len(wrong):
         index = wrong[0].tolist()

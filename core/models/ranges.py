@@ -55,7 +55,7 @@ class Ranges:
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None, fields: ColumnSlices) -> Ranges | None:
-        """From a checkpoint's ``training_ranges``; None where it has none, or of other inputs.
+        """Read the ranges of a checkpoint's ``training_ranges``; None if it has none, or ranges of other inputs.
 
         Raises:
             KeyError, TypeError, ValueError: it is not as `plain` writes it.
@@ -68,7 +68,7 @@ class Ranges:
         return cls(fields, low, high, bool(told.get("one_hot", False))) if len(low) == FEATURES else None
 
     def plain(self) -> dict[str, Any]:
-        """As a checkpoint holds it."""
+        """Return the ranges as a checkpoint holds them."""
         return {"low": list(self.low), "high": list(self.high), "one_hot": self.one_hot}
 
     def limits(self) -> Limits:

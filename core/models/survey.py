@@ -1,4 +1,4 @@
-"""Looks through the samples of a file for values far outside what a model was trained on."""
+"""Search the samples of a file for values far outside what a model was trained on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Survey:
             found.count += outside.count
 
     def lines(self) -> list[str]:
-        """One line for each field: how many, the first value, and what was expected."""
+        """Return a line for each field: how many values, the first one, and what was expected."""
         fields = () if self._ranges is None else self._ranges.fields
         return [
             f"{field}: {found.count:,} of {self._samples:,} samples are far outside what the model was trained on: "

@@ -133,7 +133,7 @@ def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | N
 
 
 def survey_for(model: Model) -> Survey:
-    """Looks for values far outside what this model was trained on."""
+    """Make the survey that finds values far outside what this model was trained on."""
     fields = SIGNAL_FIELDS if isinstance(model, SignalExtractionLSTM) else CASTING_FIELDS
     return Survey(Ranges.read(model.training_ranges, fields))
 
@@ -213,7 +213,7 @@ def cast_scores(
 
 
 def cast_samples(file: Recording) -> Iterator[tuple[int, Float32s]]:
-    """Each cast's row and samples (T, 5); casts that lie one after the other are read together."""
+    """Yield each cast's row and samples (T, 5); casts that lie one after the other are read together."""
     starts, lengths = (file[name][:].astype(np.int64).tolist() for name in ("cast_start", "cast_length"))
     row = 0
     while row < len(starts):

@@ -1,4 +1,4 @@
-"""From scores to probabilities, and from probabilities to a decision."""
+"""Turn scores into probabilities, and probabilities into a decision."""
 
 from __future__ import annotations
 

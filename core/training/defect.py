@@ -68,7 +68,7 @@ class Casts:
         return cls(file, rows, lengths[rows], labels[rows], file["defect_probability"][:][rows].astype(np.float32))
 
     def part(self, which: slice) -> Casts:
-        """Some of them, in their order."""
+        """Return some of the casts, in their order."""
         probabilities = self.probabilities[which]
         return Casts(self.file, self.rows[which], self.lengths[which], self.labels[which], probabilities)
 

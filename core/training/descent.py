@@ -1,4 +1,4 @@
-"""One update of the weights after another: optimizer, gradient clipping, learning rate, mixed precision."""
+"""Updates of the weights: optimizer, gradient clipping, learning rate, mixed precision."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Descent:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def update(self, loss_of_batch: Callable[[], Tensor]) -> tuple[float, float]:
-        """One step of the optimizer.
+        """Take one step of the optimizer.
 
         Returns:
             The loss, and the gradient's norm before clipping.

@@ -114,7 +114,7 @@ class _Block:
 def _estimates(
     file: Recording, model: SignalExtractionLSTM, mixture: Mixture, block: _Block
 ) -> dict[str, NDArray[Any]]:
-    """Each estimator's (N, T)."""
+    """Return the estimate (N, T) of each estimator."""
     return {
         "model": signal_rows(file, model, block.rows),
         "kalman": kalman(mixture, block.mixed)[np.arange(len(block.rows)), :, block.selected],

@@ -66,7 +66,7 @@ def _noise(told: Any) -> float:
 
 
 def _frequencies(metadata: Any) -> list[float] | None:
-    """From either form of the metadata: an object with ``frequencies``, or one object per sample.
+    """Read the frequencies from the metadata: an object with ``frequencies``, or one object per sample.
 
     Few samples may not name each frequency; where those named are the generated ones, nothing else is said.
     """

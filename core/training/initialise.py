@@ -236,7 +236,7 @@ class _Writer:
             self._set(0, unit, CELL, reads={column: 1.0})
 
     def _write_readout(self, correction: Float64s) -> None:
-        """One unit of layer 1 per frequency: the corrected component, let in where the condition asks for it."""
+        """Write one unit of layer 1 per frequency: the corrected component, let in if the condition asks for it."""
         condition = self.gate * math.tanh(self.gate * math.tanh(1.0))  # what a condition of 1 arrives as
         for k in range(self.frequencies):
             component = np.eye(len(self.states))[2 * k]

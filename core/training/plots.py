@@ -164,7 +164,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _legend_above(axes: Axes) -> None:
-    """Beside the title, where no curve can lie under it."""
+    """Place the legend beside the title, where no curve can lie under it."""
     axes.set_title(axes.get_title(), loc="left")
     axes.set_title("")
     named = axes.get_legend_handles_labels()

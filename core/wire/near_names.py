@@ -13,7 +13,7 @@ import msgspec
 from core.native.names import near_field_of, near_names_json
 
 MOST_MSGPACK_BYTES = 2**14
-"""Of a value in MessagePack that is looked at: the compiled way of plain samples takes none that is longer."""
+"""Bytes of a MessagePack value that is searched: the compiled code for plain samples takes no longer one."""
 _BOM = 0xEF  # the first byte of a byte order mark, which no map in MessagePack begins with
 _NIL = b"\xc0"
 _names_of = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode

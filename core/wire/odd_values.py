@@ -19,7 +19,7 @@ from core.wire.shown import MOST_BYTES, TooLong, is_number, shown, unit_of
 
 OPTIONAL = ("sequence", "step", "timestamp_ms", "end")
 MOST_NAMES_BYTES = 2**16
-"""Of a value whose names are looked at for a hint."""
+"""Bytes of the largest value whose names are searched for a hint."""
 _ERRORS = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError)
 
 
@@ -87,7 +87,7 @@ class RawReader:
 
 
 def number(name: str, held: Any) -> float:
-    """One of the numbers of a sample."""
+    """Read one of the numbers of a sample."""
     if isinstance(held, str):
         raise RecordError("wrong_type", f"{name} is {shown(held)}: {_about_text(held, 'a number')}")
     if isinstance(held, TooLong) and held.is_number:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 
 MOST_BYTES = 2_048
-"""Of a field's value that is looked at: 255 bytes of text are at most 1,532 with escapes."""
+"""Bytes of a field's value that are looked at: 255 bytes of text are at most 1,532 with escapes."""
 _MOST_CHARACTERS = 40
 
 

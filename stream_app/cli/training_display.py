@@ -47,7 +47,7 @@ def training_display() -> Iterator[Callable[[TrainingProgress], None]]:
 
 
 class _Lines:
-    """One line for each epoch; its end is told twice, after the last update and after the check on held-out data."""
+    """Prints a line for each epoch, after its last update and after the check on held-out data."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -93,7 +93,7 @@ def _refusal_elsewhere(config: ClientConfig, found: ClusterMetadata) -> str | No
 
 
 def _check_reachable(named: list[str], bootstrap: str) -> None:
-    """One is enough: the others may be out of order. Looked at again for a while, as a name may be quite new."""
+    """Require that one named address is reachable: others may be down. Try for a while, because a name may be new."""
     end_s = time.monotonic() + NAMED_PATIENCE_S
     while away := knock.away(named[:_OTHERS]):
         if time.monotonic() > end_s:

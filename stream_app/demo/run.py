@@ -156,7 +156,7 @@ class Demo:
         )
 
     def _until_done(self, watcher: Watcher, reference: Reference, broker: LocalBroker, view: View) -> None:
-        """Until everything expected was seen, or nothing new comes any more."""
+        """Wait until everything expected was seen, or nothing new comes any more."""
         last, since = -1, time.monotonic()
         while missing(watcher.watched, reference):
             time.sleep(TICK_S)

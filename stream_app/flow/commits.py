@@ -82,14 +82,14 @@ class Committer:
         self.metrics = metrics
         self.read_keys = read_keys
         self.committed: dict[TopicPartition, int] = {}
-        """What the group has committed, of the partitions at hand."""
+        """The committed offsets of the partitions at hand."""
         self._handed_over: dict[TopicPartition, int] = {}
-        """The same of the assignment before."""
+        """The committed offsets of the assignment before."""
         self.topic_ids: dict[str, str] = {}
         """Topic -> its id. Those of source and changelog are kept with every commit: a new one has another id."""
         self.last_changes = 0
         self._ends: dict[TopicPartition, LogEnds] = {}
-        """Where the outputs that ``committed`` covers end in the log, where that is known."""
+        """The ends in the log of the outputs that ``committed`` covers, as far as they are known."""
         self._next_base: dict[Partition, int] = {}
         self._refuses = False
         self._assignment = 0
@@ -319,7 +319,7 @@ class CommitLoop:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Until `stop`."""
+        """Commit again and again until `stop`."""
         while not self._stopping.is_set():
             started = time.monotonic()
             if await self.committer.commit():

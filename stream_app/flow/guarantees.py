@@ -34,7 +34,7 @@ class Guarantee(Protocol):
     writers.
     """
     keeps: bool
-    """What a worker keeps over a rebalance can go on as it was."""
+    """True if a worker may keep its streams over a rebalance."""
     reads_published: bool
     """Outputs of records that will be processed again may be published already: they are looked for and left out."""
 
@@ -153,16 +153,16 @@ class ExactlyOnce:
         await asyncio.gather(*map(throw_away, producers.values()))
 
     def abandon(self) -> None:
-        """Nothing: what is sent after the transaction was left open never becomes visible."""
+        """Do nothing: records sent after the transaction was left open never become visible."""
 
     def producer_of(self, source: Partition) -> AIOKafkaProducer:
         return self._producers[source]
 
     async def confirm(self, committed: Offsets) -> None:
-        """Nothing: a fenced producer's records never become visible."""
+        """Do nothing: a fenced producer's records never become visible."""
 
     async def commit(self, offsets: Offsets) -> None:
-        """One transaction after the other would add up: all partitions at once.
+        """Commit all partitions at once: one transaction after the other would add up.
 
         Raises:
             ProducerFenced: another worker owns a partition.

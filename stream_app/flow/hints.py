@@ -10,7 +10,7 @@ from core.native.names import near_field_of
 log = logging.getLogger(__name__)
 
 MOST_NAMES = 20
-"""Of one source: a sender that makes up names does not fill the log."""
+"""Largest number of hints for one source, so that a sender with random names does not fill the log."""
 
 
 class Hints:

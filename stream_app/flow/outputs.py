@@ -45,7 +45,7 @@ class Batch:
     appended_ms: list[Int64s] = field(default_factory=list)
     counted_bytes: int = 0
     needs: int = 0
-    """What must be confirmed before it leaves (`OutputWriter.opened`)."""
+    """Number of openings that must be confirmed before the batch leaves (`OutputWriter.opened`)."""
 
     @property
     def records(self) -> int:
@@ -54,7 +54,7 @@ class Batch:
 
 
 class Lane:
-    """One topic-partition: batches leave in the order in which they were made.
+    """The batches for one topic-partition, which leave in the order in which they were made.
 
     aiokafka lets concurrent waiters of `send_batch` through in any order, therefore one task per lane sends one after
     the other. A batch that waits for its turn takes further records, so batches grow with load and never wait without
@@ -129,7 +129,7 @@ class Lane:
             sent.add_done_callback(lambda done, batch=batch: self._done(batch, done))
 
     def abandon(self) -> None:
-        """Nothing that is not acknowledged by now is sent or waited for any more."""
+        """Give up the batches that are not acknowledged by now: they are neither sent nor waited for."""
         if self.task is not None:
             self.task.cancel()
         self._give_up((*self.sent, *self.waiting), IllegalStateError(f"{self.topic}: not a member any more"))
@@ -193,7 +193,7 @@ class OutputWriter:
         self._has_room.set()
         self._open = True
         self.last_ack = time.monotonic()
-        """When the broker last acknowledged a batch: of outputs, dead letters or states."""
+        """Time at which the broker last acknowledged a batch of outputs, dead letters or states."""
         self.on_opened: Callable[[], None] | None = None
         """Called when something is to be confirmed; None: all is at once."""
         self.openings = self.confirmed = 0
@@ -213,7 +213,7 @@ class OutputWriter:
             self.on_opened()
 
     def confirm(self, openings: int) -> None:
-        """So many calls of `opened` were of new streams."""
+        """The first ``openings`` calls of `opened` were of new streams."""
         self.confirmed = openings
         self._news.set()
         self._news = asyncio.Event()

@@ -1,4 +1,4 @@
-"""One source topic's path through a worker: chunk in, outputs and dead letters out, states ready for the next commit.
+"""The pipeline of one source topic: chunk in, outputs and dead letters out, states ready for the next commit.
 
 Everything here is synchronous. A chunk is applied in one step of the event loop, so that a commit's cut, which is
 another such step, never falls inside a chunk.
@@ -45,7 +45,7 @@ class Cut:
     changed: dict[int, int]
     """Partition -> streams whose states are to be written."""
     extra: dict[int, Records]
-    """By partition, table records that no stream in memory stands for."""
+    """Table records that no stream in memory stands for, by partition."""
     acks: list[asyncio.Future[Any]]
     offsets: dict[int, int]
     """Partition -> offset of the next record to read."""
@@ -76,7 +76,7 @@ class Pipeline:
     app_id: str
     past: PastPositions
     output_headers: list[tuple[str, bytes]] = field(default_factory=list)
-    """Of every output, beside ``source-offset`` and ``app-id``."""
+    """Headers of every output, beside ``source-offset`` and ``app-id``."""
     state_bytes: int = 0
     """The most that must fit into one batch of the changelog."""
     generation: int = NO_GENERATION
@@ -89,9 +89,9 @@ class Pipeline:
     _extra: dict[int, Records] = field(default_factory=dict)
     """Changelog records of the next commit that no live stream stands for: tombstones, and rows to be written again."""
     _published: dict[int, Published] = field(default_factory=dict)
-    """By partition, what an owner before has published of records that may give outputs once more."""
+    """Outputs that a former owner has published of records that may run again, by partition."""
     _ends: dict[int, LogEnds] = field(default_factory=dict)
-    """By partition, where the outputs of the last commit end in the log."""
+    """The ends in the log of the outputs of the last commit, by partition."""
 
     def __post_init__(self) -> None:
         self._app_header = (APP_ID, self.app_id.encode())

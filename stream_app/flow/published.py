@@ -1,4 +1,4 @@
-"""Outputs that are published already: those of an owner before, of records that will be processed again.
+"""Outputs that a former owner has published of records that will be processed again.
 
 A commit holds where its outputs end in the log. Whoever takes a partition up reads from there what was published since,
 and leaves out exactly those outputs when the same records give them again. Never by "the highest offset so far": the
@@ -111,7 +111,7 @@ class Published:
 
 
 def _identity(record: Record, headers: Mapping[str, bytes]) -> Identity | None:
-    """None for a record that is no output of ours."""
+    """Read the identity of an output; None for a record that is no output of ours."""
     offset = number(headers.get(SOURCE_OFFSET))
     if offset is None or record.key is None:
         return None
@@ -138,7 +138,7 @@ class Wanted:
     dead_letters: TopicPartition
     since: LogEnds | None
     anywhere: bool = False
-    """Where no commit says since when: outputs of records that will be read again may stand anywhere in the log."""
+    """True if no commit says where to begin: outputs of records that will run again may stand anywhere in the log."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ class PartitionedStore:
         self.used: dict[int, bool] = {}
         """Partition -> whether a state was ever written to the changelog since it was made."""
         self.overtaken: dict[int, Records] = {}
-        """By partition, rows after which an older record stands in the changelog: recovery has them written again.
-        """
+        """Rows, by partition, after which an older record stands in the changelog: they are written again."""
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """A changelog value, None where the key has none."""
@@ -85,4 +84,4 @@ class StateTable(faust.Table[bytes, bytes]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Nothing to open or close: recovery drops and fills partitions."""
+        """Do nothing: recovery drops and fills partitions."""

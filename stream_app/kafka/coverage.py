@@ -1,5 +1,4 @@
-"""From which offset on what was fetched is complete: a partition's offsets need not follow on each other, and yet no
-record may be missing.
+"""The offset from which on the fetched records are complete: offsets may have holes, but no record may be missing.
 
 Transaction markers, aborted transactions and compaction leave offsets without a record. The fetcher passes over them,
 so it alone can tell a hole from a record that was lost.
@@ -23,7 +22,7 @@ class Coverage:
         self._spans[partition] = (first if before == start else start, end)
 
     def behind(self, partition: TopicPartition) -> tuple[int, int]:
-        """From and to which offset the fetcher has passed no record, behind the last one that it handed out."""
+        """Return the offsets between which the fetcher has passed no record, behind the last one that it handed out."""
         return self._spans.get(partition, (0, 0))
 
     def handed(self, partition: TopicPartition, next_offset: int) -> int:

@@ -68,7 +68,7 @@ class FetchedPartition:
         isolation_level: int,
     ) -> None:
         self.next_fetch_offset = fetch_offset
-        """Where the next fetch begins: after everything that was taken, markers included."""
+        """Offset at which the next fetch begins: after everything that was taken, markers included."""
         self._tp = tp
         self._fetched = records.fetched
         self._aborted = sorted(aborted_transactions or [], key=lambda transaction: transaction[1])
@@ -141,7 +141,7 @@ class FetchedPartition:
         )
 
     def _holds_records(self, header: BatchHeader) -> bool:
-        """Not markers, and not what an aborted transaction has written. As Kafka's own consumer does it."""
+        """True unless the batch is a marker or of an aborted transaction, as in Kafka's own consumer."""
         if self._read_committed and header.producer_id >= 0:
             while self._aborted and self._aborted[0][1] <= header.base_offset:
                 self._aborted_producers.add(self._aborted.pop(0)[0])

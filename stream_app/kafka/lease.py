@@ -1,8 +1,8 @@
-"""The lease: for how long this worker surely is a member of its group, so that no other worker has its partitions.
+"""The lease: the time for which this worker surely is a member of its group, so that no other has its partitions.
 
 A worker that was stopped for longer than its session (a paused virtual machine, a long swap) goes on in the middle of
-whatever it did, while its partitions have another owner. What it would still publish, the new owner has published or
-will. An idempotent producer fences nobody, so the worker asks its own clock right before each produce request.
+whatever it did, while its partitions have another owner. The new owner has published its outputs or will do so. An
+idempotent producer fences nobody, so the worker asks its own clock right before each produce request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Lease:
         self._length = SESSION_SHARE * session_timeout
         self._until = -math.inf
         self.renewed = -math.inf
-        """When the coordinator was last asked with success; also when the membership has ended since."""
+        """Time at which the coordinator was last asked with success, even if the membership has ended since."""
 
     @property
     def held(self) -> bool:

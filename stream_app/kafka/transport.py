@@ -69,7 +69,7 @@ class NoThread:
         self._task = asyncio.get_running_loop().create_task(self._service._serve())
 
     def stop(self) -> None:
-        """Nothing: the service's own shutdown has been waited for."""
+        """Do nothing: the service's own shutdown has been waited for."""
 
 
 class ConsumerService(driver.AIOKafkaConsumerThread):
@@ -84,7 +84,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         self._held = False
 
     async def _gather_remaining_tasks(self) -> None:
-        """Nothing: Faust cancels every task of the thread's loop, and here that is everybody's."""
+        """Do nothing: Faust would cancel every task of the thread's loop, which everybody shares here."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -188,13 +188,13 @@ class Consumer(driver.Consumer):
         return ConsumerService(self, loop=self.loop, thread_loop=self.loop, Worker=worker, beacon=self.beacon)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: the loop below waits for room in the agent's queue, and that is all the back-pressure needed.
+        """Do nothing: the loop below waits for room in the agent's queue, which is enough back-pressure.
 
         Faust would take one partition out of the fetch, while a chunk has records of many.
         """
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """Nothing: see `on_buffer_full`."""
+        """Do nothing: see `on_buffer_full`."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetch and deliver until the consumer or the fetcher stops."""

@@ -101,4 +101,4 @@ CODECS: dict[int, Uncompress] = {
     3: _into_room(cramjam.lz4.decompress_into),
     4: _into_room(cramjam.zstd.decompress_into),
 }
-"""By Kafka's number of the codec."""
+"""The function that uncompresses, by Kafka's number of the codec."""

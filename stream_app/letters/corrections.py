@@ -22,9 +22,9 @@ class Correction:
     line: int
     value: bytes
     key: bytes | None
-    """None: as it came."""
+    """None leaves it as it came."""
     headers: Headers | None = None
-    """None: as they came; empty: none."""
+    """None leaves them as they came; empty removes them."""
 
 
 def read_corrections(lines: Iterable[bytes], name: str) -> dict[tuple[Partition, int], Correction]:

@@ -52,13 +52,13 @@ class ResendFate(Enum):
 
 @dataclass(frozen=True)
 class ResendVerdict:
-    """One letter, what becomes of it, and why."""
+    """The verdict on one dead letter, and its reason."""
 
     letter: Letter
     fate: ResendFate
     why: str = ""
     value: bytes | None = None
-    """What is sent as its value; the key and the headers likewise."""
+    """The value to send; the key and the headers likewise."""
     key: bytes | None = None
     headers: Headers = field(default_factory=list)
     moved_to: Partition | None = None
@@ -163,7 +163,7 @@ def _read_letters(
 
 
 def _grown(reader: TopicReader, settings: Settings, letters: list[Letter]) -> dict[str, list[Grown]]:
-    """By source topic, the notes of partitions that were added: a letter's stream may have another partition since."""
+    """Return the notes of added partitions by source topic: a dead letter's stream may have another partition since."""
     found = {}
     for route in routes(settings).values():
         partitions = len(reader.partitions(route.source))

@@ -36,11 +36,11 @@ class Letter:
     offset: int
     """Its own place."""
     sent_ms: int
-    """When it was appended."""
+    """Time at which the dead letter was appended."""
     key: bytes | None
     value: bytes | None
     headers: Headers
-    """Of the record that it is about."""
+    """Headers of the record that it is about."""
     reason: str | None
     message: str | None
     topic: str | None

@@ -27,7 +27,7 @@ RESENT = "resent-"
 
 @dataclass
 class Scan:
-    """One source partition, from the first of the letters' records on.
+    """The result of reading one source partition from the first record of a dead letter on.
 
     Args:
         keys: of the letters; other streams are passed over.
@@ -39,7 +39,7 @@ class Scan:
     letters: Collection[int]
     originals: Collection[int]
     found: dict[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
-    """Of the originals that are still there, key and value."""
+    """Key and value of the originals that still exist."""
     marks: set[tuple[bytes, int]] = field(default_factory=set)
     """Key and original offset of what was resent."""
     moved: set[tuple[int, int]] = field(default_factory=set)

@@ -24,7 +24,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Child:
-    """One run of a program, in a session of its own: Ctrl-C in the terminal reaches only us, who stop it in order.
+    """One run of a program in a session of its own: Ctrl-C in the terminal reaches only us, and we stop it in order.
 
     Args:
         command: the program's absolute path and its arguments.
@@ -70,7 +70,7 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """As `subprocess.Popen.returncode`: negative for a signal, None while it runs."""
+        """The exit status as of `subprocess.Popen.returncode`: negative for a signal, None while it runs."""
         return self._process.returncode if self._ended.is_set() else None
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -26,7 +26,7 @@ class TopicInfo:
     records: int = 0
     config: dict[str, str] = field(default_factory=dict)
     problem: str = ""
-    """What a worker would refuse or warn of; empty where nothing is."""
+    """The fault that a worker would refuse or warn of; empty if there is none."""
 
 
 def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[str]:
@@ -58,7 +58,7 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
 
 
 def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[TopicInfo]:
-    """Each topic of the settings as it is on the broker, missing ones too.
+    """Describe each topic of the settings as it is on the broker, missing ones too.
 
     Raises:
         StartupError: the broker refuses, or none answers within ``timeout`` seconds.

@@ -257,7 +257,7 @@ class _RoutePlan:
 
 
 def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int, TableRows], list[Grown]]:
-    """By partition, the record to keep of each key, and the notes of partitions that were added."""
+    """Return the record to keep of each key, by partition, and the notes of added partitions."""
     rows: dict[int, dict[bytes, tuple[bytes | None, int]]] = {at: {} for at in range(partitions)}
     notes: dict[bytes, bytes | None] = {}
     for message in reader.read_from({(route.changelog, at): 0 for at in range(partitions)}):

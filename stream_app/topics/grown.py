@@ -1,6 +1,6 @@
-"""Notes in a changelog of partitions that were added: from and to how many, and where the sources ended then.
+"""Notes in a changelog about added partitions: their number before and after, and where the sources ended.
 
-A stream whose partition changed has its records before that in another partition. Whoever audits one partition has to
+A stream whose partition changed has its earlier records in another partition, which the audit of one partition must
 know. The note is a record of partition 0, under a key of its own, which compaction keeps.
 """
 
@@ -27,7 +27,7 @@ class Grown:
     ends: Mapping[int, int] = field(default_factory=dict)
     """Source partition -> the offset that its records had reached."""
     at_ms: int = 0
-    """When that was, by the clock of who did it."""
+    """Time of the change, by the clock of the machine that ran the command."""
 
     @property
     def key(self) -> bytes:

@@ -18,7 +18,7 @@ from stream_app.clients.topic_reader import TopicReader
 from stream_app.routes import Partition, Route
 
 CLOCKS_DIFFER_MS = 5_000
-"""By so much at most, as everywhere in caststream."""
+"""Largest difference between the clocks of broker and worker that caststream allows."""
 NEVER, ALWAYS = float("inf"), float("-inf")
 
 Range = tuple[int, int]

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import Message
 
 EXAMPLES = 3
-"""Of each kind of problem, so many are told in full."""
+"""Examples shown in full of each kind of problem."""
 
 KINDS = {
     "missing": "outputs are missing",
@@ -77,7 +77,7 @@ class VerifyReport:
 
     @property
     def problems(self) -> list[str]:
-        """One line for each kind of problem that was found."""
+        """Return a line for each kind of problem that was found."""
         return [f"{getattr(self, kind):,} {meaning}" for kind, meaning in KINDS.items() if getattr(self, kind)]
 
     def __str__(self) -> str:

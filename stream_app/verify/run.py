@@ -75,7 +75,7 @@ class _Verification:
         self._done = self._total = 0
         self._report = VerifyReport()
         self._grown: list[Grown] = []
-        """Of the source that is being read: its first partition's changelog says it."""
+        """Growths of the source that is being read, from its first partition's changelog."""
 
     def run(self) -> VerifyReport:
         makers = audit_makers(self._settings)

@@ -65,7 +65,7 @@ class CaststreamApp(faust.App):
         """Partitions are assigned and their tables recovered; `serves` says whether the group still answers."""
         self.was_ready = asyncio.Event()
         self.moved_on_s = time.monotonic()
-        """When an assignment last came, went, or got further."""
+        """Time at which an assignment last came, went, or made progress."""
         self._revoked = True
         self._handed_over: int | None = None
         """The generation of an assignment that is over and whose live state is still there, all of it committed."""
@@ -104,7 +104,7 @@ class CaststreamApp(faust.App):
             self._failures.add(task)
 
     async def crash(self, reason: BaseException) -> None:
-        """As Faust does, but what we raise ourselves is told once, in one line, by `stream_app.worker.process`."""
+        """Do as Faust does. Our own errors are reported once, in one line, by `stream_app.worker.process`."""
         if isinstance(reason, CaststreamError):
             self._crash(reason)
         else:

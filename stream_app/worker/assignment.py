@@ -27,7 +27,7 @@ class BrokerView:
     """The broker's answers about the assigned source partitions."""
 
     committed: Mapping[TopicPartition, OffsetAndMetadata]
-    """What the group has committed; offset -1 where nothing is."""
+    """Offsets that the group has committed; -1 if there is none."""
     beginnings: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
     topic_ids: Mapping[str, str]
@@ -40,7 +40,7 @@ class Start:
     position: int
     lost: int = 0
     note: str = ""
-    """What an operator should know of it."""
+    """A note for the operator."""
 
 
 def starts_of(pipelines: Sequence[Pipeline], found: BrokerView) -> dict[TopicPartition, Start]:

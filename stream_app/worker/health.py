@@ -32,7 +32,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Health:
-    """Is the worker alive, is it ready?"""
+    """Judges whether the worker is alive and ready."""
 
     def __init__(self, app: CaststreamApp) -> None:
         self.app = app
@@ -84,7 +84,7 @@ class Health:
         return None
 
     def _stuck_on_its_way(self) -> str | None:
-        """As a member, between an assignment and readiness."""
+        """Say why a member gets stuck between an assignment and readiness; None if it does not."""
         if not self.app.lease.held:
             self._member_since = None
             return None
@@ -96,7 +96,7 @@ class Health:
         return None
 
     async def check_let_in(self) -> None:
-        """When the group does not answer: is it an outage, does the broker refuse us, or have we got stuck?
+        """When the group does not answer, find out why: an outage, a refusal by the broker, or a worker that got stuck.
 
         Raises:
             StartupError: it has refused us for `REFUSED_S`.

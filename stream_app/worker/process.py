@@ -188,7 +188,7 @@ async def _watch(app: CaststreamApp, health: Health) -> None:
 
 
 async def _until_over(app: CaststreamApp, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Until a signal, or until the application or one of its tasks has failed: then its error is raised."""
+    """Wait for a signal, or until the application or one of its tasks has failed: then raise its error."""
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, crashed, *tasks], return_when=asyncio.FIRST_COMPLETED)

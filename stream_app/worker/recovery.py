@@ -151,8 +151,8 @@ class ChangelogRecovery(Recovery):
     app: Restoring  # type: ignore[assignment]  # Faust types the application whole
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
-        """As Faust does. Nobody hears of an error of what is given up at a stop, so it is taken note of here: else it
-        would be in the log as a traceback of a task that nobody waited for.
+        """Wait as Faust does, and retrieve the error of a task that is given up at a stop. Otherwise asyncio would log
+        its traceback.
         """
         task = asyncio.ensure_future(coro)
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -196,11 +196,11 @@ class ChangelogRecovery(Recovery):
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Nothing: changelogs are read by `_restore`."""
+        """Do nothing: changelogs are read by `_restore`."""
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """Nothing: `_restore` reports its progress."""
+        """Do nothing: `_restore` reports its progress."""
 
     async def _restore(self) -> None:
         partitions = {TopicPartition(*tp) for tp in self.active_tps} - self.app.kept_changelogs()

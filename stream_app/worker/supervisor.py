@@ -47,11 +47,11 @@ class WorkerChild:
     due: float = 0.0
     report: WorkerReport | None = None
     status: int | None = None
-    """Of its last end."""
+    """Exit status of its last end."""
 
 
 def _die_with_parent(parent: int) -> None:
-    """In the child: SIGTERM when the supervisor is gone, however it went; at once if it is gone already."""
+    """Run in the child: have the kernel send SIGTERM when the supervisor ends; end at once if it has ended already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
@@ -74,9 +74,9 @@ class Supervisor:
         self.children = [WorkerChild(index) for index in range(workers)]
         self.stopping = threading.Event()
         self._was_ready = False
-        """Any of them, ever."""
+        """True once any process has been ready."""
         self._was_past_broker = False
-        """One came past the broker: from then on silence is an outage."""
+        """True once a process has passed the broker: from then on silence is an outage."""
 
     def run(self) -> None:
         """Until `stopping` is set.

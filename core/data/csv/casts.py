@@ -49,7 +49,7 @@ class CastSummary:
 
 
 class CastRow(NamedTuple):
-    """One sample. ``facts``: what the line says of its whole cast, by column."""
+    """One sample; ``facts`` holds what the line says about its whole cast, by column."""
 
     place: LinePlace
     values: list[float]

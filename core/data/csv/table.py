@@ -147,7 +147,7 @@ class Table:
         return field in self._at
 
     def name(self, cells: Sequence[str], field: str) -> str:
-        """As `cell`, of a field that names something: told once where the name has lost digits."""
+        """Read a cell as a name, like `cell`; a name that has lost digits is reported once."""
         name = self.cell(cells, field)
         if "+" in name and is_rounded(name) and field not in self._said:
             self._said.add(field)
