@@ -59,8 +59,8 @@ class DataError(StartupError):
 
 
 class LostRecordsError(StartupError):
-    """A source ends below what was processed. A later try might find new records at those offsets, and would skip them
-    in silence: nothing goes on until somebody has decided.
+    """A source ends below the last processed record. A later try might find new records at those offsets and skip them
+    silently, so everything stops until an operator has decided.
     """
 
 
@@ -69,7 +69,7 @@ class UnreachableError(StartupError):
 
 
 class OutageError(UnreachableError):
-    """A broker answers, but the cluster cannot do what it is asked: an outage of a part of it, which ends."""
+    """A broker answers, but a part of the cluster has an outage, which ends by itself."""
 
 
 class RunError(CaststreamError):

@@ -19,7 +19,7 @@ BEHIND_S = 1.0
 
 @contextmanager
 def display(stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> Iterator[OnStatus]:
-    """Give a function for ``replay``'s ``on_progress``, which shows on ``stream`` what it is told."""
+    """Give a function for ``replay``'s ``on_progress``, which shows the progress on ``stream``."""
     if not stream.isatty():
         yield _Lines(stream, now_s)
         return

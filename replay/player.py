@@ -1,4 +1,4 @@
-"""Playing: blocks of samples, paced, encoded, into a sink; with what was acknowledged kept for ``--resume``.
+"""Play blocks of samples, paced and encoded, into a sink, and keep what was acknowledged for ``--resume``.
 
 The sequence that a stream ended must be acknowledged, and known to be, before its next one begins: only then is
 everything that a resumed replay sends twice a duplicate by its step, and never a late record of an ended sequence.
@@ -128,7 +128,7 @@ class Player:
         self._first = 0
 
     def play(self, resumed: bool) -> ReplaySummary:
-        """Send everything that is not acknowledged yet, and say what was; ``resumed`` goes into the summary.
+        """Send all samples that are not acknowledged yet, and return the summary; ``resumed`` goes into it.
 
         Raises:
             ReplayError: the broker or the progress file failed; the summary says how far it got.

@@ -1,4 +1,4 @@
-"""The progress of a replay in a file, so that another can go on from there."""
+"""The progress of a replay in a file, so that another replay can continue from there."""
 
 from __future__ import annotations
 

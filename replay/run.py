@@ -118,7 +118,7 @@ def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: boo
 
 
 def _sent_before(place: Path) -> bool:
-    """True if an earlier replay, of which a trace is left, has sent anything."""
+    """True if an earlier replay, known by its progress file, has sent anything."""
     try:
         before = ReplayProgress.load(place)
     except StartupError:
@@ -140,7 +140,7 @@ def _repeated(progress: ReplayProgress, run: str | None) -> list[str]:
 def _resumable(
     place: Path, path: Path, streams: int | None, run: str | None, start_ms: int | None, loop: bool
 ) -> ReplayProgress | None:
-    """The progress to go on from; refused where it does not fit the file or what was asked for."""
+    """Return the progress to continue from; raise if it does not fit the file or the options."""
     before = ReplayProgress.load(place)
     if before is None:
         return None

@@ -137,7 +137,7 @@ class KafkaSink:
             raise
 
     def _ask(self, records: list[Pair], last: Mapping[int, int]) -> list[OnDelivery | None]:
-        """For each record whom to tell of its acknowledgement: only the last of each partition are asked after."""
+        """Return, for each record, the callback of its acknowledgement: only for the last of each partition."""
         shares: defaultdict[int, list[tuple[bytes, int]]] = defaultdict(list)
         for key, count in Counter([key for key, _ in records]).items():
             shares[self._places[key]].append((key, count))

@@ -1,4 +1,4 @@
-"""A failure on the command line: one line that says what was wrong, and an exit status."""
+"""Turn a failure on the command line into one line that says what was wrong, and an exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """The line to show for an error, "" where it has been told already, and the status to leave with."""
+    """Return the line to show for an error ("" if it was shown already) and the exit status."""
     text = " ".join(str(error).split())
     if isinstance(error, CaststreamError):
         status = status_of(error)

@@ -26,7 +26,7 @@ SELDOM = {"seldom": True}
 
 
 class Seldom(logging.Filter):
-    """Lets the same line of a library, or of ours with `SELDOM`, through once per `REPEAT_S`: without a broker aiokafka
+    """Lets the same line of a library, or of ours with `SELDOM`, pass once per `REPEAT_S`: without a broker aiokafka
     writes hundreds.
     """
 

@@ -204,7 +204,7 @@ class Settings(BaseSettings):
 
     @property
     def kafka_user(self) -> str:
-        """The user as whom the broker knows us, in words for a message."""
+        """The user that the broker knows us by, in words for a message."""
         named = self.sasl_username and self.security_protocol.startswith("SASL") and not self.uses_tokens
         return f"the Kafka user {self.sasl_username!r}" if named else "the Kafka user"
 
@@ -311,7 +311,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def foreign_environment() -> dict[str, str]:
-    """Our environment without what is caststream's."""
+    """Return our environment without the variables of caststream."""
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
 
 

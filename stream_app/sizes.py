@@ -30,7 +30,9 @@ def limit_of(config: Mapping[str, str]) -> int:
 
 
 def state_bytes(hidden_numbers: int) -> int:
-    """The most that a signal stream's state record takes, of a model with so many numbers in h and c together."""
+    """Return the largest size of a signal stream's state record, for a model with this many numbers in h and c
+    together.
+    """
     return _HEAD_BYTES + 4 * hidden_numbers
 
 

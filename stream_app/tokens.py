@@ -1,4 +1,4 @@
-"""Tokens for SASL OAUTHBEARER: from a file that somebody renews, or from a command that prints one.
+"""Tokens for SASL OAUTHBEARER: from a file that another program renews, or from a command that prints one.
 
 A token never stands in an error, a log or a command line. It is read again for every connection of aiokafka, and before
 librdkafka's expires.
@@ -33,7 +33,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True)
 class Token:
-    """A token, until when it holds (seconds since 1970), and up to when nobody need ask for another."""
+    """A token, the time at which it expires (seconds since 1970), and the time until which it need not be renewed."""
 
     text: str
     expires_s: float

@@ -1,4 +1,4 @@
-"""Streams whose beginning cannot be read: what is possible of them, and from where on they are certain.
+"""Streams whose beginning cannot be read: their possible states, and from where on they are certain.
 
 Retention, or a time range, cuts a log somewhere. A stream met behind the cut has a state that nobody here knows, so its
 records cannot be judged until one of them certainly starts again, whatever the state was: after a pause, or by a name

@@ -50,7 +50,7 @@ class PartitionAudit:
         """The stream's sequence has ended, by the record at ``cause``; None: perhaps."""
 
     def _mark(self, stream: AuditedStream) -> None:
-        """The stream's stored state goes up to here: note what it must hold, beside the memory."""
+        """Note what the stored state must hold at this record, beside the memory."""
         raise NotImplementedError
 
     def finish(self, now_ms: int) -> None:
@@ -214,7 +214,7 @@ class PartitionAudit:
         return self._index[at] if at < len(self._index) else NOTHING
 
     def letter(self, offset: int) -> ExpectedLetter | None:
-        """The dead letter of a record; None: there must be none. Ask `is_judged` first."""
+        """Return the dead letter of a record; None if there must be none. Ask `is_judged` first."""
         return self.letters.get(offset)
 
     def is_judged(self, offset: int) -> bool:

@@ -1,4 +1,4 @@
-"""Stored states against what they should be: the state of a stream right after the record at the state's own offset."""
+"""Compare stored states with the expected ones: the state of a stream right after the record at its own offset."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIELDS = ("offset", "append_ms", "timestamp_ms", "sequence", "step", "closed")
 def state_problems(
     audit: PartitionAudit, key: bytes, source_offset: int, blob: bytes, segment: SegmentBlob
 ) -> list[str] | None:
-    """Name the faults of a stored state; None if nobody can say.
+    """Name the faults of a stored state; None if they cannot be judged.
 
     Args:
         audit: finished.
@@ -77,9 +77,7 @@ def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
 
 
 def _counter_problems(stored: StreamState, memory: Memory) -> list[str]:
-    """Compare the last gap and the step back. No gap is no problem: a worker of version 0.1 kept none,
-    and its states go on.
-    """
+    """Compare the last gap and the step back. A missing gap is no problem: a worker of version 0.1 kept none."""
     found = range(stored.gap_first, stored.gap_end)
     problems = [f"its last gap is {found}, expected {memory.skipped}"] if found and found != memory.skipped else []
     back = None if stored.back_step == NO_STEP else Candidate(stored.back_step, stored.back_ms, stored.back_offset)

@@ -69,7 +69,7 @@ def open_castings(path: str | Path, check_values: bool = True, on_check: OnProgr
 
 
 def open_checked(path: str | Path, on_check: OnProgress | None = None) -> tuple[Recording, str]:
-    """Open a file of either kind, told by its datasets, for prediction: neither targets nor labels are needed.
+    """Open a file of either task for prediction; its datasets decide which. It needs neither targets nor labels.
 
     Args:
         path: the file.
@@ -126,7 +126,7 @@ def _open(
 
 
 def _note(recording: Recording) -> None:
-    """Add the lines about what is assumed of a file and what is not applied."""
+    """Add the lines about assumptions on a file and about attributes that are not applied."""
     if not recording.rate_told:
         recording.notes.append(f"{recording.filename}: tells no sampling rate: {recording.rate_hz:g} Hz is assumed")
     for data in recording.read.values():

@@ -1,4 +1,4 @@
-"""Zeros that nobody measured: HDF5 gives them for whatever was never written, or is no longer there, without a word.
+"""Find zeros that nobody measured: HDF5 silently gives zeros for parts that were never written or no longer exist.
 
 Looked for are chunks and blocks that were never written, places that no source of a virtual dataset covers, and sources
 that are missing or too short, also those of sources.
@@ -55,7 +55,7 @@ def _whole(shape: tuple[int, ...]) -> Bounds:
 
 
 def _problem(data: h5py.Dataset, bounds: Bounds, origin: Origin, depth: int) -> str | None:
-    """Describe what was not measured in the part of a dataset that is read; None if all was."""
+    """Describe the part of a dataset that was read but never measured; None if there is none."""
     if data.is_virtual:
         return _virtual_problem(data, origin, depth)
     if data.external:
@@ -169,7 +169,7 @@ def _part_problem(
 
 
 def _bounds(source: Any, found: h5py.Dataset) -> Bounds:
-    """The part of a source that is read; all of it where that cannot be told."""
+    """Return the part of a source that is read; all of it if that is unknown."""
     if source.src_space.get_select_type() != h5py.h5s.SEL_HYPERSLABS:
         wanted = source.vspace
         endless = "%b" in source.file_name + source.dset_name

@@ -1,4 +1,4 @@
-"""A part of a data file as a file of its own: so that what was held out of a training is evaluated as any file is."""
+"""Copy a part of a data file to a file of its own, so that held-out rows are evaluated like any file."""
 
 from __future__ import annotations
 

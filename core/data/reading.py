@@ -16,7 +16,7 @@ BLOCK_VALUES = 1 << 20
 
 
 def check_values(datasets: Collection[Values], on_check: OnProgress | None = None) -> None:
-    """Refuse what was not measured, NaN, infinity and values beyond 1e6.
+    """Refuse unmeasured values, NaN, infinity and values beyond 1e6.
 
     Raises:
         DataError: names the dataset and the first bad value's place.

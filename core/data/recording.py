@@ -1,4 +1,4 @@
-"""An open file of signals or castings: its datasets as numbers, and what it says of them."""
+"""An open file of signals or castings: its datasets as numbers, and its facts."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def run_name(start_ms: int) -> str:
 
 
 def run_start_ms(run: str) -> int | None:
-    """The start that is told by a name from `run_name`; None for any other name."""
+    """Return the start that a name from `run_name` holds; None for any other name."""
     try:
         moment = datetime.strptime(run.removesuffix("Z"), _FORMAT).replace(tzinfo=UTC)
     except ValueError:

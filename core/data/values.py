@@ -169,7 +169,7 @@ class Values:
         return marks
 
     def _mark(self, name: str, told: Any) -> list[Mark]:
-        """The values told, in the dataset's own type; what it cannot hold stands nowhere in it."""
+        """Return the marking values in the dataset's own type; the data cannot hold others."""
         return [(name, own) for number in _numbers(told) for own in _in_type(number, self._data.dtype)]
 
     def _valid_range(self) -> list[tuple[Any, Any]]:

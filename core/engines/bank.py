@@ -21,7 +21,7 @@ class StateBank(Protocol):
         """Rows, `ZEROS` included."""
 
     def grow(self) -> None:
-        """Add rows of zeros behind the last one, at amortised cost; rows at hand keep number and content."""
+        """Add rows of zeros behind the last one, at amortised cost; existing rows keep number and content."""
 
     def step(self, batch: StepBatch) -> Float32s:
         """Step the runs of a batch through their samples.

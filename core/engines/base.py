@@ -85,7 +85,7 @@ class Engine(Generic[S]):
         raise NotImplementedError
 
     def _conclude(self, stream: S, append_ms: int) -> None:
-        """The current sequence of a stream ends without its own word."""
+        """End the current sequence of a stream without a record that says so."""
 
     def _infer(self) -> Callable[[], None]:
         """Run the models on what the chunk gave; the function that encodes the outputs."""
@@ -224,7 +224,7 @@ class Engine(Generic[S]):
         result.infer_s = inferred - decoded
 
     def _note_outside(self, ranges: Ranges, samples: Floats, place_of: Callable[[int], tuple[str, int]]) -> None:
-        """Count samples (N, F) that lie far outside, and have the first of each field told.
+        """Count samples (N, F) that lie far outside, and have the first of each field logged.
 
         ``place_of``: stream and step of one of them.
         """
@@ -260,7 +260,7 @@ class Engine(Generic[S]):
         return stream
 
     def _settle_opened(self) -> None:
-        """Keep the streams that got or had a state; the others nobody would ever evict."""
+        """Keep the streams that got or had a state; drop the others, which nothing would ever evict."""
         later = set(self._opened)
         for stream in self._opened:
             later.remove(stream)
@@ -353,9 +353,7 @@ class Engine(Generic[S]):
         return self._stream_key(table_key) in self._streams.get(partition, {})
 
     def may_conclude(self, partition: int, key: bytes, offset: int) -> bool:
-        """True if the sequence whose last sample came at ``offset`` is still the stream's and open, so that its end is
-        yet to be told.
-        """
+        """True if the sequence whose last sample came at ``offset`` is still open, so that its end is still to come."""
         state: StreamState | None = self._streams.get(partition, {}).get(key)
         if state is None:
             state = StreamState()
@@ -405,9 +403,7 @@ class Engine(Generic[S]):
         return Evicted(result.outputs, tombstones, result.counts, result.deferred, result.notes)
 
     def _restored(self, partition: int, keys: list[bytes]) -> list[S]:
-        """Streams for eviction. A corrupt state has no offset that would let it go, and its stream none to go on from:
-        it is counted here, as nobody meets it in the store again.
-        """
+        """Load streams for eviction. A corrupt state has no offset and can never be evicted, so it is counted here."""
         before, self._result = self._result, ChunkResult()
         streams = []
         for key in keys:
@@ -424,7 +420,7 @@ class Engine(Generic[S]):
 
 
 def _names_a_stream(key: bytes) -> bool:
-    """True if a record may have it as key: others are in the table only where somebody else has written to it.
+    """True if a record may have this key: other keys are in the table only if somebody else has written to it.
 
     Keys with NULs named streams in version 0.1, whose states are evicted as all others.
     """

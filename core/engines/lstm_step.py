@@ -20,7 +20,7 @@ SMALLEST, LARGEST = 8, 4096  # rows of the graphs' batches, a graph for each pow
 
 
 def rung(rows: int) -> int:
-    """The power of two that so many rows are padded to."""
+    """Return the power of two to which this many rows are padded."""
     return max(SMALLEST, 1 << (rows - 1).bit_length())
 
 

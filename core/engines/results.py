@@ -85,7 +85,7 @@ class DeadLetter:
 
     @classmethod
     def of(cls, record: Record, error: RecordError) -> DeadLetter:
-        """The letter of a record, with the reason why it could not be used."""
+        """Make the dead letter of a record, with the reason why it could not be used."""
         return cls(
             partition=record.partition,
             key=record.key,

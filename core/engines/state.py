@@ -1,4 +1,4 @@
-"""One stream's state without its model part: what it remembers, what a record does to it, how it is stored.
+"""The state of one stream without its model part: its memory, what a record does to it, how it is stored.
 
 ``decide`` is the one place where a record is judged, for live runs and offline runs, for signals and casts alike.
 """

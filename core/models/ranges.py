@@ -33,8 +33,8 @@ NO_LIMITS = Limits((-np.inf,) * FEATURES, (np.inf,) * FEATURES, False)
 
 @dataclass(frozen=True)
 class Outside:
-    """Values of one field far outside: how many samples, the ``place`` of the first among those looked at, and words
-    for what stood there and for what was seen in training.
+    """The values of one field far outside: their number, the ``place`` of the first one, and words for it and for the
+    range in training.
     """
 
     field: str

@@ -114,7 +114,7 @@ def predict(
 
 
 class _Counted:
-    """Outputs written so far, and whom to tell of the rows."""
+    """Counts the outputs written so far and reports the rows."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self.outputs = 0

@@ -1,4 +1,4 @@
-"""The model card: what a model is, how it was made, how good it is beside what is possible, and where it is weak."""
+"""The model card: what a model is, how it was made, how good it is beside the limits, and where it is weak."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def write_card(
     seconds: float | None = None,
     machine: str | None = None,
 ) -> None:
-    """Write the card of a trained model as Markdown. What it says of the training comes from the checkpoint.
+    """Write the card of a trained model as Markdown, with the facts of the training from the checkpoint.
 
     Args:
         path: the card.
@@ -366,7 +366,7 @@ def _verdict(value: float | None, bound: float, *, highest: bool, percent: bool 
 
 
 def _measured_weaknesses(kind: str, content: Content, figures: Figures) -> list[str]:
-    """Those that follow from the data and figures at hand."""
+    """Return the weaknesses that follow from the data and figures."""
     if kind == "signal":
         return _start_weakness(figures)
     told = []

@@ -233,7 +233,7 @@ def _error_over_time(report: SignalReport) -> Figure:
 
 
 def _curves(report: DefectReport) -> list[tuple[str, Floats, dict[str, Any]]]:
-    """Name, scores (N,) and look of what is compared: the model, the limit if it is known, the better baseline."""
+    """Return name, scores (N,) and look of each curve: the model, the limit if it is known, the better baseline."""
     found: list[tuple[str, Floats, dict[str, Any]]] = [("model", report.probabilities, MODEL)]
     if np.isfinite(report.limits).all():
         found.append(("best possible", report.limits, LIMIT))

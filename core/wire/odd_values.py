@@ -1,4 +1,4 @@
-"""The second look at a value that the strict decoders refuse: taken where it is certain what is meant, else named.
+"""Read a value that the strict decoders refuse: accept it if its meaning is certain, else name the fault.
 
 It runs for one record in many. What it reads of a value is bounded, whatever the value holds.
 """
@@ -102,7 +102,7 @@ def number(name: str, held: Any) -> float:
 
 
 def _about_text(text: str, wanted: str) -> str:
-    """Say what is wrong with a text where something else is wanted."""
+    """Name the fault of a text in place of another type."""
     plain = text.strip()
     if is_number(_parsed(plain)):
         return "a number in quotes, send it without"

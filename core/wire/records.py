@@ -162,7 +162,7 @@ _REFUSED = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text
 
 
 class _SampleCodec(_Codec[T]):
-    """Reads samples: what is written a little otherwise is taken, what is refused is named."""
+    """Reads samples: accepts small differences of form, and names the fault of refused ones."""
 
     def __init__(self, kind: type[T]) -> None:
         super().__init__(kind)

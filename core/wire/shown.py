@@ -26,7 +26,7 @@ def is_number(held: Any) -> bool:
 
 
 def shown(held: Any) -> str:
-    """A value as JSON writes it, its end left out where it is long."""
+    """Show a value as JSON writes it, shortened if it is long."""
     if held is None or isinstance(held, (bool, str)):
         return _cut(json.dumps(held if not isinstance(held, str) else held[: _MOST_CHARACTERS + 1]))
     if is_number(held):

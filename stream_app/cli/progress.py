@@ -13,7 +13,7 @@ from core.callbacks import OnCount, OnProgress
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[OnCount]:
-    """Give a function that is told how much of ``total`` is done."""
+    """Give a function to call with how much of ``total`` is done."""
     with phases() as phase:
         told = phase(title)
         yield lambda done: told(done, total)
@@ -21,7 +21,7 @@ def bar(title: str, total: int) -> Iterator[OnCount]:
 
 @contextmanager
 def phases() -> Iterator[Callable[[str], OnProgress]]:
-    """Give a function that makes one bar per title; each is told (done, total) and appears when it first is."""
+    """Give a function to call with (done, total), which makes one bar per title at the first call for it."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 

@@ -174,7 +174,7 @@ def _text_of_dead_letter(message: Message) -> str:
 
 
 def source_text(letter: Letter) -> str:
-    """The place of the record that a letter is about, on one line."""
+    """Return the place of the record that a dead letter is about, on one line."""
     return f"{_said(letter.topic)} partition {_said(letter.source_partition)} offset {_said(letter.source_offset)}"
 
 
@@ -183,7 +183,7 @@ def _said(value: str | int | None) -> str:
 
 
 def _text(data: bytes | None) -> str:
-    """``data`` on one line: control characters and what is no UTF-8 as escapes, the end of a long one left out."""
+    """Show ``data`` on one line, shortened, with control characters and bytes that are no UTF-8 as escapes."""
     if data is None:
         return "none"
     shown = data[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")

@@ -30,7 +30,9 @@ _DEFECT_ROWS = (("AUC-PR", "auc_pr"), ("recall at 1 % false alarms", "recall_at_
 
 @contextmanager
 def training_display() -> Iterator[Callable[[TrainingProgress], None]]:
-    """Give a function that is told how training goes: a bar on a terminal, else a line on stderr after each epoch."""
+    """Give a function to call with the progress of training: it shows a bar on a terminal, else a line after each
+    epoch.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console)

@@ -34,7 +34,7 @@ ClientConfig = Mapping[str, Any]
 
 
 def check_access(config: ClientConfig, patience_s: float = 10.0) -> bool:
-    """Ask the broker for its topics; whether it has answered. Where nobody does, that may be an outage.
+    """Ask the broker for its topics; return whether it has answered. No answer may be an outage.
 
     Args:
         patience_s: how long a broker that takes connections may take to answer.
@@ -72,9 +72,7 @@ def look(
 
 
 def _refusal_elsewhere(config: ClientConfig, found: ClusterMetadata) -> str | None:
-    """A broker names the addresses at which its cluster is to be spoken to: somebody must be there, and their
-    certificates must fit too.
-    """
+    """Check the addresses that the broker advertises: one must be reachable, and their certificates must fit."""
     known = set(config["bootstrap.servers"].split(","))
     named = {knock.address_of(str(broker.host), int(broker.port or 0)) for broker in found.brokers.values()}
     if named and not named & known:
@@ -106,7 +104,7 @@ def _check_reachable(named: list[str], bootstrap: str) -> None:
 
 
 def open_admin(config: ClientConfig, heard: list[KafkaError]) -> AdminClient:
-    """An admin client that puts what it learns about its connections into ``heard`` when it is polled.
+    """Open an admin client that puts news of its connections into ``heard`` when it is polled.
 
     Raises:
         StartupError: a file or setting cannot be used.

@@ -82,7 +82,7 @@ class Cluster:
         _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
 
     def add_partitions(self, totals: Mapping[str, int]) -> None:
-        """Give topics more partitions, so many in all; returns when they show."""
+        """Raise topics to this number of partitions; return when the broker shows it."""
         wanted = [NewPartitions(name, total) for name, total in totals.items()]
         futures = self._admin.create_partitions(wanted, request_timeout=REQUEST_TIMEOUT_S) if wanted else {}
         for name, future in futures.items():

@@ -51,7 +51,7 @@ def is_there(address: str) -> bool:
 
 
 def away(addresses: Iterable[str]) -> dict[str, str]:
-    """Say why nobody takes a connection at any of the addresses, by address; empty as soon as anybody does at one."""
+    """Return, by address, why no address can be reached; empty as soon as one can be reached."""
     asked = list(dict.fromkeys(addresses))
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     for address in asked:  # threads that nobody waits for: a name server that is away takes long
@@ -108,7 +108,7 @@ def ask_mechanism(connection: socket.socket, mechanism: str) -> tuple[int, list[
 
 
 def answers_strangers(connection: socket.socket) -> bool:
-    """True if the broker says what topics there are before anybody has told who they are."""
+    """True if the broker lists its topics before a client has logged in."""
     try:
         _ask(connection, _METADATA, 1, struct.pack(">i", 0))
     except OSError:
@@ -117,7 +117,7 @@ def answers_strangers(connection: socket.socket) -> bool:
 
 
 def answers_by_tls(address: str) -> bool:
-    """True if a Kafka broker, whoever it is, speaks TLS there. Nothing is told to it."""
+    """True if a Kafka broker speaks TLS at this address. It is sent no secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Outages and refusals told apart, in one place: a refusal is what will be the same at the next try.
+"""Tell outages from refusals, in one place: a refusal will be the same at the next try.
 
 Timeouts, missing coordinators, leaders and controllers, connections and names that fail are outages. They end by
 themselves, so a supervisor tries until they are over.
@@ -105,7 +105,7 @@ def failure(doing: str, error: KafkaError, heard: str = "") -> StartupError:
 
 
 def run_failure(text: str, error: KafkaError) -> StartupError | RunError:
-    """The error to raise where a command could not go on: a refusal where it is not allowed to."""
+    """Return the error to raise if a command could not go on: a refusal if a permission is missing."""
     return StartupError(text) if error.code() in NOT_ALLOWED else RunError(text)
 
 

@@ -1,4 +1,4 @@
-"""The demo's verdict: what was sent against what came out, and both against the offline reference."""
+"""The demo's verdict: outputs compared with the samples sent, and both with the offline reference."""
 
 from __future__ import annotations
 

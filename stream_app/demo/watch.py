@@ -1,4 +1,4 @@
-"""The demo's eyes: reads what goes into the stream and what comes out, with a plain Kafka client."""
+"""Read the inputs and outputs of the demo with a plain Kafka client."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Watched:
     dead_letters: int = 0
 
     def latencies_ms(self, skip_ms: int = 1000) -> Int64s:
-        """Sample's append time to its prediction's, for all seen; samples of the first ``skip_ms`` are left out."""
+        """Return the time from each sample's append to its prediction's, without samples of the first ``skip_ms``."""
         # Copied by the array itself, in one step: the reader appends meanwhile, which a view would forbid.
         appended_ms = {
             partition: np.frombuffer(times.tobytes(), np.int64) for partition, times in list(self.appended_ms.items())

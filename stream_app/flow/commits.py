@@ -98,7 +98,7 @@ class Committer:
         self._may_process.set()
 
     def start(self, kept: Collection[TopicPartition] = ()) -> None:
-        """A new assignment begins, of which the source partitions ``kept`` go on as they were."""
+        """Begin a new assignment, in which the source partitions ``kept`` continue as they were."""
         changelogs = {pipeline.topics.source: pipeline.topics.changelog for pipeline in self.pipelines}
         written = {(changelogs[at.topic], at.partition) for at in kept}
         self.committed = {at: offset for at, offset in self._handed_over.items() if at in kept}
@@ -107,7 +107,7 @@ class Committer:
         self._refuses = False
 
     async def take_up(self, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, LogEnds]) -> None:
-        """Begin with source partitions whose tables have been restored: commit where they start.
+        """Begin with source partitions whose tables are restored: commit where they start.
 
         Before any state is written: states without a committed offset would be of no use to a successor. And before any
         output is: the successor must know from where to look for it.
@@ -123,11 +123,11 @@ class Committer:
                 self._next_base.setdefault((pipeline.topics.changelog, partition), end)
 
     def refuse(self) -> None:
-        """No commit begins until the next `start`; one that runs goes on, its cut is older."""
+        """Begin no commit until the next `start`. A running commit continues, because its cut is older."""
         self._refuses = True
 
     def stop(self) -> None:
-        """The assignment is over: nothing of it is committed any more, nor by a commit that runs."""
+        """End the assignment: none of its offsets is committed any more, not even by a running commit."""
         self.refuse()
         self._assignment += 1
         self._handed_over, self.committed = self.committed, {}
@@ -280,7 +280,9 @@ class Committer:
             self._next_base[topic, partition] = base + batch.records
 
     async def _check_sequence(self, pipeline: Pipeline, partition: int, base: int) -> None:
-        """Our batches follow on each other, and the first on what recovery read, unless somebody else has written."""
+        """Check that our batches follow on each other, and the first on what recovery read; otherwise somebody else has
+        written.
+        """
         topic, source = pipeline.topics.changelog, TopicPartition(pipeline.topics.source, partition)
         expected = self._next_base.get((topic, partition))
         if expected is None or base == expected or self.guarantee.changelog_gaps:

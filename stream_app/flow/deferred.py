@@ -75,7 +75,7 @@ class DeferredOutputs:
         return list(self._tasks)
 
     def drop(self) -> None:
-        """Publish nothing of what is still to come: the partitions have another owner."""
+        """Drop all outputs still to come: the partitions have another owner."""
         for task in self._tasks:
             task.cancel()
             if task.done() and not task.cancelled():

@@ -39,7 +39,7 @@ class Guarantee(Protocol):
     """Outputs of records that will be processed again may be published already: they are looked for and left out."""
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
-        """A new assignment, before its tables are read: whoever owned the partitions can write no more."""
+        """Prepare for a new assignment, before its tables are read: former owners can write no more."""
 
     async def close(self) -> None:
         """The assignment is over."""

@@ -40,5 +40,5 @@ class PastPositions:
         return position if now_s - then_s >= self._age_s else 0
 
     def drop(self, partition: int) -> None:
-        """The partition is somebody else's now."""
+        """Forget a partition that another worker has now."""
         self._notes.pop(partition, None)

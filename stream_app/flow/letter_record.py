@@ -1,4 +1,4 @@
-"""A dead letter as it is written: the record as it came, and what was wrong with it, cut to what its topic takes."""
+"""Write a dead letter: the record as it came and its fault, cut to what its topic takes."""
 
 from __future__ import annotations
 

@@ -203,8 +203,8 @@ class OutputWriter:
         self._of_topic: dict[str, tuple[bytes, int]] = {}
 
     def opened(self) -> None:
-        """A stream without state was met. What is published from now on leaves when that is `confirmed`: were
-        partitions added to its topic, it has its state in another one, and nothing may come of it here.
+        """Note that a stream without state was met. What is published from now on leaves when that is `confirmed`: if
+        partitions were added to its topic, its state is in another one, and nothing of it may be published here.
         """
         self.openings += 1
         if self.on_opened is None:
@@ -299,8 +299,8 @@ class OutputWriter:
         self._lane(source, topic, partition).acked_end = end
 
     def abandon(self) -> bool:
-        """The assignment is over: whatever is not acknowledged by now must not be sent any more, the next owner does
-        that. Returns whether there was anything. Until `reopen` nothing new is taken: nobody would send it.
+        """End the assignment: batches that are not acknowledged by now are left to the next owner. Return whether there
+        were any. Until `reopen` no new ones are taken, because nobody would send them.
         """
         self._open = False
         lanes, self._lanes = self._lanes, {}

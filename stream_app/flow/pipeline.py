@@ -48,11 +48,11 @@ class Cut:
     """Table records that no stream in memory stands for, by partition."""
     acks: list[asyncio.Future[Any]]
     offsets: dict[int, int]
-    """Partition -> offset of the next record to read."""
+    """Offset of the next record to apply, by partition: the partitions that this worker has."""
     ends: dict[int, LogEnds]
     """Partition -> where the outputs that are covered end in the log."""
     settled: list[int]
-    """Partitions of which no output that an owner before has published can come again after this commit."""
+    """Partitions whose former owner's outputs are settled by this commit: none of them can come again."""
 
 
 class Missing(NamedTuple):
@@ -126,7 +126,7 @@ class Pipeline:
         self.writer.open(source, self.topics.dead_letters, partition, found.now.dead_letters)
 
     def suspend(self) -> None:
-        """Apply no chunk until the next `start`; what was applied stays to be committed."""
+        """Apply no chunk until the next `start`; applied chunks can still be committed."""
         self.generation = NO_GENERATION
 
     def drop(self, kept: Collection[int] = ()) -> None:
@@ -168,7 +168,7 @@ class Pipeline:
         self._tell(result)
 
     def _tell(self, result: ChunkResult) -> None:
-        """Log what is written once for a stream or topic."""
+        """Log the lines that are written once for a stream or topic."""
         self._log(result.notes)
         self._hints.tell(result)
         for key, first, second in result.moved:
@@ -280,7 +280,7 @@ class Pipeline:
     # Commits.
 
     def write_again(self, partition: int, foreign: Collection[bytes], committed: int) -> None:
-        """Have the next commit write every state of a partition once more, after another writer's records.
+        """Let the next commit write every state of a partition again, after another writer's records.
 
         Args:
             partition: the one where they were found.

@@ -25,7 +25,8 @@ from stream_app.routes import Partition
 from stream_app.settings import Settings
 
 MOST_ANYWHERE = 1_000_000
-"""Outputs and dead letters of a partition, that are looked through where no commit says where to begin: some 300 MB."""
+"""Largest number of outputs and dead letters of a partition that is searched if no commit says where to begin: 300 MB.
+"""
 
 MayConclude = Callable[[int, bytes, int], bool]
 """`core.engines.base.Engine.may_conclude`."""
@@ -79,7 +80,7 @@ class Published:
                 self.highest = max(self.highest, offset)
 
     def leave_out(self, outputs: Outputs, headers: Headers) -> Outputs:
-        """The outputs that are not published yet; those that are, are not expected a second time."""
+        """Return the outputs that are not published yet, and remove the notes of the others."""
         if not self.outputs:
             return outputs
         kept = Outputs(outputs.partition)
@@ -93,14 +94,14 @@ class Published:
         return kept
 
     def leaves_out_letter(self, offset: int) -> bool:
-        """True if the dead letter of a record is published already; it is not expected a second time."""
+        """True if the dead letter of a record is published already; its note is then removed."""
         if offset in self.letters:
             self.letters.remove(offset)
             return True
         return False
 
     def is_settled(self, next_offset: int, may_conclude: MayConclude) -> bool:
-        """True if nothing of it can come again, once the offset is committed with the states as they are now.
+        """True if no published output can come again, once the offset is committed with the states as they are now.
 
         A final score can come long after its last sample was committed: as long as the cast has no end in its state.
         """

@@ -57,7 +57,7 @@ class PartitionedStore:
         self._rows[partition] = rows  # type: ignore[assignment]  # no value is None any more
 
     def drop(self, kept: Collection[int] = ()) -> None:
-        """Drop everything but of ``kept`` partitions: what is taken up is read again."""
+        """Drop everything but the ``kept`` partitions: new partitions are read again."""
         for of_partition in (self._rows, self.ends, self.used, self.overtaken):
             for partition in [partition for partition in of_partition if partition not in kept]:
                 del of_partition[partition]

@@ -1,4 +1,4 @@
-"""A producer that sends only while the lease is held, and that can be thrown away without sending what it still has."""
+"""A producer that sends only while the lease is held, and that can be thrown away with its unsent records."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: what the kernel s
 
 
 async def throw_away(producer: aiokafka.AIOKafkaProducer) -> None:
-    """Close a producer without what it still has, which is not wanted; aiokafka's ``stop`` would wait for it, for ever
-    where a broker is away.
+    """Close a producer and drop its unsent records. aiokafka's ``stop`` would wait for them, for ever if a broker is
+    away.
     """
     producer._closed = True
     for close in (producer._sender.close, producer.client.close):
@@ -85,7 +85,7 @@ class FencedProducer(QuietProducer):
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Send what is left, as far as the lease allows, and close."""
+        """Send the remaining records, as far as the lease allows, and close."""
         if self._watching is not None:
             self._watching.cancel()
         await super().stop()

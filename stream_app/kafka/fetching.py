@@ -161,7 +161,7 @@ class FetchedPartition:
 
 
 def read_raw(fetcher: Any, batches: type[FetchedPartition] = FetchedPartition) -> None:
-    """Have a consumer's fetcher keep what it fetches as ``batches``.
+    """Make a consumer's fetcher keep its batches as ``batches``.
 
     Its method is given our classes in place of aiokafka's; other consumers of the process keep theirs.
     """

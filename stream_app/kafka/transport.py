@@ -239,8 +239,8 @@ class Consumer(driver.Consumer):
             ) from error
 
     def known_brokers(self) -> list[str]:
-        """The brokers' addresses, as host:port, by what they last said; the client asks no others. Before its start it
-        knows none.
+        """Return the brokers' addresses, host:port, as the brokers last said; the client asks no others. Before its
+        start there are none.
         """
         consumer = self._thread._consumer
         brokers = consumer._client.cluster.brokers() if consumer else ()

@@ -66,12 +66,14 @@ class ResendVerdict:
 
     @property
     def is_moved(self) -> bool:
-        """True if it goes to another partition than the letter's, as its key was corrected or partitions were added."""
+        """True if the record goes to another partition than before, because its key was corrected or partitions were
+        added.
+        """
         return self.moved_to is not None
 
     @property
     def to(self) -> Partition:
-        """The partition that its record goes to; a letter that names no partition has none and is refused."""
+        """Return the partition that the record goes to; None for a dead letter without one, which is refused."""
         to = self.moved_to or self.letter.source
         assert to is not None
         return to
@@ -79,7 +81,7 @@ class ResendVerdict:
 
 @dataclass(frozen=True)
 class ResendPlan:
-    """All letters that were asked for, by source partition and in the order of their records."""
+    """All chosen dead letters, by source partition and in the order of their records."""
 
     verdicts: list[ResendVerdict]
     ends: dict[Partition, int]
@@ -139,7 +141,7 @@ def _read_letters(
     choice: Choice,
     corrections: Mapping[tuple[Partition, int], Correction] | None,
 ) -> tuple[list[Letter], dict[Partition, set[int]]]:
-    """The letters that are wanted, one of each record, and the source offsets of all that there are."""
+    """Return the chosen dead letters, one for each record, and the source offsets of all dead letters."""
     wanted: dict[tuple[Partition | None, int | None], Letter] = {}
     refused_at: dict[Partition, set[int]] = {}
     held = 0
@@ -189,7 +191,7 @@ def _scan(
     corrections: Mapping[tuple[Partition, int], Correction],
     grown: Mapping[str, list[Grown]],
 ) -> tuple[dict[Partition, Scan], dict[Partition, tuple[int, int]]]:
-    """Every partition of the letters' topics: with a corrected key a record may be in another one than it was."""
+    """Read every partition of the dead letters' topics: with a corrected key a record may be in another partition."""
     by_source: dict[Partition, list[Letter]] = {}
     for letter in letters:
         if letter.source is not None and letter.source_offset is not None:
@@ -217,7 +219,7 @@ def _scan(
 
 
 def _starts(reader: TopicReader, by_source: Mapping[Partition, list[Letter]]) -> dict[Partition, int]:
-    """Choose where to begin: at the first letter's record, elsewhere at the time of the first of all."""
+    """Choose where to begin: at the record of the first dead letter, elsewhere at its time."""
     if not by_source:
         return {}
     letters = [letter for found in by_source.values() for letter in found]
@@ -242,7 +244,7 @@ def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partitio
 
 
 def _applied(message: Message) -> int | None:
-    """The source offset of a changelog record's last good record: its state may include a dead letter after it."""
+    """Return the source offset of a state's last good record: the state may include a dead letter after it."""
     state = StreamState()
     with contextlib.suppress(StateError):
         unpack_state(message.value() or b"", state)
@@ -256,7 +258,7 @@ def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Decides on one letter after the other."""
+    """Decides on one dead letter after the other."""
 
     sources: Mapping[str, Task]
     """Full topic name -> name before the prefix."""
@@ -294,8 +296,8 @@ class _Judge:
         return scan.is_resent(letter) or any(moved)
 
     def _corrected(self, letter: Letter, topic: str, correction: Correction | None) -> ResendVerdict:
-        """Decide what is sent, and where to: a record with another key, or of a stream that has another partition
-        since, goes where producers send it now.
+        """Decide on the record and its partition: a record with another key, or of a stream that has another partition
+        by now, goes where producers send it now.
         """
         key, value, headers = letter.key, letter.value, letter.headers
         if correction is not None:

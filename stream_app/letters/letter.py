@@ -1,4 +1,4 @@
-"""A dead letter as it is read: the record that could not be used, and what the worker has said of it.
+"""Read a dead letter: the record that could not be used, and what the worker has noted about it.
 
 The record's own headers stand first, and a sender may give them our names. So what counts is the worker's block, which
 it has put after them.
@@ -30,7 +30,7 @@ from stream_app.routes import Partition
 
 @dataclass(frozen=True)
 class Letter:
-    """A record of the topic of dead letters; fields are None where a record there says nothing of the kind."""
+    """A record of the topic of dead letters; a field is None if the record does not say it."""
 
     partition: int
     offset: int
@@ -66,7 +66,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Choice:
-    """The dead letters that are wanted; a field that is empty or None excludes none."""
+    """A choice of dead letters; a field that is empty or None excludes none."""
 
     reasons: Collection[str] = ()
     streams: Collection[str] = ()
@@ -82,7 +82,7 @@ class Choice:
 
 
 def letter_of(message: Message) -> Letter:
-    """Read a record of the topic of dead letters, whatever it is."""
+    """Read any record of the topic of dead letters."""
     own, said = split_headers(headers_of(message))
     told = dict(said)
     return Letter(

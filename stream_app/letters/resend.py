@@ -114,7 +114,7 @@ class Resender:
 
 
 def resent_headers(verdict: ResendVerdict) -> list[tuple[str, bytes]]:
-    """The headers of a record that stands for a letter's: its own ones, and the marks."""
+    """Return the headers of a resent record: its own ones, and the marks."""
     letter = verdict.letter
     own = [(name, value) for name, value in verdict.headers if not name.startswith((ERROR, RESENT))]
     mark = (LETTER, b"%d/%d" % (letter.partition, letter.offset))

@@ -78,7 +78,7 @@ class Scan:
         return (letter.key or b"", letter.source_offset or 0) in self.marks
 
     def gone_on(self, letter: Letter) -> int | None:
-        """The offset at which the letter's stream moved past it; None if it has not."""
+        """Return the offset at which the dead letter's stream moved past it; None if it has not."""
         position, offset = self.latest.get(letter.key or b"", (-1, -1))
         return offset if position > position_of(letter) else None
 
@@ -89,7 +89,7 @@ class Scan:
 
 
 def position_of(letter: Letter) -> int:
-    """The place in its stream's order of the record that a letter is about: its offset, or that of the first one."""
+    """Return the place, in the order of its stream, of the record that a dead letter is about: its first offset."""
     offset = letter.source_offset or 0
     resent = resent_from(letter.headers)
     return min(resent[1], offset) if resent else offset

@@ -46,7 +46,7 @@ CLAIMS = 64
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 on which nothing listens, and that nobody else was given just now."""
+    """Return a port on 127.0.0.1 on which nothing listens, and that was given to no other caller just now."""
     for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
         if (claim := _claim(port)) is None:
             continue
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """A name that only one socket on this machine can have, as long as it is open; None where somebody has it."""
+    """Claim a name that only one socket on this machine can have while it is open; None if it is taken."""
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0caststream-port-{port}")

@@ -48,7 +48,7 @@ def pinned_jars() -> list[Jar]:
 
 
 def ensure_jars(data_dir: Path, on_progress: OnNote = lambda line: None) -> list[Path]:
-    """Have every pinned jar on disk under ``data_dir``, checked; what is missing is fetched.
+    """Make sure that every pinned jar is under ``data_dir``, checked; fetch the missing ones.
 
     Args:
         data_dir: made if missing. Processes that fetch into the same one wait for each other.

@@ -87,7 +87,7 @@ def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> l
 
 
 def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, str]:
-    """The ids that the broker gave the topics when they were created, by full name; missing topics are left out.
+    """Return the ids that the broker gave the topics at their creation, by full name; missing topics have none.
 
     Raises:
         StartupError: the broker refuses, or none answers within ``timeout`` seconds.

@@ -74,7 +74,7 @@ def _check_configs(settings: Settings, configs: Mapping[str, Mapping[str, str]])
 
 
 def topic_problems(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Find what a worker refuses in topics, and what it only warns of, by full name."""
+    """Find the faults of topics that a worker refuses, and those that it only warns of, by full name."""
     found = {}
     for name, config in configs.items():
         try:
@@ -96,7 +96,7 @@ def topic_warnings(settings: Settings, configs: Mapping[str, Mapping[str, str]])
 
 
 def refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) -> None:
-    """The broker shows nobody a topic that he has no permission on, so it may be there all the same."""
+    """Raise if a topic is hidden: the broker does not show a topic to a user without permission on it."""
     if hidden := sorted(cluster.hidden(missing)):
         raise StartupError(
             f"topics are missing on {settings.broker}, or not visible to {settings.kafka_user}, who lacks permission "

@@ -153,7 +153,7 @@ class _RoutePlan:
         self._counts = {self._note.before, *(note.now for note in notes if note.now > self._outputs)}
 
     def note(self, ends: Mapping[int, int]) -> None:
-        """Write into the changelog what is done."""
+        """Write a note of the growth into the changelog."""
         if self._note.before == self._wanted:
             return
         note = Grown(self._note.before, self._wanted, {**self._note.ends, **ends}, time.time_ns() // 1_000_000)

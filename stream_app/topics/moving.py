@@ -29,7 +29,7 @@ def streams_in(task: Task, rows: TableRows) -> dict[bytes, TableRows]:
 
 
 def moved_rows(task: Task, key: bytes, rows: TableRows, there: TableRows, end: int) -> list[TableRow] | None:
-    """The records of a stream's state in a partition whose records go on at ``end``, the head last.
+    """Return the records of a stream's state for a partition whose next record has offset ``end``, the head last.
 
     Args:
         rows: those of the stream, where it is.

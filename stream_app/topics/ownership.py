@@ -60,7 +60,7 @@ def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = Fals
 
 
 def claim(settings: Settings, cluster: Cluster) -> None:
-    """Make the changelogs ours that nobody has, as far as we may write there, and refuse those that others have.
+    """Claim the changelogs that have no owner, as far as we may write there; refuse those with another owner.
 
     Raises:
         StartupError: a changelog is another deployment's, or has just become it.
@@ -139,7 +139,7 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
 
 
 def _check_group(settings: Settings, cluster: Cluster) -> None:
-    """A changelog of an earlier version does not say whose it is; its group does, by what it has committed."""
+    """Check the group of changelogs from an earlier version: its committed offsets name their owner."""
     ours = {settings.topic(source) for source in ROUTES}
     with_offsets = {topic for topic, _ in visible_offsets(settings) or ()}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}

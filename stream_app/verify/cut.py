@@ -55,7 +55,7 @@ def take_cut(
     since_ms: int | None,
     until_ms: int | None,
 ) -> VerifiedRange:
-    """Fix what is read of a source partition; ``committed`` was asked for before.
+    """Choose the offsets to read of a source partition; ``committed`` was read before.
 
     Raises:
         RunError: the source ends below the committed offset.

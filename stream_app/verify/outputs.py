@@ -1,4 +1,4 @@
-"""Outputs and dead letters as they are published, against what the records ask for."""
+"""Compare published outputs and dead letters with the ones that the records require."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class LetterCheck:
         self._seen: set[int] = set()
 
     def take(self, message: Message) -> None:
-        """Compare a dead letter with its record; those of other sources and applications are passed over."""
+        """Compare a dead letter with its record; skip those of other sources and applications."""
         found, report, chosen = letter_of(message), self._report, self._audit.scope.chosen
         offset, app_id = found.source_offset, dict(headers_of(message)).get(APP_ID, self._app_id)
         if found.topic != self._cut.route.source or app_id != self._app_id or offset is None:

@@ -50,7 +50,7 @@ class VerifyReport:
     states_differing: int = 0
     states_missing: int = 0
     not_judged: int = 0
-    """Streams whose beginning is not readable, and that do not certainly start again in what is."""
+    """Streams whose beginning is not readable, and that do not certainly start again in the part that is."""
     pending: int = 0
     """Records that the worker had not committed yet: their outputs may be there or not."""
     max_abs_diff: float = 0.0

@@ -41,7 +41,7 @@ def verify(
     until_ms: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> VerifyReport:
-    """Compare everything that a system of these settings has put out with what it had to.
+    """Compare all outputs of a system with these settings with the required ones.
 
     Args:
         settings: those of the workers: where the broker is, names, models, and how records are judged.

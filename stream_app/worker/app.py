@@ -92,7 +92,7 @@ class CaststreamApp(faust.App):
         return AtLeastOnce(producer, self.chunk_consumer)
 
     def fail(self, error: BaseException) -> None:
-        """End the worker: what it could not publish or write must be done again by the next one."""
+        """End the worker: the next one processes the uncommitted records again."""
         if self.failure is None:
             self.failure = error
             # Until the worker has ended, chunks and commits are still due. An engine that has failed stands between two
@@ -168,7 +168,9 @@ class CaststreamApp(faust.App):
 
     @property
     def serves(self) -> bool:
-        """True if what comes is processed and published: ready, and by all we know a member of the group."""
+        """True if samples are processed and published: the worker is ready and, as far as we know, a member of the
+        group.
+        """
         return self.ready and self.lease.held
 
     @property
@@ -179,7 +181,7 @@ class CaststreamApp(faust.App):
     # Assignment: Faust revokes everything, then assigns; recovery runs, then `on_restored`, then records flow.
 
     def moved_on(self) -> None:
-        """Taking partitions up has got further."""
+        """Note that taking up partitions makes progress."""
         self.moved_on_s = time.monotonic()
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -203,7 +205,7 @@ class CaststreamApp(faust.App):
         await super()._stop_consumer()
 
     async def _hand_over(self) -> None:
-        """Stop the flow and commit what was applied: the next owner's writes count from here on."""
+        """Stop the flow and commit all applied records: from here on the next owner writes."""
         self.consumer.stop_flow()
         self.flow_control.suspend()
         for pipeline in self.pipelines:
@@ -229,7 +231,8 @@ class CaststreamApp(faust.App):
             self._handed_over = self.consumer_generation_id
 
     def keep(self, generation: int) -> set[TopicPartition]:
-        """A new assignment: go on with the partitions that stay with us, forget the others. Returns the former.
+        """Begin a new assignment: continue with the partitions that stay with us, forget the others. Return the kept
+        ones.
 
         Only if the group's generation is the next one: in any between, others may have had them.
         """
@@ -261,8 +264,8 @@ class CaststreamApp(faust.App):
 
     @property
     def takes_chunks(self) -> bool:
-        """True if chunks of the group's generation would be applied. A recovery that was overtaken may have the flow go
-        on between two assignments: what was taken then would be dropped, and be missing before what comes next.
+        """True if chunks of the group's generation would be applied. An overtaken recovery may start the flow between
+        two assignments: its chunks would be dropped, and their records would be missing later.
         """
         return all(pipeline.generation == self.consumer_generation_id for pipeline in self.pipelines)
 
@@ -274,7 +277,9 @@ class CaststreamApp(faust.App):
         return {at for at in partitions if at.partition in at_hand.get(at.topic, ())}
 
     async def _commit_while_member(self) -> bool:
-        """The last commit of an assignment, as long as nobody else has the partitions; whether it is complete."""
+        """Run the last commit of an assignment, as long as nobody else has the partitions; return whether it is
+        complete.
+        """
         deadline = self.lease.now() + HAND_OVER_S
         committing = asyncio.create_task(self.committer.commit(last=True))
         while not committing.done() and self.lease.held and self.lease.now() < deadline:
@@ -335,7 +340,7 @@ class CaststreamApp(faust.App):
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand) or STANDBY)
 
     def _tell(self, starts: Mapping[TopicPartition, Start], wanted: Sequence[Wanted]) -> None:
-        """Offsets that are not a worker's. Raises StartupError where what is published already cannot be looked for."""
+        """Log offsets that no worker has committed. Raise StartupError if published outputs cannot be looked for."""
         if not self.guarantee.reads_published and any(one.anywhere for one in wanted):
             place = next(one.source for one in wanted if one.anywhere)
             raise StartupError(
@@ -353,9 +358,9 @@ class CaststreamApp(faust.App):
                     report_lost(pipeline, at.partition, start.position - start.lost, start.position)
 
     def _check_still_assigned(self, generation: int) -> None:
-        """A start after the hand-over would apply chunks of partitions that may have another owner; after a commit that
-        was refused, it would go on behind the chunks that were let pass since. A worker that has failed may still get
-        an assignment before it ends: half a chunk may be left in its engines, it starts nothing.
+        """Raise RebalanceAgain unless the assignment still holds. A start after the hand-over would apply chunks of
+        partitions that may have another owner. A start after a refused commit would go on behind chunks that were let
+        pass since. A failed worker may still get an assignment before it ends, with half a chunk in its engines.
         """
         if self.failure is not None or self.committer.refuses or not self.is_assigned(generation):
             raise RebalanceAgain

@@ -44,7 +44,7 @@ class Start:
 
 
 def starts_of(pipelines: Sequence[Pipeline], found: BrokerView) -> dict[TopicPartition, Start]:
-    """Return where each partition begins that is not at hand already; all are checked.
+    """Return the start of each partition that is not yet in memory; check all partitions.
 
     Raises:
         StartupError: stored states and offsets do not belong to a topic as it is now.

@@ -55,7 +55,7 @@ async def run(settings: Settings, index: int, reporter: Reporter) -> None:
 
 
 async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
-    """Ask the broker and load torch; False where the process is told to stop: nobody waits for the threads."""
+    """Ask the broker and load torch; return False if the process is told to stop, without waiting for the threads."""
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
     await _first(
         stop.wait(), asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))

@@ -91,7 +91,7 @@ class Winners:
         return self._had_state or end > self.count
 
     def remove_notes(self) -> None:
-        """Take out what is no state (`stream_app.topics.grown`)."""
+        """Remove records that are no states (`stream_app.topics.grown`)."""
         for key in [key for key in self.rows if is_note(key)]:
             del self.rows[key]
             self._overtaken.discard(key)

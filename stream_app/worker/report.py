@@ -24,7 +24,7 @@ class Reporter:
         self._tell(_READY)
 
     def ends(self, why: str, for_good: bool = False) -> None:
-        """It ends, for this reason; ``for_good``: no other process may go on in its place."""
+        """Report that the process ends, for this reason; ``for_good``: no other process may continue in its place."""
         if for_good:
             self._tell(_FOR_GOOD)
         self._tell(_WHY + " ".join(why.split()).encode()[:_LONGEST_BYTES])
@@ -36,7 +36,7 @@ class Reporter:
 
 
 class WorkerReport:
-    """The supervisor's end: what one process has told."""
+    """The supervisor's end of the pipe: the reports of one process."""
 
     def __init__(self) -> None:
         self._reading, self.writing = os.pipe()
@@ -60,7 +60,7 @@ class WorkerReport:
 
     @property
     def for_good(self) -> bool:
-        """True if nothing may go on until somebody has decided."""
+        """True if no process may continue until an operator has decided."""
         return _FOR_GOOD in self._lines()
 
     @property

@@ -12,7 +12,7 @@ NAMED = 5  # bad lines, and sequences with some, in a text
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Lines that were left out: their number, the first few in words, and the first few sequences that lack some."""
+    """The skipped lines: their number, the first few in words, and the first few sequences that lack some."""
 
     lines: int = 0
     named: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ NOTHING = LeftOut()
 
 
 class BadLines:
-    """Counts the lines that cannot be used; the first few are named. ``skip``: they are left out, not refused."""
+    """Counts the lines that cannot be used, and names the first few. With ``skip`` they are skipped, not refused."""
 
     def __init__(self, skip: bool) -> None:
         self._skip = skip
@@ -40,11 +40,11 @@ class BadLines:
             self._sequences[sequence[:SHOWN]] = None
 
     def refuse(self) -> None:
-        """Raises: StartupError: there are such lines, and they are not to be left out."""
+        """Raise StartupError if there are bad lines that must not be skipped."""
         if self.count and not self._skip:
             more = f"; and {self.count - NAMED:,} more lines" if self.count > NAMED else ""
             raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad skips such lines")
 
     def left_out(self) -> LeftOut:
-        """The lines that were left out."""
+        """Return the skipped lines."""
         return LeftOut(self.count, tuple(self._named), tuple(self._sequences))

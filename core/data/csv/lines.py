@@ -84,7 +84,7 @@ class _ToUtf8:
         return chunk if self._decoder is None else self._decoder.decode(chunk).encode("utf-8", "surrogatepass")
 
     def end(self) -> bytes:
-        """Give what is left: half a character of UTF-16 becomes a byte that is no text."""
+        """Give the rest of the input: half a character of UTF-16 becomes a byte that is no text."""
         if self._begin:
             begin, self._begin = self._begin, None
             return begin

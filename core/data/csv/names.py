@@ -65,7 +65,7 @@ def parse_renamed(texts: Iterable[str], known: Sequence[str]) -> dict[str, str]:
 
 
 class IgnoredFields:
-    """Says of each field that is not used, once, that it is not; and what it is called, where it is a near miss."""
+    """Reports each ignored field once, with the right name if it is a near miss."""
 
     def __init__(self, known: Sequence[str], notice: OnNote) -> None:
         self._known = known

@@ -25,7 +25,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?([eE][+-]?
 
 
 class Numbers:
-    """Reads the numbers of one file. ``decimal``: "point" or "comma" where somebody has said it."""
+    """Reads the numbers of one file. ``decimal``: "point" or "comma" if the user has said it."""
 
     def __init__(self, delimiter: str, decimal: Decimal | None = None) -> None:
         self._semicolons = delimiter == ";"

@@ -136,7 +136,7 @@ class Table:
         return "" if place is None else cells[place].strip()
 
     def peek(self, line: bytes | None, field: str) -> str:
-        """The text of a field of a line that cannot be used, as far as it can be told; else empty."""
+        """Return the text of a field in a bad line, if it can be found; else ""."""
         try:
             return "" if self._header is None else self.cell(self._header.cells(self._text(line)), field)
         except RecordError:
