@@ -41,7 +41,7 @@ def verify(
     until_ms: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> VerifyReport:
-    """Compare all outputs of a system with these settings with the required ones.
+    """Compare everything that a system of these settings has put out with what it had to.
 
     Args:
         settings: those of the workers: where the broker is, names, models, and how records are judged.
@@ -75,7 +75,7 @@ class _Verification:
         self._done = self._total = 0
         self._report = VerifyReport()
         self._grown: list[Grown] = []
-        """Growths of the source that is being read, from its first partition's changelog."""
+        """Of the source that is being read: its first partition's changelog says it."""
 
     def run(self) -> VerifyReport:
         makers = audit_makers(self._settings)
