@@ -29,6 +29,10 @@ class System:
     committed: dict[tuple[str, int], int]
     """Source topic, without prefix, and partition -> committed offset."""
 
+    def copy(self) -> System:
+        """Another system of the same records, to be changed."""
+        return System(self.settings, {log: list(records) for log, records in self.logs.items()}, dict(self.committed))
+
     def only(self, log: str, key: str | None = None, **fields: Any) -> Received:
         """The last record of a log of that key and with these fields in its value."""
         found = [record for record in self.logs[log] if key is None or record.key == key.encode()]
@@ -66,8 +70,7 @@ def look_at(settings: Settings) -> System:
 
 def copied(system: System, damage: Callable[[System], None]) -> Settings:
     """The system under names of its own, with the damage done; its append times are as they were."""
-    changed = System(system.settings, {log: list(records) for log, records in system.logs.items()}, system.committed)
-    changed.committed = dict(system.committed)
+    changed = system.copy()
     damage(changed)
     name = f"d{uuid.uuid4().hex[:10]}"
     settings = system.settings.replace(app_id=name, topic_prefix=f"{name}-")

@@ -26,6 +26,7 @@ from tests.conftest import MakeSettings
 from tests.consistency import assert_consistent, drained
 from tests.damages import DAMAGES, LETTERS, PREDICTIONS, SCORES, STATES, Load
 from tests.feeds import Feed, casting_feed, in_sequence, signal_feed
+from tests.log_reader import verified
 from tests.offline import casting_samples, signal_samples
 from tests.system_copy import System, copied, look_at
 from tests.worker import WorkerProcess, own_worker
@@ -94,7 +95,9 @@ def test_a_worker_of_other_settings_passes_with_the_same(
             assert not verify(settings.replace(gap_policy="step", max_step_jump=10**6)).ok, "the settings do matter"
 
 
-# What is found. A damage is done to a copy.
+# What is found. A damage is done to a copy, in memory; some of them to one on the broker too.
+
+ON_THE_BROKER = ["no_damage_is_done", "a_dead_letter_stands_in_another_partition", "a_segment_of_a_window_is_deleted"]
 
 
 def found(report: VerifyReport) -> dict[str, int]:
@@ -108,8 +111,23 @@ def found(report: VerifyReport) -> dict[str, int]:
 def test_damage_is_found(system: System, load: Load, name: str) -> None:
     harm, expected = DAMAGES[name]
 
+    report = verified(system, lambda copy: harm(copy, load))
+
+    assert_found(report, expected)
+
+
+@pytest.mark.parametrize("name", ON_THE_BROKER)
+def test_damage_is_found_on_the_broker_as_in_memory(system: System, load: Load, name: str) -> None:
+    harm, expected = DAMAGES[name]
+
     report = verify(copied(system, lambda copy: harm(copy, load)))
 
+    assert_found(report, expected)
+    in_memory = verified(system, lambda copy: harm(copy, load))
+    assert report.as_dict() | {"examples": 0} == in_memory.as_dict() | {"examples": 0}  # which name their topics
+
+
+def assert_found(report: VerifyReport, expected: dict[str, int]) -> None:
     assert found(report) == expected, str(report)
     assert report.ok == (not expected)
     assert {example.split(":")[0] for example in report.examples} == expected.keys()
@@ -208,13 +226,15 @@ def test_only_the_streams_asked_for_are_looked_at(at_rest: tuple[System, Load]) 
             copy.drop(PREDICTIONS, copy.only(PREDICTIONS, feed.name))
         copy.logs[STATES] = [record for record in copy.logs[STATES] if record.key != load.odd.name.encode()]
 
-    settings = copied(system, drop_two)
-    plain = verify(settings, streams=[load.plain.name])
+    plain, both, casts = (
+        verified(system, drop_two, streams=streams)
+        for streams in ([load.plain.name], [load.plain.name, load.odd.name], [load.casts.name])
+    )
 
     assert found(plain) == {"missing": 1}
     assert (plain.records, plain.states, plain.dead_letters) == (123, 1, 2)
-    assert found(verify(settings, streams=[load.plain.name, load.odd.name])) == {"missing": 2, "states_missing": 1}
-    assert assert_consistent(settings, streams=[load.casts.name]).outputs == 4
+    assert found(both) == {"missing": 2, "states_missing": 1}
+    assert (found(casts), casts.outputs) == ({}, 4)
 
 
 def test_a_source_that_was_made_anew_is_refused(system: System) -> None:
@@ -222,7 +242,7 @@ def test_a_source_that_was_made_anew_is_refused(system: System) -> None:
         copy.committed["signal-samples", 0] += 1000
 
     with pytest.raises(RunError, match=r"signal-samples\[0\] ends at offset \d+, but the group has committed \d+"):
-        verify(copied(system, ahead))
+        verified(system, ahead)
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", pytest.param("exactly_once", marks=pytest.mark.slow)])

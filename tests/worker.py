@@ -23,6 +23,7 @@ from stream_app.local.child import Child
 from stream_app.settings import PREFIX, Settings, load_settings
 from stream_app.topics.administration import create_topics
 from tests.broker import wait_until
+from tests.forked import ForkedChild
 
 READY_S = 90.0
 END_S = 60.0
@@ -41,11 +42,13 @@ class WorkerProcess:
     """
 
     program = "stream_app.worker.process"
+    forked = True
+    """Begins with torch and Faust loaded (`tests.forked`); else the interpreter loads them, as in a plant."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())
         self._directory = directory
-        self._child: Child | None = None
+        self._child: Child | ForkedChild | None = None
         self._logs: list[Path] = []
 
     def start(self, ready: bool = True, **changes: Any) -> Self:
@@ -56,15 +59,15 @@ class WorkerProcess:
             assert self.running, f"the worker ended with status {child.exit_status}:\n{self.log}"
         return self
 
-    def launch(self, **changes: Any) -> Child:
+    def launch(self, **changes: Any) -> Child | ForkedChild:
         """Start it and wait for nothing."""
         self.settings = self.settings.replace(**changes)
         self._logs.append(self._directory / f"worker-{self.settings.app_id}-{len(self._logs)}.log")
-        self._child = Child(
-            [sys.executable, "-m", self.program],
-            output=self._logs[-1],
-            directory=ROOT,
-            environment=self._environment(),
+        to, environment = self._logs[-1], self._environment()
+        self._child = (
+            ForkedChild([self.program], output=to, environment=environment)
+            if self.forked
+            else Child([sys.executable, "-m", self.program], output=to, directory=ROOT, environment=environment)
         )
         _started[self] = None
         return self._child

@@ -15,7 +15,7 @@ from core.errors import StartupError
 from core.tasks import Task
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
-from stream_app.routes import Route, routes
+from stream_app.routes import Partition, Route, routes
 from stream_app.rules import load_models, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
@@ -54,42 +54,45 @@ def verify(
         StartupError: no broker answers, a topic or a checkpoint is missing, or no record of one of ``streams``.
         RunError: the broker fails on the way; a source was truncated.
     """
-    return _Verification(settings, streams, since_ms, until_ms, on_progress).run()
+    run = Verification(settings, streams, since_ms, until_ms, on_progress)
+    with TopicReader(settings.client_config(), "verify", stalled_s=STALLED_S, on_read=run.tell, more=READING) as reader:
+        return run.compare(reader, lambda: committed_offsets(settings))
 
 
-class _Verification:
+class Verification:
+    """One run of `verify`, for which the arguments are explained."""
+
     def __init__(
         self,
         settings: Settings,
-        streams: Collection[str] | None,
-        since_ms: int | None,
-        until_ms: int | None,
-        on_progress: OnProgress | None,
+        streams: Collection[str] | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._settings = settings
         self._chosen = None if streams is None else frozenset(name.encode() for name in streams)
         self._since_ms = since_ms
         self._until_ms = until_ms
-        self._tell = on_progress or (lambda done, total: None)
+        self._on_progress = on_progress or (lambda done, total: None)
         self._met: set[bytes] = set()
         self._done = self._total = 0
         self._report = VerifyReport()
         self._grown: list[Grown] = []
         """Of the source that is being read: its first partition's changelog says it."""
 
-    def run(self) -> VerifyReport:
+    def compare(self, reader: TopicReader, ask_committed: Callable[[], Mapping[Partition, int]]) -> VerifyReport:
+        """Read all topics, one source partition after the other, and compare."""
         makers = audit_makers(self._settings)
-        config = self._settings.client_config()
-        with TopicReader(config, "verify", stalled_s=STALLED_S, on_read=self._progress, more=READING) as reader:
-            both, there = list(routes(self._settings).values()), reader.topics(CONNECT_TIMEOUT_S)
-            _check_topics(there, both)
-            committed = committed_offsets(self._settings)  # before everything else
-            for route in both:
-                for partition in range(there[route.source]):
-                    offset = committed.get((route.source, partition), -1)
-                    cut = take_cut(reader, there, route, partition, offset, self._since_ms, self._until_ms)
-                    self._total += cut.offsets
-                    self._check(reader, cut, makers[route.task])
+        both, there = list(routes(self._settings).values()), reader.topics(CONNECT_TIMEOUT_S)
+        _check_topics(there, both)
+        committed = ask_committed()  # before everything else
+        for route in both:
+            for partition in range(there[route.source]):
+                offset = committed.get((route.source, partition), -1)
+                cut = take_cut(reader, there, route, partition, offset, self._since_ms, self._until_ms)
+                self._total += cut.offsets
+                self._check(reader, cut, makers[route.task])
         self._require_met()
         return self._report
 
@@ -99,9 +102,10 @@ class _Verification:
             names = ", ".join(repr(key.decode(errors="backslashreplace")) for key in unknown)
             raise StartupError(f"no record of {names} was found in what was read of the source topics")
 
-    def _progress(self, offsets: int) -> None:
+    def tell(self, offsets: int) -> None:
+        """Report that so many offsets more were read."""
         self._done += offsets
-        self._tell(min(self._done, self._total), self._total)
+        self._on_progress(min(self._done, self._total), self._total)
 
     def _check(self, reader: TopicReader, cut: VerifiedRange, make: MakeAudit) -> None:
         report, app_id = self._report, self._settings.app_id

@@ -32,6 +32,7 @@ class FaultyWorker(WorkerProcess):
     """
 
     program = "tests.faults.worker_main"
+    forked = False
 
     def __init__(self, settings: Settings, directory: Path, sabotage: str = "") -> None:
         directory.mkdir(parents=True)
