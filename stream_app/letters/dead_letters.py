@@ -129,7 +129,7 @@ def make_plan(
     if unmatched:
         (topic, partition), offset = unmatched[0]
         raise StartupError(
-            f"{len(unmatched)} corrections fit no chosen dead letter, the first of them is for "
+            f"{len(unmatched)} corrections fit no dead letter that was chosen, the first is for "
             f"{topic} {partition} {offset}"
         )
     return ResendPlan(verdicts, {at: high for at, (_, high) in bounds.items()})
