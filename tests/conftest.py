@@ -1,4 +1,4 @@
-"""One real broker per session, a set of topics of its own per test, and no settings from the environment."""
+"""One real broker per run, a set of topics of its own per test, and no settings from the environment."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests import worker as workers
 from tests.broker import JARS_DIR
 from tests.commands import Done, Run
 from tests.feeds import Feed, casting_feed, signal_feed
+from tests.shared_broker import JoinedBroker, SharedBroker
 
 MakeSettings = Callable[..., Settings]
 
@@ -89,9 +90,30 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+SHARED = pytest.StashKey[SharedBroker]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        config.stash[SHARED] = SharedBroker()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["broker"] = str(node.config.stash[SHARED].directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if shared := config.stash.get(SHARED, None):
+        shared.stop()
+
+
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
-    """The session's Kafka. Leave it running; a test that stops a broker starts one of its own."""
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """The Kafka of this run and all its lanes. Leave it running; a test that stops a broker starts one of its own."""
+    if directory := getattr(request.config, "workerinput", {}).get("broker"):
+        yield JoinedBroker(Path(directory))
+        return
     with LocalBroker(tmp_path_factory.mktemp("kafka"), jars_dir=JARS_DIR) as running:
         yield running
 
@@ -120,7 +142,8 @@ def settings(make_settings: MakeSettings) -> Settings:
 @pytest.fixture(scope="session")
 def worker(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[workers.WorkerProcess]:
     """A worker with the default settings, for tests that bring streams of their own and leave it running."""
-    with workers.own_worker(broker, tmp_path_factory.mktemp("worker"), "tests-worker") as running:
+    name = f"tests-worker-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    with workers.own_worker(broker, tmp_path_factory.mktemp("worker"), name) as running:
         yield running
 
 

@@ -19,7 +19,10 @@ from core.errors import RunError, StartupError
 from core.wire.records import decode_signal
 from replay.run import ReplayError, replay
 from replay.sink import POLL_RECORDS, KafkaSink
-from tests.broker import consume_all
+from stream_app.local.broker import LocalBroker
+from stream_app.settings import load_settings
+from stream_app.topics.administration import create_topics
+from tests.broker import JARS_DIR, consume_all
 from tests.files import write_large, write_signals
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,22 +92,30 @@ def test_a_broker_that_is_not_there_is_told():
         KafkaSink({"bootstrap.servers": "127.0.0.1:1"}, "t", timeout_s=1.0)
 
 
+@pytest.fixture
+def own_broker(tmp_path):
+    with LocalBroker(tmp_path, jars_dir=JARS_DIR) as running:
+        yield running
+
+
 @pytest.mark.kafka
-def test_a_lost_broker_ends_it_with_what_was_sent(tmp_path, settings, broker):
+def test_a_lost_broker_ends_it_with_what_was_sent(tmp_path, own_broker):
     """The broker stops answering for as long as the replay waits for it."""
+    settings = load_settings(broker=own_broker.address, partitions=1)
+    create_topics(settings)
     write_signals(tmp_path / "s.h5", rows=2, steps=100_000)
     topic = settings.topic("signal-samples")
 
     def lose(status):
         if status.phase == "send" and status.done > 500:
-            os.kill(broker.pid, signal.SIGSTOP)
+            os.kill(own_broker.pid, signal.SIGSTOP)
 
     sink = KafkaSink(settings.client_config(), topic, timeout_s=1.5)
     try:
         with pytest.raises(ReplayError, match=r"lost the Kafka broker at 127.* records were .* --resume") as lost:
             replay(tmp_path / "s.h5", **options(settings, speed=1.0, sink=sink, on_progress=lose))
     finally:
-        os.kill(broker.pid, signal.SIGCONT)
+        os.kill(own_broker.pid, signal.SIGCONT)
 
     # What was under way may have arrived all the same: a resumed replay sends it again, as duplicates by step.
     assert 500 < lost.value.summary.sent <= len(consume_all(settings, topic)) < 200_000
