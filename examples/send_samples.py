@@ -58,7 +58,7 @@ class SampleSender:
     def send(self, sequence: str, step: int, signal: float) -> None:
         """Hand one sample over; it is on its way when this returns."""
         value = {
-            "sequence": sequence,  # a run of samples that belong together; the model starts anew with the next one
+            "sequence": sequence,  # a run of samples that belong together; the model starts again with the next one
             "step": step,  # counts the samples of the sequence, from 0: repeats and gaps are found by it
             "timestamp_ms": time.time_ns() // 1_000_000,
             "signal": signal,

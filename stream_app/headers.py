@@ -1,6 +1,6 @@
-"""Headers of what workers write: their names, and how they are read.
+"""The headers of the worker's records: their names, and how to read them.
 
-Any sender may give a record such headers, too, so what they hold is not trusted to be a number, nor to be short.
+Any sender may give a record such headers too, so their values may be no numbers, or long.
 """
 
 from __future__ import annotations

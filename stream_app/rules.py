@@ -1,4 +1,4 @@
-"""Rules of the settings by which streams are judged, for the worker, the audit and offline runs."""
+"""The rules, from the settings, by which streams are judged: for the worker, the audit and offline runs."""
 
 from __future__ import annotations
 

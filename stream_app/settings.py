@@ -1,6 +1,6 @@
 """Settings: environment ``CASTSTREAM_*``, then ``./caststream.toml``, then defaults, in one frozen object.
 
-`load_settings` is the way in: it refuses what is wrong or unknown, in one line that says where it came from.
+`load_settings` is the way in: it refuses wrong or unknown settings in one line that says where each came from.
 """
 
 from __future__ import annotations

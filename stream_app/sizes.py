@@ -1,7 +1,7 @@
-"""Limits on records and batches: how large one a topic takes (``max.message.bytes``); and how small that may be.
+"""Limits on records and batches: the size that a topic takes (``max.message.bytes``), and the least that it must take.
 
-A batch that is larger is refused for good, and the worker that sent it would be refused again at every start. So the
-limits are asked for, batches and dead letters keep to them, and a topic that cannot take what it is for is named.
+A batch that is too large is refused for good, and the worker that sent it would be refused again at every start. So the
+worker asks for the limits, keeps batches and dead letters below them, and names a topic whose limit is too low.
 """
 
 from __future__ import annotations

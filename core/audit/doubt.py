@@ -1,10 +1,10 @@
 """Streams whose beginning cannot be read: their possible states, and from where on they are certain.
 
-Retention, or a time range, cuts a log somewhere. A stream met behind the cut has a state that nobody here knows, so its
-records cannot be judged until one of them certainly starts again, whatever the state was: after a pause, or by a name
-that is in no possible state the stream's sequence (a step, then, or a duplicate) or its previous one (late, then).
-A stream that starts again has neither a gap nor a step back behind it, so these need no doubt of their own; a counter
-that starts again changes no names.
+Retention, or a time range, cuts a log somewhere. A stream met behind the cut has an unknown state, so its records
+cannot be judged until one of them certainly starts the stream again, whatever the state was: after a pause, or by a
+name that no possible state has as its sequence (the record would then be a step or a duplicate) or as its previous one
+(it would be late). A stream that starts again has no gap and no step back behind it, so these need no doubt of their
+own; a counter that starts again changes no names.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The record table of the wire contract, once more: what a stream remembers, and what a record does to it.
+"""The record table of the wire contract, read a second time: the memory of a stream, and what a record does to it.
 
-Row by row in the table's order, to be read beside it. `core.engines.state.decide` is the worker's reading.
+The rows stand in the table's order, to be read beside it. `core.engines.state.decide` is the worker's reading.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Says what a file is that cannot be read here, and how to turn it into one that can."""
+"""Names the type of a file that cannot be read here, and how to turn it into one that can."""
 
 from __future__ import annotations
 

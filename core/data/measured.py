@@ -1,7 +1,7 @@
 """Find zeros that nobody measured: HDF5 silently gives zeros for parts that were never written or no longer exist.
 
-Looked for are chunks and blocks that were never written, places that no source of a virtual dataset covers, and sources
-that are missing or too short, also those of sources.
+It looks for chunks and blocks that were never written, places that no source of a virtual dataset covers, and sources,
+and their own sources, that are missing or too short.
 """
 
 from __future__ import annotations

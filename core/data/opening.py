@@ -1,4 +1,4 @@
-"""Opening HDF5 files and their datasets: what cannot be opened is named, with the way where there is one."""
+"""Open HDF5 files and their datasets; if one cannot be opened, name the reason and, if there is one, the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and never in the place of one that is read."""
+"""Write files whole or not at all, and never over a file that is read."""
 
 from __future__ import annotations
 

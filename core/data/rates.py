@@ -1,6 +1,6 @@
-"""The sampling rate that a file tells, wherever it does; what contradicts itself is refused.
+"""Find the sampling rate of a file, and refuse rates that contradict each other.
 
-Looked at are the JSON texts ``metadata`` (one object, or one for each row) and ``config`` (its ``data``), attributes of
+It searches the JSON texts ``metadata`` (one object, or one for each row) and ``config`` (its ``data``), attributes of
 the datasets that are read and of the file, and datasets of one number, all by the names in NAMES.
 """
 

@@ -1,7 +1,7 @@
-"""A dataset as the numbers that were measured: unpacked, one axis where a cast has one, checked in its own type.
+"""A dataset as measured numbers: unpacked, one axis if a cast has one, checked in its own type.
 
-CF's rule: a packed value times ``scale_factor`` plus ``add_offset``, in float64; what equals ``_FillValue`` or
-``missing_value``, or lies outside ``valid_range``, was not measured. HDF5's own fill value counts as one where it was
+CF's rule: a packed value times ``scale_factor`` plus ``add_offset``, in float64. Values that equal ``_FillValue`` or
+``missing_value``, or lie outside ``valid_range``, were not measured. HDF5's own fill value counts as one if it was
 chosen and is not 0.
 """
 

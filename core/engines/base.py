@@ -1,7 +1,7 @@
 """The engine of both tasks: streams in memory, the verdict on each record, changes for the table, eviction.
 
-An engine is synchronous and owns its streams. State belongs to (source partition, stream). Memory is ahead of the
-table between two commits; whatever is lost of it is made again from the records past the table's offsets.
+An engine is synchronous and owns its streams. State belongs to (source partition, stream). Between two commits memory
+is ahead of the table; lost memory is computed again from the records past the table's offsets.
 """
 
 from __future__ import annotations

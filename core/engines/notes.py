@@ -1,4 +1,4 @@
-"""Lines for the log that are written the first time that something happens, and not again."""
+"""Lines of the log that are written at the first time of an event only."""
 
 from __future__ import annotations
 

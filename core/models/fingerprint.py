@@ -1,4 +1,4 @@
-"""The name of a model in every output: what decides its predictions, hashed."""
+"""The name of a model in every output: a hash of everything that decides its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that a checkpoint's numbers are finite: one NaN in a weight makes every output NaN, in silence."""
+"""Check that a checkpoint's numbers are finite: one NaN in a weight silently makes every output NaN."""
 
 from __future__ import annotations
 

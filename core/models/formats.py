@@ -1,4 +1,4 @@
-"""Names files that are no checkpoint, by their first bytes: people point at many others. Nothing of one is ever run."""
+"""Name files that are no checkpoint by their first bytes, because users often give others. Nothing of a file is run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The weights in a checkpoint's content, under the names of the bare model.
 
 Wrappers put names of their own before those of the model: nn.DataParallel and DistributedDataParallel `module`,
-torch.compile `_orig_mod`, a LightningModule the attribute that holds the model. They are taken off where all weights
-have them, so that nothing has to be guessed.
+torch.compile `_orig_mod`, a LightningModule the attribute that holds the model. These are removed if all weights have
+them, so that nothing is guessed.
 """
 
 from __future__ import annotations

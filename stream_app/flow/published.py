@@ -1,9 +1,9 @@
 """Outputs that a former owner has published of records that will be processed again.
 
-A commit holds where its outputs end in the log. Whoever takes a partition up reads from there what was published since,
-and leaves out exactly those outputs when the same records give them again. Never by "the highest offset so far": the
-final score of an idle cast carries an old offset, a batch may hold a part of a chunk's outputs, the topic of dead
-letters mixes sources, and another application may write to the same topic.
+A commit holds where its outputs end in the log. The next owner of a partition reads from there what was published
+since, and leaves out exactly those outputs when the same records give them again. Never compare with "the highest
+offset so far": the final score of an idle cast carries an old offset, a batch may hold a part of a chunk's outputs, the
+topic of dead letters mixes sources, and another application may write to the same topic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The part of the application that the transport uses: `stream_app.worker.app` is above, and is not imported."""
+"""The part of the application that the transport uses. `stream_app.worker.app` is in a room above, so it is not
+imported.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A fetch's record batches become `Records`, many records at a time, by aiokafka's fetcher.
+"""Read a fetch's record batches as `Records`, many records at a time, through aiokafka's fetcher.
 
-aiokafka makes a Python object of every record, 1.3 µs each. Its fetcher is kept, for positions, errors and leaders;
-what it wraps a partition's bytes in is exchanged for `FetchedPartition`, which reads them into one piece of memory.
+aiokafka makes a Python object of every record, 1.3 µs each. Its fetcher is kept for positions, errors and leaders. Its
+wrapper around a partition's bytes is replaced by `FetchedPartition`, which reads them into one piece of memory.
 """
 
 from __future__ import annotations

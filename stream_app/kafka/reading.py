@@ -1,4 +1,4 @@
-"""Parts of topics that are read from one offset to another, at once: changelogs, and outputs of an owner before."""
+"""Read parts of topics from one offset to another: changelogs, and the outputs of a former owner."""
 
 from __future__ import annotations
 

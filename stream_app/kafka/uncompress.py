@@ -1,6 +1,6 @@
-"""Compressed batches, uncompressed as far as a limit: what a few KB stand for may not fit in memory.
+"""Uncompress batches up to a limit: a few KB may stand for more than fits in memory.
 
-aiokafka's own readers know no limit. These take the same formats.
+aiokafka's own readers have no limit. These read the same formats.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Decide which dead letters may go back to where they came from, and say why the others may not.
 
-A letter is skipped if its stream has already moved past it, because its record would come too late or, without a step,
-in the wrong place; and where its record was resent before, which the marks in the source partition say.
+A dead letter is skipped in two cases: its stream has already moved past it, so its record would come too late or,
+without a step, in the wrong place; or its record was resent before, as the marks in the source partition show.
 """
 
 from __future__ import annotations

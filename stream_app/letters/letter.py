@@ -1,7 +1,7 @@
 """Read a dead letter: the record that could not be used, and what the worker has noted about it.
 
-The record's own headers stand first, and a sender may give them our names. So what counts is the worker's block, which
-it has put after them.
+The record's own headers stand first, and a sender may give them our names. So only the worker's block counts, which
+stands after them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Send dead letters back to where they came from, after the cause was removed: ``caststream dead-letters resend``.
 
-A letter's record goes to its own topic and partition, marked with the offset that it had; with another key, to the
-partition of that key, marked with the place that it had. All of a run is one
-transaction under one id: a run that dies in the middle leaves nothing, and of two at once the later one ends the
-earlier.
+A dead letter's record goes to its own topic and partition, marked with its old offset. With another key it goes to the
+partition of that key, marked with its old place. All records of a run are one transaction under one id: a run that dies
+in the middle leaves nothing, and of two runs at once the later one ends the earlier.
 """
 
 from __future__ import annotations

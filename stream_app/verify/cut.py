@@ -1,8 +1,8 @@
 """Choose the offsets to read of a running system, so that it never looks wrong while it is right.
 
 A worker publishes an output after it has read its record, acknowledges outputs before it writes states, and states
-before it commits offsets. So ends are asked for against that order: first the committed offsets, then where changelogs
-end, then outputs and dead letters, then sources. Whatever is found is explained by something that is read, and whatever
+before it commits offsets. So ends are asked for in the opposite order: first the committed offsets, then the ends of
+changelogs, of outputs and dead letters, and of sources. Then the records read explain every output, and everything that
 the committed offsets promise is there.
 """
 

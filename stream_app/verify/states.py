@@ -1,4 +1,4 @@
-"""Stored states: what a recovery would keep of a changelog, against the states of the offline run."""
+"""Compare the states that a recovery would keep of a changelog with the states of the offline run."""
 
 from __future__ import annotations
 

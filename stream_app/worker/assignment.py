@@ -1,6 +1,6 @@
-"""Check partitions before a worker takes them up, and report what must not pass in silence.
+"""Check partitions before a worker takes them up, and report their faults.
 
-Each check stops the worker with the remedy named, because going on would give wrong predictions that look right.
+Each check stops the worker and names the remedy, because going on would give wrong predictions that look right.
 """
 
 from __future__ import annotations

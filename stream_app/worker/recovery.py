@@ -1,4 +1,4 @@
-"""Recovery: the tables of newly assigned partitions are read from their changelogs.
+"""Recovery: read the tables of newly assigned partitions from their changelogs.
 
 Faust's own recovery hands changelog records over one event at a time, keeps the last record per key, and waits for an
 event with the highest offset, which never comes where a changelog ends in a transaction marker or in compacted records

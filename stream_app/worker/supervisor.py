@@ -1,7 +1,7 @@
 """The supervisor: N worker processes, each started again with back-off when it ends.
 
-Once any of them has been ready, the healthy ones go on, whatever keeps another from starting, and that one is tried
-again. Only a signal ends the supervisor then, or a source that has lost records that were processed.
+Once any process has been ready, the healthy ones continue, whatever keeps another from starting, and that one is tried
+again. Then only a signal ends the supervisor, or a source that has lost processed records.
 """
 
 from __future__ import annotations

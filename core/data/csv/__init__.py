@@ -1,4 +1,4 @@
-"""Text into rows: what `caststream send` and `caststream import-csv` share, so that both take and refuse alike.
+"""Turn text into rows. `caststream send` and `caststream import-csv` share it, so that both accept and refuse the same.
 
 From the bottom: `lines` (bytes into lines), `text` (a line into text), `cells`, `numbers`, `times` (text into values),
 `names` and `header` (which column is which field), `table` (the rows under a header). Above them the import: `order`,

@@ -1,8 +1,8 @@
-"""A user's own recordings: a CSV becomes a castings file or a signals file.
+"""Turn a user's own recordings, a CSV, into a castings file or a signals file.
 
-One sample on each line under a header; columns have the names of the wire. A cast's lines stand together, or ``step``
-or a time says how they follow on each other. A file in order is read in bounded memory; one in disorder takes about 60
-bytes a line. Samples wait on the disk, beside the result, until all lines were read.
+The CSV has one sample on each line under a header; columns have the names of the wire. A cast's lines stand together,
+or ``step`` or a time gives their order. A file in order is read in bounded memory; a file in disorder takes about 60
+bytes a line. Samples wait on the disk, beside the result, until all lines are read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Cells -> numbers, as the file writes them.
 
-Between commas the decimal sign is a point. Between other delimiters it may be a comma, and points (or commas) may part
-thousands. The first line that shows which it is decides for the file; before, a number that could be either is refused.
+Between commas the decimal sign is a point. Between other delimiters it may be a comma, and points (or commas) may
+separate thousands. The first line that shows which it is decides for the file; before that, a number that could be
+either is refused.
 """
 
 from __future__ import annotations
