@@ -75,7 +75,7 @@ def test_rows_of_another_length_are_refused_or_left_out(tmp_path: Path) -> None:
     lines = [f"{name},{step},1,1,0,0,0,1" for name, steps in (("a", 3), ("b", 2), ("c", 3)) for step in range(steps)]
     text = "\n".join([HEADER, *lines])
 
-    assert "most sequences have 3 samples, others not: b; --skip-bad leaves those out" in refused(tmp_path, text)
+    assert "most sequences have 3 samples, others not: b; --skip-bad skips those" in refused(tmp_path, text)
     done = imported(tmp_path, text, skip_bad=True)
     assert (done.rows, done.steps, done.other_lengths) == (2, 3, ("b",))
 

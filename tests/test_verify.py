@@ -355,7 +355,7 @@ def test_the_command_tells_each_kind_of_problem_in_a_line_and_leaves_with_1(
     told, as_json = run("verify", *options(settings)), run("verify", *options(settings), "--json")
 
     assert (told.status, as_json.status) == (1, 1)
-    assert "caststream: 5 outputs are missing\ncaststream: 1 outputs are there again\n" in told.err
+    assert "caststream: 5 outputs are missing\ncaststream: 1 outputs are repeated\n" in told.err
     source = f"{settings.topic('signal-samples')}[{load.plain.partition}] offset "
     assert told.err.count(f"  missing: {source}") == 3
     assert f"stream '{load.plain.name}', sequence 'A', step 10\n" in told.err

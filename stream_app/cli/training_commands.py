@@ -69,7 +69,7 @@ FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures a
 def add_training_commands(app: typer.Typer) -> None:
     """Add ``train``, ``evaluate`` and ``import-csv`` to the command line."""
     app.add_typer(train_app, name="train", help="Train a model on a file.")
-    app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside the best possible.")
+    app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside limits and baselines.")
     command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
 
 

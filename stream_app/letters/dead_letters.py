@@ -325,7 +325,7 @@ class _Judge:
             return "its key names no stream: give it another (--corrected)"
         if offset >= high or (offset >= low and scan.found.get(offset) != (letter.key, letter.value)):
             return (
-                "another record stands at its place: the topic was created again, or no worker has written this letter"
+                "another record stands at its place: the topic was created again, or no worker wrote this dead letter"
             )
         return None
 

@@ -12,12 +12,12 @@ EXAMPLES = 3
 
 KINDS = {
     "missing": "outputs are missing",
-    "repeated": "outputs are there again",
+    "repeated": "outputs are repeated",
     "differing": "outputs differ from the offline run",
     "out_of_order": "outputs stand after a later one of their stream",
     "unexpected": "outputs have no record that explains them",
     "dead_letters_missing": "dead letters are missing",
-    "dead_letters_repeated": "dead letters are there again",
+    "dead_letters_repeated": "dead letters are repeated",
     "dead_letters_differing": "dead letters differ from their record",
     "dead_letters_unexpected": "dead letters have no record that explains them",
     "states_differing": "states differ from the offline run",

@@ -112,7 +112,7 @@ class SignalImport:
             others = self._sequences.names(done.sequences[~chosen])
             raise StartupError(
                 f"the rows of a signals file have one length: most sequences have {steps:,} samples, others not: "
-                f"{shown(others)}; --skip-bad leaves those out"
+                f"{shown(others)}; --skip-bad skips those"
             )
         return steps, chosen
 
