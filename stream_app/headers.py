@@ -39,7 +39,7 @@ def number(held: bytes | None) -> int | None:
 
 
 def signed_number(held: bytes | None) -> int | None:
-    """The same of a number that may be below 0."""
+    """Read a number that may be below 0, like `number`."""
     found = number(held and held.removeprefix(b"-"))
     return -found if found and held and held.startswith(b"-") else found
 

@@ -199,7 +199,7 @@ class Engine(Generic[S]):
                 self._result.repeating.append((stream.key, stream.partition, offset))
 
     def _enter(self, stream: S, sample: Sample, decision: Decision, append_ms: int) -> None:
-        """Everything but the record's own step: gaps, resets, the end of one sequence and the start of another."""
+        """Do everything but the record's own step: gaps, resets, the end of one sequence and the start of another."""
         counts = self._result.counts
         counts.gaps += decision.gap > 0
         if decision.reset is not None:

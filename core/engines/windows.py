@@ -139,7 +139,7 @@ def pack_body(window: CastWindow) -> bytes:
 
 
 def pack_numbers(count: int, numbers: Sequence[int]) -> bytes:
-    """The same from a count of samples and the numbers of segments."""
+    """Pack the part of a head about its window from a count of samples and the numbers of segments."""
     return _BODY.pack(count, len(numbers)) + struct.pack(f"<{len(numbers)}q", *numbers)
 
 

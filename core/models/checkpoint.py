@@ -106,7 +106,7 @@ def _damaged_part(raw: BinaryIO) -> str | None:
 
 
 def plain(value: Any, place: str = "checkpoint") -> Any:
-    """The same as tensors, numbers, strings, lists, tuples and dicts: numpy scalars become Python numbers.
+    """Return the content as tensors, numbers, strings, lists, tuples and dicts: numpy scalars become Python numbers.
 
     Raises:
         TypeError: naming the place of a value that has no plain form.

@@ -31,7 +31,7 @@ class DefectConfig:
     gradient_clip: float = 1.0
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """The same as nested plain data, the form that model files hold."""
+        """Return the configuration as nested plain data, the form that model files hold."""
         return {
             section: {key: _plain(getattr(self, field)) for key, (field, _) in keys.items()}
             for section, keys in _FIELDS.items()

@@ -127,7 +127,7 @@ class SteelDefectLSTM(nn.Module):
         return logits
 
     def _run(self, x: Tensor, lengths: Lengths | None) -> dict[str, Tensor]:
-        """All layers up to the head, each by its name in ``get_layer_outputs``, and the ``attention``."""
+        """Run all layers up to the head; return each by its name in ``get_layer_outputs``, and the ``attention``."""
         x, counts = self._check(x, lengths)
         mask = None if counts is None else (torch.arange(x.shape[1]) < counts[:, None]).to(x.device)  # (B, T)
         x = self._normalize_input(x, mask)

@@ -37,7 +37,7 @@ def build(content: Mapping[str, Any]) -> Model:
 
 
 def signal_sizes(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments of a SignalExtractionLSTM that ``found`` gives; numbers may be strings."""
+    """Return the arguments of a SignalExtractionLSTM that ``found`` gives; numbers may be strings."""
     return {name: read(found[name]) for name, read in _READERS.items() if found.get(name) is not None}
 
 

@@ -189,7 +189,7 @@ class DefectTask:
         return math.ceil(len(self.training) / self.settings.batch_size)
 
     def batches(self, epoch: int) -> Iterator[DefectBatch]:
-        """Every training cast once, as one of its windows; seed and epoch alone decide order and windows."""
+        """Yield every training cast once, as one of its windows; seed and epoch alone decide order and windows."""
         source = np.random.default_rng([self.settings.seed, 9, epoch])
         lengths = self.training.lengths
         running = source.random(len(lengths)) < RUNNING_SHARE

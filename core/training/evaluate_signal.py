@@ -198,7 +198,9 @@ class _Sums:
         )
 
     def _of(self, which: NDArray[np.bool_]) -> dict[str, float | None]:
-        """All figures of all samples of some frequencies; None after the first second where there is no such."""
+        """Return all figures of the samples of some frequencies; None after the first second if there are no such
+        samples.
+        """
         return self._errors(which) | {
             "correlation": _Moments.of_all(self.moments, which).correlation(),
             "correlation_after_1s": _Moments.of_all(self.late_moments, which).correlation(),

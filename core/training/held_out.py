@@ -1,4 +1,4 @@
-"""A new model on the rows that its training held out, which its checkpoint tells, judged as any file is."""
+"""Judge a new model, like any file, on the rows that its training held out; its checkpoint names them."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def gains(mixture: Mixture, steps: int, drift: float = 0.0) -> Float64s:
 
 
 def kalman(mixture: Mixture, signals: NDArray[np.floating]) -> Float64s:
-    """All components of mixtures as a filter estimates them, sample by sample: (N, T) to (N, T, K)."""
+    """Estimate all components of mixtures by a filter, sample by sample: (N, T) to (N, T, K)."""
     count, steps = signals.shape
     rotation, observed, gain = mixture.rotation, mixture.observed, gains(mixture, steps)
     state = np.zeros((count, len(observed)))

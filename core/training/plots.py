@@ -130,7 +130,7 @@ def scores_figure(scores: Floats, labels: NDArray[np.integer[Any]]) -> Figure:
 
 
 def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> list[Path]:
-    """Those plots that have data; one of an earlier evaluation does not stay in the place of one without."""
+    """Write the plots that have data, and remove old plots that have none now."""
     require("matplotlib.figure")
     try:
         folder.mkdir(parents=True, exist_ok=True)

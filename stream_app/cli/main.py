@@ -380,7 +380,7 @@ add_audit_commands(app)
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:
-    """Do what Ctrl-C does now: a training remembers it until its update is done, all else is interrupted."""
+    """Handle SIGTERM like Ctrl-C: a training finishes its update first, everything else is interrupted."""
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
 

@@ -108,7 +108,7 @@ class Cluster:
         return found
 
     def configs(self, names: Collection[str], unless: int | None = None) -> dict[str, dict[str, str]]:
-        """All settings of topics that are there; without the topics that the error ``unless`` hides."""
+        """Return all settings of existing topics, without topics that the error ``unless`` hides."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
@@ -119,11 +119,11 @@ class Cluster:
         return found
 
     def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
-        """The same of those that we may ask about."""
+        """Return the settings of the topics that we may ask about."""
         return self.configs(names, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
     def hidden(self, names: Collection[str]) -> set[str]:
-        """Those of the topics that we may not see: the broker does not say whether they are there."""
+        """Return the topics that we may not see: the broker does not say whether they exist."""
         found: set[str] = set()
         if not names:
             return found
@@ -139,7 +139,7 @@ class Cluster:
         return found
 
     def existing(self, names: Collection[str]) -> set[str]:
-        """Those of the topics that are there, as far as the broker says: not those that are certainly gone."""
+        """Return the topics that exist, as far as the broker says: without those that are certainly gone."""
         return (set(names) & self.partitions().keys()) | self.hidden(names)
 
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:

@@ -37,7 +37,7 @@ def committed_offsets(settings: Settings) -> dict[Partition, int]:
 
 
 def visible_offsets(settings: Settings) -> dict[Partition, int] | None:
-    """The same; None where we lack the permission.
+    """Return the committed offsets; None if we lack the permission.
 
     Raises:
         StartupError: the broker refuses for another reason.

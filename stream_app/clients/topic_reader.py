@@ -83,7 +83,7 @@ class TopicReader:
     # Questions.
 
     def topics(self, timeout_s: float) -> dict[str, int]:
-        """Every topic that this user may see, with the number of its partitions.
+        """Return every topic that this user may see, with the number of its partitions.
 
         Raises:
             UnreachableError: no broker answers within ``timeout_s``.
@@ -117,7 +117,7 @@ class TopicReader:
         return self._bounds(self._consumer, at)
 
     def full_bounds(self, at: Partition) -> tuple[int, int]:
-        """The same with what stands behind open transactions: when it is read, they must have come to an end."""
+        """Return the bounds with the records behind open transactions, which must end before these can be read."""
         if self._uncommitted is None:
             self._uncommitted = self._open("read_uncommitted")
         return self._bounds(self._uncommitted, at)

@@ -204,7 +204,7 @@ class Demo:
         raise RunError(f"the worker was not ready in {READY_S:.0f} s: {_last_lines(self._log('worker'))}")
 
     def _stop_parts(self) -> None:
-        """All at once; the worker commits a last time."""
+        """Stop all parts at once; the worker commits a last time."""
         self._say("stopping ...")
         stoppers = [
             threading.Thread(target=child.stop, args=(STOP_S,)) for child in reversed(list(self.parts.values()))

@@ -71,7 +71,7 @@ class AtLeastOnce:
         self._abandoned = False
 
     async def open(self, sources: Sequence[TopicPartition]) -> None:
-        """A new producer after `abandon`; else nothing: the lease is asked before each request instead."""
+        """Make a new producer after `abandon`; otherwise do nothing, because the lease is asked before each request."""
         if self._abandoned:
             await self._producer().renew()
             self._abandoned = False

@@ -24,7 +24,7 @@ class PastPositions:
         self._notes: dict[int, deque[tuple[float, int]]] = {}
 
     def note(self, partition: int, position: int, now_s: float) -> None:
-        """All records before ``position`` have been applied by ``now_s``, in seconds of a monotonic clock."""
+        """Note that all records before ``position`` have been applied by ``now_s``, in seconds of a monotonic clock."""
         notes = self._notes.setdefault(partition, deque())
         if not notes or now_s - notes[-1][0] >= self._age_s / NOTES:
             notes.append((now_s, position))

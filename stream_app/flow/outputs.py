@@ -295,7 +295,7 @@ class OutputWriter:
                 lane.acked_end = max(lane.acked_end, ends.get(TopicPartition(lane.topic, lane.partition), -1))
 
     def open(self, source: Partition, topic: str, partition: int, end: int) -> None:
-        """A new assignment begins: what a source's records will cause stands at ``end`` or behind."""
+        """Begin a new assignment: the outputs of a source's records will stand at ``end`` or behind."""
         self._lane(source, topic, partition).acked_end = end
 
     def abandon(self) -> bool:
@@ -313,7 +313,7 @@ class OutputWriter:
         return bool(busy)
 
     def reopen(self) -> None:
-        """A new assignment begins."""
+        """Accept outputs again: a new assignment begins."""
         self._open = True
 
     def _lane(self, source: Partition, topic: str, partition: int) -> Lane:

@@ -36,4 +36,4 @@ class Application(Protocol):
         """True if records of a source are wanted now."""
 
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
-        """Those of the source partitions whose records may be applied."""
+        """Return the source partitions whose records may be applied."""

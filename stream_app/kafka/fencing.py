@@ -46,7 +46,7 @@ class QuietProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafk
         self._sender.sender_task.add_done_callback(self._retrieve_errors)  # after the sender's own, which sets them
 
     def _retrieve_errors(self, sender: asyncio.Task[None]) -> None:
-        """These attributes are those of aiokafka 0.14."""
+        """Retrieve the errors of the sender's futures. The attributes are those of aiokafka 0.14."""
         if sender.cancelled() or sender.exception() is None:
             return
         accumulator = self._message_accumulator

@@ -89,7 +89,9 @@ class ResendPlan:
 
     @property
     def to_send(self) -> list[ResendVerdict]:
-        """Those that are to be sent. Letters of a stream of another name may come from any partition: by time."""
+        """The dead letters to send. Dead letters of a stream of another name may come from any partition, so they go by
+        time.
+        """
         found = [verdict for verdict in self.verdicts if verdict.fate is ResendFate.RESEND]
         return sorted(found, key=lambda each: (each.is_moved, (each.letter.timestamp_ms or 0) * each.is_moved))
 

@@ -34,7 +34,7 @@ class Letter:
 
     partition: int
     offset: int
-    """Its own place."""
+    """Place of the dead letter itself."""
     sent_ms: int
     """Time at which the dead letter was appended."""
     key: bytes | None

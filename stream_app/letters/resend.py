@@ -128,7 +128,7 @@ def resent_headers(verdict: ResendVerdict) -> list[tuple[str, bytes]]:
 
 
 def overtaken(settings: Settings, plan: ResendPlan, last: Mapping[tuple[Partition, bytes], int]) -> list[ResendVerdict]:
-    """Those that were sent and whose streams went on between the look at their partition and the sending.
+    """Return the sent dead letters whose streams moved past them between the check of their partition and the sending.
 
     Args:
         last: what `Resender.send` has returned.

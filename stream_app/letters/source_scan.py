@@ -15,7 +15,7 @@ from stream_app.letters.letter import Letter
 FROM_OFFSET = "resent-from-offset"
 """The source offset of the record that it stands for."""
 FIRST_OFFSET = "resent-first-offset"
-"""The same of the first one, where it was resent more than once: its place in its stream's order."""
+"""Partition and offset of the first dead letter, if it was resent more than once: its place in its stream's order."""
 LETTER = "resent-letter"
 """Partition and offset of the dead letter, as ``2/17``."""
 MOVED_FROM = "resent-from"

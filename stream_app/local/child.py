@@ -78,7 +78,7 @@ class Child:
         return self._ended.wait(timeout)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Does nothing when it has ended."""
+        """Send a signal; do nothing if the child has ended."""
         if self.running:
             self._process.send_signal(number)
 

@@ -20,7 +20,7 @@ def plain(line: str) -> str:
 
 
 def misspelt(names: Iterable[str], log: str) -> dict[str, str]:
-    """Those of the properties that Kafka does not know, and the one that was probably meant; Kafka ignores them.
+    """Return the properties that Kafka does not know and silently ignores, each with the one that was probably meant.
 
     Args:
         log: of a broker that has started; it lists all properties that there are.

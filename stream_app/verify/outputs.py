@@ -110,7 +110,7 @@ class OutputCheck:
         return problems
 
     def finish(self) -> None:
-        """All has been read: what is missing?"""
+        """Count the missing outputs, after all have been read."""
         required, seen = (np.frombuffer(flags, np.uint8) for flags in (self._audit.required, self._seen))
         for row in np.flatnonzero((required > 0) & (seen == 0)).tolist():
             place = f"{self._cut.route.source}[{self._cut.partition}] offset {self._audit.offset(row)}"
@@ -151,7 +151,7 @@ class LetterCheck:
         self._seen.add(offset)
 
     def finish(self) -> None:
-        """All has been read: what is missing?"""
+        """Count the missing dead letters, after all have been read."""
         source = f"{self._cut.route.source}[{self._cut.partition}]"
         for offset, letter in self._audit.letters.items():
             if letter.required and offset not in self._seen:

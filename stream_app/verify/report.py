@@ -85,7 +85,7 @@ class VerifyReport:
         return "\n".join([*self.problems, *self.examples]) or agrees
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
 

@@ -270,7 +270,7 @@ class CaststreamApp(faust.App):
         return all(pipeline.generation == self.consumer_generation_id for pipeline in self.pipelines)
 
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
-        """Those of the source partitions whose records may be applied: their tables are here."""
+        """Return the source partitions whose records may be applied: their tables are here."""
         if not self.takes_chunks:
             return set()
         at_hand = {pipeline.topics.source: pipeline.next_offset for pipeline in self.pipelines}
@@ -297,7 +297,7 @@ class CaststreamApp(faust.App):
         return not committing.cancelled() and committing.result()
 
     def _abandon_outputs(self) -> bool:
-        """Whatever is not acknowledged by now is not sent any more; whether there was anything."""
+        """Give up all outputs that are not acknowledged by now; return whether there were any."""
         abandoned = self.writer.abandon()
         if abandoned:
             log.warning("outputs that the broker has not acknowledged are left to the next owner")

@@ -20,7 +20,7 @@ class Reporter:
         self._descriptor = descriptor
 
     def ready(self) -> None:
-        """It has been ready once."""
+        """Report that the process has been ready once."""
         self._tell(_READY)
 
     def ends(self, why: str, for_good: bool = False) -> None:

@@ -32,7 +32,7 @@ class LogEnd(NamedTuple):
 
 
 class Upkeep:
-    """Does the work beside the flow, after commits and once in a while.
+    """Does the work beside the flow: after commits, and now and then.
 
     Args:
         pipelines: one per source topic.
