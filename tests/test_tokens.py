@@ -94,6 +94,7 @@ def test_a_command_without_a_token_is_told_in_a_line(
         (b"a\nb", "gives no token"),
         (web_token(-100).encode(), "its token has expired at 20"),
     ],
+    ids=["missing", "no text", "empty", "two lines", "expired"],  # a token has the time in it, and lanes must agree
 )
 def test_a_file_without_a_token_is_told_in_a_line(tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
