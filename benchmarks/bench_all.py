@@ -82,7 +82,7 @@ PARTS = (
     Part("defect_model", "bench_model.py", 120, words=("defect",)),
 )
 FULL_FACTOR = 6.0
-"""How much longer a full run of a part may take."""
+"""Factor by which a full run of a part may take longer."""
 
 
 def run_part(part: Part, full: bool) -> dict[str, Any]:
@@ -120,7 +120,9 @@ def _pass_on(part: Part, process: subprocess.Popen[str]) -> str:
 
 
 def read_report(printed: str, status: int, last_line: str) -> dict[str, Any]:
-    """What a script printed with --json. One that measured but missed a limit of its own has a report and a status."""
+    """Read the output of a script with --json. A script that measured but missed a limit of its own has a report and a
+    status.
+    """
     try:
         report = json.loads(printed.strip().splitlines()[-1])
     except (IndexError, ValueError):
@@ -150,7 +152,7 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Compared:
-    """How many times faster than a peer caststream is, then and now."""
+    """The speed of caststream as a multiple of a peer's, then and now."""
 
     peer: str
     stored: float
@@ -158,7 +160,7 @@ class Compared:
 
     @property
     def fell(self) -> bool:
-        """By more than a quarter, or the peer is gone."""
+        """True if the ratio fell by more than a quarter, or the peer is gone."""
         return self.fresh is None or self.fresh < (1 - MOST_LOST) * self.stored
 
 

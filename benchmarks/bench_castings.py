@@ -74,7 +74,7 @@ def _filling(settings: Settings, steps: int, stagger: int, seed: int) -> Load:
 
 
 def window_lengths(settings: Settings, steps: int) -> Counter[int]:
-    """How many windows of each length one strand's first ``steps`` samples make due."""
+    """Count the windows of each length that one strand's first ``steps`` samples make due."""
     due = range(settings.window_min, steps + 1, settings.hop)
     return Counter(min(count, settings.window_length) for count in due)
 

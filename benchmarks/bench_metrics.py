@@ -1,4 +1,4 @@
-"""What a worker's metrics cost at full speed: the share of its CPU time that goes into them, and its rate without them.
+"""The cost of a worker's metrics at full speed: their share of its CPU time, and its rate without them.
 
     .venv/bin/python benchmarks/bench_metrics.py [--quick] [--json]
 

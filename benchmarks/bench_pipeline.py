@@ -34,19 +34,19 @@ STANDARD = "even"
 TWO = "caststream_2"
 EXACTLY_ONCE = "caststream_1_exactly_once"
 TARGETS: Mapping[str, float] = {"faust": 40.0, "quix": 40.0, "bytewax": 40.0, "loop": 0.7}
-"""How many times as fast as each of these `OURS` is to be."""
+"""The ratio of `OURS` to each of these peers that is wanted at least."""
 WORKLOADS: Mapping[str, Workload] = {
     STANDARD: Workload(),
     "uneven": Workload(order="random"),
     "wide": Workload(streams=100_000),
     "msgpack": Workload(output_format="msgpack"),
 }
-"""By the name of the option. ``samples`` and ``seed`` are put in by the run."""
+"""Workloads by the name of the option. The run adds ``samples`` and ``seed``."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """The amount that is measured.
 
     Args:
         workloads: names; the peers that are not caststream take the standard one only.
@@ -159,7 +159,7 @@ def _keys(workload: str, plan: Plan) -> dict[str, str]:
 
 
 def _peer_versions() -> dict[str, str]:
-    """Of the packages that other peers run on, where those differ from ours."""
+    """Return the versions of the packages that other peers run on, if they differ from ours."""
     there = installed()
     names = {"quixstreams": "quixstreams", "bytewax": "bytewax", "confluent-kafka": "confluent-kafka of both"}
     return {label: there[name] for name, label in names.items() if name in there}
@@ -199,7 +199,7 @@ def of_workload(source: Source, results: Mapping[str, Result]) -> dict[str, Any]
 
 
 def targets(ratios: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """By peer: the ratio that is wanted at least, the one found, and whether that holds."""
+    """Return by peer the least ratio wanted, the ratio found, and whether it holds."""
     return {
         name: {"wanted": wanted, "found": ratios[name], "held": ratios[name] >= wanted}
         for name, wanted in TARGETS.items()

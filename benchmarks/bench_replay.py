@@ -44,7 +44,7 @@ WARM_UP_MS = 1000  # of a paced replay: the broker's first records of a topic ta
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: ``samples`` of each replay at full speed, ``paced_s`` seconds at speed 1."""
+    """The amount that is measured: ``samples`` of each replay at full speed, ``paced_s`` seconds at speed 1."""
 
     rounds: int
     samples: int
@@ -92,7 +92,7 @@ Case = tuple[str, Path, int]
 
 
 def _cases(plan: Plan, seed: int, directory: Path) -> dict[str, Case]:
-    """By name: what runs, the file, the streams."""
+    """Return the cases by name: the program, the file, the streams."""
     few, many, casts = directory / "few.h5", directory / "many.h5", directory / "casts.h5"
     generate_signals(few, max(1, plan.samples // 200_000) * 20, seed, 10_000)
     generate_signals(many, 1000, seed, max(1, plan.samples // 1000))
@@ -125,7 +125,7 @@ def _replayed(settings: Settings, what: str, path: Path, streams: int, speed: fl
 
 
 def _pace(settings: Settings, seconds: float, seed: int) -> dict[str, float]:
-    """How late the records of a paced replay are at the broker, in milliseconds."""
+    """Measure the lateness of a paced replay's records at the broker, in milliseconds."""
     path = settings.data_dir / "paced.h5"
     generate_signals(path, PACED_STREAMS * max(1, math.ceil(seconds / 10)), seed, 10_000)
     done = _replayed(settings, "replay", path, PACED_STREAMS, speed=1.0)

@@ -184,7 +184,8 @@ class _Scale:
 
 
 def commits_between(before: Scrape, after: Scrape, stage: str = "commit") -> dict[str, Any]:
-    """How many commits ran, their mean, and the limit of the longest one's bucket (None: above all).
+    """Count the commits between two readings, with their mean and the limit of the longest one's bucket (None: no
+    limit).
 
     The same of stage ``pack``: the steps of commits in which no chunk can be applied.
     """

@@ -48,7 +48,7 @@ REPLAYS = (
 
 
 class OddRecords(Background):
-    """What goes wrong in a plant, ten times a second: duplicates, gaps, late and bad records."""
+    """Sends the faults of a plant, ten times a second: duplicates, gaps, late and bad records."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class OddRecords(Background):
 
 
 def find_prometheus() -> str:
-    """Where the program is.
+    """Return the path of the program.
 
     Raises:
         StartupError: it is not on this machine.

@@ -51,7 +51,7 @@ SCALE = str(Path(__file__).resolve().parent / "bench_scale.py")
 
 @dataclass(frozen=True)
 class Plan:
-    """How often, and how long (s) a load goes on when an event is over."""
+    """The number of repetitions, and the seconds for which a load continues after an event."""
 
     repetitions: int
     after_s: float = 12.0
@@ -203,7 +203,7 @@ def _waits(found: Answers) -> dict[str, Any]:
 
 
 def recovery(streams: int, say: Say) -> dict[str, Any]:
-    """What `bench_scale.py` says of a worker that was killed and comes back to so many streams.
+    """Return the report of `bench_scale.py` on a worker that was killed and comes back to this many streams.
 
     Raises:
         RunError: it failed.

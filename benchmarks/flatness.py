@@ -1,4 +1,4 @@
-"""Whether series that were taken over a long run are flat. Pure: numbers in, verdicts out.
+"""Judge whether series of a long run are flat. Pure: numbers in, verdicts out.
 
 Growth alone is judged: what falls is as good as flat. Shapes: N looks, in the order of their times.
 """
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a series was in the beginning and in the end, and whether that is flat."""
+    """The values of a series at the beginning and the end, and whether it is flat."""
 
     name: str
     flat: bool
@@ -57,7 +57,7 @@ def after_warm_up(times_s: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats
 
 
 def slope(times_s: ArrayLike, values: ArrayLike) -> float:
-    """By least squares, per second."""
+    """Return the slope per second, by least squares."""
     times, found = np.asarray(times_s, float), np.asarray(values, float)
     away = times - times.mean()
     return float(away @ (found - found.mean()) / (away @ away))
@@ -80,7 +80,9 @@ def memory(times_s: ArrayLike, rss_bytes: ArrayLike, name: str = "resident memor
 
 
 def counted(name: str, times_s: ArrayLike, counts: ArrayLike, share: float = 0.0, more: float = 0.0) -> Verdict:
-    """What must not become more: file descriptors, threads; with ``share`` or ``more`` of slack, asyncio's tasks."""
+    """Judge counts that must not grow: file descriptors and threads; with ``share`` or ``more`` of slack, asyncio's
+    tasks.
+    """
     times, values = after_warm_up(times_s, counts)
     first, last = quarters(values)
     allowed = first + max(share * first, more)

@@ -47,7 +47,7 @@ class Scrape:
 
 
 def parse(text: str) -> Scrape:
-    """What a worker's /metrics says."""
+    """Parse a worker's /metrics."""
     return Scrape(
         {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -98,7 +98,7 @@ class LiveWorker:
 
     @property
     def log(self) -> str:
-        """What it has printed since its last start."""
+        """The output of the worker since its last start."""
         return self._log.read_text(errors="replace")
 
     def last_words(self) -> str:
@@ -125,7 +125,7 @@ class LiveWorker:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """True if it was started and has not ended."""
         return self._child is not None and self._child.running
 
     def require_running(self) -> None:
@@ -189,7 +189,7 @@ class Meter:
         self._started = time.monotonic()
 
     def cores(self) -> dict[str, float]:
-        """By name, since this object was made."""
+        """Return the CPU cores used since this object was made, by name."""
         elapsed = time.monotonic() - self._started
         now = self._seconds()
         return {name: (now[name] - before) / elapsed for name, before in self._before.items()}

@@ -188,7 +188,7 @@ def summary(latency_ms: Integers) -> dict[str, float | int]:
 
 
 def commit_spans(state_records_ms: Integers) -> Integers:
-    """When commits wrote their states: (C, 2), the first and the last record (ms) of each burst of state records."""
+    """Find when commits wrote states: (C, 2), the first and the last record (ms) of each burst of state records."""
     ordered = np.sort(state_records_ms)
     if not len(ordered):
         return np.empty((0, 2), np.int64)
@@ -364,7 +364,7 @@ def send(load: AnyLoad) -> dict[str, Any]:
 
 
 class Watch:
-    """Where the topics of one kind stand before a load, so that what belongs to it is found afterwards."""
+    """The ends of the topics of one task before a load, so that the records of the load are found afterwards."""
 
     def __init__(self, settings: Settings, kind: Task, output: str | None = None) -> None:
         self.settings = settings
@@ -379,7 +379,7 @@ class Watch:
         wait_for(self.settings, self.output, sum(self.output_ends) + outputs, check=check)
 
     def latencies(self) -> Latencies:
-        """Of all samples since, those of the warm-up left out."""
+        """Return the latencies of all samples since, without those of the warm-up."""
         samples = read_times(self.settings, self.source, self.source_ends)
         return match(samples, read_times(self.settings, self.output, self.output_ends)).after(WARM_UP_S)
 

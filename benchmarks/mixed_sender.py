@@ -199,7 +199,7 @@ LATENESSES = 100_000
 
 @dataclass(frozen=True)
 class MixedLoad:
-    """What is sent, how fast and how long.
+    """A mixed load, with its rate and its length.
 
     Args:
         mix: a key of `MIXES`.
@@ -223,7 +223,7 @@ class MixedLoad:
         return round(self.rate * self.seconds)
 
     def records(self) -> Iterator[Record]:
-        """What the broker gets."""
+        """Yield the records that the broker gets."""
         endless = MIXES[self.mix](partitions=self.partitions, **self.arguments)
         return islice(endless, self.samples)
 

@@ -63,7 +63,7 @@ class Plan:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """What the options say."""
+    """Return the plan that the options ask for."""
     if options.quick:
         return Plan(options.seconds or 20, 5, 6, 150_000)
     return Plan(options.seconds or 300, 30, 20, 600_000)
@@ -163,7 +163,7 @@ class _Bench:
     def _latencies(
         self, worker: LiveWorker, mix: str, rate: float, seconds: float | None = None, special: bytes = b""
     ) -> dict[str, Any]:
-        """Of all but the special stream, apart for its partition (0) and the others."""
+        """Return the latencies of all but the special stream, its partition (0) apart from the others."""
         watch = Watch(worker.settings, "signal")
         load = self._mix(worker, mix, rate, (seconds or self.plan.beside_s) + WARM_UP_S)
         sender = send(load)
@@ -242,7 +242,7 @@ def main() -> int:
 
 
 FACTOR = 3.0
-"""How many times what a worker can do is sent."""
+"""The load as a multiple of what a worker can do."""
 WORSE, WORSE_MS = 1.5, 10.0  # what another latency may be, of two on a machine that all share
 
 

@@ -38,7 +38,7 @@ Record = tuple[int, bytes, bytes]  # partition, key, value
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent. Samples go out in rounds, one of each stream; stream i is in partition i modulo ``partitions``.
+    """A load. Samples go out in rounds, one of each stream; stream i is in partition i modulo ``partitions``.
 
     Args:
         rate: samples per second over all streams; 0 is as fast as possible.
@@ -76,7 +76,7 @@ def order(load: Load) -> Iterator[tuple[int, int]]:
 
 
 def records(load: Load) -> Iterator[Record]:
-    """What the broker gets."""
+    """Yield the records that the broker gets."""
     write = _signals(load) if load.kind == "signal" else _castings(load)
     keys = [f"{load.kind}-{stream:04d}".encode() for stream in range(load.streams)]
     for stream, step in islice(order(load), None if load.fill else load.samples):
@@ -174,7 +174,7 @@ def report(sent: Sent) -> dict[str, Any]:
 
 @dataclass
 class Sent:
-    """What left, in how many seconds; how late (s) the first sample of each tick did."""
+    """The records sent, the seconds that took, and the lateness (s) of the first sample of each tick."""
 
     sent: int
     seconds: float

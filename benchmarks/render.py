@@ -333,11 +333,11 @@ PLOTS: dict[str, tuple[str, Callable[[Reports], Figure | None]]] = {
     "stages": ("Time per sample by stage, over the number of streams", stages),
     "where-time-goes": ("CPU time per sample by part", where_time_goes),
 }
-"""By its name: what it shows, in words, and the function that draws it."""
+"""Plots by name: a text of what each shows, and the function that draws it."""
 
 
 def fill(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
-    """The document with every block's content made anew.
+    """Return the document with every block's content made again.
 
     Raises:
         KeyError: a block has a name that is not known.
@@ -346,7 +346,7 @@ def fill(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
 
 
 def blocks_of(results: Reports, drawn: Collection[str] = ()) -> dict[str, Callable[[], str]]:
-    """What fills each block, by its name; ``drawn`` are the files of the plots that there are."""
+    """Return the content of each block, by name; ``drawn`` are the existing plots."""
     parts = results["parts"]
     made: dict[str, Callable[[], str]] = {"where": lambda: about(results), "billion": lambda: billion(parts)}
     for name in ("latency", "model", "castings", "scale", "sweep"):

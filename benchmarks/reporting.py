@@ -153,7 +153,7 @@ def figure(value: object) -> str:
 
 
 def at(report: Mapping[str, Any] | None, *path: str) -> Any:
-    """What stands at a path of keys, None where one is missing."""
+    """Return the value at a path of keys, None if one is missing."""
     found: Any = report
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

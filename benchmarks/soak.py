@@ -52,7 +52,7 @@ LEAST_COMPACTED_S = 15 * 60  # a shorter run does not see a changelog come to it
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, and how lively the streams are.
+    """The length of a run and the life of its streams.
 
     Args:
         steps: of a sequence; at 5,000 samples/s on 1,000 places a stream has 5 in a second.
@@ -158,7 +158,7 @@ class _Soak:
                 self.say(f"{end_s / 60:.1f} of {plan.seconds / 60:g} min: {_line(each, end_s, plan.minute_s)}")
 
     def _until_evicted(self) -> float:
-        """How long after the load's end no stream is live, which takes the idle timeout and a while."""
+        """Measure the time from the load's end until no stream is live: the idle timeout and a while."""
         started = time.monotonic()
         limit_s = self.plan.idle_timeout + GRACE_S + DRAINED_S
         while any(worker.scrape().get("caststream_active_streams") for worker in self.workers):

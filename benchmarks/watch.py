@@ -63,7 +63,7 @@ def watched(settings: Settings, directory: Path) -> LiveWorker:
 
 
 def tasks_file(directory: Path) -> Path:
-    """Where such a worker writes its number of tasks."""
+    """Return the file into which such a worker writes its number of tasks."""
     return directory / "tasks"
 
 
@@ -153,7 +153,7 @@ class Looks(Background):
 
 
 def from_metrics(scrape: Scrape) -> dict[str, float]:
-    """What a run is watched for."""
+    """Read the watched figures of a run from its metrics."""
     records = {outcome: scrape.get("caststream_records_total", outcome=outcome) for outcome in OUTCOMES}
     return {
         "lag": scrape.get("caststream_consumer_lag_records"),
@@ -327,7 +327,7 @@ class Flow(Background):
         return int((came - went).max())
 
     def done_s(self) -> float:
-        """When nothing waited any more."""
+        """The time at which nothing waited any more."""
         at_s, came, went = self._columns()
         done = np.flatnonzero(went >= came[-1])
         return float(at_s[done[0]])

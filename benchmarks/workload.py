@@ -166,7 +166,7 @@ class Workload:
 
 
 def _earlier(streams: Integers) -> Integers:
-    """How often each element stands earlier in the same array."""
+    """Count how often each element stands earlier in the same array."""
     order = np.argsort(streams, kind="stable")
     _, first, counts = np.unique(streams[order], return_index=True, return_counts=True)
     earlier = np.empty_like(streams)
@@ -358,7 +358,7 @@ def _holes(seen: NDArray[np.bool_]) -> int:
 
 
 def timing(appended_ms: Integers, warm_up: float = WARM_UP) -> Timing:
-    """How fast outputs came, from their ascending append times.
+    """Return the speed of outputs, from their ascending append times.
 
     The clock starts at the append of the last output of the warm-up. What was appended in the same millisecond, in
     the same batch for example, is not counted: it took none of the time.

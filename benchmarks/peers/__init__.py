@@ -182,7 +182,7 @@ def _own_packages() -> dict[str, str]:
 
 
 def _names(name: str, settings: Settings, run: str) -> dict[str, str]:
-    """What a peer's program reads from the environment; the output topic is created."""
+    """Return the environment of a peer's program; create the output topic."""
     output = settings.topic(f"{name}-predictions")
     _create(settings, output, STREAM_CONFIG)
     return {
@@ -225,4 +225,4 @@ PEERS: Mapping[str, MakePeer] = {
     "bytewax": bytewax,
     "loop": loop,
 }
-"""By the key in the results. The functions take the settings of the benchmark and a name for the run."""
+"""Peers by their key in the results. The functions take the settings of the benchmark and a name for the run."""

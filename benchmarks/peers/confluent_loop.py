@@ -222,7 +222,7 @@ class Loop:
 
 
 def _may_come_later(error: KafkaError | None) -> bool:
-    """Whether `produce_batch` found the queue full; a record that is queued has no error, any other one is for good."""
+    """True if `produce_batch` found the queue full. A queued record has no error; every other error is final."""
     if error is not None and error.code() != KafkaError._QUEUE_FULL:
         raise RuntimeError(error)
     return error is not None
