@@ -185,3 +185,13 @@ def test_the_generator_runs_as_make_calls_it(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert (copy / "index.md").read_text().startswith("# caststream")
+
+
+def test_a_docstring_does_not_open_with_a_clause_without_a_verb() -> None:
+    opens = re.compile(r'^\s*r?"""(?:What|Whom|Whose|Of|Whether|Where|How|Who)\b.*', re.MULTILINE)
+    folders = [*(room.replace(".", "/") for room in packages_of(ROOT)), "benchmarks", "tools", "tools/docs"]
+    places = [path for folder in folders for path in (ROOT / folder).glob("*.py")]
+    found = [f"{path.relative_to(ROOT)}: {line.strip()}" for path in places for line in opens.findall(path.read_text())]
+
+    assert len(places) > 100
+    assert found == [], "say what it is or does: 'Return ...', 'The ...', 'True if ...'"

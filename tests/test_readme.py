@@ -190,6 +190,11 @@ def test_the_readme_is_short_and_its_first_screen_has_what_a_reader_looks_for() 
         assert "](" in section
 
 
+def test_the_architecture_can_be_read_in_one_sitting() -> None:
+    assert len(ARCHITECTURE.read_text().splitlines()) <= 315
+    assert len(ARCHITECTURE.read_bytes()) <= 26_000
+
+
 def test_the_figures_of_the_readme_stand_in_the_documents() -> None:
     screen = "\n".join(README.read_text().splitlines()[:40])
     figures = re.findall(r"\d{1,3}(?:,\d{3})+", screen)

@@ -31,8 +31,8 @@ READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 LATEST = -1  # instead of a time
 MARKER_BYTES = 4  # of a marker's key: its version and its kind
 MAX_UNCOMPRESSED_BYTES = 64 * 2**20
-"""Of one batch, and about so much of one fetch is held at a time: brokers limit batches by their compressed size only,
-and a few KB may stand for gigabytes.
+"""Bytes of one batch, and about the bytes of one fetch, that are held at a time: brokers limit batches by their
+compressed size only, and a few KB may stand for gigabytes.
 """
 RECORD_BYTES = 48  # what a record takes beside its bytes
 

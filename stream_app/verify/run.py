@@ -79,7 +79,7 @@ class Verification:
         self._done = self._total = 0
         self._report = VerifyReport()
         self._grown: list[Grown] = []
-        """Of the source that is being read: its first partition's changelog says it."""
+        """Growths of the source that is being read, from its first partition's changelog."""
 
     def compare(self, reader: TopicReader, ask_committed: Callable[[], Mapping[Partition, int]]) -> VerifyReport:
         """Read all topics, one source partition after the other, and compare."""
