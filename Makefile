@@ -83,6 +83,8 @@ audit: python    ## look up the pinned packages in the published vulnerabilities
 fuzz: setup      ## feed made-up input to every reader, and damaged files: INPUTS=1000000 SEED=1; 15 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 	@OMP_NUM_THREADS=1 DAMAGES=20000 $(BIN)/python -m pytest tests/test_damaged_checkpoints.py
+	@OMP_NUM_THREADS=1 EFFORT=20 $(BIN)/python -m pytest -m "not slow" tests/test_signals_native.py tests/test_batches.py \
+		tests/test_audit.py tests/test_cuts.py tests/test_scorer.py tests/test_stepper.py
 	@for round in 1 2 3 4 5; do OMP_NUM_THREADS=1 HISTORIES=200 $(BIN)/python -m pytest \
 		--hypothesis-seed=$(SEED)$$round tests/test_stream_machine.py || exit 1; done
 

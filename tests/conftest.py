@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from stream_app.cli import main as cli
@@ -25,6 +26,12 @@ from tests.shared_broker import JoinedBroker, SharedBroker
 MakeSettings = Callable[..., Settings]
 
 LOG_END_CHARACTERS = 6000
+
+# Machines that run tests are shared, and slow by turns.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60
+)
+hypothesis.settings.load_profile("untimed")
 
 LONGEST = [
     "test_faults",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from core.models.defect_lstm import SteelDefectLSTM
@@ -19,8 +20,16 @@ from core.models.signal_lstm import SignalExtractionLSTM
 from stream_app.flow.tables import PartitionedStore
 from tests.changes import Change
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-"""For property tests: machines that run tests are shared and slow by turns."""
+# `make fuzz` tries many times as many.
+EFFORT = float(os.environ.get("EFFORT", "1"))
+
+
+def examples(count: int) -> settings:
+    """The settings of a property test with that many examples."""
+    return settings(max_examples=round(count * EFFORT))
+
+
+relaxed = examples(40)
 
 MSGPACK = [("content-type", b"application/msgpack")]
 SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")

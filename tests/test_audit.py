@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.audit.partition import PartitionAudit
@@ -38,6 +38,7 @@ from tests.strategies import (
     Event,
     FakeRecord,
     MemoryTable,
+    examples,
     feeds,
     relaxed,
 )
@@ -152,7 +153,7 @@ def test_behind_any_cut_an_audit_says_only_what_the_whole_log_says(data: Any, ki
 NAMES = st.sampled_from(("", "A", "B"))
 
 
-@settings(max_examples=500)
+@examples(200)
 @given(
     memory=st.builds(
         Memory,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.native.records import Records, raw_headers
@@ -33,12 +33,12 @@ from tests.record_batches import (
     read_batch,
     row_of,
 )
-from tests.strategies import relaxed
+from tests.strategies import examples, relaxed
 
 LARGE = 2**30
 HEADER_BYTES = 61
 
-many = settings(relaxed, max_examples=400)
+many = examples(200)
 """For damage: most of it is told at once."""
 
 

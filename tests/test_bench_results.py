@@ -262,6 +262,7 @@ def test_stored_results_that_are_missing_are_told_with_the_command_that_makes_th
         stored_ratios(tmp_path / "empty.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "status"), [(40.0, 0), (10.0, 1)])
 def test_the_check_s_exit_status_is_its_verdict(tmp_path: Path, ratio: float, status: int) -> None:
     stored, fresh = tmp_path / "stored.json", tmp_path / "fresh.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,45 +30,53 @@ from tests.worker import ROOT
 Usage = namedtuple("Usage", "total used free")
 
 
+def written(address: str) -> Settings:
+    """Of a broker with topics and a record in one of them."""
+    settings = Settings(broker=address, partitions=1)
+    create_topics(settings)
+    produce(settings, settings.topic("signal-samples"), [ToSend("a", b"before the end")])
+    return settings
+
+
+def values(settings: Settings) -> list[bytes | None]:
+    return [record.value for record in consume_all(settings, settings.topic("signal-samples"))]
+
+
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.kafka
-def test_data_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
+def test_data_survive_a_kill(tmp_path: Path) -> None:
     data_dir = tmp_path / "a path with spaces and ü"
     broker = LocalBroker(data_dir, jars_dir=JARS_DIR)
     broker.start()
-    settings = Settings(broker=broker.address, partitions=1)
-    topic = settings.topic("signal-samples")
-    create_topics(settings)
-    produce(settings, topic, [ToSend("a", b"before the stop")])
-    broker.stop()
-    assert not broker.running
-    broker.start()
-    produce(settings, topic, [ToSend("a", b"before the kill")])
+    settings = written(broker.address)
     assert broker.pid
     os.kill(broker.pid, signal.SIGKILL)
     with pytest.raises(RunError, match="Kafka ended by itself"):
         broker.wait()
+    assert not broker.running
 
     with broker:
-        assert [record.value for record in consume_all(settings, topic)] == [b"before the stop", b"before the kill"]
+        assert values(settings) == [b"before the end"]
 
 
 @pytest.mark.kafka
-def test_the_command_says_when_it_is_ready_and_stops_in_order_and_dies_when_killed(tmp_path: Path) -> None:
+def test_the_command_says_when_it_is_ready_stops_in_order_with_its_data_and_dies_when_killed(tmp_path: Path) -> None:
     (tmp_path / f"kafka-{KAFKA_VERSION}").symlink_to(JARS_DIR / f"kafka-{KAFKA_VERSION}")
     command = [sys.executable, "-m", "stream_app.cli.main", "broker", "--port", "0", "--data-dir", str(tmp_path)]
 
-    def start() -> tuple[subprocess.Popen[str], int]:
+    def start() -> tuple[subprocess.Popen[str], int, str]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
         line = process.stdout.readline()
-        assert line.startswith("Apache Kafka 4.3.0 is ready on 127.0.0.1:"), line
-        return process, psutil.Process(process.pid).children()[0].pid
+        told = re.match(r"Apache Kafka 4\.3\.0 is ready on (127\.0\.0\.1:\d+)", line)
+        assert told, line
+        return process, psutil.Process(process.pid).children()[0].pid, told[1]
 
-    process, kafka = start()
+    process, kafka, address = start()
+    settings = written(address)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -75,7 +84,8 @@ def test_the_command_says_when_it_is_ready_and_stops_in_order_and_dies_when_kill
     assert gone(kafka)
     assert "App info kafka.server for 1 unregistered" in (tmp_path / "broker" / "broker.log").read_text()
 
-    process, kafka = start()
+    process, kafka, address = start()
+    assert values(settings.replace(broker=address)) == [b"before the end"]
     process.kill()
     process.communicate()
     wait_until(lambda: gone(kafka), what="the end of Kafka after its parent's")

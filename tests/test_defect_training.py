@@ -87,6 +87,7 @@ def test_a_batch_holds_windows_of_one_length_that_stand_in_the_file(file):
     assert len(batches) == one.updates_per_epoch
 
 
+@pytest.mark.slow
 def test_windows_of_very_different_lengths_are_packed_and_none_is_cut(file):
     one = task(file, batch_size=200)
     [batch] = one.batches(1)
@@ -118,6 +119,7 @@ def test_a_known_probability_can_be_learnt_instead_of_the_label(file):
     assert all(0.0 < value < 1.0 for batch in one.batches(1) for value in batch.targets.tolist())
 
 
+@pytest.mark.slow
 def test_training_leaves_a_calibrated_checkpoint_with_a_threshold(file, tmp_path):
     out = tmp_path / "defect.pt"
     done = train_defect(file, out, settings(epochs=2, cost_missed=4.0))
@@ -131,6 +133,7 @@ def test_training_leaves_a_calibrated_checkpoint_with_a_threshold(file, tmp_path
     assert content["data"]["casts"] == len(task(file).training)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(file, tmp_path):
     out = tmp_path / "defect.pt"
     train_defect(file, out, settings())
@@ -147,6 +150,7 @@ def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(f
     assert out.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_calibration_is_a_clear_error(file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -46,6 +46,7 @@ def published(path):
         return found, opened["label"][:], opened["defect_probability"][:], opened["cast_length"][:]
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_published_final_scores(file, report):
     scores, labels, limits, _ = published(file)
     final = {score.row: score.probability for score in scores if score.final and score.probability is not None}
@@ -104,6 +105,7 @@ def test_the_example_is_a_defective_cast_with_its_attention(report):
     assert example["probability"] > 0.2
 
 
+@pytest.mark.slow
 def test_the_threshold_is_the_checkpoints_unless_told(file, learnt_from, tmp_path):
     model = ModelFactory.create_from_checkpoint(CHECKPOINT)
     ModelFactory.save_checkpoint(model, tmp_path / "own.pt", decision={"threshold": 0.7})
@@ -138,6 +140,7 @@ def test_a_baseline_that_cannot_be_used_is_refused_before_anything_is_scored(fil
         evaluate_defect(file, CHECKPOINT, baseline=tmp_path / "none.h5")
 
 
+@pytest.mark.slow
 def test_without_known_probabilities_there_is_no_limit(file, learnt_from, tmp_path):
     path = tmp_path / "plant.h5"
     path.write_bytes(file.read_bytes())
@@ -151,6 +154,7 @@ def test_without_known_probabilities_there_is_no_limit(file, learnt_from, tmp_pa
     assert figures["auc"] is not None
 
 
+@pytest.mark.slow
 def test_a_file_without_a_cast_to_judge_by_is_refused(file, learnt_from, tmp_path):
     path = tmp_path / "plant.h5"
     path.write_bytes(file.read_bytes())

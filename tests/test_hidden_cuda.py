@@ -24,7 +24,7 @@ from core.step_batch import StepBatch
 from tests.fake_device import FakeDevice, PlacedDevice
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch finds none here")
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 Chunk = tuple[np.ndarray, ...]
 
 

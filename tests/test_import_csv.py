@@ -98,7 +98,7 @@ def test_the_result_can_be_predicted(imported: Import, tmp_path: Path) -> None:
     gap=st.integers(1, 4),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_lines_in_any_order_are_sorted_by_cast_and_step(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], gap: int, seed: int
 ) -> None:

@@ -52,7 +52,7 @@ def refused(folder: Path, text: str, **options: bool) -> str:
 
 
 @given(lengths=st.lists(st.integers(1, 8), min_size=1, max_size=4), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_casts_that_run_side_by_side_are_told_apart_where_times_rise(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int
 ) -> None:
@@ -68,7 +68,7 @@ def test_casts_that_run_side_by_side_are_told_apart_where_times_rise(
 
 
 @given(rows=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=2, max_size=20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_file_that_is_newest_first_equals_the_same_file_in_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]
 ) -> None:
@@ -156,7 +156,7 @@ def test_streams_that_use_the_same_names_are_told_apart(tmp_path: Path) -> None:
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 6)), min_size=1, max_size=25))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_of_steps_that_come_twice_the_first_one_stays_where_bad_lines_are_left_out(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:

@@ -151,6 +151,7 @@ def test_the_plots_of_a_signal_model_are_legible(
     assert drawn["error-over-time.png"].axes[0].get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_the_plots_of_a_defect_model_are_legible(
     defect_report: DefectReport, drawn: dict[str, Figure], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def test_the_signal_model_is_near_the_filter_on_every_frequency(tmp_path):
     assert all(one["correlation_after_1s"] > 0.999 for one in figures["per_frequency"])
 
 
+@pytest.mark.slow
 def test_the_signal_model_holds_far_beyond_the_length_that_it_was_trained_on(tmp_path):
     generate_signals(tmp_path / "signals.h5", samples=4, seed=32, steps=40_000)
     figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).as_dict()

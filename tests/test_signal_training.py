@@ -120,6 +120,7 @@ def test_a_short_training_is_never_worse_than_the_filter_that_it_starts_from(tmp
     assert kept.validate()["loss"] == start
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(file, tmp_path):
     def interrupt(progress):
         if (progress.epoch, progress.update) == (2, 3):

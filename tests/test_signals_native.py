@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.base import Engine
@@ -23,10 +23,10 @@ from tests.changes import plain as lists
 from tests.changes import take_changed
 from tests.odd_samples import CONTENT_TYPES, JSON_TYPE, MSGPACK_TYPE, odd_records
 from tests.reference import stream_rules
-from tests.strategies import TIME_MS, FakeRecord, feeds, relaxed, signal_model, signal_value
+from tests.strategies import TIME_MS, FakeRecord, examples, feeds, relaxed, signal_model, signal_value
 
-many = settings(relaxed, max_examples=500)
-some = settings(relaxed, max_examples=150)
+many = examples(500)
+some = examples(100)
 """Enough for a rule that one of the ways breaks; `make test-slow` tries `many`, which take most of a minute to make."""
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)
 MODEL = "0123456789ab"

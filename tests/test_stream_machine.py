@@ -15,9 +15,8 @@ from tests.stream_machine import CastMachine, SignalMachine, SteppedWorker, Stre
 
 MACHINES: dict[str, type[StreamMachine]] = {"signals": SignalMachine, "casts": CastMachine}
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)
-HISTORIES = int(os.environ.get("HISTORIES", "40"))  # `make fuzz` asks for more
+HISTORIES = int(os.environ.get("HISTORIES", "30"))  # `make fuzz` asks for more
 checks = settings(
-    deadline=None,
     max_examples=HISTORIES,
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -44,6 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) -> None:
     done = run("train", "signal", data / "signals.h5", "--out", "plant.pt", "--config", data / "signal.toml", *SIGNAL)
 
@@ -64,6 +65,7 @@ def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) ->
     assert len(list(Path("plots").iterdir())) == int(re.match(r"(\d+) plots are in plots$", judged.err)[1])  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_defect_model_is_trained_judged_evaluated_and_predicts(run: Run, data: Path) -> None:
     done = run("train", "defect", data / "casts.h5", "--out", "plant.pt", "--config", data / "defect.yaml", *DEFECT)
 

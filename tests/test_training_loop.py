@@ -176,6 +176,7 @@ def test_what_the_process_had_set_is_as_before(tmp_path, monkeypatch):
 # --- learning
 
 
+@pytest.mark.slow
 def test_a_tiny_set_is_overfitted(tmp_path):
     chosen = settings(epochs=40, dropout=0.0, learning_rate=0.05, schedule="one-cycle")
     fitted = fit(Task(chosen), chosen, tmp_path / "a.pt")
@@ -495,6 +496,7 @@ def trained_where_files_stay_small(folder, what):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_write_cut_short_is_a_clear_error(tmp_path):
     said = trained_where_files_stay_small(tmp_path, "model")
 
@@ -502,6 +504,7 @@ def test_a_write_cut_short_is_a_clear_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_logs_cut_short_are_a_clear_error(tmp_path):
     assert "logs cannot be written: File too large" in trained_where_files_stay_small(tmp_path, "logs")
 

@@ -121,7 +121,7 @@ def by_score(records: Sequence[Received]) -> dict[tuple[str, str, int, bool], li
     return found
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", ["at_least_once", pytest.param("exactly_once", marks=pytest.mark.slow)])
 def test_a_worker_killed_in_mid_stream_loses_nothing_and_changes_nothing(
     make_settings: MakeSettings, tmp_path: Path, guarantee: str
 ) -> None:
