@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from stream_app.settings import Settings
+from tests.broker import wait_until
 
 TIMEOUT_S = 30.0
 
@@ -36,6 +37,13 @@ def alter_topic(settings: Settings, topic: str, **config: str) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     client = _client(settings)
     _finish(client.incremental_alter_configs([resource]))
+
+    def shown() -> bool:
+        (found,) = _finish(client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
+        return all(found[entry.name].value == entry.value for entry in entries)
+
+    # The controller acknowledges before the broker has heard of it.
+    wait_until(shown, TIMEOUT_S, f"the settings of {topic}")
 
 
 # Offsets by aiokafka: confluent-kafka 2.16 writes a zero byte behind metadata and reads past their end.
@@ -81,6 +89,11 @@ def add_partitions(settings: Settings, topic: str, total: int) -> None:
     """Give the topic ``total`` partitions."""
     client = _client(settings)
     _finish(client.create_partitions([NewPartitions(topic, total)]))
+
+    def there() -> int:
+        return len(client.list_topics(topic, 10).topics[topic].partitions)
+
+    wait_until(lambda: there() == total, TIMEOUT_S, "the partitions")
 
 
 def _finish(futures: Mapping[Any, Any]) -> list[Any]:
