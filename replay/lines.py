@@ -21,6 +21,8 @@ from core.data.csv.table import Table
 from core.data.csv.text import text_of
 from core.data.csv.times import Times
 from core.errors import RecordError
+from core.firsts import Firsts
+from core.wire.odd_bytes import HALF_A_PAIR
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from core.wire.records import SENSORS, decode_casting, decode_signal, stream_id
 from replay.sink import Pair
@@ -45,7 +47,6 @@ _CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casti
 _AROUND = "\0\x1e \t\r\n"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _TOPIC = re.compile(r"[^\s{\"]+ \{")
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def unheard(*_: object) -> None:
@@ -84,7 +85,7 @@ class LineParser:
         self._times = Times()
         self._parse: Callable[[bytes | None], dict[str, Any] | None] = self._first
         self._number = 0
-        self._said: set[str] = set()
+        self._firsts = Firsts()
         self._latest: tuple[str, int | None] = ("", None)
 
     def parse(self, line: bytes | None) -> Pair | None:
@@ -229,8 +230,7 @@ class LineParser:
 
     def _say(self, about: str, text: str) -> None:
         """Notice something once."""
-        if about not in self._said:
-            self._said.add(about)
+        if self._firsts.take(about):
             self._notice(text)
 
 
@@ -251,7 +251,7 @@ def _object_of(text: str) -> dict[str, Any] | str:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        if _HALF_PAIR.search(text):
+        if HALF_A_PAIR.search(text.encode()):
             return "holds half of a surrogate pair (such as \\ud83d), which is no text"
         return str(error)
 

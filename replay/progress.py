@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import secrets
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from core.errors import StartupError
+from core.whole_file import whole_file
 
 VERSION = 1
 
@@ -60,15 +58,11 @@ class ReplayProgress(msgspec.Struct):
         Raises:
             StartupError: the place cannot be written.
         """
-        partial = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as file:
+            with whole_file(place) as partial, partial.open("xb") as file:
                 file.write(msgspec.json.encode(self))
-            os.replace(partial, place)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             raise StartupError(f"{place}: cannot be written: {error.strerror}; see the setting data_dir") from error
 
 

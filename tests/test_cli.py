@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from core.errors import DataError, RunError, StartupError
 from stream_app.cli import main as cli
 from stream_app.cli.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE
+from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings
 from stream_app.topics.administration import topic_ids
 from tests.broker import ToSend, consume_all, consume_until, produce
@@ -199,7 +200,7 @@ def test_topics_are_created_described_and_reset(run: Run, settings: Settings) ->
     created = run("topics", "create", *where)
     again = run("topics", "create", *where)
     described = run("topics", "describe", "--json", *where)
-    before = topic_ids(changed)
+    before = topic_ids(changed, Cluster(changed))
     reset = run("topics", "reset-state", "--yes", *where)
 
     changelogs = {changed.changelog(table) for table in ("signal-states", "casting-windows")}
@@ -210,7 +211,9 @@ def test_topics_are_created_described_and_reset(run: Run, settings: Settings) ->
     assert described.status == 0
     assert {json.loads(line)["name"] for line in described.out.splitlines()} == set(before)
     assert (reset.status, set(reset.out.splitlines())) == (0, {f"emptied {name}" for name in changelogs})
-    assert {name for name, topic_id in topic_ids(changed).items() if topic_id != before[name]} == changelogs
+    assert {
+        name for name, topic_id in topic_ids(changed, Cluster(changed)).items() if topic_id != before[name]
+    } == changelogs
 
 
 def test_reset_state_asks_first() -> None:

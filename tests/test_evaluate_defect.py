@@ -50,7 +50,7 @@ def published(path):
 def test_figures_are_those_of_the_published_final_scores(file, report):
     scores, labels, limits, _ = published(file)
     final = {score.row: score.probability for score in scores if score.final and score.probability is not None}
-    rows, figures = sorted(final), report.as_dict()
+    rows, figures = sorted(final), report.figures
     p = np.array([final[row] for row in rows])
 
     assert figures["auc"] == pytest.approx(auc_roc(p, labels[rows]))
@@ -147,7 +147,7 @@ def test_without_known_probabilities_there_is_no_limit(file, learnt_from, tmp_pa
     with h5py.File(path, "r+") as opened:
         opened["defect_probability"][:] = np.nan
         opened["label"][0] = -1
-    figures = evaluate_defect(path, CHECKPOINT, baseline=learnt_from).as_dict()
+    figures = evaluate_defect(path, CHECKPOINT, baseline=learnt_from).figures
 
     assert (figures["auc_limit"], figures["brier_limit"]) == (None, None)
     assert figures["unlabelled"] == 1

@@ -6,18 +6,18 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from core.data.outputs import create_file, partial_of
+from core.data.outputs import create_file
 from core.errors import CaststreamError
 from core.models.checkpoint import write_checkpoint
 from core.offline.predict import predict
 from core.training.snapshot import check_writable
+from core.whole_file import whole_file
 from replay.progress import ReplayProgress, progress_place
 from replay.run import replay
 from stream_app.local.broker import LocalBroker
@@ -54,9 +54,7 @@ def test_a_link_prepared_at_the_temporary_name_is_not_followed(
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     monkeypatch.setattr(secrets, "token_hex", lambda count: TOKEN)
-    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(TOKEN * 2))
-    for name in (partial_of(path).name, f"out.{TOKEN}", f".out.{TOKEN * 2}.tmp"):  # all that are in use
-        (tmp_path / name).symlink_to(victim)
+    (tmp_path / f".out.{TOKEN}.partial").symlink_to(victim)
 
     with pytest.raises((CaststreamError, FileExistsError)):
         write(path)
@@ -66,7 +64,10 @@ def test_a_link_prepared_at_the_temporary_name_is_not_followed(
 
 
 def test_temporary_names_cannot_be_guessed_and_fit_the_file_system(tmp_path: Path) -> None:
-    assert partial_of(tmp_path / "a") != partial_of(tmp_path / "a")
+    with whole_file(tmp_path / "a") as one, whole_file(tmp_path / "a") as other:
+        assert one != other
+        one.touch()
+        other.touch()
     write_hdf5(tmp_path / ("x" * 250))
 
 

@@ -55,7 +55,7 @@ def test_a_signal_model_is_judged_by_the_last_samples(tmp_path: Path) -> None:
     with h5py.File(file) as opened:
         shown = sorted(report.examples, key=lambda one: one["frequency_hz"])
         expected = opened["mixed_signals"][4:].tolist()
-    assert report.samples == 2
+    assert report.figures["samples"] == 2
     assert all(one["mixed"].tolist() in expected for one in shown)
 
 

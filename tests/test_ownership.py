@@ -44,7 +44,7 @@ def test_create_of_another_deployment_refuses_before_there_is_any_state(settings
 
     assert neighbour(settings).topic(SOURCE) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert neighbour(settings).topic(SOURCE) not in topic_ids(neighbour(settings))
+    assert neighbour(settings).topic(SOURCE) not in topic_ids(neighbour(settings), Cluster(neighbour(settings)))
 
 
 @pytest.mark.parametrize("refuse", [check_owner, claim])
@@ -105,12 +105,12 @@ def test_an_earlier_versions_deployment_goes_on_without_a_step(settings: Setting
 def test_reset_state_of_another_deployment_deletes_nothing(settings: Settings) -> None:
     leave_state(settings, settings.topic(SOURCE))
     commit(settings, {(settings.topic(SOURCE), 1): (6, "")})
-    before = topic_ids(settings)
+    before = topic_ids(settings, Cluster(settings))
 
     with pytest.raises(StartupError, match="belongs to the deployment of"):
         reset_state(neighbour(settings))
 
-    assert topic_ids(settings) == before
+    assert topic_ids(settings, Cluster(settings)) == before
     assert committed(settings)[settings.topic(SOURCE), 1][0] == 6
 
 
@@ -142,7 +142,7 @@ def test_a_topic_that_is_compacted_is_refused(settings: Settings, name: str) -> 
     alter_topic(settings, settings.topic(name), cleanup_policy="compact,delete")
 
     with pytest.raises(StartupError, match=rf"{settings.topic(name)} has cleanup.policy=.*set it to delete"):
-        check_topics(settings)
+        check_topics(settings, Cluster(settings))
 
 
 def test_no_record_has_no_owner() -> None:

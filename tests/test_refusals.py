@@ -83,7 +83,7 @@ def topic_made_anew(settings: Settings) -> list[str]:
 def offsets_of_another_topic(settings: Settings) -> list[str]:
     """A topic created again under a running worker, which has committed its offsets once more."""
     feed = signal_feed(settings, 2)
-    old = topic_ids(settings)[feed.topic]
+    old = topic_ids(settings, Cluster(settings))[feed.topic]
     Cluster(settings).delete([feed.topic])
     create_topics(settings)
     feed.send(*signal_samples(5))
@@ -96,7 +96,7 @@ def states_of_another_changelog(settings: Settings) -> list[str]:
     feed = signal_feed(settings, 2)
     feed.send(*signal_samples(3))
     changelog = settings.changelog("signal-states")
-    ids = topic_ids(settings)
+    ids = topic_ids(settings, Cluster(settings))
     commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": ids[feed.topic], "changelog_id": ids[changelog]}))})
     Cluster(settings).delete([changelog])
     create_topics(settings)

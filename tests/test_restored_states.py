@@ -18,6 +18,7 @@ from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.clients.admin import Cluster
 from stream_app.flow.tables import PartitionedStore
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
@@ -147,7 +148,7 @@ def _write(settings: Settings, table: str, changes: Sequence[Change]) -> None:
 
 def _commit(settings: Settings, source: str, offsets: Sequence[int]) -> None:
     topic = settings.topic(source)
-    metadata = json.dumps({"topic_id": topic_ids(settings)[topic]})
+    metadata = json.dumps({"topic_id": topic_ids(settings, Cluster(settings))[topic]})
     commit(settings, {(topic, partition): (offset, metadata) for partition, offset in enumerate(offsets)})
 
 

@@ -195,7 +195,7 @@ def test_a_worker_without_a_permission_refuses_and_names_it(secured: SecureBroke
     secured.allow(acls_in("\n".join(lines), settings))
 
     with pytest.raises(StartupError) as caught:
-        check_permissions(settings.replace(sasl_username="worker"))
+        check_permissions(settings.replace(sasl_username="worker"), Cluster(settings.replace(sasl_username="worker")))
 
     assert str(caught.value).startswith("the Kafka user 'worker' lacks permissions on 127.0.0.1:")
     for missing in (
@@ -204,7 +204,7 @@ def test_a_worker_without_a_permission_refuses_and_names_it(secured: SecureBroke
         "DescribeConfigs on topic lacking-",
     ):
         assert missing in str(caught.value)
-    check_permissions(settings)
+    check_permissions(settings, Cluster(settings))
 
 
 # Refused, at once, in one line.

@@ -18,7 +18,7 @@ KINDS = ("signal", "defect")
 
 def test_the_signal_model_is_near_the_filter_on_every_frequency(tmp_path):
     generate_signals(tmp_path / "signals.h5", samples=16, seed=31)
-    figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).as_dict()
+    figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).figures
 
     assert figures["mse_after_1s"] < 0.0005
     assert figures["mse_after_1s"] < 3 * figures["kalman_mse_after_1s"]
@@ -30,7 +30,7 @@ def test_the_signal_model_is_near_the_filter_on_every_frequency(tmp_path):
 @pytest.mark.slow
 def test_the_signal_model_holds_far_beyond_the_length_that_it_was_trained_on(tmp_path):
     generate_signals(tmp_path / "signals.h5", samples=4, seed=32, steps=40_000)
-    figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).as_dict()
+    figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).figures
 
     assert figures["mse_after_1s"] < 0.0005
 
@@ -38,7 +38,7 @@ def test_the_signal_model_holds_far_beyond_the_length_that_it_was_trained_on(tmp
 @pytest.mark.slow
 def test_the_defect_model_is_near_the_limit(tmp_path):
     generate_castings(tmp_path / "casts.h5", casts=600, seed=33)
-    figures = evaluate_defect(tmp_path / "casts.h5", checkpoint_path("defect")).as_dict()
+    figures = evaluate_defect(tmp_path / "casts.h5", checkpoint_path("defect")).figures
 
     assert figures["auc"] > 0.92
     assert figures["auc"] > figures["auc_limit"] - 0.02

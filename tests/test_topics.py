@@ -44,11 +44,11 @@ def test_create_makes_every_topic_with_its_settings(settings: Settings) -> None:
 
 
 def test_create_leaves_the_topics_that_are_there(settings: Settings) -> None:
-    before = topic_ids(settings)
+    before = topic_ids(settings, Cluster(settings))
     Cluster(settings).delete([settings.topic("dead-letters")])
 
     assert create_topics(settings) == [settings.topic("dead-letters")]
-    after = topic_ids(settings)
+    after = topic_ids(settings, Cluster(settings))
     assert {name for name in before if before[name] != after[name]} == {settings.topic("dead-letters")}
     assert create_topics(settings) == []
 
@@ -59,7 +59,7 @@ def test_create_names_topics_with_another_partition_count_and_makes_none(setting
     with pytest.raises(StartupError, match=rf"{settings.topic('signal-samples')} has 4.*--partitions"):
         create_topics(settings.replace(partitions=5))
 
-    assert settings.topic("dead-letters") not in topic_ids(settings)
+    assert settings.topic("dead-letters") not in topic_ids(settings, Cluster(settings))
 
 
 def test_dead_letters_have_as_many_partitions_as_the_largest_source() -> None:
@@ -77,7 +77,7 @@ def test_the_check_names_all_missing_topics_and_the_command(settings: Settings) 
     Cluster(settings).delete(missing)
 
     with pytest.raises(StartupError) as caught:
-        check_topics(settings)
+        check_topics(settings, Cluster(settings))
 
     assert all(name in str(caught.value) for name in missing)
     assert settings.topic("signal-samples") not in str(caught.value)
@@ -86,7 +86,7 @@ def test_the_check_names_all_missing_topics_and_the_command(settings: Settings) 
 
 
 def test_the_check_gives_the_partitions_of_the_sources(settings: Settings) -> None:
-    assert check_topics(settings) == {settings.topic(name): 4 for name in SOURCES}
+    assert check_topics(settings, Cluster(settings)) == {settings.topic(name): 4 for name in SOURCES}
 
 
 @pytest.mark.parametrize("name", ["output", "changelog"])
@@ -97,7 +97,7 @@ def test_the_check_refuses_partition_counts_that_differ(settings: Settings, name
     cluster.create({full_name: 3}, 1, {full_name: {"cleanup.policy": "compact"}})
 
     with pytest.raises(StartupError, match=f"{full_name} has 3 partitions and its source 4"):
-        check_topics(settings)
+        check_topics(settings, Cluster(settings))
 
 
 def test_the_check_refuses_a_changelog_that_forgets(settings: Settings) -> None:
@@ -107,7 +107,7 @@ def test_the_check_refuses_a_changelog_that_forgets(settings: Settings) -> None:
     cluster.create({name: 4}, 1, {name: {"cleanup.policy": "delete"}})
 
     with pytest.raises(StartupError, match=f"{name} has cleanup.policy=delete"):
-        check_topics(settings)
+        check_topics(settings, Cluster(settings))
 
 
 def test_describe_counts_records_and_shows_what_is_missing(settings: Settings) -> None:
@@ -126,15 +126,15 @@ def test_reset_state_empties_the_changelogs_and_keeps_the_rest(settings: Setting
     changelog = settings.changelog("signal-states")
     produce(settings, changelog, [ToSend("a", b"state", partition=2)])
     produce(settings, settings.topic("signal-samples"), [ToSend("a", b"{}")])
-    before = topic_ids(settings)
+    before = topic_ids(settings, Cluster(settings))
 
     assert set(reset_state(settings)) == {settings.changelog(table) for table in TABLES}
 
-    after = topic_ids(settings)
+    after = topic_ids(settings, Cluster(settings))
     assert {name for name in before if before[name] != after[name]} == {settings.changelog(table) for table in TABLES}
     assert [record for record in consume_all(settings, changelog) if record.value is not None] == []
     assert len(consume_all(settings, settings.topic("signal-samples"))) == 1
-    check_topics(settings)
+    check_topics(settings, Cluster(settings))
 
 
 def test_reset_state_deletes_the_offsets_that_belong_to_the_states(settings: Settings) -> None:
@@ -149,7 +149,7 @@ def test_reset_state_deletes_the_offsets_that_belong_to_the_states(settings: Set
 
 
 def test_reset_state_refuses_while_workers_run(settings: Settings) -> None:
-    before = topic_ids(settings)
+    before = topic_ids(settings, Cluster(settings))
     consumer = Consumer({**settings.client_config(), "group.id": settings.app_id})
     consumer.subscribe([settings.topic("signal-samples")])
     wait_until(lambda: consumer.poll(0.1) is None and consumer.assignment(), what="an assignment")
@@ -158,14 +158,14 @@ def test_reset_state_refuses_while_workers_run(settings: Settings) -> None:
         reset_state(settings)
 
     consumer.close()
-    assert topic_ids(settings) == before
+    assert topic_ids(settings, Cluster(settings)) == before
 
 
 def test_no_broker_is_one_line_with_address_and_remedy() -> None:
     address = f"127.0.0.1:{free_port()}"
 
     with pytest.raises(StartupError) as caught:
-        check_topics(Settings(broker=address), timeout=0.5)
+        check_topics(Settings(broker=address), Cluster(Settings(broker=address), 0.5))
 
     assert f"no Kafka broker answers on {address} within 0.5 s" in str(caught.value)
     assert "caststream broker" in str(caught.value)

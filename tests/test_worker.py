@@ -16,6 +16,7 @@ from core.engines.state import StreamState, unpack_state
 from core.engines.table_keys import HEAD, segment_key
 from core.engines.windows import unpack_body
 from core.wire.records import SENSORS, Prediction, Score, decode_prediction, decode_score
+from stream_app.clients.admin import Cluster
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
 from stream_app.topics.administration import topic_ids
@@ -288,7 +289,7 @@ def test_a_worker_stopped_in_order_repeats_nothing(worker: WorkerProcess) -> Non
 
     assert worker.sigterm() == 0
     offsets = committed(settings)
-    ids = topic_ids(settings)
+    ids = topic_ids(settings, Cluster(settings))
     for feed in (signals, casts):
         end = 1 + max(
             record.offset for record in consume_all(settings, feed.topic) if record.partition == feed.partition

@@ -156,7 +156,6 @@ class CastAudit(PartitionAudit):
         return due.cast.window(due.end, self.windows.window_length)
 
     def expected(self, row: int) -> Score:
-        """The output of a row, after `finish`."""
         due, result = self.due[row], self._scores[row]
         steps, _ = self._window(due)
         probability, peak, reason = published(*(result or (None, None)))
@@ -175,7 +174,6 @@ class CastAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """Return how far an output's number is off if all else is as expected; else None."""
         return 0.0 if self.expected(row) == found else None
 
     def is_peak(self, row: int, step: int | None) -> bool:
@@ -187,15 +185,12 @@ class CastAudit(PartitionAudit):
         return bool(len(places)) and bool(attention[places[0]] >= tied)
 
     def key(self, row: int) -> bytes:
-        """The stream of a row."""
         return self.due[row].stream.key
 
     def offset(self, row: int) -> int:
-        """The source offset of a row."""
         return self.due[row].offset
 
     def row(self, offset: int, final: bool) -> int:
-        """The expected output of a record, or NOTHING, or NOT_JUDGED."""
         if final and offset in self._finals:
             return self._finals[offset]
         code = self._code(offset)

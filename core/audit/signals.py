@@ -117,7 +117,6 @@ class SignalAudit(PartitionAudit):
         return [np.concatenate(parts) for parts in found]
 
     def expected(self, row: int) -> Prediction:
-        """The output of a row, after `finish`."""
         return self._with(row, self._prediction(row))
 
     def _prediction(self, row: int) -> float | None:
@@ -138,7 +137,6 @@ class SignalAudit(PartitionAudit):
         )
 
     def difference(self, row: int, found: Output) -> float | None:
-        """Return how far an output's number is off if all else is as expected; else None."""
         if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
             return None
         expected = self._prediction(row)
@@ -147,15 +145,12 @@ class SignalAudit(PartitionAudit):
         return abs(expected - found.prediction)
 
     def key(self, row: int) -> bytes:
-        """The stream of a row."""
         return self.runs[self.run_of[row]].stream.key
 
     def offset(self, row: int) -> int:
-        """The source offset of a row."""
         return self.offsets[row]
 
     def row(self, offset: int, final: bool) -> int:
-        """The expected output of a record, or NOTHING, or NOT_JUDGED."""
         return NOTHING if final else self._code(offset)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 import h5py
 
 from core.errors import DataError
+from core.whole_file import whole_file
 
 
 @contextmanager
@@ -22,20 +22,15 @@ def create_file(path: str | Path) -> Iterator[h5py.File]:
         DataError: the folder does not exist, the disk is full, or the place may not be written.
     """
     path = Path(path)
-    partial = partial_of(path)
+    if path.is_dir():
+        raise DataError(path, "cannot be written: it is a folder")
+    if path.exists() and not path.is_file():
+        raise DataError(path, "cannot be written: it is no plain file")
     try:
-        if path.is_dir():
-            raise DataError(path, "cannot be written: it is a folder")
-        if path.exists() and not path.is_file():
-            raise DataError(path, "cannot be written: it is no plain file")
-        try:
-            with h5py.File(partial, "x") as file:
-                yield file
-            os.replace(partial, path)
-        except OSError as error:
-            raise DataError(path, f"cannot be written: {first_line(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with whole_file(path) as partial, h5py.File(partial, "x") as file:
+            yield file
+    except OSError as error:
+        raise DataError(path, f"cannot be written: {first_line(error)}") from error
 
 
 @contextmanager
@@ -48,26 +43,15 @@ def create_lines(path: Path) -> Iterator[BinaryIO]:
         DataError: the file cannot be written.
     """
     place = Path(os.path.realpath(path))
-    direct = place.exists() and not place.is_file()
-    partial = place if direct else partial_of(place)
     try:
-        with partial.open("wb" if direct else "xb") as stream:
-            yield stream
-        if not direct:
-            partial.replace(place)
+        if place.exists() and not place.is_file():
+            with place.open("wb") as stream:
+                yield stream
+        else:
+            with whole_file(place) as partial, partial.open("xb") as stream:
+                yield stream
     except OSError as error:
         raise DataError(path, f"cannot be written: {error.strerror or error}") from error
-    finally:
-        if not direct:
-            partial.unlink(missing_ok=True)
-
-
-def partial_of(path: Path) -> Path:
-    """The path of a file until it takes its name: beside it, under a name that nobody can guess and prepare.
-
-    To be opened with mode "x": in a folder that others may write to, a link could lie there.
-    """
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
 
 
 def write_text(file: h5py.File, name: str, text: str) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from core.arrays import Floats
 from core.engines.eviction import IdleStreams
-from core.engines.notes import Firsts, outside_note
+from core.engines.notes import outside_note
 from core.engines.results import ChunkResult, DeadLetter, Evicted, StateStore, StreamRules
 from core.engines.state import NEXT, Decision, Fate, begin, decide, enter, refusal, step_back, unpack_state
 from core.errors import RecordError, StateError
+from core.firsts import Firsts
 from core.models.ranges import Ranges
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
@@ -230,8 +230,8 @@ class Engine(Generic[S]):
         """
         for found in ranges.far_outside(samples):
             self._result.counts.outside(found.field, found.count)
-            text = partial(outside_note, found, place_of)
-            self._firsts.tell(self._result.notes, found.field, text)
+            if self._firsts.take(found.field):
+                self._result.notes.append(outside_note(found, place_of))
 
     # Streams.
 

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from core.models.ranges import Outside
-
-
-class Firsts:
-    """Remembers what has been reported."""
-
-    def __init__(self) -> None:
-        self._told: set[Hashable] = set()
-
-    def tell(self, notes: list[str], what: Hashable, text: Callable[[], str]) -> None:
-        """Add ``text`` to ``notes`` if ``what`` happens for the first time."""
-        if what not in self._told:
-            self._told.add(what)
-            notes.append(text())
 
 
 def outside_note(found: Outside, place_of: Callable[[int], tuple[str, int]]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.engines.base import Engine
 from core.engines.infer import MAX_WINDOWS, prepare, score_windows
-from core.engines.notes import Firsts, not_finite_note
+from core.engines.notes import not_finite_note
 from core.engines.results import ChunkResult, StateStore, StreamRules, WindowRules
 from core.engines.state import Decision, pack_state, unpack_state
 from core.engines.table_keys import head_at, head_key, segment_at, segment_key
@@ -24,6 +24,7 @@ from core.engines.windows import (
     unpack_body,
 )
 from core.errors import StateError
+from core.firsts import Firsts
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, NO_LIMITS, Ranges
@@ -107,8 +108,8 @@ class Scoring:
         probability, peak, reason = published(probability, peak)
         if reason == NOT_FINITE:
             result.counts.not_finite += 1
-            text = partial(_not_finite, stream.name, pending)
-            self.firsts.tell(result.notes, NOT_FINITE, text)
+            if self.firsts.take(NOT_FINITE):
+                result.notes.append(not_finite_note("probability", stream.name, pending.step))
         score = Score(
             stream=stream.name,
             sequence=pending.sequence,
@@ -125,10 +126,6 @@ class Scoring:
         outputs = result.outputs.setdefault(stream.partition, Outputs(stream.partition))
         outputs.append(stream.key, self.encode(score), pending.offset, pending.append_ms)
         result.counts.scores[pending.final] += 1
-
-
-def _not_finite(stream: str, pending: Pending) -> str:
-    return not_finite_note("probability", stream, pending.step)
 
 
 class CastScorer(Engine[CastStream]):

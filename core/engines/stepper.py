@@ -108,7 +108,8 @@ class SignalStepper(Engine[SignalStream]):
         missing, first = batch.encode(predictions, result.outputs)
         if missing:
             result.counts.not_finite += missing
-            self._firsts.tell(result.notes, NOT_FINITE, lambda: not_finite_note("prediction", *batch.place_of(first)))
+            if self._firsts.take(NOT_FINITE):
+                result.notes.append(not_finite_note("prediction", *batch.place_of(first)))
 
     # Streams.
 

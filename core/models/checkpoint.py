@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from core.models.finite import check_numbers
 from core.models.formats import looks_like_safetensors, what_it_is
 from core.models.names import with_weights
 from core.models.safetensors import read_safetensors
+from core.whole_file import whole_file
 
 
 class CheckpointError(RuntimeError):
@@ -37,15 +37,10 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """
     data = plain(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # same folder: os.replace must not copy
-    try:
-        with temporary.open("xb") as file:
-            torch.save(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("xb") as file:
+        torch.save(data, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def write_card(
     Args:
         path: the card.
         checkpoint: the model.
-        figures: `as_dict()` of its evaluation.
+        figures: those of its evaluation's report.
         kind: of the model.
         command: what made it; absolute paths in it are shown by their last part.
         judged_on: what ``figures`` were measured on, to go after "Measured on": "samples that training never saw".

@@ -138,7 +138,9 @@ def read_settings(
     values |= _checked({key: value for key, value in given.items() if value is not None}, settings, "")
     made = settings(**values)
     if made.device != "cpu":
-        _check_cuda(made.device)
+        from core.device import check_device  # loads torch
+
+        check_device(made.device)
     return made
 
 
@@ -195,13 +197,3 @@ def _yaml(path: Path, text: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise StartupError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     return {} if values is None else values  # None: an empty file
-
-
-def _check_cuda(device: str) -> None:
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count == 0:
-        raise StartupError(f"device is {device}: torch finds no CUDA device here, use cpu")
-    if int(device.partition(":")[2] or 0) >= count:
-        raise StartupError(f"device is {device}: torch finds {count} CUDA devices here, cuda:0 to cuda:{count - 1}")

@@ -43,7 +43,6 @@ class DefectReport:
     (T, 5), ``attention`` (T,), ``start``, ``probability``, ``trigger``.
     """
 
-    model: str
     figures: dict[str, Any]
     labels: Int64s
     probabilities: Float64s
@@ -51,10 +50,6 @@ class DefectReport:
     baseline_scores: dict[str, Float64s]
     lead_times_s: Float64s
     example: dict[str, Any] | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The figures, as plain data."""
-        return self.figures
 
 
 def evaluate_defect(
@@ -97,7 +92,6 @@ def evaluate_defect(
         example = _example(file, model, scored, rules)
     figures = {"model": fingerprint(model), **scored.figures(cut), **_best_baseline(others, scored.labels)}
     return DefectReport(
-        figures["model"],
         figures,
         scored.labels,
         scored.probabilities,

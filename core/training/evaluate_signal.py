@@ -31,25 +31,17 @@ EXAMPLE_S = 3.0
 
 @dataclass(frozen=True)
 class SignalReport:
-    """The findings of `evaluate_signal`.
+    """The findings of `evaluate_signal`: ``figures`` are plain data.
 
     ``error_over_time`` holds ``seconds`` (bins,), the middle of each, and the mean squared error of each of
     ESTIMATORS in it. ``examples`` has one sample per frequency: ``frequency_hz``, and ``seconds``, ``mixed``,
     ``target``, ``predicted`` (T,).
     """
 
-    samples: int
-    steps: int
     sampling_rate_hz: float
-    model: str
-    frequencies_hz: tuple[float, ...]
     figures: dict[str, Any]
     error_over_time: dict[str, Float64s]
     examples: list[dict[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The figures, as plain data."""
-        return self.figures
 
 
 def evaluate_signal(
@@ -187,11 +179,7 @@ class _Sums:
         figures: dict[str, Any] = {"samples": samples, "steps": self.steps, "model": model, **self._of(every)}
         figures["per_frequency"] = per_frequency
         return SignalReport(
-            samples,
-            self.steps,
             self.mixture.sampling_rate_hz,
-            model,
-            self.mixture.frequencies_hz,
             figures,
             self._over_time(),
             [self.examples[index] for index in sorted(self.examples)],

@@ -7,8 +7,6 @@ one class, no alarms) is left out.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +22,7 @@ from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
 from core.training.extras import require
 from core.training.metrics import reliability
+from core.whole_file import whole_file
 from core.wire.records import SENSORS
 
 # matplotlib's types, which are not there where it is not installed.
@@ -140,14 +139,13 @@ def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> li
     for name, draw in plots.items():
         path = folder / f"{name}.png"
         try:
-            # Written beside and renamed: a plot is there whole or not at all.
-            with _style(), tempfile.TemporaryDirectory(prefix=".", suffix=".partial", dir=folder) as beside:
+            with _style():
                 figure = draw()
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue
-                figure.savefig(Path(beside) / path.name, dpi=DPI)
-                os.replace(Path(beside) / path.name, path)
+                with whole_file(path) as partial:
+                    figure.savefig(partial, dpi=DPI, format="png")
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
         written.append(path)
@@ -222,9 +220,9 @@ def _error_over_time(report: SignalReport) -> Figure:
         axes.plot(errors["seconds"], np.where(errors[key] > 0, errors[key], np.nan), label=name, **look)
     axes.set_yscale("log")
     axes.set(xlabel="time since the start (s)", ylabel="mean squared error")
-    axes.set_xlim(0.0, report.steps / report.sampling_rate_hz)
+    axes.set_xlim(0.0, report.figures["steps"] / report.sampling_rate_hz)
     axes.grid(which="minor", linewidth=0.3)
-    axes.set_title(f"Error over time since the start, {report.samples:,} samples")
+    axes.set_title(f"Error over time since the start, {report.figures['samples']:,} samples")
     _legend_above(axes)
     return figure
 

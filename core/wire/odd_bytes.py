@@ -11,12 +11,14 @@ from core.wire.packings import packing_of
 WRAPPERS = ("payload", "fields", "value", "data", "body", "message", "metrics", "sample", "record", "after")
 """Names under which gateways and converters put a sample."""
 
+HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""JSON's way to write half of a surrogate pair; of whole ones too, so look only where a decoder has refused a text."""
+
 _BOM = b"\xef\xbb\xbf"
 _FORMATS = {b"Obj\x01": "an Avro file", b"PK\x03\x04": "a ZIP file", b"<": "XML or HTML", b"\x89HDF": "an HDF5 file"}
 _MOST_SAID = 100
 _MOST_LOOKED_AT = 10_000
 _NO_NUMBER = re.compile(rb"-?(NaN|Infinity|nan|inf)")
-_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _SINGLE_QUOTES = re.compile(rb"\s{0,20}\{\s{0,20}'")
 
 
@@ -94,7 +96,7 @@ def _broken(value: bytes, said: str, is_json: bool) -> str:
         return "holds several objects: send one record for each"
     if word := _NO_NUMBER.match(value, place):
         return f"holds {word[0].decode()}: JSON has no such number; leave the sample out"
-    if _HALF_A_PAIR.search(value, 0, _MOST_LOOKED_AT) and ("truncated" in said or "hex escape" in said):
+    if HALF_A_PAIR.search(value, 0, _MOST_LOOKED_AT) and ("truncated" in said or "hex escape" in said):
         return "holds half a surrogate pair, as \\ud83d: no text"
     if _SINGLE_QUOTES.match(value):
         return "has names in single quotes: JSON needs double ones"

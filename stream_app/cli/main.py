@@ -37,7 +37,6 @@ from stream_app.failures import explain
 if TYPE_CHECKING:
     from types import FrameType
 
-    from core.data.csv.numbers import Decimal
     from core.tasks import Task
     from replay.send import SendSummary
     from stream_app.settings import Settings
@@ -281,71 +280,47 @@ StreamOption = Annotated[
 RateOption = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
 
 
-@command(send_app, "signal", settings=SEND_SETTINGS, example="caststream send signal --stream press-7 < samples.jsonl")
-def send_signal(
-    settings: "Settings",
-    stream: StreamOption = None,
-    rate: RateOption = None,
-    column: ColumnNamesOption = None,
-    decimal: DecimalSignOption = None,
-) -> None:
-    """Send signal samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."""
-    _send("signal", settings, stream, rate, column or [], decimal)
+def _add_send(kind: "Task", example: str) -> None:
+    def send_lines(
+        settings: "Settings",
+        stream: StreamOption = None,
+        rate: RateOption = None,
+        column: ColumnNamesOption = None,
+        decimal: DecimalSignOption = None,
+    ) -> None:
+        from core.data.csv.names import parse_renamed
+        from replay.lines import NAMES
+        from replay.send import send
+        from stream_app.clients.access import check_access
+        from stream_app.routes import routes
 
+        renamed = parse_renamed(column or [], NAMES[kind])
+        check_access(settings.client_config())
 
-@command(
-    send_app,
-    "casting",
-    settings=SEND_SETTINGS,
-    example="mosquitto_sub -t caster/1 | caststream send casting --stream strand-1",
-)
-def send_casting(
-    settings: "Settings",
-    stream: StreamOption = None,
-    rate: RateOption = None,
-    column: ColumnNamesOption = None,
-    decimal: DecimalSignOption = None,
-) -> None:
-    """Send casting samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."""
-    _send("casting", settings, stream, rate, column or [], decimal)
+        def bad(number: int, why: str) -> None:
+            say(f"line {number}: {why}")
 
+        done: SendSummary = send(
+            kind,
+            client_config=settings.client_config(),
+            topic=routes(settings)[kind].source,
+            stream=stream,
+            rate=rate,
+            renamed=renamed,
+            decimal=decimal,
+            on_bad=bad,
+            on_notice=say,
+        )
+        say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
+        if done.interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED)
+        if done.bad:
+            raise typer.Exit(EXIT_FAILED)
 
-def _send(
-    kind: "Task",
-    settings: "Settings",
-    stream: str | None,
-    rate: float | None,
-    columns: list[str],
-    decimal: "Decimal | None",
-) -> None:
-    from core.data.csv.names import parse_renamed
-    from replay.lines import NAMES
-    from replay.send import send
-    from stream_app.clients.access import check_access
-    from stream_app.routes import routes
-
-    renamed = parse_renamed(columns, NAMES[kind])
-    check_access(settings.client_config())
-
-    def bad(number: int, why: str) -> None:
-        say(f"line {number}: {why}")
-
-    done: SendSummary = send(
-        kind,
-        client_config=settings.client_config(),
-        topic=routes(settings)[kind].source,
-        stream=stream,
-        rate=rate,
-        renamed=renamed,
-        decimal=decimal,
-        on_bad=bad,
-        on_notice=say,
+    send_lines.__doc__ = (
+        f"Send {kind} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
     )
-    say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
-    if done.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if done.bad:
-        raise typer.Exit(EXIT_FAILED)
+    command(send_app, kind, settings=SEND_SETTINGS, example=example)(send_lines)
 
 
 def _add_tail(kind: str, what: str) -> None:
@@ -371,6 +346,8 @@ def _add_tail(kind: str, what: str) -> None:
     command(tail_app, kind, settings=SEND_SETTINGS, example=f"caststream tail {kind} --json --count 10")(follow)
 
 
+_add_send("signal", "caststream send signal --stream press-7 < samples.jsonl")
+_add_send("casting", "mosquitto_sub -t caster/1 | caststream send casting --stream strand-1")
 _add_tail("predictions", "the predictions of the signal model")
 _add_tail("scores", "the defect probabilities of the casts")
 add_dead_letter_commands(app, tail_app)

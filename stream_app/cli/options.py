@@ -6,7 +6,7 @@ What the options are called and mean stands here as text, so that ``--help`` loa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -98,45 +98,61 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def command(app: typer.Typer, name: str, *, example: str, settings: tuple[str, ...] = ()) -> Callable[[F], F]:
+def command(
+    app: typer.Typer, name: str, *, example: str, settings: tuple[str, ...] = (), given: Mapping[str, Any] = {}
+) -> Callable[[F], F]:
     """Add a function to ``app`` as a command.
 
     Args:
         example: a command line, shown at the end of the help.
         settings: names of settings that become options. The function is then called with ``settings``, the loaded
             `Settings`, beside its own parameters.
+        given: more options, each with its annotation, in the place of the parameter ``given``. The function gets what
+            was said of them there, by name; None: nothing.
     """
 
     def add(function: F) -> F:
-        app.command(name, epilog=f"Example: {example}")(_with_options(function, settings))
+        app.command(name, epilog=f"Example: {example}")(_with_options(function, settings, given))
         return function
 
     return add
 
 
-def _with_options(function: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+def _with_options(
+    function: Callable[..., None], names: tuple[str, ...], more: Mapping[str, Any]
+) -> Callable[..., None]:
     names = tuple(name for name in names if name not in NOT_ON_THE_COMMAND_LINE)
 
-    def run(**given: Any) -> None:
-        given.pop("debug")
-        overrides = {name: given.pop(name) for name in names}
+    def run(**arguments: Any) -> None:
+        arguments.pop("debug")
+        overrides = {name: arguments.pop(name) for name in names}
+        if more:
+            arguments["given"] = {name: arguments.pop(name) for name in more}
         if names:
             from stream_app.settings import load_settings
 
-            given["settings"] = load_settings(**overrides)
-        function(**given)
+            arguments["settings"] = load_settings(**overrides)
+        function(**arguments)
 
-    own = [one for one in inspect.signature(function).parameters.values() if one.name != "settings"]
-    parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in own]
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
-        for name in names
-    ]
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(function).parameters.values():
+        if one.name == "given":
+            parameters += _parameters(more)
+        elif one.name != "settings":
+            parameters.append(one.replace(kind=one.KEYWORD_ONLY))
+    parameters += _parameters({name: _option(name) for name in names})
     parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     run.__doc__ = function.__doc__
     return run
+
+
+def _parameters(annotations: Mapping[str, Any]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in annotations.items()
+    ]
 
 
 def _option(name: str) -> Any:

@@ -22,6 +22,7 @@ TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_f
 @command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")
 def topics_create(settings: "Settings") -> None:
     """Create all topics, changelogs too; existing topics are not changed."""
+    from stream_app.clients.admin import Cluster
     from stream_app.topics.administration import create_topics
     from stream_app.topics.checks import topic_configs, topic_problems
 
@@ -30,7 +31,8 @@ def topics_create(settings: "Settings") -> None:
         typer.echo(f"created {name}")
     if not created:
         typer.echo("all topics are there")
-    for problem in topic_problems(settings, topic_configs(settings, BROKER_PATIENCE_S)).values():
+    configs = topic_configs(settings, Cluster(settings, BROKER_PATIENCE_S))
+    for problem in topic_problems(settings, configs).values():
         say(f"caststream: {problem}")
 
 

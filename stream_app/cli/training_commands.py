@@ -39,17 +39,18 @@ OutOption = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
 ]
-EpochsOption = Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)]
-LearningRateOption = Annotated[
-    float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)
-]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)]
-TrainingSeedOption = Annotated[
-    int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)
-]
-ThreadsOption = Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)]
-MaxMinutesOption = Annotated[float | None, typer.Option(help="Minutes after which training ends.", show_default=False)]
+# Settings of both trainings.
+TRAINING_OPTIONS = {
+    "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)],
+    "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)],
+    "learning_rate": Annotated[
+        float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)
+    ],
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)],
+    "seed": Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)],
+    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)],
+    "max_minutes": Annotated[float | None, typer.Option(help="Minutes after which training ends.", show_default=False)],
+}
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
 ]
@@ -73,60 +74,37 @@ def add_training_commands(app: typer.Typer) -> None:
     command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
 
 
-@command(train_app, "signal", example="caststream train signal train.h5 --out plant.pt --max-minutes 30")
+@command(
+    train_app,
+    "signal",
+    example="caststream train signal train.h5 --out plant.pt --max-minutes 30",
+    given=TRAINING_OPTIONS,
+)
 def train_signal_model(
     file: SignalsArgument,
     out: OutOption = Path("signal.pt"),
     config: ConfigOption = None,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    learning_rate: LearningRateOption = None,
-    device: DeviceOption = None,
-    seed: TrainingSeedOption = None,
-    threads: ThreadsOption = None,
-    max_minutes: MaxMinutesOption = None,
+    *,
+    given: dict[str, Any],
     resume: ResumeOption = False,
     log_dir: LogDirOption = None,
 ) -> None:
     """Train the signal model. The file's last rows are held out and judge it. Ctrl-C keeps the best model so far."""
-    given = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "device": device,
-        "seed": seed,
-        "threads": threads,
-        "max_minutes": max_minutes,
-    }
     _train("signal", file, out, config, given, resume=resume, log_dir=log_dir)
 
 
-@command(train_app, "defect", example="caststream train defect casts.h5 --out plant.pt")
+@command(train_app, "defect", given=TRAINING_OPTIONS, example="caststream train defect casts.h5 --out plant.pt")
 def train_defect_model(
     file: CastingsArgument,
     out: OutOption = Path("defect.pt"),
     config: ConfigOption = None,
     validation: ValidationOption = None,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    learning_rate: LearningRateOption = None,
-    device: DeviceOption = None,
-    seed: TrainingSeedOption = None,
-    threads: ThreadsOption = None,
-    max_minutes: MaxMinutesOption = None,
+    *,
+    given: dict[str, Any],
     resume: ResumeOption = False,
     log_dir: LogDirOption = None,
 ) -> None:
     """Train the defect model. Casts held out calibrate and judge it. Ctrl-C keeps the best model so far."""
-    given = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "device": device,
-        "seed": seed,
-        "threads": threads,
-        "max_minutes": max_minutes,
-    }
     _train("defect", file, out, config, given, resume=resume, log_dir=log_dir, validation=validation)
 
 
@@ -173,8 +151,8 @@ def _judge(kind: str, file: Path, out: Path, validation: Path | None, device: st
     from core.training.held_out import judge_defect, judge_signal
 
     if kind == "signal":
-        return judge_signal(file, out, device, told).as_dict()
-    return judge_defect(file, out, validation, device, told).as_dict()
+        return judge_signal(file, out, device, told).figures
+    return judge_defect(file, out, validation, device, told).figures
 
 
 def _beside(out: Path, ending: str) -> Path:
@@ -212,7 +190,7 @@ def evaluate_signal_model(
         report = evaluate_signal(
             file, chosen, device=settings.device, max_samples=max_samples, on_progress=phase("evaluating"), on_note=say
         )
-    _show(report.as_dict(), signal_table, as_json)
+    _show(report.figures, signal_table, as_json)
     written = write_signal_plots(report, plots)
     typer.echo(f"{len(written)} plots are in {plots}", err=True)
 
@@ -260,7 +238,7 @@ def evaluate_defect_model(
             on_progress=phase("evaluating"),
             on_note=say,
         )
-    _show(report.as_dict(), defect_table, as_json)
+    _show(report.figures, defect_table, as_json)
     written = write_defect_plots(report, plots)
     typer.echo(f"{len(written)} plots are in {plots}", err=True)
 

@@ -18,8 +18,6 @@ from stream_app.settings import Settings
 
 TIMEOUT_S = 30.0
 
-"""Topic and partition."""
-
 
 def committed_offsets(settings: Settings) -> dict[Partition, int]:
     """Ask for the offsets that the group has committed. Must not be called where an event loop runs.

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,15 +233,6 @@ def _last_lines(log: Path, count: int = 5) -> str:
     return " | ".join(line.strip() for line in lines) or "it said nothing"
 
 
-@contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="caststream-demo-"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def run_demo(plan: DemoPlan, settings: Settings) -> Summary:
     """Run the demo, drawing on stderr.
 
@@ -250,8 +240,8 @@ def run_demo(plan: DemoPlan, settings: Settings) -> Summary:
         StartupError, RunError: see `Demo.run`.
     """
     console = Console(stderr=True)
-    with _directory() as directory:
-        return Demo(plan, settings, console, directory).run()
+    with tempfile.TemporaryDirectory(prefix="caststream-demo-", ignore_cleanup_errors=True) as directory:
+        return Demo(plan, settings, console, Path(directory)).run()
 
 
 def show(summary: Summary, print_line: Callable[[Any], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from core.engines.results import ChunkResult
+from core.firsts import Firsts
 from core.native.names import near_field_of
 
 log = logging.getLogger(__name__)
@@ -22,28 +23,25 @@ class Hints:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._told: set[bytes] = set()
-        self._told_of_keys = False
+        self._names, self._keys = Firsts(MOST_NAMES), Firsts(1)
 
     def tell(self, result: ChunkResult) -> None:
         """Log what is new in a chunk's result."""
         if result.counts.near_misses:
             self._tell_names(result.counts.near_misses)
-        if result.quoted_keys and not self._told_of_keys:
-            self._told_of_keys = True
-            self._tell_key(result.quoted_keys[0])
+        for key in result.quoted_keys:
+            if self._keys.take(key):
+                self._tell_key(key)
 
     def _tell_names(self, names: dict[bytes, int]) -> None:
         for name in names:
-            if name in self._told or len(self._told) >= MOST_NAMES:
-                continue
-            self._told.add(name)
-            log.warning(
-                "%s: field %r is ignored: the right name is %r. Samples are accepted without it (logged once)",
-                self._source,
-                name.decode("utf-8", "backslashreplace"),
-                near_field_of(name),
-            )
+            if self._names.take(name):
+                log.warning(
+                    "%s: field %r is ignored: the right name is %r. Samples are accepted without it (logged once)",
+                    self._source,
+                    name.decode("utf-8", "backslashreplace"),
+                    near_field_of(name),
+                )
 
     def _tell_key(self, key: bytes) -> None:
         text = key.decode("utf-8", "backslashreplace")[:60]

@@ -10,7 +10,7 @@ from stream_app import sizes
 from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
 from stream_app.routes import ROUTES
 from stream_app.settings import Settings
-from stream_app.topics.checks import refuse_hidden, topic_problems
+from stream_app.topics.checks import refuse_hidden, refuse_running, topic_problems
 from stream_app.topics.ownership import check_owner, claim
 from stream_app.topics.plans import CHANGELOG_CONFIG, STREAM_CONFIG, TopicPlan, planned_topics
 
@@ -86,13 +86,8 @@ def describe_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> l
     ]
 
 
-def topic_ids(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, str]:
-    """Return the ids that the broker gave the topics at their creation, by full name; missing topics have none.
-
-    Raises:
-        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
-    """
-    cluster = Cluster(settings, timeout)
+def topic_ids(settings: Settings, cluster: Cluster) -> dict[str, str]:
+    """Return the ids that the broker gave the topics at their creation, by full name; missing topics have none."""
     found = cluster.describe([plan.name for plan in planned_topics(settings)])
     return {name: str(topic.topic_id) for name, topic in found.items()}
 
@@ -113,12 +108,7 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
             deleted); the broker refuses, or none answers within ``timeout`` seconds.
     """
     cluster = Cluster(settings, timeout)
-    members = cluster.group_members(settings.app_id)
-    if members:
-        raise StartupError(
-            f"the group {settings.app_id} has {members} running members; stop its workers first "
-            f"(one that was killed counts for {settings.session_timeout:g} s more)"
-        )
+    refuse_running(settings, cluster)
     check_owner(settings, cluster, may_take_over=True)
     there = cluster.partitions()
     names = {settings.changelog(table) for _, table in ROUTES.values()}

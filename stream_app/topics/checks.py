@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from core.errors import StartupError
 from stream_app import sizes
-from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.clients.admin import Cluster
 from stream_app.routes import DEAD_LETTERS, ROUTES, routes
 from stream_app.settings import Settings
 from stream_app.topics.plans import TopicPlan, create_command, planned_topics
 
 
-def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, int]:
+def check_topics(settings: Settings, cluster: Cluster) -> dict[str, int]:
     """Refuse to start on topics that are missing or do not fit together.
 
     Returns:
@@ -20,10 +20,8 @@ def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict
 
     Raises:
         StartupError: names every missing topic and the command that creates them; or the topics of one path whose
-            partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little;
-            or no broker answers within ``timeout`` seconds.
+            partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little.
     """
-    cluster = Cluster(settings, timeout)
     there = cluster.partitions()
     sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
     plans = planned_topics(settings, sources)
@@ -36,21 +34,14 @@ def check_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict
         )
     for plan in plans:
         _check_partitions(plan, there[plan.name], dead_letters=plan.name == settings.topic(DEAD_LETTERS))
-    _check_configs(settings, _configs(settings, cluster))
+    _check_configs(settings, topic_configs(settings, cluster))
     return sources
 
 
-def topic_configs(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> dict[str, dict[str, str]]:
-    """The settings of all topics that are there and that we may ask about, by full name.
-
-    Raises:
-        StartupError: the broker refuses, or none answers within ``timeout`` seconds.
+def topic_configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
+    """The settings of the changelogs, and of the other topics where the user may ask, by full name: 0.1 did not need
+    these.
     """
-    return _configs(settings, Cluster(settings, timeout))
-
-
-def _configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
-    """Ask for the settings of changelogs, and of the other topics where the user may: 0.1 did not need these."""
     changelogs = [route.changelog for route in routes(settings).values()]
     others = {plan.name for plan in planned_topics(settings)} - set(changelogs)
     return cluster.configs(changelogs) | cluster.readable_configs(others)
@@ -101,6 +92,15 @@ def refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) 
         raise StartupError(
             f"topics are missing on {settings.broker}, or not visible to {settings.kafka_user}, who lacks permission "
             f"to Describe them: {', '.join(hidden)}; SECURITY.md has the commands that grant what is needed"
+        )
+
+
+def refuse_running(settings: Settings, cluster: Cluster) -> None:
+    """Raises StartupError where workers are members of the group."""
+    if members := cluster.group_members(settings.app_id):
+        raise StartupError(
+            f"the group {settings.app_id} has {members} running members; stop its workers first "
+            f"(one that was killed counts for {settings.session_timeout:g} s more)"
         )
 
 

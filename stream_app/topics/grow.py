@@ -33,7 +33,7 @@ from stream_app.routes import DEAD_LETTERS, Partition, Route, routes
 from stream_app.settings import Settings
 from stream_app.topics import ownership
 from stream_app.topics.administration import topic_ids
-from stream_app.topics.checks import check_topics
+from stream_app.topics.checks import check_topics, refuse_running
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of, is_note
 from stream_app.topics.moving import STATE_OFFSETS, TableRow, TableRows, moved_rows, streams_in, tombstones
 from stream_app.topics.plans import planned_topics
@@ -71,7 +71,8 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
     with TopicReader(settings.client_config()) as reader:
         if move_states:
             _check_nothing_waits(settings, reader, there)
-        plans = [_RoutePlan(settings, reader, route, there) for route in routes(settings).values()]
+        ids = topic_ids(settings, cluster)
+        plans = [_RoutePlan(settings, reader, route, there, ids) for route in routes(settings).values()]
         before_outputs = [plan.route.changelog for plan in plans] + [settings.topic(DEAD_LETTERS)]
         _add(cluster, growth, there, settings.partitions, before_outputs)
         if move_states:
@@ -84,17 +85,13 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
                 for plan in plans:
                     plan.move(growth, new_reader)
         _add(cluster, growth, there, settings.partitions, [plan.route.output for plan in plans])
-    check_topics(settings, timeout)
+    check_topics(settings, cluster)
     return growth
 
 
 def _check_may_grow(settings: Settings, cluster: Cluster) -> dict[str, int]:
     """The partitions of our topics."""
-    if members := cluster.group_members(settings.app_id):
-        raise StartupError(
-            f"the group {settings.app_id} has {members} running members; stop its workers first "
-            f"(one that was killed counts for {settings.session_timeout:g} s more)"
-        )
+    refuse_running(settings, cluster)
     there = cluster.partitions()
     names = [plan.name for plan in planned_topics(settings)]
     if missing := [name for name in names if name not in there]:
@@ -136,10 +133,13 @@ def _add(cluster: Cluster, growth: Growth, there: Mapping[str, int], wanted: int
 class _RoutePlan:
     """The move of one source's streams."""
 
-    def __init__(self, settings: Settings, reader: TopicReader, route: Route, there: Mapping[str, int]) -> None:
+    def __init__(
+        self, settings: Settings, reader: TopicReader, route: Route, there: Mapping[str, int], ids: Mapping[str, str]
+    ) -> None:
         self.route = route
         self._settings = settings
         self._reader = reader
+        self._ids = ids
         self._wanted = settings.partitions
         self._outputs = there[route.output]
         self._rows, notes = _read(reader, route, there[route.changelog])
@@ -224,8 +224,7 @@ class _RoutePlan:
     def _commit(self, ends: Mapping[int, int]) -> None:
         """Commit where the group begins in partitions in which it has no offset."""
         committed = committed_offsets(self._settings)
-        ids = topic_ids(self._settings)
-        route = self.route
+        route, ids = self.route, self._ids
         new = {at: end for at, end in ends.items() if committed.get((route.source, at), -1) < 0}
         metadata = {"topic_id": ids[route.source], "changelog_id": ids[route.changelog]}
         bounds, old = self._reader.bounds, self._outputs

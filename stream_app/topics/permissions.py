@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import StartupError
-from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
+from stream_app.clients.admin import Cluster
 from stream_app.routes import DEAD_LETTERS, ROUTES
 from stream_app.settings import Settings
 
@@ -25,13 +25,12 @@ def worker_needs(settings: Settings) -> dict[str, Operations]:
     return needs
 
 
-def check_permissions(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> None:
+def check_permissions(settings: Settings, cluster: Cluster) -> None:
     """Refuse to start without what a worker needs. Its transactional ids, under exactly_once, cannot be asked after.
 
     Raises:
-        StartupError: names everything that is missing; or the broker refuses, or does not answer.
+        StartupError: names everything that is missing.
     """
-    cluster = Cluster(settings, timeout)
     needs = worker_needs(settings)
     missing = [*_missing(needs, cluster.allowed_on_topics(list(needs)), "topic")]
     group = {settings.app_id: (READ,)}

@@ -23,12 +23,12 @@ TOLERANCE = 1e-5
 _NUMBERS = {"prediction", "probability"}
 
 
-class OutputCheck:
-    """Takes the records of an output partition, in order.
+class _Check:
+    """Takes the records of a partition that comes of a source partition, in order.
 
     Args:
         audit: of the source partition, finished.
-        app_id: outputs that say they are another application's are passed over.
+        app_id: records that say they are another application's are passed over.
     """
 
     def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
@@ -36,6 +36,14 @@ class OutputCheck:
         self._cut = cut
         self._app_id = app_id.encode()
         self._report = report
+        self._source = f"{cut.route.source}[{cut.partition}]"
+
+
+class OutputCheck(_Check):
+    """Takes the records of an output partition."""
+
+    def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
+        super().__init__(audit, cut, app_id, report)
         self._decode: Callable[..., Output] = decode_prediction if cut.route.task == "signal" else decode_score
         self._seen = bytearray(len(audit))
         self._last: dict[bytes, int] = {}  # stream key -> the row of its latest output
@@ -113,18 +121,15 @@ class OutputCheck:
         """Count the missing outputs, after all have been read."""
         required, seen = (np.frombuffer(flags, np.uint8) for flags in (self._audit.required, self._seen))
         for row in np.flatnonzero((required > 0) & (seen == 0)).tolist():
-            place = f"{self._cut.route.source}[{self._cut.partition}] offset {self._audit.offset(row)}"
+            place = f"{self._source} offset {self._audit.offset(row)}"
             self._report.add("missing", f"{place}: {_describe(self._audit.expected(row))}")
 
 
-class LetterCheck:
+class LetterCheck(_Check):
     """Takes the records of a dead-letters partition."""
 
     def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
-        self._audit = audit
-        self._cut = cut
-        self._app_id = app_id.encode()
-        self._report = report
+        super().__init__(audit, cut, app_id, report)
         self._seen: set[int] = set()
 
     def take(self, message: Message) -> None:
@@ -152,10 +157,9 @@ class LetterCheck:
 
     def finish(self) -> None:
         """Count the missing dead letters, after all have been read."""
-        source = f"{self._cut.route.source}[{self._cut.partition}]"
         for offset, letter in self._audit.letters.items():
             if letter.required and offset not in self._seen:
-                words = f"{source} offset {offset}: {letter.reason}, key {letter.key!r}"
+                words = f"{self._source} offset {offset}: {letter.reason}, key {letter.key!r}"
                 self._report.add("dead_letters_missing", words)
 
 

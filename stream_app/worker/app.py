@@ -17,6 +17,7 @@ from faust.types import TP
 
 from core.errors import CaststreamError, StartupError
 from stream_app import sizes
+from stream_app.clients.admin import Cluster
 from stream_app.flow.commits import Committer
 from stream_app.flow.guarantees import AtLeastOnce, ExactlyOnce, Guarantee
 from stream_app.flow.metrics import Metrics
@@ -373,9 +374,8 @@ class CaststreamApp(faust.App):
         if not partitions:
             return BrokerView({}, {}, {}, {})
         # Partitions may have been added since the start: states and records of a stream would part ways.
-        self.partition_counts = await asyncio.to_thread(check_topics, self.settings)
-        ids = await asyncio.to_thread(topic_ids, self.settings)
-        await self.look_at_limits()
+        self.partition_counts, ids, configs = await asyncio.to_thread(_look_at_topics, self.settings)
+        self._take_limits(configs)
         # Together: each would wait behind the fetch that is under way on its connection.
         committed, beginnings, ends = await asyncio.gather(
             self.chunk_consumer().committed(partitions),
@@ -384,13 +384,8 @@ class CaststreamApp(faust.App):
         )
         return BrokerView(committed, beginnings, ends, ids)
 
-    async def look_at_limits(self) -> None:
-        """Ask how large a batch each topic takes.
-
-        Raises:
-            StartupError: a changelog takes less than a state may need.
-        """
-        configs = await asyncio.to_thread(topic_configs, self.settings)
+    def _take_limits(self, configs: Mapping[str, Mapping[str, str]]) -> None:
+        """How large a batch each topic takes. Raises StartupError: a changelog takes less than a state may need."""
         limits = {name: sizes.limit_of(config) for name, config in configs.items()}
         for pipeline in self.pipelines:
             changelog = pipeline.topics.changelog
@@ -400,3 +395,9 @@ class CaststreamApp(faust.App):
     def _assigned_sources(self) -> list[TopicPartition]:
         sources = {pipeline.topics.source for pipeline in self.pipelines}
         return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in sources]
+
+
+def _look_at_topics(settings: Settings) -> tuple[dict[str, int], dict[str, str], dict[str, dict[str, str]]]:
+    """By topic: the partitions of the sources, ids, settings."""
+    cluster = Cluster(settings)
+    return check_topics(settings, cluster), topic_ids(settings, cluster), topic_configs(settings, cluster)

@@ -79,10 +79,11 @@ def _check_topics(settings: Settings) -> None:
     from stream_app.topics.permissions import check_permissions
     from stream_app.topics.plans import planned_topics
 
-    check_topics(settings, BROKER_PATIENCE_S)
-    check_permissions(settings, BROKER_PATIENCE_S)
-    claim(settings, Cluster(settings, BROKER_PATIENCE_S))
-    configs = topic_configs(settings, BROKER_PATIENCE_S)
+    cluster = Cluster(settings, BROKER_PATIENCE_S)
+    check_topics(settings, cluster)
+    check_permissions(settings, cluster)
+    claim(settings, cluster)
+    configs = topic_configs(settings, cluster)
     if hidden := [plan.name for plan in planned_topics(settings) if plan.name not in configs]:
         log.warning(
             "the settings of %s cannot be read (SECURITY.md: DescribeConfigs): the worker assumes that they are "

@@ -31,6 +31,7 @@ from core.data.csv.signals import SignalImport, SignalSummary
 from core.data.csv.table import MAX_PREAMBLE, Table
 from core.data.outputs import create_file, keep_inputs
 from core.errors import DataError, RecordError, StartupError
+from core.firsts import Firsts
 from core.tasks import Task
 
 Lines = Iterable[tuple[int, bytes | None]]
@@ -82,7 +83,12 @@ def import_csv(
             by their numbers. Or ``out`` cannot be written.
     """
     path, out, options = Path(path), Path(out), options or ImportOptions()
-    notice = _once(on_notice)
+    firsts = Firsts()
+
+    def notice(text: str) -> None:
+        if on_notice is not None and firsts.take(text):
+            on_notice(text)
+
     keep_inputs([out], [path])
     with _open(path) as source, create_file(out) as file:
         with _named(path):
@@ -169,17 +175,6 @@ def _named(path: Path) -> Iterator[None]:
         raise
     except StartupError as error:
         raise DataError(path, str(error)) from error
-
-
-def _once(notice: OnNote | None) -> OnNote:
-    told: set[str] = set()
-
-    def tell(text: str) -> None:
-        if notice is not None and text not in told:
-            told.add(text)
-            notice(text)
-
-    return tell
 
 
 def _open(path: Path) -> BufferedReader:

@@ -11,6 +11,7 @@ from core.data.csv.names import MAX_NOTICED, Renamed, shown
 from core.data.csv.numbers import Decimal, Numbers, is_number, is_rounded, whole
 from core.data.csv.text import UTF_8, WINDOWS, refuse_nul, text_of
 from core.errors import RecordError, StartupError
+from core.firsts import Firsts
 
 # Lines before the header that are no header: titles of an export, the rest of a cut line.
 MAX_PREAMBLE = 20
@@ -43,7 +44,7 @@ class Table:
         self._header: Header | None = None
         self._encoding = UTF_8
         self._units = 0
-        self._said: set[str] = set()
+        self._firsts = Firsts(MAX_NOTICED)
 
     @property
     def begun(self) -> bool:
@@ -149,8 +150,7 @@ class Table:
     def name(self, cells: Sequence[str], field: str) -> str:
         """Read a cell as a name, like `cell`; a name that has lost digits is reported once."""
         name = self.cell(cells, field)
-        if "+" in name and is_rounded(name) and field not in self._said:
-            self._said.add(field)
+        if "+" in name and is_rounded(name) and self._firsts.take(field):
             self._notice(
                 f"the {field} {name!r} looks like a long number that Excel has rounded: several may have become one; "
                 "export the column as text"
@@ -162,8 +162,7 @@ class Table:
         self._at = header.at
         self._places = [header.at[name] for name in self.columns.numbers]
         self._numbers = Numbers(header.delimiter, self._decimal)
-        if header.ignored and (said := f"columns without a meaning here: {shown(header.ignored)}") not in self._said:
-            self._said.add(said)
+        if header.ignored and self._firsts.take(said := f"columns without a meaning here: {shown(header.ignored)}"):
             self._notice(said)
 
     def _text(self, line: bytes | None) -> str:
@@ -187,9 +186,7 @@ class Table:
             return False
         same = header.at == self._header.at and header.delimiter == self._header.delimiter
         what = "skipped" if same else "it has other columns, which count from here on"
-        if len(self._said) < MAX_NOTICED:
-            said = f"line {number} is a header again: {what}"
-            self._said.add(said)
+        if self._firsts.take(said := f"line {number} is a header again: {what}"):
             self._notice(said)
         if not same:
             self._use(header)
