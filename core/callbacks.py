@@ -7,3 +7,7 @@ from collections.abc import Callable
 OnProgress = Callable[[int, int], None]  # (done, total)
 OnCount = Callable[[int], None]  # done
 OnNote = Callable[[str], None]  # one line for a person
+
+
+def unheard(*_: object) -> None:
+    """Nobody listens."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from core.arrays import Float32s
-from core.callbacks import OnProgress
+from core.callbacks import OnProgress, unheard
 from core.data.layout import open_checked
-from core.data.naming import cast_stream, signal_stream
+from core.data.naming import stream_name
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
@@ -61,28 +60,27 @@ class Block:
     begins: bool
 
 
-class Source(Protocol):
+class Source:
     """A file being replayed. ``totals`` has the samples of each stream in one pass."""
 
-    recording: Recording
-    kind: str
-    rows: int
-    streams: int
-    period_ms: float
     totals: list[int]
+
+    def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
+        self.recording, self.rows, self.streams = file, rows, streams
+        self.period_ms = 1000.0 / file.rate_hz
+        self._block_samples = block_samples
 
     def stream_name(self, stream: int) -> str:
         """The stream's name on the wire."""
+        return stream_name(self.recording.kind, stream, self.streams)
 
     def blocks(self, first: int) -> Iterator[Block]:
         """Make one pass over the file, from position ``first`` on."""
-
-    def close(self) -> None:
-        """Close the file."""
+        raise NotImplementedError
 
 
 def open_source(
-    path: str | Path, streams: int | None = None, on_check: OnProgress | None = None, block_samples: int | None = None
+    path: str | Path, streams: int | None = None, on_check: OnProgress = unheard, block_samples: int | None = None
 ) -> Source:
     """Open a file of either kind and check all its values.
 
@@ -102,29 +100,18 @@ def open_source(
     rows = len(file["mixed_signals" if kind == "signal" else "cast_start"])
     streams = streams or default_streams(kind, rows)
     block_samples = block_samples or BLOCK_SAMPLES
-    return (SignalSource if kind == "signal" else CastSource)(file, streams, block_samples)
+    return (SignalSource if kind == "signal" else CastSource)(file, rows, streams, block_samples)
 
 
-class SignalSource:
+class SignalSource(Source):
     """Signals: rows of equal length, so the streams play rounds of one row each."""
 
-    kind = "signal"
-
-    def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
-        self.recording = file
-        self._block_samples = block_samples
+    def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
+        super().__init__(file, rows, streams, block_samples)
         self._signals = file.values("mixed_signals")
         self._conditions = file.values("condition_vectors")
-        self.rows, self._steps = self._signals.shape
-        self.streams = streams
-        self.period_ms = 1000.0 / file.rate_hz
-        self.totals = [len(range(stream, self.rows, streams)) * self._steps for stream in range(streams)]
-
-    def stream_name(self, stream: int) -> str:
-        return signal_stream(stream, self.streams)
-
-    def close(self) -> None:
-        self.recording.close()
+        self._steps = self._signals.shape[1]
+        self.totals = [len(range(stream, rows, streams)) * self._steps for stream in range(streams)]
 
     def blocks(self, first: int) -> Iterator[Block]:
         size = self._block_steps()
@@ -160,26 +147,14 @@ class _Strand:
     values: Float32s = field(default_factory=lambda: np.empty((0, len(SENSORS)), np.float32))
 
 
-class CastSource:
+class CastSource(Source):
     """Casts: rows of different lengths, so each strand keeps its own place."""
 
-    kind = "casting"
-
-    def __init__(self, file: Recording, streams: int, block_samples: int) -> None:
-        self.recording = file
-        self._block_samples = block_samples
+    def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
+        super().__init__(file, rows, streams, block_samples)
         # 16 bytes of a cast whose samples are some 6,000 in the file.
         self._starts, self._lengths = file["cast_start"], file["cast_length"]
-        self.period_ms = 1000.0 / file.rate_hz
-        self.rows = len(self._starts)
-        self.streams = streams
         self.totals = [int(self._lengths[stream::streams].sum()) for stream in range(streams)]
-
-    def stream_name(self, stream: int) -> str:
-        return cast_stream(stream, self.streams)
-
-    def close(self) -> None:
-        self.recording.close()
 
     def blocks(self, first: int) -> Iterator[Block]:
         strands = [strand for stream in range(self.streams) if (strand := self._seek(stream, first)) is not None]

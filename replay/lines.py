@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from core.callbacks import OnNote
+from core.callbacks import OnNote, unheard
 from core.data.csv.header import Columns
 from core.data.csv.names import IgnoredFields, Renamed
 from core.data.csv.numbers import Decimal, whole
@@ -47,10 +47,6 @@ _CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casti
 _AROUND = "\0\x1e \t\r\n"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _TOPIC = re.compile(r"[^\s{\"]+ \{")
-
-
-def unheard(*_: object) -> None:
-    """Nobody listens to notices, or to bad lines."""
 
 
 class LineParser:

@@ -253,7 +253,7 @@ class Player:
     def _summary(self, resumed: bool, interrupted: bool) -> ReplaySummary:
         per_stream = {key.decode(): self._sink.acked.get(key, 0) for key in self._keys}
         return ReplaySummary(
-            self._source.kind,
+            self._source.recording.kind,
             self._progress.run,
             self._progress.start_ms,
             sum(per_stream.values()),

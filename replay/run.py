@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.callbacks import OnNote, unheard
 from core.data.layout import file_kind
 from core.data.naming import SequenceNames
 from core.data.outputs import keep_inputs
@@ -35,8 +36,8 @@ def replay(
     resume: bool = False,
     run: str | None = None,
     start_ms: int | None = None,
-    on_progress: OnStatus | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_progress: OnStatus = unheard,
+    on_note: OnNote = unheard,
     stop: Callable[[], bool] | None = None,
     sink: Sink | None = None,
     clock: Clock | None = None,
@@ -71,7 +72,6 @@ def replay(
         RunError: the broker was not found, or lost (`ReplayError`, with the summary).
     """
     clock = clock or Clock()
-    tell = on_progress or (lambda status: None)
     topic = topic_signal if file_kind(path) == "signal" else topic_casting
     place = progress_place(Path(data_dir), Path(path), str(client_config.get("bootstrap.servers", "")), topic)
     before = _resumable(place, Path(path), streams, run, start_ms, loop) if resume else None
@@ -79,7 +79,7 @@ def replay(
         streams = before.streams
     paced = not math.isinf(speed)
     block_samples = PACED_BLOCK_SAMPLES if paced else BLOCK_SAMPLES
-    source = open_source(path, streams, lambda done, total: tell(Status("check", done, total)), block_samples)
+    source = open_source(path, streams, lambda done, total: on_progress(Status("check", done, total)), block_samples)
     try:
         keep_inputs([place], source.recording.files)
         start_ms = clock.epoch_ms() if start_ms is None else start_ms
@@ -89,11 +89,11 @@ def replay(
         source.recording.tell(on_note)
         sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED)
         progress.save(place)
-        player = Player(source, sink, progress, names, place, speed, clock, tell, stop or (lambda: False))
+        player = Player(source, sink, progress, names, place, speed, clock, on_progress, stop or (lambda: False))
         with prompt() if paced else contextlib.nullcontext():
             return player.play(resumed=before is not None)
     finally:
-        source.close()
+        source.recording.close()
 
 
 def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: bool, again: bool) -> ReplayProgress:

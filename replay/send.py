@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.callbacks import OnNote
+from core.callbacks import OnNote, unheard
 from core.data.csv.lines import LineSplitter
 from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
 from core.errors import RecordError, RunError, StartupError
 from replay.clock import Clock
-from replay.lines import LineParser, unheard
+from replay.lines import LineParser
 from replay.player import LAST_WAIT_S
 from replay.sink import KafkaSink, Sink
 
@@ -49,8 +49,8 @@ def send(
     rate: float | None = None,
     renamed: Renamed | None = None,
     decimal: Decimal | None = None,
-    on_bad: OnBad | None = None,
-    on_notice: OnNote | None = None,
+    on_bad: OnBad = unheard,
+    on_notice: OnNote = unheard,
     chunks: Iterable[bytes | None] | None = None,
     sink: Sink | None = None,
     clock: Clock | None = None,
@@ -82,10 +82,8 @@ def send(
         raise StartupError(f"rate is {rate}: must be a number of records per second, above 0")
     if stream is not None and not 1 <= len(stream.encode()) <= 255:
         raise StartupError(f"stream is {stream!r}: must be 1 to 255 bytes")
-    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad or unheard, clock or Clock())
-    parser = LineParser(
-        kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice or unheard, on_bad=feed.tell_bad
-    )
+    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad, clock or Clock())
+    parser = LineParser(kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice, on_bad=feed.tell_bad)
     return feed.run(parser, stdin_chunks() if chunks is None else chunks)
 
 

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import StartupError
-from stream_app.tokens import TokenSource
+from stream_app.tokens import TokenSource, read_secret
 
 PREFIX = "CASTSTREAM_"
 TOML_FILE = "caststream.toml"
@@ -359,12 +359,8 @@ def _explain(detail: ErrorDetails, named: Mapping[str, Any]) -> str:
 def _read_password(name: str, path: Path | None, given: SecretStr) -> str:
     if path is None:
         return given.get_secret_value()
-    try:
-        # Editors and `echo` end a file with a newline that is no part of the password.
-        return path.read_text("utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise StartupError(f"{name} {path}: cannot be read: {reason}") from None  # it would carry the password along
+    # Editors and `echo` end a file with a newline that is no part of the password.
+    return read_secret(path, f"{name} {path}").removesuffix("\n").removesuffix("\r")
 
 
 @lru_cache(maxsize=16)

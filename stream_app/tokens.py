@@ -65,7 +65,7 @@ class TokenSource:
     def token(self) -> Token:
         """Raises StartupError where there is none that holds: OutageError where the command has failed."""
         if self._file:
-            return self._read(_read_file(self._file, self.name))
+            return self._read(read_secret(self._file, self.name).strip())
         with self._lock:
             if self._kept is None or time.time() >= self._kept.keep_until_s:
                 self._kept = self._read(self._ask_command())
@@ -107,12 +107,17 @@ class TokenSource:
         return found.text, found.expires_s
 
 
-def _read_file(path: Path, name: str) -> str:
+def read_secret(path: Path, name: str) -> str:
+    """The content of a file that holds a secret; ``name`` is its setting, and nothing of the content is in an error.
+
+    Raises:
+        StartupError: it cannot be read.
+    """
     try:
-        return path.read_text("utf-8").strip()
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise StartupError(f"{name}: cannot be read: {reason}") from None
+        raise StartupError(f"{name}: cannot be read: {reason}") from None  # it would carry the secret along
 
 
 def _expiry(token: str) -> float:

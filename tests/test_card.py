@@ -16,6 +16,7 @@ from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import ModelFactory
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.training import card as card_module
 from core.training.card import write_card
 from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted
@@ -119,9 +120,10 @@ def flat(card: str) -> str:
     return " ".join(card.split())
 
 
-def test_what_it_is_and_how_it_was_made_come_from_the_checkpoint(write: Write) -> None:
+def test_what_it_is_and_how_it_was_made_come_from_the_checkpoint(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_module, "_machine", lambda device: f"AMD EPYC, 2 cores, {device}")
     fitted = Fitted(8, 0.0123, 7, 3_700.0, "max_minutes", [])
-    card = write("signal", SIGNAL, fitted=fitted, machine="AMD EPYC, 2 cores")
+    card = write("signal", SIGNAL, fitted=fitted)
 
     assert cells(card, "class") == ["`SignalExtractionLSTM`"]
     assert cells(card, "parameters") == [str(sum(weights.numel() for weights in make("signal").parameters()))]
@@ -238,8 +240,10 @@ def test_a_checkpoint_that_tells_nothing_of_its_training_has_a_card(write: Write
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(45.4, "45 s"), (600.0, "10 min"), (7_199.0, "2 h 0 min"), (9_000.0, "2 h 30 min")]
 )
-def test_a_duration_can_be_given_and_is_readable(write: Write, seconds: float, shown: str) -> None:
-    assert cells(write("signal", SIGNAL, seconds=seconds), "duration") == [shown]
+def test_a_duration_is_readable(write: Write, seconds: float, shown: str) -> None:
+    fitted = Fitted(8, 0.0123, 7, seconds, "max_minutes", [])
+
+    assert cells(write("signal", SIGNAL, fitted=fitted), "duration") == [shown]
 
 
 def test_a_training_that_ended_in_its_first_epoch_is_told(write: Write) -> None:

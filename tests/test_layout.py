@@ -8,7 +8,7 @@ import pytest
 
 from core.data.castings import generate_castings
 from core.data.layout import file_kind, open_castings, open_signals
-from core.data.naming import cast_stream, sequence_name, signal_stream
+from core.data.naming import sequence_name, stream_name
 from core.data.outputs import create_file
 from core.data.signals import generate_signals
 from core.errors import DataError, StartupError
@@ -234,7 +234,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_rows_go_round_the_streams_and_each_pass_has_names_of_its_own():
-    assert [signal_stream(row, 2) for row in range(3)] == ["signal-0000", "signal-0001", "signal-0000"]
-    assert cast_stream(15, 8) == "strand-07"
+    assert [stream_name("signal", row, 2) for row in range(3)] == ["signal-0000", "signal-0001", "signal-0000"]
+    assert stream_name("casting", 15, 8) == "strand-07"
     assert sequence_name("run", 12) == "run-12"
     assert sequence_name("run", 12, loop_pass=1) == "run-1-12"

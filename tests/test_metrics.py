@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.training.metrics import auc_pr, auc_roc, brier, correlation, f1, recall_at_false_alarms, reliability
+from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms, reliability
 
 rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=30)
 
@@ -70,11 +70,3 @@ def test_reliability_puts_every_score_in_one_bin_and_leaves_empty_ones_out():
     found = reliability(np.array([0.0, 0.04, 0.95, 1.0]), np.array([0, 1, 1, 1]), bins=10)
 
     assert found == [(0.02, 0.5, 2), (0.975, 1.0, 2)]
-
-
-def test_correlation_is_pearsons_and_unknown_for_what_stands_still():
-    source = np.random.default_rng(1)
-    x, y = source.standard_normal((2, 50))
-
-    assert correlation(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
-    assert correlation(x, np.ones(50)) is None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 
 from core.arrays import Float32s, Int64s
 from core.audit.partition import Output, PartitionAudit
-from core.audit.rules import AuditVerdict
+from core.audit.rules import AuditVerdict, Memory
 from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.infer import attention_of, prepare, score_windows
 from core.engines.results import StreamRules, WindowRules
@@ -49,10 +50,7 @@ class Due(NamedTuple):
     stream: AuditedStream
     cast: CastSamples
     end: int  # samples of the cast so far
-    sequence: str
-    step: int
-    timestamp_ms: int
-    offset: int
+    memory: Memory  # as it is then
     final: bool
     required: bool
 
@@ -100,19 +98,7 @@ class CastAudit(PartitionAudit):
         memory, cast = stream.memory, self._latest[stream.key]
         assert memory is not None
         required = cause is not None and self.is_required(memory.append_ms, cause)
-        self.due.append(
-            Due(
-                stream,
-                cast,
-                len(cast),
-                memory.sequence,
-                memory.step,
-                memory.timestamp_ms,
-                memory.offset,
-                final,
-                required,
-            )
-        )
+        self.due.append(Due(stream, cast, len(cast), copy(memory), final, required))
         self.required.append(required)
         return len(self.due) - 1
 
@@ -161,11 +147,11 @@ class CastAudit(PartitionAudit):
         probability, peak, reason = published(*(result or (None, None)))
         return Score(
             stream=due.stream.name,
-            sequence=due.sequence,
-            step=due.step,
+            sequence=due.memory.sequence,
+            step=due.memory.step,
             start=int(steps[0]),
             length=len(steps),
-            timestamp_ms=due.timestamp_ms,
+            timestamp_ms=due.memory.timestamp_ms,
             probability=probability,
             attention_peak=None if peak is None else int(steps[peak]),
             final=due.final,
@@ -188,7 +174,7 @@ class CastAudit(PartitionAudit):
         return self.due[row].stream.key
 
     def offset(self, row: int) -> int:
-        return self.due[row].offset
+        return self.due[row].memory.offset
 
     def row(self, offset: int, final: bool) -> int:
         if final and offset in self._finals:

@@ -18,14 +18,6 @@ NOT_JUDGED = -2
 NO_NAMES: frozenset[Name] = frozenset()
 
 
-def _began_here(key: bytes, offset: int) -> float | None:
-    return None
-
-
-def _stays(key: bytes) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Scope:
     """The part of a source partition that is audited, and the facts that are known of it beforehand.
@@ -52,8 +44,8 @@ class Scope:
     outputs_from_ms: float = float("-inf")
     letters_from_ms: float = float("-inf")
     ordered: bool = True
-    came: Callable[[bytes, int], float | None] = _began_here
-    left: Callable[[bytes], bool] = _stays
+    came: Callable[[bytes, int], float | None] = lambda key, offset: None
+    left: Callable[[bytes], bool] = lambda key: False
 
 
 class ExpectedLetter(NamedTuple):

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.callbacks import OnCount
+from core.callbacks import OnCount, unheard
 from core.data.layout import require_counts
 from core.data.outputs import create_file, write_text
 from core.wire.records import SENSORS
@@ -206,7 +206,7 @@ def _hold_over(source: Generator, values: Float64s) -> None:
             values[start : start + steps] = values[start - 1]
 
 
-def generate_castings(path: str | Path, casts: int, seed: int, on_progress: OnCount | None = None) -> None:
+def generate_castings(path: str | Path, casts: int, seed: int, on_progress: OnCount = unheard) -> None:
     """Write ``casts`` casts to ``path``; the same arguments give the same bytes.
 
     The file appears under its name when it is complete. ``on_progress`` is told the number of casts written so far.
@@ -224,8 +224,7 @@ def generate_castings(path: str | Path, casts: int, seed: int, on_progress: OnCo
             end = min(first + BLOCK, casts)
             block = [draw_cast(seed, row, int(lengths[row])) for row in range(first, end)]
             _write_block(file, block, slice(first, end), int(starts[first]))
-            if on_progress is not None:
-                on_progress(end)
+            on_progress(end)
         config = {"seed": seed, "casts": casts, "sampling_rate": 1.0, "base_chance": BASE_CHANCE, "limits": _limits()}
         write_text(file, "metadata", json.dumps({"sensors": SENSORS, "casts": casts, "sampling_rate": 1.0}))
         write_text(file, "config", json.dumps(config))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Int64s
-from core.callbacks import OnProgress
+from core.callbacks import OnProgress, unheard
 from core.data.foreign import not_ours
 from core.data.measured import require_measured
 from core.data.opening import Unchanged, dataset_of, open_file
@@ -45,30 +45,29 @@ def require_counts(seed: int, **counts: int) -> None:
             raise StartupError(f"{name} is {value}: must be 1 or more")
 
 
-def open_signals(path: str | Path, check_values: bool = True, on_check: OnProgress | None = None) -> Recording:
+def open_signals(path: str | Path, check_values: bool = True) -> Recording:
     """Open a file of signals with targets, checked: the caller closes it (it is a context manager).
 
     Args:
         path: the file.
         check_values: read every value once and refuse what was not measured, NaN, infinity and values beyond 1e6.
-        on_check: told the values checked so far and their total.
 
     Raises:
         DataError: no such file, not HDF5, truncated, a dataset missing, empty or of a wrong shape, or a bad value.
     """
-    return _open(Path(path), lambda file, guard: _signals(file, guard, SIGNALS), check_values, on_check)
+    return _open(Path(path), lambda file, guard: _signals(file, guard, SIGNALS), check_values)
 
 
-def open_castings(path: str | Path, check_values: bool = True, on_check: OnProgress | None = None) -> Recording:
+def open_castings(path: str | Path, check_values: bool = True) -> Recording:
     """Open a file of castings with labels, checked: the caller closes it (it is a context manager).
 
     Raises:
         DataError: as ``open_signals``; also casts that lie outside the data and labels other than -1, 0 and 1.
     """
-    return _open(Path(path), lambda file, guard: _castings(file, guard, CASTS), check_values, on_check)
+    return _open(Path(path), lambda file, guard: _castings(file, guard, CASTS), check_values)
 
 
-def open_checked(path: str | Path, on_check: OnProgress | None = None) -> tuple[Recording, str]:
+def open_checked(path: str | Path, on_check: OnProgress = unheard) -> tuple[Recording, str]:
     """Open a file of either task for prediction; its datasets decide which. It needs neither targets nor labels.
 
     Args:
@@ -107,7 +106,7 @@ def file_kind(path: str | Path) -> str:
 
 
 def _open(
-    path: Path, layout: Callable[[h5py.File, Unchanged], Recording], checked: bool, on_check: OnProgress | None
+    path: Path, layout: Callable[[h5py.File, Unchanged], Recording], checked: bool, on_check: OnProgress = unheard
 ) -> Recording:
     guard = Unchanged(path)
     file = open_file(path)

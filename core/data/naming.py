@@ -12,14 +12,9 @@ from core.wire.records import MAX_SEQUENCE_BYTES
 _NUMBER_BYTES = 11
 
 
-def signal_stream(row: int, streams: int) -> str:
-    """The stream of signal sample ``row`` when a file is spread over ``streams`` streams: ``signal-0003``."""
-    return f"signal-{row % streams:04d}"
-
-
-def cast_stream(row: int, streams: int) -> str:
-    """The stream of cast ``row`` when a file is spread over ``streams`` strands: ``strand-03``."""
-    return f"strand-{row % streams:02d}"
+def stream_name(kind: str, row: int, streams: int) -> str:
+    """The stream of ``row`` when a file of ``kind`` is spread over ``streams``: ``signal-0003``, or ``strand-03``."""
+    return f"signal-{row % streams:04d}" if kind == "signal" else f"strand-{row % streams:02d}"
 
 
 def sequence_name(run: str, row: int, loop_pass: int | None = None) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from core.callbacks import OnProgress
+from core.callbacks import OnProgress, unheard
 from core.data.values import Values
 
 # Values read at once: 4 MiB of float32. One chunk of the file, where that is larger, as HDF5 inflates whole chunks.
 BLOCK_VALUES = 1 << 20
 
 
-def check_values(datasets: Collection[Values], on_check: OnProgress | None = None) -> None:
+def check_values(datasets: Collection[Values], on_check: OnProgress = unheard) -> None:
     """Refuse unmeasured values, NaN, infinity and values beyond 1e6.
 
     Raises:
@@ -25,8 +25,7 @@ def check_values(datasets: Collection[Values], on_check: OnProgress | None = Non
     for data in datasets:
         for place in _blocks(data):
             done += data.checked(place).size
-            if on_check is not None:
-                on_check(done, total)
+            on_check(done, total)
 
 
 def _blocks(data: Any) -> Iterator[tuple[slice, ...]]:

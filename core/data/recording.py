@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s
+from core.callbacks import OnNote
 from core.data.opening import Unchanged
 from core.data.rates import read_text
 from core.data.values import Values
@@ -78,11 +79,10 @@ class Recording:
     def __contains__(self, name: str) -> bool:
         return name in self.columns or name in self.read or name in self.h5
 
-    def tell(self, on_note: Callable[[str], None] | None) -> None:
+    def tell(self, on_note: OnNote) -> None:
         """Hand over the notes."""
-        if on_note is not None:
-            for note in self.notes:
-                on_note(note)
+        for note in self.notes:
+            on_note(note)
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.callbacks import OnCount
+from core.callbacks import OnCount, unheard
 from core.data.layout import require_counts
 from core.data.outputs import create_file, write_text
 
@@ -75,7 +75,7 @@ def _components(amplitudes: Float64s, phases: Float64s, steps: int) -> Float64s:
 
 
 def generate_signals(
-    path: str | Path, samples: int, seed: int, steps: int = 10_000, on_progress: OnCount | None = None
+    path: str | Path, samples: int, seed: int, steps: int = 10_000, on_progress: OnCount = unheard
 ) -> None:
     """Write ``samples`` mixtures of ``steps`` steps to ``path``; the same arguments give the same bytes.
 
@@ -98,8 +98,7 @@ def generate_signals(
             end = first + len(block.mixed)
             mixed[first:end], target[first:end], conditions[first:end] = block.mixed, block.target, block.conditions
             described.extend(json.dumps(each) for each in _describe(block, steps))
-            if on_progress is not None:
-                on_progress(end)
+            on_progress(end)
         _write_description(file, described, seed, samples, steps)
 
 

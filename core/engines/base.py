@@ -31,10 +31,6 @@ MANY_REPEATS = 10
 Sample = Any  # SignalSample or CastingSample: an engine decodes and applies its own kind
 
 
-def _no_clock() -> float:
-    return 0.0
-
-
 class Engine(Generic[S]):
     """Base of SignalStepper and CastScorer.
 
@@ -49,7 +45,7 @@ class Engine(Generic[S]):
         self.rules = rules
         self._model = model
         self._store = store
-        self._clock = clock or _no_clock
+        self._clock = clock or (lambda: 0.0)
         self._streams: defaultdict[int, dict[bytes, S]] = defaultdict(dict)
         self._listing = 1  # the commit that will write what changes now; the one before it may still be writing
         self._listed: defaultdict[int, list[S]] = defaultdict(list)  # by partition, what it will write
@@ -300,11 +296,9 @@ class Engine(Generic[S]):
             stream.listed = self._listing
             self._listed[stream.partition].append(stream)
 
-    def active(self, partition: int | None = None) -> int:
-        """Streams in memory, of one partition or of all."""
-        if partition is None:
-            return sum(map(len, self._streams.values()))
-        return len(self._streams.get(partition, ()))
+    def active(self) -> int:
+        """Streams in memory."""
+        return sum(map(len, self._streams.values()))
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget all live state of partitions that are owned no longer; recovery fills the store for the next use."""

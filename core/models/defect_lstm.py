@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from core.models.defect_config import read_config
 from core.models.evaluation import evaluating
+from core.models.signal_lstm import draw_lstm
 
 Lengths = Sequence[int] | NDArray[np.integer[Any]] | Tensor
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -93,15 +94,10 @@ class SteelDefectLSTM(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights again; the forget gates start open (bias 1), so that early gradients reach far back."""
+        draw_lstm(self.lstm)
         for name, parameter in self.lstm.named_parameters():
-            if name.startswith("weight_ih"):
-                nn.init.xavier_uniform_(parameter)
-            elif name.startswith("weight_hh"):
-                nn.init.orthogonal_(parameter)
-            else:
-                nn.init.zeros_(parameter)
-                if name.startswith("bias_ih"):
-                    nn.init.ones_(parameter.data[self.hidden_size : 2 * self.hidden_size])
+            if name.startswith("bias_ih"):
+                nn.init.ones_(parameter.data[self.hidden_size : 2 * self.hidden_size])
         for layer in self.classifier:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

@@ -13,6 +13,17 @@ from torch import Tensor, nn
 HiddenState = tuple[Tensor, Tensor]
 
 
+def draw_lstm(lstm: nn.LSTM) -> None:
+    """Draw all parameters of an LSTM again: Xavier input weights, orthogonal recurrent weights, biases 0."""
+    for name, parameter in lstm.named_parameters():
+        if name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(parameter)
+        elif name.startswith("weight_hh"):
+            nn.init.orthogonal_(parameter)
+        else:
+            nn.init.zeros_(parameter)
+
+
 class SignalExtractionLSTM(nn.Module):
     """LSTM(F -> H, L layers) and Linear(H -> 1): [S(t), C1..C4] in, the selected sinusoid's value now out.
 
@@ -68,13 +79,7 @@ class SignalExtractionLSTM(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all parameters again: Xavier input weights, orthogonal recurrent weights, biases 0."""
-        for name, parameter in self.lstm.named_parameters():
-            if name.startswith("weight_ih"):
-                nn.init.xavier_uniform_(parameter)
-            elif name.startswith("weight_hh"):
-                nn.init.orthogonal_(parameter)
-            else:
-                nn.init.zeros_(parameter)
+        draw_lstm(self.lstm)
         nn.init.xavier_uniform_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from core.arrays import Float32s
-from core.callbacks import OnNote, OnProgress
+from core.callbacks import OnNote, OnProgress, unheard
 from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
@@ -59,9 +59,9 @@ def predict(
     run: str | None = None,
     streams: int | None = None,
     start_ms: int | None = None,
-    on_check: OnProgress | None = None,
-    on_progress: OnProgress | None = None,
-    on_note: OnNote | None = None,
+    on_check: OnProgress = unheard,
+    on_progress: OnProgress = unheard,
+    on_note: OnNote = unheard,
 ) -> PredictSummary:
     """Run the model of the file's kind over all its rows and write the outputs.
 
@@ -97,33 +97,18 @@ def predict(
         prepare(model)
         rows, name = FileRows.of(file, kind, run, streams, start_ms), fingerprint(model)
         survey = survey_for(model)
-        counted = _Counted(on_progress)
+        outputs = 0
         try:
             with writer(out, rows, name) as results:
-                if isinstance(model, SignalExtractionLSTM):
-                    _write_signals(file, model, results, counted, survey)
-                else:
-                    _write_scores(file, model, rules or WindowRules(), results, counted, survey)
+                for count, done in _written(file, model, rules or WindowRules(), results, survey):
+                    outputs += count
+                    on_progress(done, rows.count)
         except ChangedError as error:
-            kept = f"{counted.outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
+            kept = f"{outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
             raise DataError(path, f"{error.problem}; {kept}") from error
-    if on_note is not None:
-        for line in survey.lines():
-            on_note(line)
-    return PredictSummary(kind, rows.count, counted.outputs, name)
-
-
-class _Counted:
-    """Counts the outputs written so far and reports the rows."""
-
-    def __init__(self, on_progress: OnProgress | None) -> None:
-        self.outputs = 0
-        self._tell = on_progress or (lambda done, total: None)
-
-    def add(self, outputs: int, done: int, total: int) -> None:
-        """``outputs`` more are written, of the rows up to ``done``."""
-        self.outputs += outputs
-        self._tell(done, total)
+    for line in survey.lines():
+        on_note(line)
+    return PredictSummary(kind, rows.count, outputs, name)
 
 
 def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> Model:
@@ -138,22 +123,18 @@ def survey_for(model: Model) -> Survey:
     return Survey(Ranges.read(model.training_ranges, fields))
 
 
-def _write_signals(
-    file: Recording, model: SignalExtractionLSTM, results: Writer, counted: _Counted, survey: Survey
-) -> None:
-    total = len(file["mixed_signals"])
-    for part in signal_parts(file, model, survey=survey):
-        results.signal(part)
-        counted.add(len(part.predictions), part.row + 1, total)
-
-
-def _write_scores(
-    file: Recording, model: SteelDefectLSTM, rules: WindowRules, results: Writer, counted: _Counted, survey: Survey
-) -> None:
-    total = len(file["cast_start"])
-    for score in cast_scores(file, model, rules, survey):
-        results.score(score)
-        counted.add(1, score.row + score.final, total)
+def _written(
+    file: Recording, model: Model, rules: WindowRules, results: Writer, survey: Survey
+) -> Iterator[tuple[int, int]]:
+    """Write all results; after each, how many outputs these were, and how many rows are done."""
+    if isinstance(model, SignalExtractionLSTM):
+        for part in signal_parts(file, model, survey=survey):
+            results.signal(part)
+            yield len(part.predictions), part.row + 1
+    else:
+        for score in cast_scores(file, model, rules, survey):
+            results.score(score)
+            yield 1, score.row + score.final
 
 
 def signal_parts(

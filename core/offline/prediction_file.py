@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from core.arrays import Float32s, Int64s
-from core.data.naming import SequenceNames, cast_stream, signal_stream
+from core.data.naming import SequenceNames, stream_name
 from core.data.outputs import create_file, create_lines
 from core.data.recording import Recording
 from core.data.runs import default_streams, event_times_ms, run_start_ms
@@ -94,7 +94,7 @@ class FileRows:
 
     def stream(self, row: int) -> str:
         """The stream that plays ``row``."""
-        return signal_stream(row, self.streams) if self.kind == "signal" else cast_stream(row, self.streams)
+        return stream_name(self.kind, row, self.streams)
 
     def sequence(self, row: int) -> str:
         """The sequence that ``row`` is."""

@@ -87,8 +87,6 @@ def write_card(
     command: str,
     judged_on: str,
     fitted: Fitted | None = None,
-    seconds: float | None = None,
-    machine: str | None = None,
 ) -> None:
     """Write the card of a trained model as Markdown, with the facts of the training from the checkpoint.
 
@@ -100,8 +98,6 @@ def write_card(
         command: what made it; absolute paths in it are shown by their last part.
         judged_on: what ``figures`` were measured on, to go after "Measured on": "samples that training never saw".
         fitted: how training went, from `fit`; without it the card says what the checkpoint knows.
-        seconds: how long training took, where ``fitted`` does not tell.
-        machine: what it ran on; None: this machine.
 
     Raises:
         CheckpointError, FileNotFoundError: the checkpoint cannot be read.
@@ -109,13 +105,12 @@ def write_card(
     """
     content = read_checkpoint(checkpoint)
     name = {"signal": "Signal model", "defect": "Defect model"}[kind]
-    seconds = fitted.seconds if fitted is not None and seconds is None else seconds
     parts = [
         f"# {name} {content.get('fingerprint') or checkpoint.stem}",
         _identity(content, checkpoint),
         "## Training",
         f"```sh\n{_without_folders(command)}\n```",
-        _course(kind, content, fitted, seconds, machine or _machine(_told(content, "training").get("device", "cpu"))),
+        _course(kind, content, fitted),
         *_settings(content),
         "## Quality",
         f"Measured on {judged_on}.",
@@ -171,14 +166,14 @@ def _shape(shape: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
-def _course(kind: str, content: Content, fitted: Fitted | None, seconds: float | None, machine: str) -> str:
+def _course(kind: str, content: Content, fitted: Fitted | None) -> str:
     settings = _told(content, "training")
     rows = [
         ("trained on", _data(kind, _told(content, "data"))),
         ("seed", str(settings.get("seed", content.get("seed", UNKNOWN)))),
         ("epochs", _epochs(content, fitted)),
-        ("duration", UNKNOWN if seconds is None else _duration(seconds)),
-        ("machine", machine),
+        ("duration", UNKNOWN if fitted is None else _duration(fitted.seconds)),
+        ("machine", _machine(settings.get("device", "cpu"))),
         ("versions", f"Python {platform.python_version()}, torch {torch.__version__}"),
     ]
     return _table(("training", ""), rows)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core.arrays import Float32s, Float64s, Int64s
+from core.callbacks import OnNote, unheard
 from core.data.layout import open_castings
 from core.data.outputs import keep_inputs
 from core.data.recording import Recording
@@ -97,7 +98,6 @@ class DefectTask:
         file: an open castings file.
         settings: shape and course of the training.
         validation: another open file whose casts are held out instead of the last fifth of ``file``.
-        rules: the windows that the stream will score.
 
     Raises:
         DataError: too few casts, casts of one class only, or unknown probabilities that are to be learnt.
@@ -109,9 +109,8 @@ class DefectTask:
         file: Recording,
         settings: DefectSettings,
         validation: Recording | None = None,
-        rules: WindowRules | None = None,
     ) -> None:
-        self.settings, self.rules = settings, rules or WindowRules()
+        self.settings, self.rules = settings, WindowRules()
         self.training, self.validation, self.calibration = self._split(file, validation)
         self._read = self.training.reader()
         self.statistics = self._statistics()
@@ -289,8 +288,8 @@ def train_defect(
     validation: Path | None = None,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[TrainingProgress], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] = unheard,
+    on_note: OnNote = unheard,
 ) -> Fitted:
     """Train on an HDF5 file of casts, calibrate, and write the best model to ``out``.
 

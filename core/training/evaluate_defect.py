@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.callbacks import OnNote, OnProgress
+from core.callbacks import OnNote, OnProgress, unheard
 from core.data.castings import draw_cast, draw_lengths
 from core.data.layout import open_castings
 from core.data.recording import Recording
@@ -60,8 +60,8 @@ def evaluate_defect(
     rules: WindowRules | None = None,
     baseline: Path | None = None,
     threshold: float | None = None,
-    on_progress: OnProgress | None = None,
-    on_note: OnNote | None = None,
+    on_progress: OnProgress = unheard,
+    on_note: OnNote = unheard,
 ) -> DefectReport:
     """Measure a defect model.
 
@@ -137,7 +137,7 @@ class _Scored:
         model: SteelDefectLSTM,
         rules: WindowRules,
         threshold: float,
-        on_progress: OnProgress | None,
+        on_progress: OnProgress,
     ) -> _Scored:
         labels = file["label"][:].astype(np.int64)
         final, first = np.full(len(labels), np.nan), np.full(len(labels), np.nan)
@@ -147,8 +147,7 @@ class _Scored:
                 first[score.row] = (ends[score.row] - score.end) / SAMPLING_RATE_HZ
             if score.final:
                 final[score.row] = _value(score)
-                if on_progress is not None:
-                    on_progress(score.row + 1, len(labels))
+                on_progress(score.row + 1, len(labels))
         scored = np.isfinite(final)
         rows = np.flatnonzero(scored & (labels >= 0))
         if not len(rows):

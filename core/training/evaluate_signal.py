@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.callbacks import OnNote, OnProgress
+from core.callbacks import OnNote, OnProgress, unheard
 from core.data.layout import open_signals
 from core.data.recording import Recording
 from core.engines.infer import prepare
@@ -51,8 +51,8 @@ def evaluate_signal(
     device: str = "cpu",
     max_samples: int | None = None,
     mixture: Mixture | None = None,
-    on_progress: OnProgress | None = None,
-    on_note: OnNote | None = None,
+    on_progress: OnProgress = unheard,
+    on_note: OnNote = unheard,
 ) -> SignalReport:
     """Measure a signal model beside a Kalman filter that knows the mixture, and a band-pass.
 
@@ -82,8 +82,7 @@ def evaluate_signal(
         for first in range(0, samples, rows):
             block = _Block.read(file, range(first, min(first + rows, samples)))
             sums.add(block, _estimates(file, model, mixture, block))
-            if on_progress is not None:
-                on_progress(block.rows.stop, samples)
+            on_progress(block.rows.stop, samples)
         return sums.report(samples, fingerprint(model))
 
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from core.callbacks import OnProgress
+from core.callbacks import OnProgress, unheard
 from core.data.layout import open_castings, open_signals
 from core.data.part import write_castings_part, write_signals_part
 from core.engines.results import WindowRules
@@ -20,9 +20,7 @@ from core.training.facts import mixture_of
 BASELINE_CASTS = 20_000
 
 
-def judge_signal(
-    file: Path, checkpoint: Path, device: str = "cpu", on_progress: OnProgress | None = None
-) -> SignalReport:
+def judge_signal(file: Path, checkpoint: Path, device: str = "cpu", on_progress: OnProgress = unheard) -> SignalReport:
     """Evaluate a checkpoint of `train_signal` on the samples of ``file`` that it held out.
 
     Raises:
@@ -42,7 +40,7 @@ def judge_defect(
     checkpoint: Path,
     validation: Path | None = None,
     device: str = "cpu",
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unheard,
 ) -> DefectReport:
     """Evaluate a checkpoint of `train_defect` on the casts that it held out; baselines learn from the others.
 

@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from core.callbacks import unheard
 from core.errors import RunError
 from core.models.fingerprint import Model
 from core.training.board import Board
@@ -85,7 +86,6 @@ class Fitted:
     seconds: float
     reason: StopReason
     history: list[dict[str, Any]]
-    dropped_updates: int = 0  # of an epoch that was not completed: they are in no checkpoint
 
 
 def fit(
@@ -95,7 +95,7 @@ def fit(
     *,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] = unheard,
 ) -> Fitted:
     """Train a task's model; the best one on held-out data is in ``out`` afterwards.
 
@@ -115,7 +115,7 @@ def fit(
     """
     check_writable(out)
     with reproducible(settings), Stop(settings.max_minutes) as stop:
-        run = _Run(task, settings, out, stop, on_progress or (lambda progress: None))
+        run = _Run(task, settings, out, stop, on_progress)
         if resume:
             run.load()
         board = Board(log_dir, run.updates)
@@ -187,8 +187,9 @@ class _Run:
         while not (ended := self._ended()):
             with self._explained():
                 if stopped := self._epoch(board):
-                    return self._fitted(stopped, self._stopped(board))
-        return self._fitted(ended, 0)
+                    self._keep_first(board)
+                    return self._fitted(stopped)
+        return self._fitted(ended)
 
     def _ended(self) -> StopReason | None:
         if self.epochs >= self.settings.epochs:
@@ -197,8 +198,8 @@ class _Run:
             return "patience"
         return None
 
-    def _fitted(self, reason: StopReason, dropped: int) -> Fitted:
-        return Fitted(self.epochs, self.best_loss, self.best_epoch, self.seconds, reason, self.history, dropped)
+    def _fitted(self, reason: StopReason) -> Fitted:
+        return Fitted(self.epochs, self.best_loss, self.best_epoch, self.seconds, reason, self.history)
 
     def _epoch(self, board: Board) -> StopReason | None:
         """Train for one epoch and save it, or say why that was not finished."""
@@ -248,19 +249,13 @@ class _Run:
         self.descent.end_epoch(figures["loss"])
         return figures
 
-    def _stopped(self, board: Board) -> int:
-        """Keep what there is of a first epoch, which is better than nothing; drop what there is of any other.
-
-        Returns:
-            How many updates were dropped.
-        """
-        if self.epochs or not self.sums.updates:
-            return self.sums.updates
-        figures = self._check()
-        self._save_best(1, figures)
-        self.updates = self.sums.updates
-        self._log(board, figures)
-        return 0
+    def _keep_first(self, board: Board) -> None:
+        """Keep what there is of a first epoch, which is better than nothing; what there is of any other is dropped."""
+        if not self.epochs and self.sums.updates:
+            figures = self._check()
+            self._save_best(1, figures)
+            self.updates = self.sums.updates
+            self._log(board, figures)
 
     def _save(self, figures: dict[str, float]) -> None:
         """The best model first: where the last one is found, the best one before it is there too."""

@@ -80,11 +80,3 @@ def reliability(probabilities: Scores, labels: Labels, bins: int = 10) -> list[t
         if inside.any():
             found.append((float(probabilities[inside].mean()), float(labels[inside].mean()), int(inside.sum())))
     return found
-
-
-def correlation(first: Scores, second: Scores) -> float | None:
-    """Pearson's correlation of all values; None where one of them stands still."""
-    x, y = (np.asarray(values, np.float64).ravel() for values in (first, second))
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale > 0.0 else None

@@ -296,7 +296,9 @@ def _casts(report: DefectReport) -> str:
 
 def _reliability(report: DefectReport) -> Figure:
     """Predicted beside observed, with 95 % intervals (Wilson), over how many casts each point stands for."""
-    predicted, observed, counts = (np.array(part) for part in zip(*_bins(report), strict=True))
+    predicted, observed, counts = (
+        np.array(part) for part in zip(*reliability(report.probabilities, report.labels), strict=True)
+    )
     low, high = _wilson(observed, counts)
     figure = _figure(6.5, 7.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -320,10 +322,6 @@ def _reliability(report: DefectReport) -> Figure:
     lower.set(xlabel="published probability of a defect", ylabel="casts", ylim=(0.5, 4.0 * counts.max()))
     _legend_below(figure, upper, 2)
     return figure
-
-
-def _bins(report: DefectReport) -> list[tuple[float, float, int]]:
-    return reliability(report.probabilities, report.labels, bins=10)
 
 
 def _wilson(share: Floats, counts: NDArray[np.integer[Any]]) -> tuple[Floats, Floats]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from core.arrays import Float32s, Int64s
+from core.callbacks import OnNote, unheard
 from core.data.layout import open_signals
 from core.data.outputs import keep_inputs
 from core.data.recording import Recording
@@ -221,8 +222,8 @@ def train_signal(
     *,
     resume: bool = False,
     log_dir: Path | None = None,
-    on_progress: Callable[[TrainingProgress], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] = unheard,
+    on_note: OnNote = unheard,
 ) -> Fitted:
     """Train on an HDF5 file of signals and write the best model to ``out``; the last rows are held out.
 

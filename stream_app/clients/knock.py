@@ -43,11 +43,7 @@ def address_of(host: str, port: int) -> str:
 
 def is_there(address: str) -> bool:
     """True if anybody takes a connection."""
-    try:
-        with connect(address, None):
-            return True
-    except OSError:
-        return False
+    return _why_away(address) is None
 
 
 def away(addresses: Iterable[str]) -> dict[str, str]:
@@ -121,21 +117,20 @@ def answers_by_tls(address: str) -> bool:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return _answers(address, context)
+
+
+def answers_in_clear(address: str) -> bool:
+    """True if a Kafka broker speaks without TLS there."""
+    return _answers(address, None)
+
+
+def _answers(address: str, context: ssl.SSLContext | None) -> bool:
     try:
         with connect(address, context) as connection:
             ask_versions(connection)
     except ssl.SSLError as error:
         return wants_certificate(error)
-    except OSError:
-        return False
-    return True
-
-
-def answers_in_clear(address: str) -> bool:
-    """True if a Kafka broker speaks without TLS there."""
-    try:
-        with connect(address, None) as connection:
-            ask_versions(connection)
     except OSError:
         return False
     return True

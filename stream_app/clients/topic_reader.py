@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from core.callbacks import OnCount
+from core.callbacks import OnCount, unheard
 from core.errors import RunError, StartupError, UnreachableError
 from stream_app.clients.access import check_access
 from stream_app.clients.asking import PASSING, patiently
@@ -43,7 +43,7 @@ class TopicReader:
         purpose: str = "read",
         patience_s: float = _PATIENCE_S,
         stalled_s: float = _STALLED_S,
-        on_read: OnCount = lambda count: None,
+        on_read: OnCount = unheard,
         more: Mapping[str, Any] = {},
     ) -> None:
         check_access(client_config)

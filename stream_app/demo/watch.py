@@ -9,12 +9,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Message
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Int64s
+from core.wire.records import Score, decode_prediction, decode_score
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.headers import SOURCE_OFFSET
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
@@ -25,20 +25,6 @@ NOT_SEEN = -1
 WATCHER_NICE = 10
 # Few large fetches: whoever watches must not take the processor from what is watched.
 LARGE_FETCHES = {"fetch.min.bytes": 200_000, "fetch.wait.max.ms": 100, "queued.min.messages": 20_000}
-
-
-class _Prediction(msgspec.Struct):
-    sequence: str
-    step: int
-    prediction: float
-
-
-class _Score(msgspec.Struct):
-    stream: str
-    sequence: str
-    step: int
-    final: bool
-    probability: float | None
 
 
 ScoreKey = tuple[str, int, bool]
@@ -81,7 +67,7 @@ class Watched:
     """Partition of signal-samples -> append time by offset."""
     sent_signals: int = 0
     scores: dict[ScoreKey, float | None] = field(default_factory=dict)
-    latest_score: dict[str, _Score] = field(default_factory=dict)
+    latest_score: dict[str, Score] = field(default_factory=dict)
     scores_repeated: int = 0
     dead_letters: int = 0
 
@@ -110,8 +96,6 @@ class Watcher(threading.Thread):
         self.error: BaseException | None = None
         self._settings = settings
         self._stopping = threading.Event()
-        self._predictions = msgspec.json.Decoder(_Prediction)
-        self._scores = msgspec.json.Decoder(_Score)
         self._handlers = {
             settings.topic(SIGNAL_SAMPLES): self._on_sample,
             settings.topic(SIGNAL_PREDICTIONS): self._on_prediction,
@@ -144,7 +128,7 @@ class Watcher(threading.Thread):
         self.watched.sent_signals += 1
 
     def _on_prediction(self, message: Message) -> None:
-        found = self._predictions.decode(message.value() or b"")
+        found = decode_prediction(message.value())
         grid = self.watched.grid
         row = grid.rows.get(found.sequence)
         if row is None or not 0 <= found.step < grid.predictions.shape[1]:
@@ -159,7 +143,7 @@ class Watcher(threading.Thread):
             grid.seen += 1
 
     def _on_score(self, message: Message) -> None:
-        found = self._scores.decode(message.value() or b"")
+        found = decode_score(message.value())
         key = (found.sequence, found.step, found.final)
         if key in self.watched.scores:
             self.watched.scores_repeated += 1

@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.errors import (
@@ -298,6 +299,7 @@ class Committer:
         pipeline.write_again(partition, foreign, self.committed[source] - 1)
 
 
+@dataclass
 class CommitLoop:
     """Commits every ``interval`` seconds, up to ``max_interval`` where very many streams have changed.
 
@@ -306,15 +308,12 @@ class CommitLoop:
         after_commit: called after each, for what needs a fresh commit: eviction, checks.
     """
 
-    def __init__(
-        self, committer: Committer, interval: float, max_interval: float, after_commit: Callable[[], Any]
-    ) -> None:
-        self.committer = committer
-        self.interval = interval
-        self.max_interval = max_interval
-        self.after_commit = after_commit
-        self._took = 0.0
-        self._stopping = asyncio.Event()
+    committer: Committer
+    interval: float
+    max_interval: float
+    after_commit: Callable[[], Any]
+    _took: float = 0.0
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
         """End `run` after the commit that runs: one that is cut off could not be followed by another."""

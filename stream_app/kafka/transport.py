@@ -80,7 +80,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._coverage = Coverage()
+        self.coverage = Coverage()
         self._held = False
 
     async def _gather_remaining_tasks(self) -> None:
@@ -132,7 +132,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         timeout_s = IDLE_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
             most = self.app.conf.broker_max_poll_records
-            records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self._coverage)
+            records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self.coverage)
         generation, fetched_ms = self.app.consumer_generation_id, time.time_ns() // 1_000_000
         chunks = {
             topic: Chunk(topic, generation, fetched_ms, {}, {}) for topic in dict.fromkeys(at.topic for at in records)
@@ -140,7 +140,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         for at, found in records.items():
             chunk = chunks[at.topic]
             chunk.records[at.partition] = found
-            chunk.starts[at.partition] = self._coverage.handed(at, found.last_offset + 1)
+            chunk.starts[at.partition] = self.coverage.handed(at, found.last_offset + 1)
         return list(chunks.values())
 
     def _may_take(self) -> bool:
@@ -158,22 +158,6 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
                 (consumer.pause if partition in held else consumer.resume)(TopicPartition(*partition))
             self._held = bool(held)
         return self._held
-
-    async def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
-        """Ask how many partitions topics have now, of those that a broker knows.
-
-        Raises:
-            KafkaError: no broker has answered.
-        """
-        return await partition_counts(self._ensure_consumer()._client, topics)
-
-    async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the ends of these logs now, with records of open transactions, which may yet become visible."""
-        return await high_watermarks(self._ensure_consumer()._client, partitions)
-
-    def behind(self, partition: TopicPartition) -> tuple[int, int]:
-        """See `Coverage.behind`."""
-        return self._coverage.behind(partition)
 
 
 class Consumer(driver.Consumer):
@@ -267,17 +251,20 @@ class Consumer(driver.Consumer):
         return found
 
     async def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
-        """See `ConsumerService.partition_counts`."""
-        return await self._thread.partition_counts(topics)
+        """Ask how many partitions topics have now, of those that a broker knows.
+
+        Raises:
+            KafkaError: no broker has answered.
+        """
+        return await partition_counts(self._thread._ensure_consumer()._client, topics)
 
     async def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """See `ConsumerService.log_ends`."""
-        found: dict[TopicPartition, int] = await self._thread.log_ends(partitions)
-        return found
+        """Return the ends of these logs now, with records of open transactions, which may yet become visible."""
+        return await high_watermarks(self._thread._ensure_consumer()._client, partitions)
 
     def behind(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Coverage.behind`."""
-        return self._thread.behind(partition)
+        return self._thread.coverage.behind(partition)
 
 
 def _message(chunk: Chunk) -> Message:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
-from core.callbacks import OnNote
+from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from stream_app.local.child import Child
 from stream_app.local.jars import KAFKA_VERSION, ensure_jars, writing
@@ -89,7 +89,7 @@ class LocalBroker:
         port: int = 0,
         jars_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
-        on_progress: OnNote = lambda line: None,
+        on_progress: OnNote = unheard,
     ) -> None:
         self.directory = (data_dir / "broker").absolute()
         self.port = port

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.callbacks import OnNote
+from core.callbacks import OnNote, unheard
 from core.errors import StartupError
 
 KAFKA_VERSION = "4.3.0"
@@ -47,7 +47,7 @@ def pinned_jars() -> list[Jar]:
     return [Jar(sha256, *coordinate.split(":")) for sha256, coordinate in pairs]
 
 
-def ensure_jars(data_dir: Path, on_progress: OnNote = lambda line: None) -> list[Path]:
+def ensure_jars(data_dir: Path, on_progress: OnNote = unheard) -> list[Path]:
     """Make sure that every pinned jar is under ``data_dir``, checked; fetch the missing ones.
 
     Args:

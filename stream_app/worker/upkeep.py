@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
@@ -31,6 +32,7 @@ class LogEnd(NamedTuple):
     end: int
 
 
+@dataclass
 class Upkeep:
     """Does the work beside the flow: after commits, and now and then.
 
@@ -42,23 +44,15 @@ class Upkeep:
         consumer: that of the application, which asks the broker.
     """
 
-    def __init__(
-        self,
-        pipelines: Sequence[Pipeline],
-        committer: Committer,
-        writer: OutputWriter,
-        metrics: Metrics,
-        consumer: Callable[[], Consumer],
-    ) -> None:
-        self.pipelines = pipelines
-        self.committer = committer
-        self.writer = writer
-        self.metrics = metrics
-        self.lag: dict[TopicPartition, int] = {}
-        """Records not yet committed, as the broker counted them when it last answered."""
-        self._consumer = consumer
-        self._next_eviction = 0.0
-        self._looks: dict[TopicPartition, LogEnd] = {}
+    pipelines: Sequence[Pipeline]
+    committer: Committer
+    writer: OutputWriter
+    metrics: Metrics
+    consumer: Callable[[], Consumer]
+    lag: dict[TopicPartition, int] = field(default_factory=dict)
+    """Records not yet committed, as the broker counted them when it last answered."""
+    _next_eviction: float = 0.0
+    _looks: dict[TopicPartition, LogEnd] = field(default_factory=dict)
 
     async def after_commit(self) -> None:
         """Do the work that needs a fresh commit."""
@@ -76,7 +70,7 @@ class Upkeep:
         """Records that came again: a recovery's seek does no harm, a topic that was created again does."""
         for partition, expected in list(pipeline.went_back.items()):
             at = TopicPartition(pipeline.topics.source, partition)
-            check_end(at, (await self._consumer().end_offsets([at]))[at], expected)
+            check_end(at, (await self.consumer().end_offsets([at]))[at], expected)
             pipeline.went_back.pop(partition, None)
 
     async def _look_at_ends(self) -> None:
@@ -87,11 +81,11 @@ class Upkeep:
             for pipeline in self.pipelines
             for partition in pipeline.next_offset
         }
-        ends = await self._consumer().log_ends(list(owned)) if owned else {}
+        ends = await self.consumer().log_ends(list(owned)) if owned else {}
         self._looks = {at: look for at, look in self._looks.items() if at in owned}
         for at, end in ends.items():
             self._looks.setdefault(at, LogEnd(asked_s, end))
-            owned[at].pass_over(at.partition, *self._consumer().behind(at))
+            owned[at].pass_over(at.partition, *self.consumer().behind(at))
 
     async def _evict_idle(self) -> None:
         """Evict the streams that had been idle for long enough when a partition was looked at, once all its records
@@ -120,7 +114,7 @@ class Upkeep:
         committed, quiet = dict(self.committer.committed), self.writer.quiet()
         partitions = {*committed, *(TopicPartition(lane.topic, lane.partition) for lane in quiet)}
         try:
-            ends = await self._consumer().end_offsets(list(partitions)) if partitions else {}
+            ends = await self.consumer().end_offsets(list(partitions)) if partitions else {}
         except KafkaError as error:
             self.metrics.lag.clear()
             log.warning("the broker did not answer: %r; asked again later", error, extra=SELDOM)

@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 
-from core.callbacks import OnNote, OnProgress
+from core.callbacks import OnNote, OnProgress, unheard
 from core.data.csv.bad_lines import BadLines
 from core.data.csv.casts import CastImport, CastSummary
 from core.data.csv.header import NoHeaderError, mentions, read_header
@@ -63,9 +63,9 @@ class ImportOptions:
 def import_csv(
     path: str | Path,
     out: str | Path,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unheard,
     options: ImportOptions | None = None,
-    on_notice: OnNote | None = None,
+    on_notice: OnNote = unheard,
 ) -> CastSummary | SignalSummary:
     """Write the recordings of the CSV ``path`` to ``out``, sequences in the order in which their first lines stand.
 
@@ -86,7 +86,7 @@ def import_csv(
     firsts = Firsts()
 
     def notice(text: str) -> None:
-        if on_notice is not None and firsts.take(text):
+        if firsts.take(text):
             on_notice(text)
 
     keep_inputs([out], [path])
@@ -186,7 +186,7 @@ def _open(path: Path) -> BufferedReader:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _lines(path: Path, source: BufferedReader, on_progress: OnProgress | None) -> Iterator[tuple[int, bytes | None]]:
+def _lines(path: Path, source: BufferedReader, on_progress: OnProgress) -> Iterator[tuple[int, bytes | None]]:
     """The lines that are not empty, with their numbers from 1."""
     total, done, number, splitter = path.stat().st_size, 0, 0, LineSplitter()
     while True:
@@ -198,8 +198,7 @@ def _lines(path: Path, source: BufferedReader, on_progress: OnProgress | None) -
         if not block:
             return
         done += len(block)
-        if on_progress is not None:
-            on_progress(done, total)
+        on_progress(done, total)
 
 
 def _read_block(path: Path, source: BufferedReader) -> bytes:
