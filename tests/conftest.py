@@ -21,6 +21,7 @@ from tests import worker as workers
 from tests.broker import JARS_DIR
 from tests.commands import Done, Run
 from tests.feeds import Feed, casting_feed, signal_feed
+from tests.letters import Resend
 from tests.shared_broker import JoinedBroker, SharedBroker
 
 MakeSettings = Callable[..., Settings]
@@ -37,6 +38,7 @@ LONGEST = [
     "test_faults",
     "test_verify",
     "test_dead_letters",
+    "test_kept_letters",
     "test_worker",
     "test_wheel",
     "test_bench",
@@ -61,6 +63,7 @@ LONGEST = [
     "test_evaluate_defect",
     "test_crash_points",
     "test_training_loop",
+    "test_training_failures",
     "test_alerts",
 ]
 """Files that take more than ten seconds, the longest first. A lane takes the next file when it is through with one."""
@@ -182,3 +185,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     for number, handler in before.items():
         signal.signal(number, handler)
     Debug.wanted = False
+
+
+@pytest.fixture
+def resend(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Resend:
+    """`resend(arguments...)`: the command, without a question, on the test's own topics."""
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: run("dead-letters", "resend", "--yes", *arguments)

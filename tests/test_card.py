@@ -133,7 +133,7 @@ def test_what_it_is_and_how_it_was_made_come_from_the_checkpoint(write: Write, m
         "8 done, its time was up; the model is that of epoch 7 (loss on held-out data 0.0123)"
     ]
     assert cells(card, "duration") == ["62 min"]
-    assert cells(card, "machine") == ["AMD EPYC, 2 cores"]
+    assert cells(card, "machine") == ["AMD EPYC, 2 cores, cpu"]
     assert cells(card, "`learning_rate`") == ["0.0003"]
     assert cells(card, "`max_minutes`") == ["none"]
 
