@@ -1,11 +1,15 @@
-"""A sink of a replay without a broker."""
+"""A sink of a replay without a broker, and what `send` puts into it."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from core.errors import RunError
+from core.errors import CaststreamError, RunError
+from core.wire.records import SENSORS
+from replay.send import send
 from replay.sink import Pair
 
 
@@ -33,3 +37,37 @@ class MemorySink:
 
     def close(self, wait_s: float) -> None:
         return
+
+
+class Sent:
+    """What `send` made of its input: records, values of sensors, bad lines by number, notices, and why it ended."""
+
+    def __init__(self, kind: str, data: bytes, **options: Any) -> None:
+        self.bad: list[tuple[int, str]] = []
+        self.notices: list[str] = []
+        self.error = ""
+        sink = MemorySink()
+        try:
+            send(
+                kind,
+                client_config={},
+                topic="t",
+                stream="s",
+                chunks=[data],
+                sink=sink,
+                on_bad=lambda number, why: self.bad.append((number, why)),
+                on_notice=self.notices.append,
+                **options,
+            )
+        except CaststreamError as error:
+            self.error = str(error)
+        self.keyed = [(key, json.loads(value)) for key, value in sink.records]
+        self.records: list[dict[str, Any]] = [record for _, record in self.keyed]
+        names = SENSORS if kind == "casting" else ("signal",)
+        self.values = [[record.get(name) for name in names] for record in self.records]
+
+    @property
+    def said(self) -> str:
+        return (
+            f"send: {len(self.records)} records, {len(self.bad)} bad lines {self.bad[:1]} {self.notices} {self.error}"
+        )

@@ -18,8 +18,7 @@ from core.data.csv.names import parse_renamed
 from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
 from replay.lines import NAMES
-from replay.send import send
-from tests.sinks import MemorySink
+from tests.sinks import Sent
 
 HEADER = ",".join(["sequence", *SENSORS])
 GOOD = ["heat-1,1.2,1520.5,150,200,25", "heat-1,1.25,1521.5,151,201,26"]
@@ -27,43 +26,26 @@ VALUES = [[1.2, 1520.5, 150.0, 200.0, 25.0], [1.25, 1521.5, 151.0, 201.0, 26.0]]
 
 
 @dataclass
-class Read:
-    """What became of an input: the sensors' values of each sample, and what was said."""
+class Imported:
+    """What `import-csv` made of a file: the sensors' values of each sample, and what was said."""
 
     values: list[list[float]] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     error: str = ""
-    records: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
 
 
-def sent(data: bytes, kind: str = "casting", **options: Any) -> Read:
-    read, sink = Read(), MemorySink()
-    try:
-        send(
-            kind,
-            client_config={},
-            topic="t",
-            stream="s",
-            chunks=[data],
-            sink=sink,
-            on_bad=lambda number, why: read.bad.append((number, why)),
-            on_notice=read.notices.append,
-            **options,
-        )
-    except StartupError as error:
-        read.error = str(error)
-    read.records = [(key, json.loads(value)) for key, value in sink.records]
-    names = SENSORS if kind == "casting" else ("signal",)
-    read.values = [[record[name] for name in names] for _, record in read.records]
-    return read
+def sent(data: bytes, kind: str = "casting", **options: Any) -> Sent:
+    return Sent(kind, data, **options)
 
 
-def imported(data: bytes, folder: Path, **options: Any) -> Read:
-    read = Read()
+def imported(data: bytes, folder: Path, **options: Any) -> Imported:
+    read = Imported()
     (folder / "a.csv").write_bytes(data)
     try:
-        done = import_csv(folder / "a.csv", folder / "a.h5", None, ImportOptions(**options), read.notices.append)
+        done = import_csv(
+            folder / "a.csv", folder / "a.h5", options=ImportOptions(**options), on_notice=read.notices.append
+        )
     except DataError as error:
         read.error = str(error)
         return read
@@ -302,7 +284,7 @@ def test_whatever_one_line_holds_the_others_are_sent_as_without_it(good: list[by
 
     alone = sent(b"\n".join(good), "signal")
     assert len(alone.records) == 3
-    assert [record for record in read.records if record[0].startswith(b"good")] == alone.records
+    assert [record for record in read.keyed if record[0].startswith(b"good")] == alone.keyed
 
 
 # --- JSON lines
@@ -374,7 +356,7 @@ def test_times_in_iso_8601_become_milliseconds(name: str, text: str, time_ms: in
     as_csv = f"signal,c1,c2,c3,c4,{name},step\n0.1,0,1,0,0,{text},3.0\n"
 
     for feed in (as_json, as_csv):
-        ((_, record),) = sent(feed.encode(), "signal").records
+        (record,) = sent(feed.encode(), "signal").records
         assert (record["timestamp_ms"], record["step"]) == (time_ms, 3)
         assert isinstance(record["step"], int)
         assert "timestamp" not in record

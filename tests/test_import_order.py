@@ -35,9 +35,8 @@ class Imported:
     def __init__(self, folder: Path, text: str, skip_bad: bool = False) -> None:
         (folder / "a.csv").write_text(text)
         self.notices: list[str] = []
-        done = import_csv(
-            folder / "a.csv", folder / "a.h5", None, ImportOptions(skip_bad=skip_bad), self.notices.append
-        )
+        options = ImportOptions(skip_bad=skip_bad)
+        done = import_csv(folder / "a.csv", folder / "a.h5", options=options, on_notice=self.notices.append)
         assert isinstance(done, CastSummary)
         self.done = done
         with h5py.File(folder / "a.h5") as file:

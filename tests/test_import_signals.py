@@ -22,7 +22,7 @@ HEADER = "sequence,step,signal,c1,c2,c3,c4,target"
 
 def imported(folder: Path, text: str, **options: object) -> SignalSummary:
     (folder / "a.csv").write_text(text)
-    done = import_csv(folder / "a.csv", folder / "a.h5", None, ImportOptions(**options))  # type: ignore[arg-type]
+    done = import_csv(folder / "a.csv", folder / "a.h5", options=ImportOptions(**options))  # type: ignore[arg-type]
     assert isinstance(done, SignalSummary)
     return done
 
@@ -101,7 +101,7 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{HEADER}\n")
 
     with pytest.raises(DataError, match="lacks the columns casting_speed"):
-        import_csv(tmp_path / "a.csv", tmp_path / "a.h5", None, ImportOptions(task="casting"))
+        import_csv(tmp_path / "a.csv", tmp_path / "a.h5", options=ImportOptions(task="casting"))
     with pytest.raises(DataError, match="holds no samples"):
         import_csv(tmp_path / "a.csv", tmp_path / "a.h5")
 

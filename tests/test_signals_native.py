@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -11,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.engines.base import Engine
-from core.engines.results import ChunkResult
 from core.engines.stepper import SignalStepper
-from core.native.records import Outputs, Record, Records
+from core.native.records import Outputs, Record
 from core.native.signals import SignalBatch
 from core.native.streams import SignalStream
 from core.wire.records import Prediction, decode_prediction, encoder
 from stream_app.flow.tables import PartitionedStore
+from tests.both_ways import OneByOne, assert_same_engines
 from tests.changes import plain as lists
-from tests.changes import take_changed
 from tests.odd_samples import CONTENT_TYPES, JSON_TYPE, MSGPACK_TYPE, odd_records
 from tests.reference import stream_rules
 from tests.strategies import TIME_MS, FakeRecord, examples, feeds, relaxed, signal_model, signal_value
@@ -31,13 +28,6 @@ some = examples(100)
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)
 MODEL = "0123456789ab"
 MSGPACK = (("content-type", MSGPACK_TYPE),)
-
-
-class OneByOne(SignalStepper):
-    """Takes no record the compiled way."""
-
-    def _take_part(self, part: Records) -> None:
-        Engine._take_part(self, part)
 
 
 class Counting(SignalStepper):
@@ -54,22 +44,8 @@ def make(kind: type[SignalStepper] = SignalStepper, output_format: str = "json",
     return kind(signal_model(), stream_rules(policy), PartitionedStore(), output_format)
 
 
-def assert_same(expected: ChunkResult, found: ChunkResult) -> None:
-    assert lists(expected) == lists(found)
-    assert expected.dead_letters == found.dead_letters
-    assert asdict(expected.counts) == asdict(found.counts)
-    assert (expected.ends, expected.moved) == (found.ends, found.moved)
-
-
-def assert_same_engines(chunks: list[list[FakeRecord]], output_format: str = "json", policy: str = "step") -> None:
-    """Both ways, chunk by chunk: outputs to the last bit, letters, counts, and the states for the table."""
-    reference, engine = make(OneByOne, output_format, policy), make(SignalStepper, output_format, policy)
-    for number, chunk in enumerate(chunks):
-        assert_same(reference.run(chunk), engine.run(chunk))
-        if number % 2:
-            assert take_changed(reference, [0, 1]) == take_changed(engine, [0, 1])
-    assert take_changed(reference, [0, 1]) == take_changed(engine, [0, 1])
-    assert reference.active() == engine.active()
+def assert_both_ways(chunks: list[list[FakeRecord]], output_format: str = "json", policy: str = "step") -> None:
+    assert_same_engines(make(OneByOne, output_format, policy), make(SignalStepper, output_format, policy), chunks)
 
 
 def numbered(values: list[tuple[Any, Any, Any]], chunk: int) -> list[list[FakeRecord]]:
@@ -86,21 +62,21 @@ anything = given(values=odd_records(), chunk=st.integers(1, 12), output_format=s
 @some
 @anything
 def test_whatever_a_value_holds_both_ways_agree(values: Any, chunk: int, output_format: str) -> None:
-    assert_same_engines(numbered(values, chunk), output_format)
+    assert_both_ways(numbered(values, chunk), output_format)
 
 
 @pytest.mark.slow
 @many
 @anything
 def test_whatever_many_more_values_hold_both_ways_agree(values: Any, chunk: int, output_format: str) -> None:
-    assert_same_engines(numbered(values, chunk), output_format)
+    assert_both_ways(numbered(values, chunk), output_format)
 
 
 @relaxed
 @given(events=feeds(), chunk=st.integers(1, 20), policy=st.sampled_from(("step", "hold", "reset")))
 def test_whatever_happens_to_a_stream_both_ways_agree(events: Any, chunk: int, policy: str) -> None:
     records = [event.record for event in events]
-    assert_same_engines([records[start : start + chunk] for start in range(0, len(records), chunk)], policy=policy)
+    assert_both_ways([records[start : start + chunk] for start in range(0, len(records), chunk)], policy=policy)
 
 
 @many
@@ -108,7 +84,7 @@ def test_whatever_happens_to_a_stream_both_ways_agree(events: Any, chunk: int, p
 def test_any_bytes_are_a_sample_or_a_dead_letter(value: bytes, headers: Any) -> None:
     first = (b"a", signal_value(SAMPLE), ())
 
-    assert_same_engines(numbered([first, (b"a", value, headers), first], 3))
+    assert_both_ways(numbered([first, (b"a", value, headers), first], 3))
 
 
 @pytest.mark.parametrize("head", [b"{", b'{"signal":', b'{"signal":1,"condition_vector":[', b'{"sequence":"'])
@@ -117,7 +93,7 @@ def test_any_bytes_are_a_sample_or_a_dead_letter(value: bytes, headers: Any) -> 
 def test_any_bytes_after_a_good_beginning_are_a_sample_or_a_dead_letter(head: bytes, tail: bytes) -> None:
     first = (b"a", signal_value(SAMPLE), ())
 
-    assert_same_engines(numbered([first, (b"a", head + tail, ())], 2))
+    assert_both_ways(numbered([first, (b"a", head + tail, ())], 2))
 
 
 @pytest.mark.parametrize("size", range(len(signal_value(SAMPLE, sequence="A", step=1, timestamp_ms=TIME_MS))))
@@ -127,7 +103,7 @@ def test_a_value_cut_off_anywhere_is_a_dead_letter(size: int) -> None:
     whole = signal_value(SAMPLE, step=1, **fields)
     packed = msgspec.msgpack.encode(msgspec.json.decode(whole))
 
-    assert_same_engines(numbered([first, (b"a", whole[:size], ()), (b"a", packed[:size], MSGPACK)], 3))
+    assert_both_ways(numbered([first, (b"a", whole[:size], ()), (b"a", packed[:size], MSGPACK)], 3))
 
 
 NUMBERS = [
@@ -150,7 +126,7 @@ NUMBERS = [
 def test_numbers_are_rounded_alike(text: str) -> None:
     value = f'{{"signal": {text}, "condition_vector": [{text}, 0, {text}, 1]}}'.encode()
 
-    assert_same_engines(numbered([(b"a", value, ())] * 3, 3))
+    assert_both_ways(numbered([(b"a", value, ())] * 3, 3))
 
 
 # Which way records go.
@@ -214,7 +190,7 @@ def test_a_plain_record_goes_the_compiled_way(case: str) -> None:
     assert engine.not_plain == streams  # the first of each, which makes the stream
     assert sum(result.counts.processed for result in results) == len(values)
     assert sum(len(rows) for result in results for rows in lists(result).values()) == len(values)
-    assert_same_engines(numbered(values, 7))
+    assert_both_ways(numbered(values, 7))
 
 
 SAME_THING = {
@@ -237,7 +213,7 @@ def test_what_many_producers_put_around_a_sample_does_not_take_it_off_the_compil
 
     assert engine.not_plain == 1
     assert result.counts.processed == 20
-    assert_same_engines(numbered(values, 7))
+    assert_both_ways(numbered(values, 7))
 
 
 def test_a_number_as_the_name_of_a_sequence_stays_on_the_compiled_way() -> None:
@@ -262,7 +238,7 @@ def test_names_that_are_nearly_right_are_counted_on_both_ways(packed: bool) -> N
 
     assert engine.not_plain == 1  # they cost no plain record its way
     assert result.counts.near_misses == {b"Step": 3, b"seq": 3, b"timestampMs": 3}
-    assert_same_engines(numbered(values, 2))
+    assert_both_ways(numbered(values, 2))
 
 
 @many
@@ -271,7 +247,7 @@ def test_both_ways_read_a_content_type_alike(content_type: bytes) -> None:
     values = [(b"a", value, (("content-type", content_type),)) for _, value, _ in plain_values(3)]
     packed = [(key, msgspec.msgpack.encode(msgspec.json.decode(value)), headers) for key, value, headers in values]
 
-    assert_same_engines(numbered([plain_values(1)[0], *values, *packed], 9))
+    assert_both_ways(numbered([plain_values(1)[0], *values, *packed], 9))
 
 
 ODD_CASES = {
@@ -396,7 +372,7 @@ def test_a_stream_s_name_stays_and_its_sequence_changes_in_one_chunk() -> None:
 
     found = [decode_prediction(value) for _, value, _, _ in result.outputs[0]]
     assert [(output.sequence, output.step) for output in found] == [("A", 0), ("A", 1), ("B", 0), ("B", 1)]
-    assert_same_engines(numbered(values, 3))
+    assert_both_ways(numbered(values, 3))
 
 
 def test_a_stream_that_left_and_came_back_in_another_format_of_input_is_one_stream() -> None:

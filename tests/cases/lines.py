@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from tests.cases.case import case, expect
 from tests.cases.room import Ran, Room
+from tests.sinks import Sent
 
 SENSORS = ("casting_speed", "mold_temperature", "mold_level", "cooling_water_flow", "superheat")
 HEADER = ",".join(("sequence", *SENSORS, "label"))
@@ -41,49 +41,13 @@ def _import(room: Room, data: bytes, *options: str) -> tuple[Ran, dict[str, list
     return ran, casts
 
 
-class Sent:
-    """What `send` made of its input: records, bad lines by number, notices, and why it ended."""
-
-    def __init__(self, kind: str, data: bytes, **options: Any) -> None:
-        from core.errors import CaststreamError
-        from replay.send import send
-        from tests.sinks import MemorySink
-
-        sink = MemorySink()
-        self.bad: list[tuple[int, str]] = []
-        self.notices: list[str] = []
-        self.error = ""
-        try:
-            send(
-                kind,
-                client_config={},
-                topic="t",
-                stream="s",
-                chunks=[data],
-                sink=sink,
-                on_bad=lambda number, why: self.bad.append((number, why)),
-                on_notice=self.notices.append,
-                **options,
-            )
-        except CaststreamError as error:
-            self.error = str(error)
-        self.records = [json.loads(value) for _, value in sink.records]
-        self.casting = [[record.get(name) for name in SENSORS] for record in self.records]
-
-    @property
-    def said(self) -> str:
-        return (
-            f"send: {len(self.records)} records, {len(self.bad)} bad lines {self.bad[:1]} {self.notices} {self.error}"
-        )
-
-
 def _read_by_both(room: Room, data: bytes, right: list[list[float]] | None = None) -> str:
     """Both commands take all samples, and the same ones."""
     wanted = right or [[float(cell) for cell in row.split(",")[1:6]] for row in _rows()]
     ran, casts = _import(room, data)
     expect([row for rows in casts.values() for row in rows] == wanted, f"import-csv: {ran.said}")
     sent = Sent("casting", data)
-    expect(sent.casting == wanted and not sent.bad, sent.said)
+    expect(sent.values == wanted and not sent.bad, sent.said)
     return f"both: {len(wanted)} samples; {ran.said.removeprefix('status 0: ')}"
 
 

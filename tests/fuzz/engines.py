@@ -6,13 +6,11 @@ import functools
 import math
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict
 from random import Random
 from typing import Any
 
 import msgspec
 
-from core.engines.base import Engine
 from core.engines.results import ChunkResult, StreamRules
 from core.engines.scorer import CastScorer
 from core.engines.state import StreamState, pack_state, seal, unpack_state
@@ -20,9 +18,9 @@ from core.engines.stepper import SignalStepper
 from core.engines.table_keys import HEAD, segment_key
 from core.engines.windows import pack_body, pack_segment
 from core.models.fingerprint import fingerprint
-from core.native.records import Records
 from core.wire.records import stream_id
 from stream_app.flow.tables import PartitionedStore
+from tests.both_ways import OneByOne, assert_same_engines
 from tests.changes import Change, evict_all, take_changed
 from tests.changes import plain as lists
 from tests.fuzz.codecs import headers_of, signal_value
@@ -39,13 +37,6 @@ IDLE_MS = 1_000
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)
 
 
-class OneByOne(SignalStepper):
-    """Takes no record the compiled way."""
-
-    def _take_part(self, part: Records) -> None:
-        Engine._take_part(self, part)
-
-
 def rules(random: Random) -> StreamRules:
     """Of any policy."""
     return StreamRules(random.choice(("step", "hold", "reset")), 5, 40, IDLE_MS)
@@ -57,14 +48,8 @@ def rules(random: Random) -> StreamRules:
 def check_signals(values: list[bytes], random: Random) -> None:
     """Outputs to the last bit, dead letters, counts and states are the same, whatever comes."""
     judged, output_format = rules(random), random.choice(("json", "msgpack"))
-    engines = [kind(signal_model(), judged, PartitionedStore(), output_format) for kind in (OneByOne, SignalStepper)]
-    for chunk in _chunks(values, random):
-        slow, fast = (engine.run(chunk) for engine in engines)
-        assert lists(slow) == lists(fast)
-        assert slow.dead_letters == fast.dead_letters
-        assert asdict(slow.counts) == asdict(fast.counts)
-    slow_states, fast_states = (take_changed(engine, [0, 1]) for engine in engines)
-    assert slow_states == fast_states
+    slow, fast = (kind(signal_model(), judged, PartitionedStore(), output_format) for kind in (OneByOne, SignalStepper))
+    assert_same_engines(slow, fast, _chunks(values, random))
 
 
 def _chunks(values: list[bytes], random: Random) -> Iterator[list[FakeRecord]]:
