@@ -85,7 +85,7 @@ def service_of(consumer: Assigned) -> Any:
         consumer=SimpleNamespace(flow_active=True),
         app=SimpleNamespace(conf=conf, consumer_generation_id=1, takes_chunks=True),
         _ensure_consumer=lambda: consumer,
-        _coverage=Coverage(),
+        coverage=Coverage(),
         _hold_back=lambda *_: False,
         _may_take=lambda: ConsumerService._may_take(service),
     )
