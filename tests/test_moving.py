@@ -158,7 +158,7 @@ def test_states_that_a_growth_to_another_number_has_moved_before_it_died_are_mov
     reader: Any = Reader()
     there = {route.source: 8, route.changelog: 8, route.output: 1}
 
-    grow._RoutePlan(settings, reader, route, there).move(growth := grow.Growth(), reader)
+    grow._RoutePlan(settings, reader, route, there, {}).move(growth := grow.Growth(), reader)
 
     assert growth.left == 0
     stay = {key for at, of_partition in rows.items() for key in of_partition if partition_of(key, 16) == at}
