@@ -15,7 +15,7 @@ import msgspec
 
 from core.callbacks import OnNote, unheard
 from core.data.csv.header import Columns
-from core.data.csv.names import IgnoredFields, Renamed
+from core.data.csv.names import CONDITION_COLUMNS, IgnoredFields, Renamed
 from core.data.csv.numbers import Decimal, whole
 from core.data.csv.table import Table
 from core.data.csv.text import text_of
@@ -27,7 +27,6 @@ from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from core.wire.records import SENSORS, decode_casting, decode_signal, stream_id
 from replay.sink import Pair
 
-CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")
 _OPTIONAL = ("stream", "sequence", "step", "timestamp_ms", "timestamp", "time")
 COLUMNS = {
     "signal": Columns((), ("signal", *CONDITION_COLUMNS), _OPTIONAL),

@@ -88,7 +88,7 @@ def test_a_model_that_cannot_hold_the_filter_is_refused(model, mixture):
 
 def test_chrono_biases_give_memories_up_to_the_longest():
     lstm = torch.nn.LSTM(5, 64, 2)
-    chrono_init(lstm, longest=500)
+    chrono_init(lstm)
 
     for layer in range(2):
         bias = getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}")

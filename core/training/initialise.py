@@ -25,8 +25,8 @@ CHRONO_MAX_STEPS = 500
 INPUT, FORGET, CELL, OUTPUT = range(4)  # torch's order of the gates in a row block of 4H
 
 
-def chrono_init(lstm: nn.LSTM, longest: int = CHRONO_MAX_STEPS) -> None:
-    """Set the gate biases for memories of 1 to ``longest`` steps.
+def chrono_init(lstm: nn.LSTM) -> None:
+    """Set the gate biases for memories of 1 to CHRONO_MAX_STEPS steps.
 
     With zero biases a unit forgets half of its cell at each step; the slowest sine here takes 1,000 steps. Measured:
     MSE 0.27 after 9 minutes with zero biases, 0.047 after 8 with these.
@@ -35,7 +35,7 @@ def chrono_init(lstm: nn.LSTM, longest: int = CHRONO_MAX_STEPS) -> None:
     with torch.no_grad():
         for layer in range(lstm.num_layers):
             bias = getattr(lstm, f"bias_ih_l{layer}")
-            forget = torch.log(torch.empty(hidden).uniform_(1.0, longest - 1.0))
+            forget = torch.log(torch.empty(hidden).uniform_(1.0, CHRONO_MAX_STEPS - 1.0))
             bias.zero_()
             getattr(lstm, f"bias_hh_l{layer}").zero_()
             bias[hidden : 2 * hidden] = forget

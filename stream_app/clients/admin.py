@@ -76,36 +76,26 @@ class Cluster:
             for name, count in partitions.items()
         ]
         futures = self._admin.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if topics else {}
-        for name, future in futures.items():
-            with self._broker_errors(f"create topic {name}"):
-                future.result()
+        self._answers(futures, "create")
         _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
 
     def add_partitions(self, totals: Mapping[str, int]) -> None:
         """Raise topics to this number of partitions; return when the broker shows it."""
         wanted = [NewPartitions(name, total) for name, total in totals.items()]
         futures = self._admin.create_partitions(wanted, request_timeout=REQUEST_TIMEOUT_S) if wanted else {}
-        for name, future in futures.items():
-            with self._broker_errors(f"add partitions to topic {name}"):
-                future.result()
+        self._answers(futures, "add partitions to")
         _wait(lambda: totals.items() <= self.partitions().items(), "the new partitions do not show up")
 
     def delete(self, names: Collection[str]) -> None:
         """Delete topics; returns when they are gone."""
         futures = self._admin.delete_topics(list(names), request_timeout=REQUEST_TIMEOUT_S) if names else {}
-        for name, future in futures.items():
-            with self._broker_errors(f"delete topic {name}"):
-                future.result()
+        self._answers(futures, "delete")
         _wait(lambda: not self.partitions().keys() & set(names), "the deleted topics do not go away")
 
     def describe(self, names: Collection[str]) -> dict[str, Any]:
         """confluent-kafka's descriptions of those of the topics that are there."""
-        found = {}
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
-        for name, future in futures.items():
-            with self._broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
-                found[name] = future.result()
-        return found
+        return self._answers(futures, "describe", unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def configs(self, names: Collection[str], unless: int | None = None) -> dict[str, dict[str, str]]:
         """Return all settings of existing topics, without topics that the error ``unless`` hides."""
@@ -217,6 +207,14 @@ class Cluster:
 
         with self._broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
             _patiently(ask)
+
+    def _answers(self, futures: Mapping[str, Any], doing: str, unless: int | None = None) -> dict[str, Any]:
+        """Wait for what the broker says of each topic, without topics that the error ``unless`` hides."""
+        found = {}
+        for name, future in futures.items():
+            with self._broker_errors(f"{doing} topic {name}", unless=unless):
+                found[name] = future.result()
+        return found
 
     @contextmanager
     def _broker_errors(self, doing: str, unless: int | None = None) -> Iterator[None]:

@@ -225,9 +225,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _last_lines(log: Path, count: int = 5) -> str:
+def _last_lines(log: Path) -> str:
     try:
-        lines = log.read_text(errors="replace").splitlines()[-count:]
+        lines = log.read_text(errors="replace").splitlines()[-5:]
     except OSError:
         lines = []
     return " | ".join(line.strip() for line in lines) or "it said nothing"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
-from core.callbacks import OnProgress
+from core.callbacks import OnProgress, unheard
 from core.errors import StartupError
 from core.tasks import Task
 from stream_app.clients.committed import committed_offsets
@@ -39,7 +40,7 @@ def verify(
     streams: Collection[str] | None = None,
     since_ms: int | None = None,
     until_ms: int | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unheard,
 ) -> VerifyReport:
     """Compare everything that a system of these settings has put out with what it had to.
 
@@ -59,22 +60,18 @@ def verify(
         return run.compare(reader, lambda: committed_offsets(settings))
 
 
+@dataclass
 class Verification:
     """One run of `verify`, for which the arguments are explained."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        streams: Collection[str] | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self._settings = settings
-        self._chosen = None if streams is None else frozenset(name.encode() for name in streams)
-        self._since_ms = since_ms
-        self._until_ms = until_ms
-        self._on_progress = on_progress or (lambda done, total: None)
+    settings: Settings
+    streams: Collection[str] | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    on_progress: OnProgress = unheard
+
+    def __post_init__(self) -> None:
+        self._chosen = None if self.streams is None else frozenset(name.encode() for name in self.streams)
         self._met: set[bytes] = set()
         self._done = self._total = 0
         self._report = VerifyReport()
@@ -83,14 +80,14 @@ class Verification:
 
     def compare(self, reader: TopicReader, ask_committed: Callable[[], Mapping[Partition, int]]) -> VerifyReport:
         """Read all topics, one source partition after the other, and compare."""
-        makers = audit_makers(self._settings)
-        both, there = list(routes(self._settings).values()), reader.topics(CONNECT_TIMEOUT_S)
+        makers = audit_makers(self.settings)
+        both, there = list(routes(self.settings).values()), reader.topics(CONNECT_TIMEOUT_S)
         _check_topics(there, both)
         committed = ask_committed()  # before everything else
         for route in both:
             for partition in range(there[route.source]):
                 offset = committed.get((route.source, partition), -1)
-                cut = take_cut(reader, there, route, partition, offset, self._since_ms, self._until_ms)
+                cut = take_cut(reader, there, route, partition, offset, self.since_ms, self.until_ms)
                 self._total += cut.offsets
                 self._check(reader, cut, makers[route.task])
         self._require_met()
@@ -105,10 +102,10 @@ class Verification:
     def tell(self, offsets: int) -> None:
         """Report that so many offsets more were read."""
         self._done += offsets
-        self._on_progress(min(self._done, self._total), self._total)
+        self.on_progress(min(self._done, self._total), self._total)
 
     def _check(self, reader: TopicReader, cut: VerifiedRange, make: MakeAudit) -> None:
-        report, app_id = self._report, self._settings.app_id
+        report, app_id = self._report, self.settings.app_id
         stored = read_states(reader, cut, self._chosen, report)
         if cut.partition == NOTED_IN:
             self._grown = grown_of(stored.notes.items())

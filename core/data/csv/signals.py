@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.data.csv.bad_lines import NOTHING, LeftOut
 from core.data.csv.header import Columns
-from core.data.csv.names import shown
+from core.data.csv.names import CONDITION_COLUMNS, shown
 from core.data.csv.order import Sorted
 from core.data.csv.samples import BLOCK, Samples
 from core.data.csv.sequences import ORDER_COLUMNS, LinePlace, Sequences
@@ -21,8 +21,6 @@ from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.errors import RecordError, StartupError
 from core.wire.records import MAX_VALUE
-
-CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")
 
 
 @dataclass(frozen=True)
