@@ -1,4 +1,4 @@
-"""What happens for the first time: the things that are reported once."""
+"""Things that are reported once: tell the first time from later ones."""
 
 from __future__ import annotations
 

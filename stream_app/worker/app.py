@@ -385,7 +385,7 @@ class CaststreamApp(faust.App):
         return BrokerView(committed, beginnings, ends, ids)
 
     def _take_limits(self, configs: Mapping[str, Mapping[str, str]]) -> None:
-        """How large a batch each topic takes. Raises StartupError: a changelog takes less than a state may need."""
+        """Note the largest batch of each topic. Raises StartupError: a changelog takes less than a state may need."""
         limits = {name: sizes.limit_of(config) for name, config in configs.items()}
         for pipeline in self.pipelines:
             changelog = pipeline.topics.changelog
