@@ -25,7 +25,7 @@ from stream_app.topics.administration import create_topics, topic_ids
 from stream_app.worker import process
 from stream_app.worker.report import Reporter
 from stream_app.worker.supervisor import Supervisor
-from tests.admin import add_partitions, commit
+from tests.admin import add_partitions, commit, committed
 from tests.broker import ToSend, produce, wait_until
 from tests.conftest import MakeSettings
 from tests.feeds import PARTITIONS, signal_feed
@@ -84,8 +84,11 @@ def offsets_of_another_topic(settings: Settings) -> list[str]:
     """A topic created again under a running worker, which has committed its offsets once more."""
     feed = signal_feed(settings, 2)
     old = topic_ids(settings, Cluster(settings))[feed.topic]
+    commit(settings, {(feed.topic, 2): (0, "")})
     Cluster(settings).delete([feed.topic])
     create_topics(settings)
+    # The broker deletes a topic's offsets some time after the topic: it must not take those that come now.
+    wait_until(lambda: (feed.topic, 2) not in committed(settings), what="the old offset's deletion")
     feed.send(*signal_samples(5))
     commit(settings, {(feed.topic, 2): (3, json.dumps({"topic_id": old}))})
     return [feed.topic, "deleted and created again", old, RESET]
