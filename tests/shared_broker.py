@@ -60,7 +60,7 @@ class JoinedBroker(LocalBroker):
 
 
 def _fast_directory() -> Path | None:
-    """Memory, where there is plenty: tests make thousands of partitions, and on a disk that takes half as long again."""
+    """Memory, where there is plenty: tests make thousands of partitions, on a disk it takes half as long again."""
     return IN_MEMORY if IN_MEMORY.exists() and shutil.disk_usage(IN_MEMORY).free > PLENTY_BYTES else None
 
 

@@ -18,6 +18,8 @@ from core.training.defect import Casts, DefectTask, train_defect
 from core.training.snapshot import last_path
 from core.wire.records import SENSORS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
@@ -87,7 +89,6 @@ def test_a_batch_holds_windows_of_one_length_that_stand_in_the_file(file):
     assert len(batches) == one.updates_per_epoch
 
 
-@pytest.mark.slow
 def test_windows_of_very_different_lengths_are_packed_and_none_is_cut(file):
     one = task(file, batch_size=200)
     [batch] = one.batches(1)
@@ -119,7 +120,6 @@ def test_a_known_probability_can_be_learnt_instead_of_the_label(file):
     assert all(0.0 < value < 1.0 for batch in one.batches(1) for value in batch.targets.tolist())
 
 
-@pytest.mark.slow
 def test_training_leaves_a_calibrated_checkpoint_with_a_threshold(file, tmp_path):
     out = tmp_path / "defect.pt"
     done = train_defect(file, out, settings(epochs=2, cost_missed=4.0))
@@ -133,7 +133,6 @@ def test_training_leaves_a_calibrated_checkpoint_with_a_threshold(file, tmp_path
     assert content["data"]["casts"] == len(task(file).training)
 
 
-@pytest.mark.slow
 def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(file, tmp_path):
     out = tmp_path / "defect.pt"
     train_defect(file, out, settings())
@@ -150,7 +149,6 @@ def test_a_training_that_is_interrupted_at_once_leaves_an_older_model_as_it_is(f
     assert out.read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_full_at_calibration_is_a_clear_error(file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -183,7 +181,6 @@ def test_another_file_can_be_held_out(file, tmp_path):
     assert one.validation.file.filename == str(other)
 
 
-@pytest.mark.slow
 def test_a_tiny_set_can_be_learnt_by_heart(file):
     one = task(file, hidden_size=16, batch_size=16)
     batch = next(iter(one.batches(1)))

@@ -17,6 +17,8 @@ from core.training import evaluate_defect as module
 from core.training.evaluate_defect import evaluate_defect
 from core.training.metrics import auc_roc, brier
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINT = checkpoint_path("defect")
 
 
@@ -46,7 +48,6 @@ def published(path):
         return found, opened["label"][:], opened["defect_probability"][:], opened["cast_length"][:]
 
 
-@pytest.mark.slow
 def test_figures_are_those_of_the_published_final_scores(file, report):
     scores, labels, limits, _ = published(file)
     final = {score.row: score.probability for score in scores if score.final and score.probability is not None}
@@ -105,7 +106,6 @@ def test_the_example_is_a_defective_cast_with_its_attention(report):
     assert example["probability"] > 0.2
 
 
-@pytest.mark.slow
 def test_the_threshold_is_the_checkpoints_unless_told(file, learnt_from, tmp_path):
     model = ModelFactory.create_from_checkpoint(CHECKPOINT)
     ModelFactory.save_checkpoint(model, tmp_path / "own.pt", decision={"threshold": 0.7})
@@ -140,7 +140,6 @@ def test_a_baseline_that_cannot_be_used_is_refused_before_anything_is_scored(fil
         evaluate_defect(file, CHECKPOINT, baseline=tmp_path / "none.h5")
 
 
-@pytest.mark.slow
 def test_without_known_probabilities_there_is_no_limit(file, learnt_from, tmp_path):
     path = tmp_path / "plant.h5"
     path.write_bytes(file.read_bytes())
@@ -154,7 +153,6 @@ def test_without_known_probabilities_there_is_no_limit(file, learnt_from, tmp_pa
     assert figures["auc"] is not None
 
 
-@pytest.mark.slow
 def test_a_file_without_a_cast_to_judge_by_is_refused(file, learnt_from, tmp_path):
     path = tmp_path / "plant.h5"
     path.write_bytes(file.read_bytes())

@@ -17,6 +17,8 @@ from core.training.evaluate_signal import SignalReport
 from core.training.metrics import auc_pr, auc_roc, brier
 from core.training.plots import example_figure, scores_figure, write_defect_plots, write_signal_plots
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:  # loaded with the first plot: on a lane that draws none it would take a second for nothing
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -151,7 +153,6 @@ def test_the_plots_of_a_signal_model_are_legible(
     assert drawn["error-over-time.png"].axes[0].get_yscale() == "log"
 
 
-@pytest.mark.slow
 def test_the_plots_of_a_defect_model_are_legible(
     defect_report: DefectReport, drawn: dict[str, Figure], tmp_path: Path
 ) -> None:

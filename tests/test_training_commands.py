@@ -27,6 +27,8 @@ from stream_app.cli import training_display
 from tests.commands import ROOT, Run
 from tests.files import write_castings
 
+pytestmark = pytest.mark.slow
+
 SIGNAL = ["--epochs", "2", "--batch-size", "4"]
 DEFECT = ["--epochs", "2", "--batch-size", "16"]
 
@@ -44,7 +46,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) -> None:
     done = run("train", "signal", data / "signals.h5", "--out", "plant.pt", "--config", data / "signal.toml", *SIGNAL)
 
@@ -65,7 +66,6 @@ def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) ->
     assert len(list(Path("plots").iterdir())) == int(re.match(r"(\d+) plots are in plots$", judged.err)[1])  # type: ignore[index]
 
 
-@pytest.mark.slow
 def test_a_defect_model_is_trained_judged_evaluated_and_predicts(run: Run, data: Path) -> None:
     done = run("train", "defect", data / "casts.h5", "--out", "plant.pt", "--config", data / "defect.yaml", *DEFECT)
 
@@ -96,7 +96,6 @@ def test_figures_are_shown_to_people_as_a_table(run: Run, data: Path) -> None:
     assert re.search(r"^ *after 1 s +\S+ +\S+ +\S+ +\S+", done.out, flags=re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> None:
     generate_castings("other.h5", 100, 2)
 
@@ -109,7 +108,6 @@ def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> N
     assert Path("defect.pt").exists()
 
 
-@pytest.mark.slow
 def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
     with h5py.File(data / "casts.h5") as file, Path("casts.csv").open("w") as out:
         print("sequence", *SENSORS, "label", "shift", sep=";", file=out)
@@ -132,7 +130,6 @@ def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
     assert figures["auc"] is not None
 
 
-@pytest.mark.slow
 def test_a_training_goes_on_where_its_time_was_up(run: Run, data: Path) -> None:
     words = ["train", "defect", data / "casts.h5", "--config", data / "defect.yaml", "--batch-size", "16"]
     Path("long.yaml").write_text((data / "defect.yaml").read_text() + "schedule: constant\n")
