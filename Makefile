@@ -10,8 +10,8 @@ SEED ?= 1
 SCHEDULES ?= 20
 JOBS ?= 1
 MINUTES ?= 60
-# Files at a time, each lane with a broker of its own. One more than two cores have: tests wait for brokers and workers.
-LANES ?= 3
+# Files at a time. Twice as many as there are cores on two: tests wait for the broker and for workers.
+LANES ?= 4
 # With Python's compiled files, even where they are turned off: every lane and every worker would compile all sources anew.
 TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(LANES) --dist loadfile --no-loadscope-reorder --durations=10
 # Where the packages of `make docs` go: away from ours, so that set-up does not grow.

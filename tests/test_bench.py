@@ -24,6 +24,8 @@ from stream_app.routes import SIGNAL_SAMPLES
 from stream_app.settings import Settings
 from tests.offline import predictions, signal_model
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = np.array([[0.0, 0.1, 0.2], [1.0, 1.1, 1.2]], np.float32)
 
 
@@ -222,7 +224,6 @@ def test_every_peer_gives_the_offline_run_s_predictions_and_writes_states(name: 
     assert run.state_records >= 20
 
 
-@pytest.mark.slow
 @pytest.mark.kafka
 def test_messagepack_passes_through_the_pipeline(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(output_format="msgpack")
@@ -234,7 +235,6 @@ def test_messagepack_passes_through_the_pipeline(make_settings: Callable[..., Se
     assert len(run.appended_ms) == 600
 
 
-@pytest.mark.slow
 @pytest.mark.kafka
 def test_the_loop_goes_on_from_its_changelog(settings: Settings) -> None:
     """Two runs under one name: the second finds states and offsets of the first, and the outputs of both are right."""

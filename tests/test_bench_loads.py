@@ -45,6 +45,8 @@ from tests.broker import wait_until
 from tests.offline import signal_model
 from tests.worker import WorkerProcess
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 

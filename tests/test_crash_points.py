@@ -32,6 +32,8 @@ from tests.strategies import TIME_MS, FakeRecord, defect_model, signal_model
 
 STREAMS, STEPS, PARTITIONS = 3, 40, 2
 BAD_STEPS = (3, 4, 17, 38)
+# `make test-slow` plays the rest.
+SEEDS = [*range(24), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(24, 40))]
 LONG_AFTER_MS = 10**9
 RULES = StreamRules()
 WINDOWS = WindowRules(window_length=12, window_min=4, hop=3, segment=5)
@@ -210,7 +212,7 @@ def number(output: Prediction | Score) -> float:
 
 
 @pytest.mark.parametrize("kind", ["signals", "casts"])
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_death_of_a_worker_is_seen_in_outputs_or_states(
     kind: str, seed: int, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +244,7 @@ async def history(world: World, lives: int) -> None:
     await world.live(actions=None)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_final_scores_of_idle_casts_stand_once_however_often_workers_die(seed: int) -> None:
     """They carry old offsets, far below those that were committed since, and come from states, not from records."""
     world = World("casts", seed, evicts=True)

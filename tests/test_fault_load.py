@@ -14,6 +14,8 @@ from tests.faults.streams import SIGNAL, Habits
 from tests.reference import CrashingWorker
 from tests.strategies import Event, FakeRecord
 
+pytestmark = pytest.mark.slow
+
 RECORDS, STREAMS = 1_500, 24
 RULES = StreamRules(idle_timeout_ms=60_000)
 

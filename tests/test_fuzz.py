@@ -16,7 +16,7 @@ from tests.fuzz import runner
 from tests.fuzz.codecs import json_value
 
 ROOT = Path(__file__).resolve().parent.parent
-INPUTS = 50_000
+INPUTS = 30_000
 MIB = 2**20
 
 

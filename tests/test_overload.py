@@ -24,6 +24,8 @@ from stream_app.clients.admin import Cluster
 from stream_app.routes import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 def times(*rows: tuple[int, int, int, int]) -> Times:
     """Of (partition, offset, time in ms, source offset)."""
@@ -256,7 +258,6 @@ def test_the_table_holds_what_was_measured() -> None:
     assert "| kill, tuned session: dead worker's streams go on | 6.00 | 6.00 to 6.00 | 3 | NO |" in shown
 
 
-@pytest.mark.slow
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     columns = ("rss_bytes", "fds", "threads", "tasks", "lag", "active_streams", "changelogs_disk_bytes")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from core.callbacks import OnNote
 from core.errors import StartupError
 from core.native.names import near_field_of
-from core.wire.plain_name import plain_name
+from core.wire.plain_name import LONGEST_NAME, plain_name
 
 Renamed = Mapping[str, str]  # field -> its name in the file
 
@@ -30,6 +30,8 @@ _OTHER_WORDS = {
 
 def meant(name: str, known: Iterable[str], alike: float = 0.8) -> str | None:
     """The known name that ``name`` is a near miss of, ``alike`` from 0 to 1; None where it resembles none."""
+    if len(name) > LONGEST_NAME:
+        return None
     by_plain = {plain_name(each): each for each in known}
     short = plain_name(re.sub(r"[\[(].*", "", name))  # without a unit in brackets
     if short in by_plain:
