@@ -47,10 +47,10 @@ python:
 demo: setup      ## run all of it on this machine, live, and check it against the offline run; a minute
 	@$(BIN)/caststream demo
 
-test: setup      ## run the tests that guard a guarantee, on a real Kafka; 9 minutes
+test: setup      ## run the tests that guard a guarantee, on a real Kafka; 6 minutes
 	@$(TESTS) -m "not slow"
 
-test-slow: setup ## run the rest: fault schedules, wheel, examples, tests of benchmarks and training; 6 minutes
+test-slow: setup ## run the rest: fault schedules, wheel, examples, training, tests of benchmarks; 7 minutes
 	@$(TESTS) -m slow
 
 check: setup     ## check style, formatting, types and the rule of imports

@@ -42,6 +42,10 @@ def test_lines_end_with_lf_crlf_or_cr(end: bytes) -> None:
     assert split(end.join([b"a", b"b", b"c"])) == [b"a", b"b", b"c"]
 
 
+def test_a_crlf_may_be_cut_in_two_and_nothing_come_in_between() -> None:
+    assert split(b"a\rb\r", b"", b"\n", b"c") == [b"a", b"b", b"c"]
+
+
 def test_a_cr_inside_a_line_is_content_where_lines_end_with_lf() -> None:
     assert split(b"a\nb\rc\nd\n") == [b"a", b"b\rc", b"d"]
 

@@ -53,7 +53,7 @@ class LineSplitter:
             yield None if self._skipping else self._rest
 
     def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
-        if self._ends_with_cr is None:
+        if self._ends_with_cr is None or not data:
             return [], data
         if not self._ends_with_cr:
             *lines, rest = data.split(b"\n")
