@@ -10,4 +10,4 @@ OnNote = Callable[[str], None]  # one line for a person
 
 
 def unheard(*_: object) -> None:
-    """Nobody listens."""
+    """Ignore what is reported: the default where a caller gives no callback."""

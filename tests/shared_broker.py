@@ -50,6 +50,11 @@ class JoinedBroker(LocalBroker):
         super().__init__(directory, port=told["port"], jars_dir=JARS_DIR)
         self._pid: int = told["pid"]
 
+    def start(self) -> None:
+        raise AssertionError("the broker is shared: start one of your own")
+
+    stop = kill = start
+
     @property
     def pid(self) -> int:
         return self._pid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -195,11 +196,30 @@ def test_what_a_file_marks_as_no_sample_is_refused(path: Path, lazy: bool) -> No
         SignalDataset(path, lazy=lazy)[1]
 
 
+def test_a_bad_value_is_named_in_its_place_of_the_file(tmp_path: Path) -> None:
+    values = np.zeros((N, T))
+    values[4, 1] = np.inf
+    rows = SignalDataset(write_file(tmp_path / "s.h5", mixed_signals=values), lazy=True).mixed_signals
+
+    for index in (slice(None, None, 2), slice(3, None), [0, 4], (..., 0)):
+        with pytest.raises(DataError, match=r"value at \[4, 1\] is inf"):
+            rows[index]
+
+
+def test_a_file_that_changes_while_a_lazy_dataset_reads_it_is_refused(path: Path) -> None:
+    dataset = SignalDataset(path, lazy=True)
+    dataset[0]
+    os.utime(path, (1, 1))
+
+    with pytest.raises(DataError, match="changed"):
+        dataset[1]
+
+
 def test_rows_of_a_lazy_dataset_are_those_of_the_file(path: Path) -> None:
     rows, whole = SignalDataset(path, lazy=True).mixed_signals, SignalDataset(path).mixed_signals
 
-    for index in (0, -1, slice(2, 5), slice(None, None, 2), slice(4, 4)):
-        assert np.array_equal(rows[index], whole[index])
+    for index in (0, -1, slice(2, 5), slice(None, None, 2), slice(4, 4), [0, 3], ..., (2, slice(3)), (slice(1, 4), 2)):
+        assert np.array_equal(rows[index], whole[index]), index
     with pytest.raises(IndexError):
         rows[N]
 
@@ -236,12 +256,12 @@ def test_a_lazy_dataset_can_be_pickled_and_read_after_closing(path: Path) -> Non
 
 def test_a_forked_process_opens_the_file_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = SignalDataset(path, lazy=True).mixed_signals
-    first, handle = rows[0], rows._values
+    first, handle = rows[0], rows._recording
 
     monkeypatch.setattr(datasets.os, "getpid", lambda: -1)
 
     assert np.array_equal(first, rows[0])
-    assert rows._values is not handle
+    assert rows._recording is not handle
 
 
 def order(loader: Any) -> list[int]:

@@ -223,6 +223,7 @@ def test_dropped_partitions_are_read_from_the_table_again() -> None:
     stepper.drop([0])
     table.fill(store)
 
+    assert stepper.active() == 1
     assert {stream.partition for streams in stepper._streams.values() for stream in streams.values()} == {1}
     assert take_changed(stepper, [0]) == []
     again = stepper.run([plain(1, step=1), plain(2, step=2)])

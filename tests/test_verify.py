@@ -97,7 +97,13 @@ def test_a_worker_of_other_settings_passes_with_the_same(
 
 # What is found. A damage is done to a copy, in memory; some of them to one on the broker too.
 
-ON_THE_BROKER = ["no_damage_is_done", "a_dead_letter_stands_in_another_partition", "a_segment_of_a_window_is_deleted"]
+ON_THE_BROKER = [
+    "no_damage_is_done",
+    "a_prediction_has_another_prediction",
+    "a_dead_letter_stands_in_another_partition",
+    "the_hidden_state_is_another",
+    "a_segment_of_a_window_is_deleted",
+]
 
 
 def found(report: VerifyReport) -> dict[str, int]:

@@ -17,9 +17,8 @@ from torch.utils.data import Dataset
 
 from core.arrays import Float64s
 from core.data.layout import SIGNALS, open_signals
-from core.data.opening import open_file
 from core.data.reading import check_values
-from core.data.values import Values
+from core.data.recording import Recording
 from core.errors import DataError
 
 _BLOCK_VALUES = 1 << 22  # rows are read in blocks of about 16 MiB of float32
@@ -36,31 +35,39 @@ class LazyRows:
         self.name = name
         self.shape = shape
         self.dtype = dtype
-        self._values: Values | None = None
+        self._recording: Recording | None = None
         self._process = 0
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: int | slice) -> NDArray[Any]:
-        """A row (T,), or some (n, T). Raises DataError for a value that no record can carry."""
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """A row (T,), or some (n, T), by any index of h5py. Raises DataError for a value that no record can carry."""
+        if rows is Ellipsis:
+            return self[:]
+        if isinstance(rows, tuple):
+            part = self[rows[0]]
+            return part[(*[slice(None)] * (part.ndim - 1), *rows[1:])]
+        if isinstance(rows, list | np.ndarray):
+            return np.stack([self[row] for row in np.arange(len(self))[rows].tolist()])
         chosen = range(len(self))[rows]
         if isinstance(chosen, int):
             row: NDArray[Any] = self[chosen : chosen + 1][0]
             return row
-        if self._values is None or self._process != os.getpid():  # a forked handle would share its file position
-            self._values, self._process = Values(open_file(self.path), self.name), os.getpid()
-        return self._values.checked((slice(chosen.start, chosen.stop, chosen.step), slice(0, self.shape[1])))
+        if self._recording is None or self._process != os.getpid():  # a forked handle would share its file position
+            self._recording, self._process = open_signals(self.path, check_values=False), os.getpid()
+        values = self._recording.values(self.name)
+        return values.checked((slice(chosen.start, chosen.stop, chosen.step), slice(0, self.shape[1])))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_values": None}
+        return self.__dict__ | {"_recording": None}
 
     def close(self) -> None:
         """Close this process's handle; the next read opens another."""
-        self._values = None
+        self._recording = None
 
 
 class SignalDataset(Dataset[dict[str, Any]]):

@@ -12,9 +12,9 @@ from core.wire.records import MAX_SEQUENCE_BYTES
 _NUMBER_BYTES = 11
 
 
-def stream_name(kind: str, row: int, streams: int) -> str:
-    """The stream of ``row`` when a file of ``kind`` is spread over ``streams``: ``signal-0003``, or ``strand-03``."""
-    return f"signal-{row % streams:04d}" if kind == "signal" else f"strand-{row % streams:02d}"
+def stream_name(task: str, row: int, streams: int) -> str:
+    """The stream of ``row`` when a file of ``task`` is spread over ``streams``: ``signal-0003``, or ``strand-03``."""
+    return f"signal-{row % streams:04d}" if task == "signal" else f"strand-{row % streams:02d}"
 
 
 def sequence_name(run: str, row: int, loop_pass: int | None = None) -> str:

@@ -114,7 +114,7 @@ class Values:
             good &= (packed >= low) & (packed <= high)
         if not good.all():
             at = tuple(int(axis[0]) for axis in np.nonzero(~good))
-            shown = ", ".join(str(part.start + index) for part, index in zip(place, at, strict=True))
+            shown = ", ".join(str(part.start + index * (part.step or 1)) for part, index in zip(place, at, strict=True))
             raise self._error(f"value at [{shown}] is {values[at]}{self._rule(packed[at], values[at])}")
         return values
 

@@ -1,6 +1,8 @@
 """Batched forward passes: many streams' samples, or many casts' windows, in one call; numpy in, numpy out.
 
 The live engines and the offline reference share these functions, with input statistics and calibration applied here.
+Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's sigmoid, as the
+compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
 Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L layers, W windows.
 """
 

@@ -144,8 +144,8 @@ def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> li
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue
-                with whole_file(path) as partial:
-                    figure.savefig(partial, dpi=DPI, format="png")
+                with whole_file(path) as partial, partial.open("xb") as file:
+                    figure.savefig(file, dpi=DPI, format="png")
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
         written.append(path)

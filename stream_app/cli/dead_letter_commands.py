@@ -171,7 +171,7 @@ def _ask(plan: "ResendPlan", settings: "Settings") -> None:
 
 
 def _lines(verdicts: "Iterable[ResendVerdict]", dry_run: bool = False) -> list[str]:
-    """Yield a line for each dead letter that stays, and in a dry run for each that would be sent too."""
+    """Write a line for each dead letter that stays, and in a dry run for each that would be sent too."""
     from stream_app.letters.dead_letters import ResendFate
 
     words = {ResendFate.LATE: "skipped: ", ResendFate.REFUSED: "refused: "}

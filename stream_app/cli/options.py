@@ -107,8 +107,8 @@ def command(
         example: a command line, shown at the end of the help.
         settings: names of settings that become options. The function is then called with ``settings``, the loaded
             `Settings`, beside its own parameters.
-        given: more options, each with its annotation, in the place of the parameter ``given``. The function gets what
-            was said of them there, by name; None: nothing.
+        given: more options, each with its annotation, in the place of the parameter ``given``. The function gets
+            their values by name; None for an option that was not given.
     """
 
     def add(function: F) -> F:

@@ -21,7 +21,7 @@ def bar(title: str, total: int) -> Iterator[OnCount]:
 
 @contextmanager
 def phases() -> Iterator[Callable[[str], OnProgress]]:
-    """Give a function to call with (done, total), which makes one bar per title at the first call for it."""
+    """Give a function that takes a title and returns the function to call with (done, total) for its bar."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 

@@ -312,8 +312,8 @@ class CommitLoop:
     interval: float
     max_interval: float
     after_commit: Callable[[], Any]
-    _took: float = 0.0
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _took: float = field(default=0.0, init=False)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def stop(self) -> None:
         """End `run` after the commit that runs: one that is cut off could not be followed by another."""

@@ -1,4 +1,8 @@
-"""Tables: the states of the partitions that this worker owns, as they stand in the changelog."""
+"""Tables: the states of the partitions that this worker owns, as they stand in the changelog.
+
+Faust's windowed tables are not used: they cut sizes to whole seconds, and their windows do not expire after a recovery
+(faust-streaming/faust, issue 385).
+"""
 
 from __future__ import annotations
 

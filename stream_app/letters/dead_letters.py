@@ -73,7 +73,7 @@ class ResendVerdict:
 
     @property
     def to(self) -> Partition:
-        """Return the partition that the record goes to; None for a dead letter without one, which is refused."""
+        """The partition that the record goes to. A dead letter without one is refused, and must not be asked."""
         to = self.moved_to or self.letter.source
         assert to is not None
         return to

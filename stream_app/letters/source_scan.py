@@ -15,7 +15,7 @@ from stream_app.letters.letter import Letter
 FROM_OFFSET = "resent-from-offset"
 """The source offset of the record that it stands for."""
 FIRST_OFFSET = "resent-first-offset"
-"""Partition and offset of the first dead letter, if it was resent more than once: its place in its stream's order."""
+"""The source offset of the first record that it stands for, however often it was resent: its place in the order."""
 LETTER = "resent-letter"
 """Partition and offset of the dead letter, as ``2/17``."""
 MOVED_FROM = "resent-from"

@@ -96,7 +96,7 @@ def refuse_hidden(settings: Settings, cluster: Cluster, missing: Sequence[str]) 
 
 
 def refuse_running(settings: Settings, cluster: Cluster) -> None:
-    """Raises StartupError where workers are members of the group."""
+    """Refuse where workers are members of the group. Raises StartupError."""
     if members := cluster.group_members(settings.app_id):
         raise StartupError(
             f"the group {settings.app_id} has {members} running members; stop its workers first "

@@ -24,7 +24,7 @@ _NUMBERS = {"prediction", "probability"}
 
 
 class _Check:
-    """Takes the records of a partition that comes of a source partition, in order.
+    """Takes the outputs or dead letters of a source partition, in order.
 
     Args:
         audit: of the source partition, finished.

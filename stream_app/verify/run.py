@@ -71,6 +71,7 @@ class Verification:
     on_progress: OnProgress = unheard
 
     def __post_init__(self) -> None:
+        self._makers = audit_makers(self.settings)
         self._chosen = None if self.streams is None else frozenset(name.encode() for name in self.streams)
         self._met: set[bytes] = set()
         self._done = self._total = 0
@@ -80,7 +81,6 @@ class Verification:
 
     def compare(self, reader: TopicReader, ask_committed: Callable[[], Mapping[Partition, int]]) -> VerifyReport:
         """Read all topics, one source partition after the other, and compare."""
-        makers = audit_makers(self.settings)
         both, there = list(routes(self.settings).values()), reader.topics(CONNECT_TIMEOUT_S)
         _check_topics(there, both)
         committed = ask_committed()  # before everything else
@@ -89,7 +89,7 @@ class Verification:
                 offset = committed.get((route.source, partition), -1)
                 cut = take_cut(reader, there, route, partition, offset, self.since_ms, self.until_ms)
                 self._total += cut.offsets
-                self._check(reader, cut, makers[route.task])
+                self._check(reader, cut, self._makers[route.task])
         self._require_met()
         return self._report
 

@@ -398,6 +398,6 @@ class CaststreamApp(faust.App):
 
 
 def _look_at_topics(settings: Settings) -> tuple[dict[str, int], dict[str, str], dict[str, dict[str, str]]]:
-    """By topic: the partitions of the sources, ids, settings."""
+    """Ask for the partitions of the sources, the ids and the settings of all topics, each by topic."""
     cluster = Cluster(settings)
     return check_topics(settings, cluster), topic_ids(settings, cluster), topic_configs(settings, cluster)

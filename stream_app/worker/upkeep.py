@@ -49,10 +49,10 @@ class Upkeep:
     writer: OutputWriter
     metrics: Metrics
     consumer: Callable[[], Consumer]
-    lag: dict[TopicPartition, int] = field(default_factory=dict)
+    lag: dict[TopicPartition, int] = field(default_factory=dict, init=False)
     """Records not yet committed, as the broker counted them when it last answered."""
-    _next_eviction: float = 0.0
-    _looks: dict[TopicPartition, LogEnd] = field(default_factory=dict)
+    _next_eviction: float = field(default=0.0, init=False)
+    _looks: dict[TopicPartition, LogEnd] = field(default_factory=dict, init=False)
 
     async def after_commit(self) -> None:
         """Do the work that needs a fresh commit."""

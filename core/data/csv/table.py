@@ -44,7 +44,8 @@ class Table:
         self._header: Header | None = None
         self._encoding = UTF_8
         self._units = 0
-        self._firsts = Firsts(MAX_NOTICED)
+        self._noticed = Firsts()
+        self._repeated_headers = Firsts(MAX_NOTICED)
 
     @property
     def begun(self) -> bool:
@@ -150,7 +151,7 @@ class Table:
     def name(self, cells: Sequence[str], field: str) -> str:
         """Read a cell as a name, like `cell`; a name that has lost digits is reported once."""
         name = self.cell(cells, field)
-        if "+" in name and is_rounded(name) and self._firsts.take(field):
+        if "+" in name and is_rounded(name) and self._noticed.take(field):
             self._notice(
                 f"the {field} {name!r} looks like a long number that Excel has rounded: several may have become one; "
                 "export the column as text"
@@ -162,7 +163,7 @@ class Table:
         self._at = header.at
         self._places = [header.at[name] for name in self.columns.numbers]
         self._numbers = Numbers(header.delimiter, self._decimal)
-        if header.ignored and self._firsts.take(said := f"columns without a meaning here: {shown(header.ignored)}"):
+        if header.ignored and self._noticed.take(said := f"columns without a meaning here: {shown(header.ignored)}"):
             self._notice(said)
 
     def _text(self, line: bytes | None) -> str:
@@ -186,7 +187,7 @@ class Table:
             return False
         same = header.at == self._header.at and header.delimiter == self._header.delimiter
         what = "skipped" if same else "it has other columns, which count from here on"
-        if self._firsts.take(said := f"line {number} is a header again: {what}"):
+        if self._repeated_headers.take(said := f"line {number} is a header again: {what}"):
             self._notice(said)
         if not same:
             self._use(header)
