@@ -254,6 +254,12 @@ def test_a_peer_that_is_gone_has_fallen() -> None:
     assert compare({"faust": 40.0}, {})[0].fell
 
 
+def test_a_second_worker_that_gains_more_is_no_loss_and_one_that_gains_less_is() -> None:
+    better, worse = (compare({"caststream_2": 0.8}, {"caststream_2": ratio})[0] for ratio in (0.5, 1.1))
+
+    assert (better.fell, worse.fell) == (False, True)
+
+
 def test_stored_results_that_are_missing_are_told_with_the_command_that_makes_them(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="`make bench` makes it"):
         stored_ratios(tmp_path / "none.json")
