@@ -30,7 +30,7 @@ def block(topic: str, offset: int, reason: str = "wrong_type", partition: int = 
 
 
 def letter(feed: Feed, offset: int, value: Any = GOOD, own: Headers | None = None, **more: Any) -> None:
-    """What a worker makes of the record at this offset."""
+    """Send the dead letter that a worker writes for the record at this offset."""
     headers = [*(own or []), *block(feed.topic, offset, **more)]
     produce(feed.settings, feed.settings.topic(DEAD_LETTERS), [ToSend(feed.name, value, headers, PARTITION)])
 

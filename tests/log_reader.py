@@ -47,7 +47,7 @@ class Read:
 
 
 class LogReader:
-    """What `verify` asks of a `TopicReader`. Offsets begin at 0 in each partition, as in a copy on the broker."""
+    """Answers what `verify` asks a `TopicReader`. Offsets begin at 0 in each partition, as in a copy on the broker."""
 
     def __init__(self, system: System) -> None:
         self._logs: dict[Partition, list[Read]] = {}

@@ -1,4 +1,4 @@
-"""A program for tests of programs: says what it was given, ends as it is told, or waits."""
+"""A program for tests: it prints what it was given, ends with a given status, or waits."""
 
 from __future__ import annotations
 

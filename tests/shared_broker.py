@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from core.whole_file import whole_file
 from stream_app.local.broker import LocalBroker
 from tests.broker import JARS_DIR, wait_until
 
@@ -74,7 +75,5 @@ def _told(directory: Path) -> Path:
 
 
 def _tell(directory: Path, **what: object) -> None:
-    """Whole or not at all."""
-    written = directory / "ready.tmp"
-    written.write_text(json.dumps(what))
-    written.rename(_told(directory))
+    with whole_file(_told(directory)) as partial:
+        partial.write_text(json.dumps(what))

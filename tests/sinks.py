@@ -40,7 +40,7 @@ class MemorySink:
 
 
 class Sent:
-    """What `send` made of its input: records, values of sensors, bad lines by number, notices, and why it ended."""
+    """The result of `send`: records, values of sensors, bad lines by number, notices, and why it ended."""
 
     def __init__(self, kind: str, data: bytes, **options: Any) -> None:
         self.bad: list[tuple[int, str]] = []

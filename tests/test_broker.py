@@ -31,7 +31,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def written(address: str) -> Settings:
-    """Of a broker with topics and a record in one of them."""
+    """Create the topics, and send one record. Returns the settings."""
     settings = Settings(broker=address, partitions=1)
     create_topics(settings)
     produce(settings, settings.topic("signal-samples"), [ToSend("a", b"before the end")])

@@ -27,7 +27,7 @@ VALUES = [[1.2, 1520.5, 150.0, 200.0, 25.0], [1.25, 1521.5, 151.0, 201.0, 26.0]]
 
 @dataclass
 class Imported:
-    """What `import-csv` made of a file: the sensors' values of each sample, and what was said."""
+    """The result of `import-csv`: the sensors' values of each sample, and the text that the command printed."""
 
     values: list[list[float]] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)

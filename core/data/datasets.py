@@ -67,6 +67,8 @@ class LazyRows:
 
     def close(self) -> None:
         """Close this process's handle; the next read opens another."""
+        if self._recording is not None and self._process == os.getpid():
+            self._recording.close()
         self._recording = None
 
 

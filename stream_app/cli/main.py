@@ -280,7 +280,7 @@ StreamOption = Annotated[
 RateOption = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
 
 
-def _add_send(kind: "Task", example: str) -> None:
+def _add_send(task: "Task", example: str) -> None:
     def send_lines(
         settings: "Settings",
         stream: StreamOption = None,
@@ -294,16 +294,16 @@ def _add_send(kind: "Task", example: str) -> None:
         from stream_app.clients.access import check_access
         from stream_app.routes import routes
 
-        renamed = parse_renamed(column or [], NAMES[kind])
+        renamed = parse_renamed(column or [], NAMES[task])
         check_access(settings.client_config())
 
         def bad(number: int, why: str) -> None:
             say(f"line {number}: {why}")
 
         done: SendSummary = send(
-            kind,
+            task,
             client_config=settings.client_config(),
-            topic=routes(settings)[kind].source,
+            topic=routes(settings)[task].source,
             stream=stream,
             rate=rate,
             renamed=renamed,
@@ -318,9 +318,9 @@ def _add_send(kind: "Task", example: str) -> None:
             raise typer.Exit(EXIT_FAILED)
 
     send_lines.__doc__ = (
-        f"Send {kind} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
+        f"Send {task} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
     )
-    command(send_app, kind, settings=SEND_SETTINGS, example=example)(send_lines)
+    command(send_app, task, settings=SEND_SETTINGS, example=example)(send_lines)
 
 
 def _add_tail(kind: str, what: str) -> None:
