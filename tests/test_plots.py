@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -94,12 +94,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch, rendered: bool) -> dict[str, Figur
     found: dict[str, Figure] = {}
     save = Figure.savefig
 
-    def record(figure: Figure, path: Path, **options: Any) -> None:
-        found[path.name[1:].partition(".png")[0] + ".png"] = figure  # written under another name at first
+    def record(figure: Figure, file: IO[bytes], **options: Any) -> None:
+        found[Path(file.name).name[1:].partition(".png")[0] + ".png"] = figure  # written under another name at first
         if rendered:
-            save(figure, path, **options)
-        else:
-            path.touch()
+            save(figure, file, **options)
 
     monkeypatch.setattr(Figure, "savefig", record)
     return found
