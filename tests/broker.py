@@ -22,7 +22,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from stream_app.clients.admin import Cluster
 from stream_app.settings import PREFIX, Settings
+from stream_app.topics.plans import planned_topics
 
 DEADLINE_S = 30.0
 
@@ -114,6 +116,12 @@ def _producer(config: tuple[tuple[str, Any], ...]) -> Producer:
             **dict(config),
         }
     )
+
+
+def delete_topics(settings: Settings) -> None:
+    """Delete those that the settings name: a broker with hundreds of topics is slow, and so are its clients."""
+    cluster = Cluster(settings)
+    cluster.delete(cluster.partitions([plan.name for plan in planned_topics(settings)]))
 
 
 def consume_all(settings: Settings, topic: str, deadline: float = DEADLINE_S) -> list[Received]:

@@ -18,7 +18,7 @@ from stream_app.cli.options import Debug
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import PREFIX, Settings, load_settings
 from tests import worker as workers
-from tests.broker import JARS_DIR
+from tests.broker import JARS_DIR, delete_topics
 from tests.commands import Done, Run
 from tests.feeds import Feed, casting_feed, signal_feed
 from tests.letters import Resend
@@ -144,18 +144,23 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def make_settings(broker: LocalBroker, tmp_path: Path) -> MakeSettings:
+def make_settings(broker: LocalBroker, tmp_path: Path) -> Iterator[MakeSettings]:
     """`make_settings(**changes)`: settings with an application id and a topic prefix of their own, topics created."""
     from stream_app.topics.administration import create_topics
+
+    made: list[Settings] = []
 
     def make(**changes: Any) -> Settings:
         name = f"t{uuid.uuid4().hex[:10]}"
         given = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": tmp_path, "metrics_port": 0} | changes
         settings = load_settings(broker=broker.address, **given)
         create_topics(settings)
+        made.append(settings)
         return settings
 
-    return make
+    yield make
+    for settings in made:
+        delete_topics(settings)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class FailingAdmin:
 
 
 QUESTIONS: dict[str, Callable[[Cluster], Any]] = {
-    "partitions": lambda cluster: cluster.partitions(),
+    "partitions": lambda cluster: cluster.partitions([NAME]),
     "create": lambda cluster: cluster.create({NAME: 1}, 1, {NAME: {}}),
     "delete": lambda cluster: cluster.delete([NAME]),
     "describe": lambda cluster: cluster.describe([NAME]),
@@ -86,7 +86,11 @@ QUESTIONS: dict[str, Callable[[Cluster], Any]] = {
     "delete_group": lambda cluster: cluster.delete_group("plant"),
 }
 # What a missing permission means there is the answer to the question.
-ANSWERS = {("allowed_on_topics", "TOPIC_AUTHORIZATION_FAILED"), ("allowed_on_group", "GROUP_AUTHORIZATION_FAILED")}
+ANSWERS = {
+    ("partitions", "TOPIC_AUTHORIZATION_FAILED"),
+    ("allowed_on_topics", "TOPIC_AUTHORIZATION_FAILED"),
+    ("allowed_on_group", "GROUP_AUTHORIZATION_FAILED"),
+}
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, question: str, code: str) -> StartupError | None:

@@ -47,7 +47,7 @@ def topics_missing(settings: Settings) -> list[str]:
 def partitions_differ(settings: Settings) -> list[str]:
     topic = settings.topic("signal-samples")
     add_partitions(settings, topic, PARTITIONS + 1)
-    wait_until(lambda: Cluster(settings).partitions()[topic] == PARTITIONS + 1)
+    wait_until(lambda: Cluster(settings).partitions([topic])[topic] == PARTITIONS + 1)
     return [settings.topic("signal-predictions"), "has 4 partitions and its source 5"]
 
 

@@ -200,7 +200,7 @@ def _create(settings: Settings, topic: str, config: Mapping[str, str]) -> None:
 
 def _in_topic(changelog: str, settings: Settings) -> CountStates:
     def count(cluster: Cluster, _: Path) -> int:
-        if changelog not in cluster.partitions():  # the peer makes it, when it gets so far
+        if changelog not in cluster.partitions([changelog]):  # the peer makes it, when it gets so far
             return 0
         return cluster.offsets({changelog: settings.partitions})[changelog]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -27,6 +27,7 @@ CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
 # On a fresh broker librdkafka may miss that a group's coordinator has come; asked again it finds it.
 GROUP_TIMEOUT_S = 3.0
+UNSEEN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 T = TypeVar("T")
 
@@ -61,11 +62,13 @@ class Cluster:
                     "start one with: caststream broker, or name yours with --broker"
                 )
 
-    def partitions(self) -> dict[str, int]:
-        """The number of partitions of every topic there is."""
-        with self._broker_errors("list the topics"):
-            topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+    def partitions(self, names: Collection[str]) -> dict[str, int]:
+        """The number of partitions of those of the topics that are there and that we may see.
+
+        Only these are asked for: the list of all topics takes seconds where there are thousands.
+        """
+        topics = self._describe(names, UNSEEN)
+        return {name: len(topic.partitions) for name, topic in topics.items()}
 
     def create(
         self, partitions: Mapping[str, int], replication_factor: int, configs: Mapping[str, Mapping[str, str]]
@@ -77,28 +80,32 @@ class Cluster:
         ]
         futures = self._admin.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if topics else {}
         self._answers(futures, "create")
-        _wait(lambda: partitions.keys() <= self.partitions().keys(), "the new topics do not show up")
+        _wait(lambda: partitions.keys() <= self.partitions(partitions).keys(), "the new topics do not show up")
 
     def add_partitions(self, totals: Mapping[str, int]) -> None:
         """Raise topics to this number of partitions; return when the broker shows it."""
         wanted = [NewPartitions(name, total) for name, total in totals.items()]
         futures = self._admin.create_partitions(wanted, request_timeout=REQUEST_TIMEOUT_S) if wanted else {}
         self._answers(futures, "add partitions to")
-        _wait(lambda: totals.items() <= self.partitions().items(), "the new partitions do not show up")
+        _wait(lambda: totals.items() <= self.partitions(totals).items(), "the new partitions do not show up")
 
     def delete(self, names: Collection[str]) -> None:
         """Delete topics; returns when they are gone."""
         futures = self._admin.delete_topics(list(names), request_timeout=REQUEST_TIMEOUT_S) if names else {}
         self._answers(futures, "delete")
-        _wait(lambda: not self.partitions().keys() & set(names), "the deleted topics do not go away")
+        _wait(lambda: not self.partitions(names), "the deleted topics do not go away")
 
     def describe(self, names: Collection[str]) -> dict[str, Any]:
         """confluent-kafka's descriptions of those of the topics that are there."""
-        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
-        return self._answers(futures, "describe", unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return self._describe(names, {KafkaError.UNKNOWN_TOPIC_OR_PART})
 
-    def configs(self, names: Collection[str], unless: int | None = None) -> dict[str, dict[str, str]]:
-        """Return all settings of existing topics, without topics that the error ``unless`` hides."""
+    def _describe(self, names: Collection[str], unless: Collection[int]) -> dict[str, Any]:
+        topics = TopicCollection(list(names))
+        futures = self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if names else {}
+        return self._answers(futures, "describe", unless=unless)
+
+    def configs(self, names: Collection[str], unless: Collection[int] = ()) -> dict[str, dict[str, str]]:
+        """Return all settings of existing topics, without topics that an error of ``unless`` hides."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
@@ -110,7 +117,7 @@ class Cluster:
 
     def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the settings of the topics that we may ask about."""
-        return self.configs(names, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        return self.configs(names, unless={KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
     def hidden(self, names: Collection[str]) -> set[str]:
         """Return the topics that we may not see: the broker does not say whether they exist."""
@@ -119,7 +126,7 @@ class Cluster:
             return found
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
         for name, future in futures.items():
-            with self._broker_errors(f"describe topic {name}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART):
+            with self._broker_errors(f"describe topic {name}", unless={KafkaError.UNKNOWN_TOPIC_OR_PART}):
                 try:
                     future.result()
                 except KafkaException as error:
@@ -130,7 +137,7 @@ class Cluster:
 
     def existing(self, names: Collection[str]) -> set[str]:
         """Return the topics that exist, as far as the broker says: without those that are certainly gone."""
-        return (set(names) & self.partitions().keys()) | self.hidden(names)
+        return self.partitions(names).keys() | self.hidden(names)
 
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
         """Offsets from the start to the end of topics: their records, and the commit markers of transactions."""
@@ -160,7 +167,7 @@ class Cluster:
             future = self._admin.describe_consumer_groups([group], request_timeout=GROUP_TIMEOUT_S)[group]
             return len(future.result().members)
 
-        with self._broker_errors(f"look at group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+        with self._broker_errors(f"look at group {group}", unless={KafkaError.GROUP_ID_NOT_FOUND}):
             return _patiently(ask)
         return 0
 
@@ -205,11 +212,11 @@ class Cluster:
         def ask() -> None:
             self._admin.delete_consumer_groups([group], request_timeout=GROUP_TIMEOUT_S)[group].result()
 
-        with self._broker_errors(f"delete group {group}", unless=KafkaError.GROUP_ID_NOT_FOUND):
+        with self._broker_errors(f"delete group {group}", unless={KafkaError.GROUP_ID_NOT_FOUND}):
             _patiently(ask)
 
-    def _answers(self, futures: Mapping[str, Any], doing: str, unless: int | None = None) -> dict[str, Any]:
-        """Wait for what the broker says of each topic, without topics that the error ``unless`` hides."""
+    def _answers(self, futures: Mapping[str, Any], doing: str, unless: Collection[int] = ()) -> dict[str, Any]:
+        """Wait for what the broker says of each topic, without topics that an error of ``unless`` hides."""
         found = {}
         for name, future in futures.items():
             with self._broker_errors(f"{doing} topic {name}", unless=unless):
@@ -217,11 +224,11 @@ class Cluster:
         return found
 
     @contextmanager
-    def _broker_errors(self, doing: str, unless: int | None = None) -> Iterator[None]:
+    def _broker_errors(self, doing: str, unless: Collection[int] = ()) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:
-            if error.args[0].code() != unless:
+            if error.args[0].code() not in unless:
                 raise failure(doing, error.args[0], self._heard_of()) from error
 
     def _heard_of(self) -> str:
@@ -256,9 +263,12 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:
-    """The controller has acted when it answers; the brokers learn of it a moment later."""
+    """The controller has acted when it answers; the brokers learn of it a moment later, leaders of partitions too."""
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
-    while not done():
+    while True:
+        with suppress(OutageError):
+            if done():
+                return
         if time.monotonic() > deadline:
             raise OutageError(f"{complaint} after {REQUEST_TIMEOUT_S:g} s")
         time.sleep(0.02)

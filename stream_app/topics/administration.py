@@ -40,8 +40,8 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
             deployment's (then nothing was created); the broker refuses, or none answers within ``timeout`` seconds.
     """
     cluster = Cluster(settings, timeout)
-    there = cluster.partitions()
     plans = planned_topics(settings)
+    there = cluster.partitions([plan.name for plan in plans])
     check_owner(settings, cluster)
     wrong = [plan for plan in plans if there.get(plan.name, plan.partitions) != plan.partitions]
     if wrong:
@@ -110,7 +110,7 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     cluster = Cluster(settings, timeout)
     refuse_running(settings, cluster)
     check_owner(settings, cluster, may_take_over=True)
-    there = cluster.partitions()
+    there = cluster.partitions([plan.name for plan in planned_topics(settings)])
     names = {settings.changelog(table) for _, table in ROUTES.values()}
     copies = _copies(cluster, [*names, *(settings.topic(source) for source in ROUTES)])
     cluster.delete([name for name in names if name in there])

@@ -22,7 +22,7 @@ def check_topics(settings: Settings, cluster: Cluster) -> dict[str, int]:
         StartupError: names every missing topic and the command that creates them; or the topics of one path whose
             partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little.
     """
-    there = cluster.partitions()
+    there = cluster.partitions([plan.name for plan in planned_topics(settings)])
     sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
     plans = planned_topics(settings, sources)
     missing = [plan.name for plan in plans if plan.name not in there]

@@ -92,8 +92,8 @@ def grow_topics(settings: Settings, move_states: bool = True, timeout: float = C
 def _check_may_grow(settings: Settings, cluster: Cluster) -> dict[str, int]:
     """The partitions of our topics."""
     refuse_running(settings, cluster)
-    there = cluster.partitions()
     names = [plan.name for plan in planned_topics(settings)]
+    there = cluster.partitions(names)
     if missing := [name for name in names if name not in there]:
         raise StartupError(f"topics are missing on {settings.broker}: {', '.join(missing)}")
     wanted, letters = settings.partitions, settings.topic(DEAD_LETTERS)

@@ -78,10 +78,9 @@ def claim(settings: Settings, cluster: Cluster) -> None:
 
 
 def _owners(settings: Settings, cluster: Cluster) -> dict[str, str | None]:
-    there = cluster.partitions()
-    names = [route.changelog for route in routes(settings).values() if route.changelog in there]
-    allowed = cluster.allowed_on_topics(names) if names else {}
-    readable = [name for name in names if _may(allowed, name, AclOperation.READ)]
+    there = cluster.partitions([route.changelog for route in routes(settings).values()])
+    allowed = cluster.allowed_on_topics(there) if there else {}
+    readable = [name for name in there if _may(allowed, name, AclOperation.READ)]
     if not readable:
         return {}
     try:

@@ -30,7 +30,7 @@ def partitions_added(play: Play, fault: Fault) -> None:
     """Every worker stops and says why. Outputs and dead letters get as many partitions; states are made again."""
     source = play.settings.topic(SIGNAL)
     play.load.pause()
-    total = Cluster(play.settings).partitions()[source] + 1
+    total = Cluster(play.settings).partitions([source])[source] + 1
     add_partitions(play.settings, source, total)
     again = _refusals(play, "partitions")
     for name in (SIGNAL_PREDICTIONS, DEAD_LETTERS):

@@ -13,11 +13,10 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings, load_settings
 from stream_app.topics.administration import create_topics
 from tests.admin import committed
-from tests.broker import wait_until
+from tests.broker import delete_topics, wait_until
 from tests.faults.acts import ACTS
 from tests.faults.crew import Crew
 from tests.faults.load import LiveLoad
@@ -74,8 +73,7 @@ class Play:
 
     def tidy_up(self) -> None:
         """Its topics go: a broker with those of hundreds of schedules would be slow."""
-        cluster = Cluster(self.settings)
-        cluster.delete([name for name in cluster.partitions() if name.startswith(self.settings.topic_prefix)])
+        delete_topics(self.settings)
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Do something from now on so many seconds later, at the latest when the faults end."""
