@@ -33,6 +33,7 @@ def test_the_order_of_the_samples_is_not_seen(windows):
     np.testing.assert_allclose(window_features(turned), window_features(windows), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_they_learn_what_extremes_tell_and_the_seed_decides(windows):
     windows, labels = [window.copy() for window in windows], np.arange(90) % 2
     for window, label in zip(windows, labels, strict=True):

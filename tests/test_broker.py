@@ -46,6 +46,7 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_data_survive_a_kill(tmp_path: Path) -> None:
     data_dir = tmp_path / "a path with spaces and ü"
@@ -62,6 +63,7 @@ def test_data_survive_a_kill(tmp_path: Path) -> None:
         assert values(settings) == [b"before the end"]
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_the_command_says_when_it_is_ready_stops_in_order_with_its_data_and_dies_when_killed(tmp_path: Path) -> None:
     (tmp_path / f"kafka-{KAFKA_VERSION}").symlink_to(JARS_DIR / f"kafka-{KAFKA_VERSION}")

@@ -20,6 +20,7 @@ from core.training.defect import DefectTask
 from core.training.held_out import judge_defect, judge_signal
 
 
+@pytest.mark.slow
 def test_signals_that_do_not_name_all_frequencies_are_judged_by_those_of_the_whole_file(tmp_path: Path) -> None:
     file, checkpoint = tmp_path / "signals.h5", tmp_path / "signal.pt"
     generate_signals(file, 6, 1, 30)

@@ -16,6 +16,7 @@ from core.training.evaluate_signal import evaluate_signal
 KINDS = ("signal", "defect")
 
 
+@pytest.mark.slow
 def test_the_signal_model_is_near_the_filter_on_every_frequency(tmp_path):
     generate_signals(tmp_path / "signals.h5", samples=16, seed=31)
     figures = evaluate_signal(tmp_path / "signals.h5", checkpoint_path("signal")).figures

@@ -16,6 +16,8 @@ from core.training.config import read_settings
 from core.training.signal import SignalTask, train_signal
 from core.training.snapshot import last_path
 
+pytestmark = pytest.mark.slow
+
 SEGMENT, SEGMENTS = 50, 8
 
 
@@ -120,7 +122,6 @@ def test_a_short_training_is_never_worse_than_the_filter_that_it_starts_from(tmp
     assert kept.validate()["loss"] == start
 
 
-@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(file, tmp_path):
     def interrupt(progress):
         if (progress.epoch, progress.update) == (2, 3):

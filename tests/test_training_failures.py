@@ -16,6 +16,8 @@ from core.training.snapshot import last_path
 from tests.commands import ROOT
 from tests.small_training import Losses, Task, assert_same, interrupt_at, settings, weights
 
+pytestmark = pytest.mark.slow
+
 
 class Failing(Task):
     """Fails in the third update of the second epoch."""
@@ -144,7 +146,6 @@ def trained_where_files_stay_small(folder, what):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
 
 
-@pytest.mark.slow
 def test_a_write_cut_short_is_a_clear_error(tmp_path):
     said = trained_where_files_stay_small(tmp_path, "model")
 
@@ -152,7 +153,6 @@ def test_a_write_cut_short_is_a_clear_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_logs_cut_short_are_a_clear_error(tmp_path):
     assert "logs cannot be written: File too large" in trained_where_files_stay_small(tmp_path, "logs")
 

@@ -8,6 +8,8 @@ from core.training.extras import require
 from core.training.loop import fit
 from tests.small_training import Task, events, interrupt_at, scalars, settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_logs_hold_every_curve_and_figure(tmp_path):
     chosen = settings(epochs=2)

@@ -24,6 +24,8 @@ from tests.small_training import (
     without_seconds,
 )
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = ("constant", "plateau", "cosine", "one-cycle")
 
 # --- the same with and without interruption
@@ -94,7 +96,6 @@ def test_what_the_process_had_set_is_as_before(tmp_path, monkeypatch):
 # --- learning
 
 
-@pytest.mark.slow
 def test_a_tiny_set_is_overfitted(tmp_path):
     chosen = settings(epochs=40, dropout=0.0, learning_rate=0.05, schedule="one-cycle")
     fitted = fit(Task(chosen), chosen, tmp_path / "a.pt")
