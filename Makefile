@@ -47,7 +47,7 @@ python:
 demo: setup      ## run all of it on this machine, live, and check it against the offline run; a minute
 	@$(BIN)/caststream demo
 
-test: setup      ## run the tests that guard a guarantee, on a real Kafka; 6 minutes
+test: setup      ## run the tests that guard a guarantee, on a real Kafka; 5 minutes
 	@$(TESTS) -m "not slow"
 
 test-slow: setup ## run the rest: fault schedules, wheel, examples, training, tests of benchmarks; 7 minutes
