@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import ssl
@@ -21,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import StartupError
+from core.nearest import did_you_mean
 from stream_app.tokens import TokenSource, read_secret
 
 PREFIX = "CASTSTREAM_"
@@ -402,8 +402,7 @@ def _service_link(name: str, value: str) -> str:
 
 
 def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; the settings are: {', '.join(sorted(Settings.model_fields))}"
+    return did_you_mean(name, sorted(Settings.model_fields), "the settings")
 
 
 def _as_variable(value: object) -> str:

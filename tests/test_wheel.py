@@ -109,7 +109,8 @@ def sources(pattern: str) -> set[str]:
 def test_the_sdist_has_all_sources_and_nothing_compiled(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = set().union(*(sources(pattern) for pattern in ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.hpp", "*.pt")))
+    patterns = ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.hpp", "*.pt", "*.toml")
+    wanted = set().union(*(sources(pattern) for pattern in patterns))
 
     assert wanted <= held
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "stream_app/local/kafka-jars.txt"} <= held
@@ -118,7 +119,7 @@ def test_the_sdist_has_all_sources_and_nothing_compiled(sdist: Path) -> None:
 
 def test_the_wheel_has_programs_models_types_and_compiled_parts_but_no_sources(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = set().union(*(sources(pattern) for pattern in ("*.py", "*.pyi", "*.pt", "*.txt", "py.typed")))
+    wanted = set().union(*(sources(pattern) for pattern in ("*.py", "*.pyi", "*.pt", "*.toml", "*.txt", "py.typed")))
 
     assert wanted <= held
     assert {str(file.relative_to(ROOT)) for file in compiled_parts()} <= held

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+
+from core.nearest import nearest
 
 # Where a line begins with these, what follows is what Kafka means to say.
 _JAVA = re.compile(r'^(Exception in thread "[^"]*" |Caused by: )?((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error): )')
@@ -26,9 +27,5 @@ def misspelt(names: Iterable[str], log: str) -> dict[str, str]:
         log: of a broker that has started; it lists all properties that there are.
     """
     known = set(_KNOWN.findall(log))
-    found = {name: _nearest(name, known) for name in names if name not in known and not _FREE.fullmatch(name)}
+    found = {name: nearest(name, known, _NEAR) for name in names if name not in known and not _FREE.fullmatch(name)}
     return {name: near for name, near in found.items() if near}
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)), "")

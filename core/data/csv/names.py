@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from core.callbacks import OnNote
 from core.errors import StartupError
 from core.native.names import near_field_of
+from core.nearest import nearest
 from core.wire.plain_name import LONGEST_NAME, plain_name
 
 Renamed = Mapping[str, str]  # field -> its name in the file
@@ -39,8 +39,8 @@ def meant(name: str, known: Iterable[str], alike: float = 0.8) -> str | None:
     other = near_field_of(short.encode("utf-8", "replace")) or _OTHER_WORDS.get(short)
     if other in by_plain.values():
         return other
-    near = difflib.get_close_matches(short, by_plain, 1, alike)
-    return by_plain[near[0]] if near else None
+    near = nearest(short, by_plain, alike)
+    return None if near is None else by_plain[near]
 
 
 def shown(names: Sequence[str]) -> str:

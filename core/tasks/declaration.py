@@ -1,0 +1,137 @@
+"""A task as it is declared: what a sample holds, which model reads it, what comes out, and where all of it goes.
+
+`core.tasks.reading` makes these values, so they fit each other: names are unique, ranges are in order, files exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["step", "window"]
+"""A model that takes one step per sample, or one that looks at a window of samples."""
+Missing = Literal["refuse", "hold"]
+GapPolicy = Literal["step", "hold", "reset"]
+Constant = bool | int | float | tuple["Constant", ...]
+"""A number, or an array of them."""
+
+LARGEST_VALUE = 1e6
+"""The range of a field that declares none, on either side of zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One named input of a sample. ``length`` is None for one number, else the numbers of an array.
+
+    ``columns`` are its names in a CSV, one for each number of a record; ``aliases`` its other names in a record. A
+    value outside of ``low`` to ``high`` is refused, one outside of ``normal`` counted. With ``overlap`` the last so
+    many numbers of the record before stand in front of those of this one.
+    """
+
+    name: str
+    length: int | None = None
+    columns: tuple[str, ...] = ()
+    unit: str = ""
+    aliases: tuple[str, ...] = ()
+    low: float = -LARGEST_VALUE
+    high: float = LARGEST_VALUE
+    normal: tuple[float, float] | None = None
+    missing: Missing = "refuse"
+    overlap: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """The numbers that a record holds of it."""
+        return 1 if self.length is None else self.length
+
+    @property
+    def width(self) -> int:
+        """The numbers that it gives the model."""
+        return self.numbers + self.overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One named result.
+
+    It is made of what ``tensor`` names, an output of the model, or of ``of``, an output that stands above it: one of
+    the two is set, the other one "" or None. ``apply`` says what is computed of that. ``names`` are those of its
+    numbers, ``labels`` those of its classes.
+    """
+
+    name: str
+    tensor: str
+    names: tuple[str, ...] = ()
+    unit: str = ""
+    apply: str | None = None
+    of: str | None = None
+    labels: tuple[str, ...] = ()
+    scale: float = 1.0
+    shift: float = 0.0
+    threshold: float | None = None
+    clear: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model's file, and how the names in its graph are bound.
+
+    ``input`` is the graph's name for the fields; ``states`` says for each input of state which output becomes it;
+    ``constants`` are further inputs that never change. ``example`` is a file of inputs and outputs to compare with.
+    The mappings must not be changed.
+    """
+
+    file: Path
+    input: str | None
+    states: Mapping[str, str]
+    constants: Mapping[str, Constant]
+    example: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names on the broker, without the prefix and the application's id."""
+
+    source: str
+    output: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """In samples: the most that an output looks at, those before the first output, and those between two."""
+
+    length: int
+    first: int
+    hop: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRules:
+    """The rules of this task; None is the worker's setting of that name."""
+
+    gap_policy: GapPolicy | None = None
+    max_gap: int | None = None
+    idle_timeout: float | None = None
+    max_step_jump: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One task. The order of ``fields`` is that of the model's input; ``window`` is set for the kind window alone."""
+
+    name: str
+    kind: Kind
+    topics: Topics
+    fields: tuple[Field, ...]
+    model: Model
+    outputs: tuple[Output, ...]
+    window: Window | None
+    rules: TaskRules
+
+    @property
+    def width(self) -> int:
+        """F: the numbers that the model reads of a sample."""
+        return sum(field.width for field in self.fields)

@@ -1,0 +1,241 @@
+"""Every key of a task file: its type, what is accepted, what it means. Reading, errors and the reference follow.
+
+The description of a type is what an error says is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import NODEFAULT, Meta
+
+from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, Missing
+
+LONGEST_ARRAY = 16_384
+"""Numbers of one field. Of all fields together there may be as many."""
+_TEXT = '1 to 100 characters, no \\ and no "'
+_LARGEST = 3.4028234663852886e38  # of a float32, which is what models read
+
+Name = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_]{0,63}\Z", description="a letter, then up to 63 letters, digits and '_'")
+]
+TopicPart = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
+        description="a letter or digit, then up to 99 letters, digits, '.', '_' and '-'",
+    ),
+]
+Text = Annotated[str, Meta(pattern=r'\A[^\x00-\x1f"\\\x7f]{1,100}\Z', description=_TEXT)]
+Unit = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]{0,30}\Z", description="up to 30 characters on one line")]
+FileName = Annotated[str, Meta(min_length=1, max_length=1_000, description="a path, relative to this file")]
+Texts = Annotated[tuple[Text, ...], Meta(description=f"a list of names, each {_TEXT}")]
+Number = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
+Range = Annotated[tuple[Number, Number], Meta(description="a list of two finite numbers, the lower one first")]
+Length = Annotated[
+    int, Meta(ge=1, le=LONGEST_ARRAY, description=f"a whole number from 1 to {LONGEST_ARRAY:,}, or left out")
+]
+Overlap = Annotated[int, Meta(ge=0, le=LONGEST_ARRAY, description="a whole number from 0 to the field's length")]
+Samples = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+Apply = Annotated[
+    Literal["sigmoid", "softmax", "label", "argmax_step", "above", "error", "forecast_error"],
+    Meta(description="sigmoid, softmax, label, argmax_step, above, error or forecast_error"),
+]
+
+K = TypeVar("K", bound="Keys")
+
+
+def means(meaning: str, default: str = "") -> Meta:
+    """Note what a key means, and in words its default where it is made of other keys."""
+    return Meta(extra={"meaning": meaning, "default": default})
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of one table."""
+
+
+class TaskKeys(Keys, frozen=True, kw_only=True):
+    """The keys above all tables."""
+
+    name: Annotated[
+        TopicPart, means("Name of the task, on the command line, in metrics and in the names of its topics.")
+    ]
+    kind: Annotated[
+        Annotated[Kind, Meta(description="step or window")],
+        means(
+            "`step`: the model takes one step per sample and carries its state. "
+            "`window`: it looks at a window of samples at a time."
+        ),
+    ]
+
+
+class TopicKeys(Keys, frozen=True, kw_only=True):
+    """Names on the broker. The settings `topic_prefix` and `app_id` are put before them."""
+
+    source: Annotated[TopicPart | None, means("The topic that samples are read from.", "NAME-samples")] = None
+    output: Annotated[TopicPart | None, means("The topic that outputs are published to.", "NAME-outputs")] = None
+    table: Annotated[
+        TopicPart | None, means("The table of states; its changelog is `<app_id>-<table>-changelog`.", "NAME-states")
+    ] = None
+
+
+class FieldKeys(Keys, frozen=True, kw_only=True):
+    """One named input of a sample. The order of the fields is the order of the model's input."""
+
+    length: Annotated[Length | None, means("The field is an array of so many numbers.", "one number, no array")] = None
+    columns: Annotated[
+        Texts | None,
+        means("Its names in a CSV, one for each number.", "the field's name; of an array NAME_1, NAME_2 and so on"),
+    ] = None
+    unit: Annotated[Unit, means("Unit, for people: in errors, plots and the schema.")] = ""
+    alias: Annotated[
+        Texts, means("Other names of the field in a record, for senders that cannot be changed.", "none")
+    ] = ()
+    range: Annotated[
+        Range, means("A value outside of it makes the record a dead letter with the reason `out_of_range`.")
+    ] = (-LARGEST_VALUE, LARGEST_VALUE)
+    normal: Annotated[Range | None, means("A value outside of it is counted, and reported once per field.", "none")] = (
+        None
+    )
+    missing: Annotated[
+        Annotated[Missing, Meta(description="refuse or hold")],
+        means("A record without the field: `refuse` makes it a dead letter, `hold` takes the stream's last value."),
+    ] = "refuse"
+    overlap: Annotated[
+        Overlap, means("Of an array: the last so many numbers of the record before are put in front of it.")
+    ] = 0
+
+
+class RuleKeys(Keys, frozen=True, kw_only=True):
+    """Rules of this task alone. A key that is left out is the worker's setting of that name."""
+
+    gap_policy: Annotated[
+        Annotated[GapPolicy, Meta(description="step, hold or reset")] | None,
+        means(
+            "What to do when steps are missing: continue, repeat the last sample, or start from zero.", "the setting"
+        ),
+    ] = None
+    max_gap: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 to 10,000")] | None,
+        means("Largest number of missing steps that `hold` fills.", "the setting"),
+    ] = None
+    idle_timeout: Annotated[
+        Annotated[float, Meta(ge=0.1, le=31_536_000, description="seconds from 0.1 to 31,536,000")] | None,
+        means("Seconds of silence after which a stream starts again from zero.", "the setting"),
+    ] = None
+    max_step_jump: Annotated[
+        Annotated[int, Meta(ge=1, le=2**53 - 1, description="a whole number from 1 to 2^53-1")] | None,
+        means("Largest number of missing steps; a record beyond it is refused.", "the setting"),
+    ] = None
+
+
+class WindowKeys(Keys, frozen=True, kw_only=True):
+    """The windows of a task of the kind `window`. All numbers are samples."""
+
+    length: Annotated[Samples, means("The most samples that an output looks at.")] = 500
+    first: Annotated[
+        Samples | None, means("Samples of a sequence before its first output.", "100, or `length` if that is less")
+    ] = None
+    hop: Annotated[Samples, means("Samples between two outputs.")] = 30
+
+
+class ModelKeys(Keys, frozen=True, kw_only=True):
+    """The model."""
+
+    file: Annotated[FileName, means("The model's file: an ONNX graph, or a checkpoint of caststream.")]
+    input: Annotated[Text | None, means("Name of the graph's input that takes the fields.", "the one that is left")] = (
+        None
+    )
+    states: Annotated[
+        Annotated[dict[str, Text], Meta(description="a table of the graph's inputs and the outputs that become them")],
+        means(
+            "Each input of state with the output that is its next value.",
+            "the names that pair: X with new_X, X_next, Xn or Xout",
+        ),
+    ] = msgspec.field(default_factory=dict)
+    constants: Annotated[
+        Annotated[dict[str, Any], Meta(description="a table of the graph's inputs with a number or an array each")],
+        means("Further inputs of the graph, which never change.", "none"),
+    ] = msgspec.field(default_factory=dict)
+    example: Annotated[
+        FileName | None,
+        means("Inputs and outputs of some 200 steps (.npz) from your own framework, to compare with.", "none"),
+    ] = None
+
+
+class OutputKeys(Keys, frozen=True, kw_only=True):
+    """One named result, in the order in which they stand in a record."""
+
+    tensor: Annotated[Text | None, means("The output of the model that it is made of.", "the output's name")] = None
+    of: Annotated[
+        Name | None, means("The output that it is made of in place of a tensor; that one stands above it.", "none")
+    ] = None
+    apply: Annotated[Apply | None, means("What is computed of it.", "nothing: the numbers as they are")] = None
+    names: Annotated[
+        Texts, means("Names of its numbers: they are published as an object. Without names as an array.", "none")
+    ] = ()
+    unit: Annotated[Unit, means("Unit, for people.")] = ""
+    labels: Annotated[Texts, means("With `softmax` and `label`: names of the classes.", "none")] = ()
+    scale: Annotated[Number, means("With `sigmoid`: x is multiplied by it first.")] = 1.0
+    shift: Annotated[Number, means("With `sigmoid`: it is added then.")] = 0.0
+    threshold: Annotated[Number | None, means("With `above`: true from this value on.", "none: it is needed")] = None
+    clear: Annotated[
+        Number | None, means("With `above`: once true, false again only below this value.", "`threshold`")
+    ] = None
+
+
+TABLES: dict[str, type[Keys]] = {
+    "": TaskKeys,
+    "topics": TopicKeys,
+    "fields.NAME": FieldKeys,
+    "rules": RuleKeys,
+    "window": WindowKeys,
+    "model": ModelKeys,
+    "outputs.NAME": OutputKeys,
+}
+"""The tables of a file and their keys; NAME stands for names of the user's own."""
+
+
+class Key(NamedTuple):
+    """One key of a table, in words. ``default`` is None where the key is needed."""
+
+    name: str
+    type: Any
+    accepted: str
+    meaning: str
+    default: str | None
+
+
+def keys_of(table: type[Keys]) -> Iterator[Key]:
+    """The keys of a table, in order."""
+    for field in msgspec.structs.fields(table):
+        extra = next(note.extra for note in field.type.__metadata__ if note.extra)
+        needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
+        default = None if needed else extra["default"] or _written(field.default)
+        yield Key(field.name, field.type, accepted(field.type), extra["meaning"], default)
+
+
+def accepted(kind: Any) -> str:
+    """Say what a type accepts; of a union with None, its other part."""
+    origin = getattr(kind, "__origin__", None)
+    for part in (kind, *getattr(origin, "__args__", ())):
+        for note in getattr(part, "__metadata__", ()):
+            if note.description:
+                return str(note.description)
+    raise AssertionError(f"{kind} has no description")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """True if a value is accepted."""
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, OverflowError):
+        return False
+    return True
+
+
+def _written(value: Any) -> str:
+    """A default as it would stand in the file."""
+    return f"`{msgspec.json.encode(value).decode()}`"

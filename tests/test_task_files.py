@@ -1,0 +1,381 @@
+"""A task file is read into its declaration, or refused with a line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import StartupError
+from core.tasks import names
+from core.tasks.declaration import Declaration, Field, Output, TaskRules, Topics, Window
+from core.tasks.keys import LONGEST_ARRAY
+from core.tasks.reading import find_declaration, read_declaration, shipped
+from core.tasks.toml_file import LARGEST_BYTES
+
+PUMP = """
+name = "pump"
+kind = "step"
+[fields]
+vibration = { length = 3, unit = "mm/s", range = [-200, 200], normal = [-25, 25], alias = ["vib"] }
+speed = {}
+[model]
+file = "pump.onnx"
+"""
+WINDOWS = PUMP.replace('"step"', '"window"')
+
+
+class Folder:
+    """A folder with a model, in which tests write task files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "pump.onnx").touch()
+
+    def read(self, text: str | bytes, **options: bool) -> Declaration:
+        file = self.path / "pump.toml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_declaration(file, **options)
+
+    def refused(self, text: str | bytes) -> str:
+        """What is said of a task file, after its own name."""
+        with pytest.raises(StartupError) as raised:
+            self.read(text)
+        said = str(raised.value)
+        assert said.startswith(f"{self.path / 'pump.toml'}: ")
+        assert "\n" not in said
+        assert len(said) < 1_000
+        return said.removeprefix(f"{self.path / 'pump.toml'}: ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_what_is_not_said_has_a_default(folder: Folder) -> None:
+    task = folder.read(PUMP)
+
+    assert (task.name, task.kind, task.width) == ("pump", "step", 4)
+    assert task.topics == Topics("pump-samples", "pump-outputs", "pump-states")
+    assert task.fields == (
+        Field("vibration", 3, ("vibration_1", "vibration_2", "vibration_3"), "mm/s", ("vib",), -200, 200, (-25, 25)),
+        Field("speed", None, ("speed",)),
+    )
+    assert (task.fields[1].low, task.fields[1].high) == (-1e6, 1e6)
+    assert task.outputs == (Output("prediction", "prediction"),)
+    assert (task.window, task.rules) == (None, TaskRules())
+    assert (task.model.file, task.model.input, task.model.example) == (folder.path / "pump.onnx", None, None)
+    assert (task.model.states, task.model.constants) == ({}, {})
+
+
+def test_everything_can_be_said(folder: Folder) -> None:
+    (folder.path / "pump.npz").touch()
+    task = folder.read(
+        PUMP
+        + """
+input = "x"
+states = { h0 = "hn", c0 = "cn" }
+constants = { sr = 16000, mask = [[1, 0.5], [true, 0]] }
+example = "pump.npz"
+[topics]
+source = "plant.pumps"
+[rules]
+gap_policy = "hold"
+max_gap = 9
+idle_timeout = 60
+max_step_jump = 100
+[outputs]
+forecast = { tensor = "y", names = ["a", "b", "c", "d"], unit = "mm/s" }
+score = { apply = "forecast_error", of = "forecast" }
+alarm = { apply = "above", of = "score", threshold = 2.5, clear = 2 }
+state = { tensor = "z", apply = "label", labels = ["good", "worn out"] }
+"""
+    )
+
+    assert task.topics == Topics("plant.pumps", "pump-outputs", "pump-states")
+    assert task.rules == TaskRules("hold", 9, 60.0, 100)
+    assert (task.model.input, task.model.states) == ("x", {"h0": "hn", "c0": "cn"})
+    assert task.model.constants == {"sr": 16000, "mask": ((1, 0.5), (True, 0))}
+    assert task.model.example == folder.path / "pump.npz"
+    assert task.outputs == (
+        Output("forecast", "y", ("a", "b", "c", "d"), "mm/s"),
+        Output("score", "", apply="forecast_error", of="forecast"),
+        Output("alarm", "", apply="above", of="score", threshold=2.5, clear=2.0),
+        Output("state", "z", apply="label", labels=("good", "worn out")),
+    )
+
+
+def test_a_number_is_a_float_wherever_it_is_one(folder: Folder) -> None:
+    field = folder.read(PUMP).fields[0]
+
+    assert [type(each) for each in (field.low, field.high, *(field.normal or ()))] == [float] * 4
+
+
+@pytest.mark.parametrize(
+    ("table", "window"),
+    [
+        ("", Window(500, 100, 30)),
+        ("[window]\nlength = 20", Window(20, 20, 30)),
+        ("[window]\nlength = 900\nfirst = 450\nhop = 1", Window(900, 450, 1)),
+    ],
+)
+def test_windows_are_cut_as_declared(folder: Folder, table: str, window: Window) -> None:
+    assert folder.read(WINDOWS + table).window == window
+
+
+def test_an_alarm_without_clear_ends_below_its_threshold(folder: Folder) -> None:
+    [alarm] = folder.read(PUMP + '[outputs]\nalarm = { apply = "above", threshold = 3 }').outputs
+
+    assert (alarm.threshold, alarm.clear) == (3.0, 3.0)
+
+
+def test_a_label_is_one_of_those_of_the_output_that_it_is_made_of(folder: Folder) -> None:
+    outputs = 'p = { apply = "softmax", labels = ["a", "b"] }\nbest = { apply = "label", of = "p" }'
+
+    assert folder.read(f"{PUMP}[outputs]\n{outputs}").outputs[1].labels == ("a", "b")
+
+
+def test_an_overlap_makes_the_models_input_wider_and_not_the_record(folder: Folder) -> None:
+    [audio] = folder.read(
+        PUMP.split("vib")[0] + "audio = { length = 512, overlap = 64 }\n[model]\nfile = 'pump.onnx'"
+    ).fields
+
+    assert (audio.numbers, audio.width, len(audio.columns)) == (512, 576, 512)
+
+
+def test_a_file_as_windows_writes_it_is_read(folder: Folder) -> None:
+    assert folder.read(b"\xef\xbb\xbf" + PUMP.replace("\n", "\r\n").encode()) == folder.read(PUMP)
+
+
+def test_a_declaration_goes_to_another_process(folder: Folder) -> None:
+    task = folder.read(PUMP)
+
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+def changed(old: str, new: str, text: str = PUMP) -> str:
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+SPEED = "speed = {}"
+OUT = PUMP + "[outputs]\n"
+MODEL = 'file = "pump.onnx"'
+REFUSED = [
+    ("", "name is missing: it must be a letter or digit, then"),
+    (changed('name = "pump"', ""), "name is missing"),
+    (changed('"step"', '"steps"'), 'kind is "steps": must be step or window'),
+    (changed('"pump"', '"pump 1"'), 'name is "pump 1": must be a letter or digit'),
+    (changed('"pump"', '"pump\\n"'), 'name is "pump\\n": must be'),
+    (changed('"pump"', '"../pump"'), "name is"),
+    (changed('"pump"', '".."'), "name is"),
+    (changed('"pump"', "7"), "name is 7: must be"),
+    (changed('"pump"', "2026-11-30"), 'name is "2026-11-30": must be'),
+    (changed('"pump"', '"signal"'), 'name is "signal": must be another one: signal and casting ship with caststream'),
+    (changed('kind = "step"', 'kinds = "step"'), "unknown key \"kinds\"; did you mean 'kind'?"),
+    (changed("[fields]", "[feilds]"), "unknown key \"feilds\"; did you mean 'fields'?"),
+    ("x = 1\n" + PUMP, 'unknown key "x"; the keys are: name, kind, topics, fields, rules, window, model, outputs'),
+    ('name = "a"\nkind = "step"\n[model]\nfile = "x"', "the table [fields] is missing"),
+    (PUMP.split("[model]")[0], "the table [model] is missing"),
+    # topics
+    ("topics = 3\n" + PUMP, "[topics] is 3: must be a table"),
+    (PUMP + '[topics]\nsource = "a b"', '[topics] source is "a b": must be a letter or digit, then'),
+    (PUMP + '[topics]\nsinc = "a"', '[topics] unknown key "sinc"; the keys are: source, output, table'),
+    (PUMP + '[topics]\nsource = "a"\noutput = "a"', "[topics] output 'a' is there twice"),
+    (
+        PUMP + '[topics]\noutput = "dead-letters"',
+        "[topics] output 'dead-letters' cannot be used: dead letters go there",
+    ),
+    # fields
+    (changed("[fields]", "[[fields]]"), "[fields] must be a table of at least one field"),
+    ('name = "a"\nkind = "step"\nfields = {}\n[model]\nfile = "x"', "[fields] must be a table of at least one field"),
+    (changed(SPEED, "speed = 3"), "[fields.speed] is 3: must be a table"),
+    (changed(SPEED, '"speed 1" = {}'), '[fields] "speed 1" is no name of a field: it must be a letter, then'),
+    (changed(SPEED, '"" = {}'), '[fields] "" is no name of a field'),
+    (
+        changed(SPEED, "step = {}"),
+        "[fields.step] field 'step' cannot be used: records have something else under the name",
+    ),
+    (
+        changed(SPEED, "Time = {}"),
+        "[fields.Time] field 'Time' cannot be used: in a record it would be read as 'timestamp_ms'",
+    ),
+    (changed(SPEED, "label = {}"), "[fields.label] field 'label' cannot be used: a data file has something else"),
+    (
+        changed(SPEED, 'speed = { alias = ["stream"] }'),
+        "[fields.speed] alias 'stream' cannot be used: it names the stream",
+    ),
+    (
+        changed(SPEED, 'speed = { alias = ["seq"] }'),
+        "[fields.speed] alias 'seq' cannot be used: in a record it would be",
+    ),
+    (changed(SPEED, 'speed = { alias = ["vib"] }'), "[fields.speed] alias 'vib' is taken by [fields.vibration]"),
+    (changed(SPEED, "vib = {}"), "[fields.vibration] alias 'vib' is taken by [fields.vib]"),
+    (changed(SPEED, 'speed = { alias = ["speed"] }'), "[fields.speed] alias 'speed' is there twice"),
+    (changed(SPEED, 'speed = { alias = "v" }'), '[fields.speed] alias is "v": must be a list of names'),
+    (changed(SPEED, "speed = { alias = ['a\\b'] }"), "[fields.speed] alias is"),
+    (changed("length = 3", "length = 0"), "[fields.vibration] length is 0: must be a whole number from 1 to 16,384"),
+    (changed("length = 3", "length = -1"), "[fields.vibration] length is -1: must be"),
+    (changed("length = 3", "length = 3.0"), "[fields.vibration] length is 3.0: must be a whole number"),
+    (changed("length = 3", "length = true"), "[fields.vibration] length is true: must be a whole number"),
+    (changed("length = 3", f"length = {LONGEST_ARRAY}"), "[fields] the fields have 16,385 numbers together"),
+    (changed("length = 3", "lenght = 3"), "[fields.vibration] unknown key \"lenght\"; did you mean 'length'?"),
+    (
+        changed("[-200, 200]", "[200, -200]"),
+        "[fields.vibration] range is [200.0, -200.0]: must be two numbers, the lower",
+    ),
+    (changed("[-200, 200]", "[200, 200]"), "[fields.vibration] range is [200.0, 200.0]: must be"),
+    (
+        changed("[-200, 200]", "[-200, inf]"),
+        "[fields.vibration] range is [-200, Infinity]: must be a list of two finite",
+    ),
+    (changed("[-200, 200]", "[nan, 200]"), "[fields.vibration] range is [NaN, 200]: must be a list of two finite"),
+    (changed("[-200, 200]", f"[0, 1{'0' * 400}]"), "[fields.vibration] range is [0, 1000"),
+    (changed("[-200, 200]", "[1]"), "[fields.vibration] range is [1]: must be a list of two"),
+    (changed("[-25, 25]", "[-25, 250]"), "[fields.vibration] normal is [-25.0, 250.0]: must be within range, which is"),
+    (changed("[-25, 25]", "[25, -25]"), "[fields.vibration] normal is [25.0, -25.0]: must be two numbers"),
+    (changed(SPEED, "speed = { overlap = 1 }"), "[fields.speed] overlap is 1: must be 0 without a length"),
+    (
+        changed("length = 3", "length = 3, overlap = 4"),
+        "[fields.vibration] overlap is 4: must be at most the field's length",
+    ),
+    (changed(SPEED, 'speed = { missing = "skip" }'), '[fields.speed] missing is "skip": must be refuse or hold'),
+    (
+        changed(SPEED, 'speed = { columns = ["a", "b"] }'),
+        "columns has 2 names: 1 is needed; for an array of them say length = 2",
+    ),
+    (changed("length = 3", 'length = 3, columns = ["a"]'), "[fields.vibration] columns has 1 names: 3 are needed"),
+    (changed(SPEED, 'speed = { columns = ["vibration_2"] }'), "column 'vibration_2' is taken by [fields.vibration]"),
+    (changed("length = 3", 'length = 2, columns = ["a", "a"]'), "[fields.vibration] column 'a' is there twice"),
+    (changed(SPEED, 'speed = { columns = ["ts"] }'), "column 'ts' cannot be used: in a record it would be read as"),
+    (changed('"mm/s"', '"' + "m" * 31 + '"'), "[fields.vibration] unit is"),
+    # rules and windows
+    (PUMP + '[rules]\ngap_policy = "fill"', '[rules] gap_policy is "fill": must be step, hold or reset'),
+    (PUMP + "[rules]\nidle_timeout = 0", "[rules] idle_timeout is 0: must be seconds from 0.1"),
+    (PUMP + "[rules]\nmax_gap = 10001", "[rules] max_gap is 10001: must be a whole number from 0 to 10,000"),
+    (PUMP + "[window]", "[window] a task of the kind step has no windows"),
+    (WINDOWS + "[window]\nlength = 0", "[window] length is 0: must be a whole number from 1"),
+    (WINDOWS + "[window]\nlength = 50\nfirst = 60", "[window] first is 60: must be at most length, which is 50"),
+    (WINDOWS + "[window]\nstride = 3", '[window] unknown key "stride"; the keys are: length, first, hop'),
+    # the model
+    (changed(MODEL, ""), "[model] file is missing: it must be a path, relative to this file"),
+    (changed(MODEL, 'file = "pumps.onnx"'), '[model] file is "pumps.onnx": there is no such file in /'),
+    (changed(MODEL, 'file = "."'), '[model] file is ".": that is no file'),
+    (changed(MODEL, 'file = "a\\u0000"'), '[model] file is "a\\u0000": '),
+    (changed(MODEL, f'file = "{"a" * 400}"'), "[model] file is"),
+    (changed(MODEL, 'files = "x"'), "[model] unknown key \"files\"; did you mean 'file'?"),
+    (PUMP + 'example = "no.npz"', '[model] example is "no.npz": there is no such file'),
+    (PUMP + 'states = ["h"]', '[model] states is ["h"]: must be a table of'),
+    (PUMP + "states = { h0 = 1 }", '[model] states is {"h0": 1}: must be a table of'),
+    (PUMP + 'states = { "" = "h" }', '[model.states] "" is no name of an input'),
+    (PUMP + 'states = { h = "n", c = "n" }', "[model.states] output 'n' is there twice"),
+    (PUMP + 'input = "h"\nstates = { h = "n" }', "[model.states] input 'h' is taken by [model]"),
+    (PUMP + 'states = { h = "n" }\nconstants = { h = 1 }', "[model.constants] input 'h' is taken by [model.states]"),
+    (PUMP + 'constants = { sr = "16000" }', '[model.constants] sr is "16000": must be a number, or an array of rows'),
+    (PUMP + "constants = { sr = [[1, 2], [3]] }", "[model.constants] sr is [[1, 2], [3]]: must be a number"),
+    (PUMP + "constants = { sr = [] }", "[model.constants] sr is []: must be a number"),
+    (PUMP + "constants = { sr = inf }", "[model.constants] sr is Infinity: must be a number"),
+    (PUMP + f"constants = {{ sr = 0x{'f' * 8_000} }}", "[model.constants] sr is a int that is too large"),
+    # outputs
+    (PUMP + "outputs = 3", '[model] unknown key "outputs"'),
+    ("outputs = {}\n" + PUMP, "[outputs] must be a table of at least one output"),
+    (OUT + "gap = {}", "[outputs.gap] output 'gap' cannot be used: records have something else"),
+    (OUT + "speed = {}", "[outputs.speed] output 'speed' is taken by [fields.speed]"),
+    (OUT + "'a b' = {}", '[outputs] "a b" is no name of an output'),
+    (OUT + 'a = { apply = "sigmod" }', '[outputs.a] apply is "sigmod": must be sigmoid, softmax, label'),
+    (OUT + 'a = { apply = "2 * x" }', "[outputs.a] apply is"),
+    (OUT + 'a = { aply = "sigmoid" }', "[outputs.a] unknown key \"aply\"; did you mean 'apply'?"),
+    (OUT + "forecast = {}\na = { of = 'forcast', apply = 'error' }", "no such output; did you mean 'forecast'?"),
+    (
+        OUT + "a = { of = 'b', apply = 'error' }",
+        '[outputs.a] of is "b": there is no such output; there is none above it',
+    ),
+    (OUT + "a = { of = 'a', apply = 'error' }", '[outputs.a] of is "a": must be an output that stands above this one'),
+    (OUT + "a = { of = 'b', apply = 'error' }\nb = {}", "must be an output that stands above this one"),
+    (OUT + "b = {}\na = { of = 'b' }", '[outputs.a] has of = "b" and no apply'),
+    (OUT + "b = {}\na = { of = 'b', tensor = 'x', apply = 'error' }", "[outputs.a] has both of"),
+    (OUT + "a = { scale = 2 }", '[outputs.a] scale is for apply = "sigmoid" alone'),
+    (OUT + "a = { labels = ['x'] }", '[outputs.a] labels is for apply = "softmax" and "label" alone'),
+    (OUT + "a = { apply = 'label' }", "[outputs.a] labels are missing"),
+    (OUT + "a = { apply = 'softmax', labels = ['x', 'x'] }", "[outputs.a] labels 'x' is there twice"),
+    (OUT + "a = { names = ['x', 'x'] }", "[outputs.a] names 'x' is there twice"),
+    (
+        OUT + "a = { apply = 'error', names = ['x'] }",
+        '[outputs.a] names are there, and apply = "error" gives one value',
+    ),
+    (OUT + "a = { apply = 'softmax', labels = ['x'], names = ['y'] }", "[outputs.a] has both names and labels"),
+    (OUT + "a = { apply = 'above' }", "[outputs.a] threshold is missing: it must be a finite number"),
+    (OUT + "a = { apply = 'above', threshold = 1, clear = 2 }", "[outputs.a] clear is 2.0: must be at most threshold"),
+    (OUT + "a = { apply = 'argmax_step' }", '[outputs.a] apply is "argmax_step": it is for tasks of the kind window'),
+    (WINDOWS + "[outputs]\na = { apply = 'forecast_error' }", "it is for tasks of the kind step alone"),
+    # no TOML that can be read
+    ('name = "a"\nname = "b"', "is not TOML: Cannot overwrite a value (at "),
+    ("{}", "is not TOML: "),
+    ("a = " + "[" * 3_000, "is nested too deeply for a task file"),
+    ("a = 1" + "0" * 5_000, "is not TOML: "),
+    (".".join("a" * 70) + " = 1", "has a key of more than 64 parts with dots between them"),
+    ("#" * (LARGEST_BYTES + 1), "is larger than 262,144 bytes"),
+    (b"\xff\xfen\x00", "is not UTF-8 text, at byte 0: save it as UTF-8"),
+    (PUMP.encode("utf-16"), "is not UTF-8 text"),
+    (b'name = "\x00"', "is not TOML: "),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_a_task_file_that_cannot_be_used_is_refused(folder: Folder, text: str | bytes, said: str) -> None:
+    assert said in folder.refused(text)
+
+
+@pytest.mark.parametrize("name", [*names.OF_RECORDS, *names.OF_FILES])
+def test_reserved_names_are_no_fields(folder: Folder, name: str) -> None:
+    assert f"field '{name}' cannot be used" in folder.refused(changed(SPEED, f"{name} = {{}}"))
+
+
+@pytest.mark.parametrize("name", names.OF_RECORDS)
+def test_reserved_names_are_no_outputs(folder: Folder, name: str) -> None:
+    assert f"output '{name}' cannot be used" in folder.refused(f"{OUT}{name} = {{}}")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "a.toml")
+
+    with pytest.raises(StartupError, match=r"a\.toml: (is no file|cannot be read|there is no such task file)"):
+        read_declaration(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("path", ["no/such.toml", "a\0.toml", "a" * 5_000 + ".toml"])
+def test_a_file_that_is_not_there_is_refused(path: str) -> None:
+    with pytest.raises(StartupError, match=r"there is no such task file|is no name of a file|cannot be read"):
+        read_declaration(path)
+
+
+def test_a_producer_needs_no_model(folder: Folder) -> None:
+    assert folder.read(changed(MODEL, 'file = "elsewhere.onnx"'), need_files=False).model.file.name == "elsewhere.onnx"
+
+
+def test_a_task_is_found_by_its_name_or_its_file(folder: Folder) -> None:
+    task = folder.read(PUMP)
+
+    assert find_declaration(str(folder.path / "pump.toml")) == task
+    assert find_declaration("casting") is shipped("casting")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("castng", "there is no task 'castng'; did you mean 'casting'\\?; a task of your own is the name of its file"),
+        ("pump", "there is no task 'pump'; those that ship with caststream are: signal, casting; a task"),
+        ("pump.toml", "pump.toml: there is no such task file"),
+    ],
+)
+def test_a_task_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StartupError, match=said):
+        find_declaration(text)
