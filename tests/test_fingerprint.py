@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from core import ModelFactory, SignalExtractionLSTM, SteelDefectLSTM
-from core.models.fingerprint import Model, fingerprint
+from core.models.fingerprint import AnyModel, fingerprint
 
 
 def signal() -> SignalExtractionLSTM:
@@ -41,7 +41,7 @@ def test_it_is_the_hash_that_the_wire_contract_describes() -> None:
 
 
 @pytest.mark.parametrize("make", [signal, defect])
-def test_it_is_equal_after_saving_and_loading(make: Callable[[], Model], tmp_path: Path) -> None:
+def test_it_is_equal_after_saving_and_loading(make: Callable[[], AnyModel], tmp_path: Path) -> None:
     model = make()
     model.calibration = {"a": 1, "b": np.float32(0.1)}  # an int and a numpy scalar load as plain floats
     model.input_statistics = {"mean": np.arange(5), "std": [1, 2, 3, 4, np.float64(0.3)]}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.arrays import Float32s, Int64s
-from core.audit.partition import Output, PartitionAudit
+from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.rules import AuditVerdict, Memory
 from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.infer import attention_of, prepare, score_windows
@@ -159,7 +159,7 @@ class CastAudit(PartitionAudit):
             reason=reason,
         )
 
-    def difference(self, row: int, found: Output) -> float | None:
+    def difference(self, row: int, found: AnyOutput) -> float | None:
         return 0.0 if self.expected(row) == found else None
 
     def is_peak(self, row: int, step: int | None) -> bool:

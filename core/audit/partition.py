@@ -14,7 +14,7 @@ from core.engines.results import StreamRules
 from core.errors import RecordError
 from core.wire.records import Prediction, SampleHeaders, Score, stream_id
 
-Output = Prediction | Score
+AnyOutput = Prediction | Score
 
 
 class PartitionAudit:
@@ -77,11 +77,11 @@ class PartitionAudit:
         """The source offset of a row."""
         raise NotImplementedError
 
-    def expected(self, row: int) -> Output:
+    def expected(self, row: int) -> AnyOutput:
         """The output of a row, after `finish`."""
         raise NotImplementedError
 
-    def difference(self, row: int, found: Output) -> float | None:
+    def difference(self, row: int, found: AnyOutput) -> float | None:
         """Return how far an output's number is off if all else is as expected; else None."""
         raise NotImplementedError
 

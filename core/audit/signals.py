@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.arrays import Float32s
-from core.audit.partition import Output, PartitionAudit
+from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.rules import AuditVerdict
 from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.infer import advance_sequences, prepare
@@ -136,7 +136,7 @@ class SignalAudit(PartitionAudit):
             self.gaps[row],
         )
 
-    def difference(self, row: int, found: Output) -> float | None:
+    def difference(self, row: int, found: AnyOutput) -> float | None:
         if not isinstance(found, Prediction) or self._with(row, found.prediction) != found:
             return None
         expected = self._prediction(row)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from core.errors import RecordError
 from core.native.records import Outputs, Record, Records
+from core.tasks.declaration import GapPolicy as GapPolicy
 
-GapPolicy = Literal["step", "hold", "reset"]
 GAP_POLICIES: tuple[GapPolicy, ...] = ("step", "hold", "reset")
 
 

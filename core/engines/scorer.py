@@ -18,7 +18,7 @@ from core.engines.state import Decision, pack_state, unpack_state
 from core.engines.table_keys import head_at, head_key, segment_at, segment_key
 from core.engines.windows import (
     CastWindow,
-    Window,
+    WindowSamples,
     pack_body,
     pack_segment,
     unpack_body,
@@ -66,7 +66,7 @@ class Pending(NamedTuple):
     timestamp_ms: int
     offset: int
     append_ms: int
-    window: Window
+    window: WindowSamples
     final: bool
     too_short: bool
 

@@ -24,7 +24,7 @@ _BODY = struct.Struct("<qI")  # samples of the cast so far, segments
 _VERSION = 1
 
 
-class Window(NamedTuple):
+class WindowSamples(NamedTuple):
     """The samples that one score sees; T from 1 to ``window_length``."""
 
     samples: Float32s  # (T, F)
@@ -95,12 +95,12 @@ class CastWindow:
         past = self.count - self.rules.window_min
         return past >= 0 and past % self.rules.hop == 0
 
-    def view(self) -> Window:
+    def view(self) -> WindowSamples:
         """The window as it is now, copied."""
         length = self.rules.window_length
         steps = np.concatenate([np.frombuffer(segment.steps, np.int64) for segment in self.segments])
         samples = np.concatenate([np.frombuffer(segment.samples, np.float32) for segment in self.segments])
-        return Window(samples.reshape(-1, FEATURES)[-length:], steps[-length:])
+        return WindowSamples(samples.reshape(-1, FEATURES)[-length:], steps[-length:])
 
 
 def pack_segment(segment: Segment) -> bytes:

@@ -13,12 +13,12 @@ from core.device import check_device
 from core.errors import StartupError
 from core.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
-from core.models.fingerprint import Model, fingerprint
+from core.models.fingerprint import AnyModel, fingerprint
 from core.models.rebuild import attach, build, signal_sizes
 from core.models.shipped import ModelKind
 from core.models.signal_lstm import SignalExtractionLSTM
 
-_CLASSES: dict[str, type[Model]] = {"signal": SignalExtractionLSTM, "defect": SteelDefectLSTM}
+_CLASSES: dict[str, type[AnyModel]] = {"signal": SignalExtractionLSTM, "defect": SteelDefectLSTM}
 _RECORD_FEATURES = 5  # both kinds of record carry five numbers per step
 _EXPECTED = (
     "expected config['model']['lstm'] with input_size, hidden_size, num_layers, dropout (signal model) "
@@ -26,7 +26,7 @@ _EXPECTED = (
 )
 
 
-def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "cpu") -> Model:
+def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "cpu") -> AnyModel:
     """The model of a checkpoint in eval mode, ready for records.
 
     Raises:
@@ -51,7 +51,7 @@ class ModelFactory:
     """Both models by configuration and by file. All methods are static."""
 
     @staticmethod
-    def create_model(config: Mapping[str, Any], device: str | torch.device = "cpu") -> Model:
+    def create_model(config: Mapping[str, Any], device: str | torch.device = "cpu") -> AnyModel:
         """A new model: a SignalExtractionLSTM from ``config['model']['lstm']`` (each size optional), or a
         SteelDefectLSTM where ``config`` has the section ``architecture`` instead.
 
@@ -71,7 +71,7 @@ class ModelFactory:
 
     @staticmethod
     def save_checkpoint(
-        model: Model,
+        model: AnyModel,
         save_path: Path | str,
         optimizer: torch.optim.Optimizer | None = None,
         epoch: int | None = None,
@@ -110,7 +110,7 @@ class ModelFactory:
     @staticmethod
     def create_from_checkpoint(
         checkpoint_path: Path | str, device: str | torch.device = "cpu", strict: bool = True
-    ) -> Model:
+    ) -> AnyModel:
         """The model of a checkpoint, in eval mode. Sizes come from ``config``, else ``model_info``, else the weights.
 
         Args:
@@ -135,7 +135,7 @@ class ModelFactory:
         return model.to(device).eval()
 
     @staticmethod
-    def get_model_info(model: Model) -> dict[str, Any]:
+    def get_model_info(model: AnyModel) -> dict[str, Any]:
         """The model's own information, trainable and frozen parameters, and the size in memory."""
         counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
         size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
@@ -152,7 +152,7 @@ class ModelFactory:
         return counts | {"total": sum(counts.values())}
 
     @staticmethod
-    def print_model_summary(model: Model) -> None:
+    def print_model_summary(model: AnyModel) -> None:
         """Print name, parameters per layer and sizes."""
         info = ModelFactory.get_model_info(model)
         counts = ModelFactory.count_parameters(model)

@@ -12,10 +12,10 @@ import torch
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
 
-Model = SignalExtractionLSTM | SteelDefectLSTM
+AnyModel = SignalExtractionLSTM | SteelDefectLSTM
 
 
-def fingerprint(model: Model) -> str:
+def fingerprint(model: AnyModel) -> str:
     """First 12 hex digits of a SHA-256 over architecture, calibration, input statistics and weights.
 
     The same before saving and after loading, on every device. Only what moves a prediction is in it: dropout,
@@ -34,7 +34,7 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()[:12]
 
 
-def architecture(model: Model) -> dict[str, Any]:
+def architecture(model: AnyModel) -> dict[str, Any]:
     """Return the facts that decide the flow of a forward pass at inference, as plain data."""
     sizes = {"input_size": model.input_size, "hidden_size": model.hidden_size, "num_layers": model.num_layers}
     if isinstance(model, SignalExtractionLSTM):

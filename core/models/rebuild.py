@@ -10,14 +10,14 @@ from torch import Tensor
 
 from core.models.defect_config import KEYS
 from core.models.defect_lstm import SteelDefectLSTM
-from core.models.fingerprint import Model
+from core.models.fingerprint import AnyModel
 from core.models.ranges import SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
 
 _READERS = {"input_size": int, "hidden_size": int, "num_layers": int, "dropout": float}
 
 
-def build(content: Mapping[str, Any]) -> Model:
+def build(content: Mapping[str, Any]) -> AnyModel:
     """An untrained model of the file's kind and sizes; the names of the weights decide the kind.
 
     Each size comes from ``config``, else ``model_info``, else the shapes of the weights.
@@ -41,7 +41,7 @@ def signal_sizes(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: read(found[name]) for name, read in _READERS.items() if found.get(name) is not None}
 
 
-def attach(model: Model, content: Mapping[str, Any]) -> None:
+def attach(model: AnyModel, content: Mapping[str, Any]) -> None:
     """Set calibration, input statistics and training ranges, checked: wrong ones would do their harm silently.
 
     Raises:

@@ -24,7 +24,7 @@ from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
-from core.models.fingerprint import Model, fingerprint
+from core.models.fingerprint import AnyModel, fingerprint
 from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
@@ -111,20 +111,20 @@ def predict(
     return PredictSummary(kind, rows.count, outputs, name)
 
 
-def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> Model:
+def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> AnyModel:
     if kind == "signal":
         return load_model(signal_checkpoint or checkpoint_path("signal"), "signal", device)
     return load_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
 
 
-def survey_for(model: Model) -> Survey:
+def survey_for(model: AnyModel) -> Survey:
     """Make the survey that finds values far outside what this model was trained on."""
     fields = SIGNAL_FIELDS if isinstance(model, SignalExtractionLSTM) else CASTING_FIELDS
     return Survey(Ranges.read(model.training_ranges, fields))
 
 
 def _written(
-    file: Recording, model: Model, rules: WindowRules, results: Writer, survey: Survey
+    file: Recording, model: AnyModel, rules: WindowRules, results: Writer, survey: Survey
 ) -> Iterator[tuple[int, int]]:
     """Write all results; after each, how many outputs these were, and how many rows are done."""
     if isinstance(model, SignalExtractionLSTM):

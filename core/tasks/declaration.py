@@ -12,7 +12,7 @@ from typing import Literal
 
 Kind = Literal["step", "window"]
 """A model that takes one step per sample, or one that looks at a window of samples."""
-Missing = Literal["refuse", "hold"]
+WhenMissing = Literal["refuse", "hold"]
 GapPolicy = Literal["step", "hold", "reset"]
 Constant = bool | int | float | tuple["Constant", ...]
 """A number, or an array of them."""
@@ -38,7 +38,7 @@ class Field:
     low: float = -LARGEST_VALUE
     high: float = LARGEST_VALUE
     normal: tuple[float, float] | None = None
-    missing: Missing = "refuse"
+    missing: WhenMissing = "refuse"
     overlap: int = 0
 
     @property

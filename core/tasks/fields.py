@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from core.tasks.declaration import Field
-from core.tasks.keys import LONGEST_ARRAY, FieldKeys, Name, accepted, fits
+from core.tasks.keys import LONGEST_ARRAY, FieldKeys, FieldName, accepted, fits
 from core.tasks.names import why_not_a_field, why_not_an_alias
 from core.tasks.tables import Once, read_keys
 from core.tasks.toml_file import Place, shown
-
-Pair = tuple[float, float]
 
 
 def read_fields(place: Place, values: Any) -> tuple[Field, ...]:
@@ -25,9 +23,9 @@ def read_fields(place: Place, values: Any) -> tuple[Field, ...]:
 
 
 def _field(fields: Place, name: str, values: Any) -> Field:
-    if not fits(name, Name):
+    if not fits(name, FieldName):
         raise fields.error(
-            f"{shown(name)} is no name of a field: it must be {accepted(Name)}; a sender's name may be an alias"
+            f"{shown(name)} is no name of a field: it must be {accepted(FieldName)}; a sender's name may be an alias"
         )
     place = fields.under(name)
     keys = read_keys(place, values, FieldKeys)
@@ -63,12 +61,12 @@ def _columns(place: Place, name: str, keys: FieldKeys) -> tuple[str, ...]:
     return keys.columns
 
 
-def _check_pair(place: Place, key: str, pair: Pair) -> None:
+def _check_pair(place: Place, key: str, pair: tuple[float, float]) -> None:
     if pair[0] >= pair[1]:
         place.refuse(key, list(pair), "two numbers, the lower one first")
 
 
-def _check_normal(place: Place, normal: Pair, allowed: Pair) -> None:
+def _check_normal(place: Place, normal: tuple[float, float], allowed: tuple[float, float]) -> None:
     _check_pair(place, "normal", normal)
     if normal[0] < allowed[0] or normal[1] > allowed[1]:
         place.refuse("normal", list(normal), f"within range, which is {shown(list(allowed))}")

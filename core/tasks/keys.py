@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import NODEFAULT, Meta
 
-from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, Missing
+from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, WhenMissing
 
 LONGEST_ARRAY = 16_384
 """Numbers of one field. Of all fields together there may be as many."""
 _TEXT = '1 to 100 characters, no \\ and no "'
 _LARGEST = 3.4028234663852886e38  # of a float32, which is what models read
 
-Name = Annotated[
+FieldName = Annotated[
     str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_]{0,63}\Z", description="a letter, then up to 63 letters, digits and '_'")
 ]
 TopicPart = Annotated[
@@ -32,13 +32,15 @@ Text = Annotated[str, Meta(pattern=r'\A[^\x00-\x1f"\\\x7f]{1,100}\Z', descriptio
 Unit = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]{0,30}\Z", description="up to 30 characters on one line")]
 FileName = Annotated[str, Meta(min_length=1, max_length=1_000, description="a path, relative to this file")]
 Texts = Annotated[tuple[Text, ...], Meta(description=f"a list of names, each {_TEXT}")]
-Number = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
-Range = Annotated[tuple[Number, Number], Meta(description="a list of two finite numbers, the lower one first")]
+FiniteNumber = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
+ValueRange = Annotated[
+    tuple[FiniteNumber, FiniteNumber], Meta(description="a list of two finite numbers, the lower one first")
+]
 Length = Annotated[
     int, Meta(ge=1, le=LONGEST_ARRAY, description=f"a whole number from 1 to {LONGEST_ARRAY:,}, or left out")
 ]
 Overlap = Annotated[int, Meta(ge=0, le=LONGEST_ARRAY, description="a whole number from 0 to the field's length")]
-Samples = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+SampleCount = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
 Apply = Annotated[
     Literal["sigmoid", "softmax", "label", "argmax_step", "above", "error", "forecast_error"],
     Meta(description="sigmoid, softmax, label, argmax_step, above, error or forecast_error"),
@@ -94,13 +96,13 @@ class FieldKeys(Keys, frozen=True, kw_only=True):
         Texts, means("Other names of the field in a record, for senders that cannot be changed.", "none")
     ] = ()
     range: Annotated[
-        Range, means("A value outside of it makes the record a dead letter with the reason `out_of_range`.")
+        ValueRange, means("A value outside of it makes the record a dead letter with the reason `out_of_range`.")
     ] = (-LARGEST_VALUE, LARGEST_VALUE)
-    normal: Annotated[Range | None, means("A value outside of it is counted, and reported once per field.", "none")] = (
-        None
-    )
+    normal: Annotated[
+        ValueRange | None, means("A value outside of it is counted, and reported once per field.", "none")
+    ] = None
     missing: Annotated[
-        Annotated[Missing, Meta(description="refuse or hold")],
+        Annotated[WhenMissing, Meta(description="refuse or hold")],
         means("A record without the field: `refuse` makes it a dead letter, `hold` takes the stream's last value."),
     ] = "refuse"
     overlap: Annotated[
@@ -134,11 +136,11 @@ class RuleKeys(Keys, frozen=True, kw_only=True):
 class WindowKeys(Keys, frozen=True, kw_only=True):
     """The windows of a task of the kind `window`. All numbers are samples."""
 
-    length: Annotated[Samples, means("The most samples that an output looks at.")] = 500
+    length: Annotated[SampleCount, means("The most samples that an output looks at.")] = 500
     first: Annotated[
-        Samples | None, means("Samples of a sequence before its first output.", "100, or `length` if that is less")
+        SampleCount | None, means("Samples of a sequence before its first output.", "100, or `length` if that is less")
     ] = None
-    hop: Annotated[Samples, means("Samples between two outputs.")] = 30
+    hop: Annotated[SampleCount, means("Samples between two outputs.")] = 30
 
 
 class ModelKeys(Keys, frozen=True, kw_only=True):
@@ -170,7 +172,7 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
 
     tensor: Annotated[Text | None, means("The output of the model that it is made of.", "the output's name")] = None
     of: Annotated[
-        Name | None, means("The output that it is made of in place of a tensor; that one stands above it.", "none")
+        FieldName | None, means("The output that it is made of in place of a tensor; that one stands above it.", "none")
     ] = None
     apply: Annotated[Apply | None, means("What is computed of it.", "nothing: the numbers as they are")] = None
     names: Annotated[
@@ -178,11 +180,13 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
     ] = ()
     unit: Annotated[Unit, means("Unit, for people.")] = ""
     labels: Annotated[Texts, means("With `softmax` and `label`: names of the classes.", "none")] = ()
-    scale: Annotated[Number, means("With `sigmoid`: x is multiplied by it first.")] = 1.0
-    shift: Annotated[Number, means("With `sigmoid`: it is added then.")] = 0.0
-    threshold: Annotated[Number | None, means("With `above`: true from this value on.", "none: it is needed")] = None
+    scale: Annotated[FiniteNumber, means("With `sigmoid`: x is multiplied by it first.")] = 1.0
+    shift: Annotated[FiniteNumber, means("With `sigmoid`: it is added then.")] = 0.0
+    threshold: Annotated[FiniteNumber | None, means("With `above`: true from this value on.", "none: it is needed")] = (
+        None
+    )
     clear: Annotated[
-        Number | None, means("With `above`: once true, false again only below this value.", "`threshold`")
+        FiniteNumber | None, means("With `above`: once true, false again only below this value.", "`threshold`")
     ] = None
 
 

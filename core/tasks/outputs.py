@@ -8,7 +8,7 @@ from typing import Any
 
 from core.nearest import did_you_mean
 from core.tasks.declaration import Field, Kind, Output
-from core.tasks.keys import Name, OutputKeys, accepted, fits, keys_of
+from core.tasks.keys import FieldName, OutputKeys, accepted, fits, keys_of
 from core.tasks.names import why_not_an_output
 from core.tasks.tables import Once, read_keys
 from core.tasks.toml_file import Place, shown
@@ -45,8 +45,8 @@ def read_outputs(place: Place, values: Any, kind: Kind, fields: tuple[Field, ...
 def _output(
     outputs: Place, name: str, values: Any, kind: Kind, above: Mapping[str, Output], all_outputs: Mapping[str, Any]
 ) -> Output:
-    if not fits(name, Name):
-        raise outputs.error(f"{shown(name)} is no name of an output: it must be {accepted(Name)}")
+    if not fits(name, FieldName):
+        raise outputs.error(f"{shown(name)} is no name of an output: it must be {accepted(FieldName)}")
     place = outputs.under(name)
     keys = read_keys(place, values, OutputKeys)
     _check_source(place, keys, above, all_outputs)

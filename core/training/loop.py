@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.callbacks import unheard
 from core.errors import RunError
-from core.models.fingerprint import Model
+from core.models.fingerprint import AnyModel
 from core.training.board import Board
 from core.training.config import TrainingSettings
 from core.training.descent import Descent, NotFiniteError
@@ -31,7 +31,7 @@ class TrainingTask(Protocol):
     """A model, its data and how one is fitted to the other. Epochs count from 1."""
 
     @property
-    def model(self) -> Model:
+    def model(self) -> AnyModel:
         """The model, on the device of the settings, with its start weights."""
 
     @property

@@ -12,7 +12,7 @@ import msgspec
 from core.errors import RunError, StartupError
 from core.models.checkpoint import CheckpointError, plain, read_checkpoint
 from core.models.factory import ModelFactory
-from core.models.fingerprint import Model
+from core.models.fingerprint import AnyModel
 from core.models.finite import check_tensor, tensors_in
 from core.training.config import TrainingSettings
 
@@ -49,7 +49,7 @@ def check_writable(out: Path) -> None:
         raise StartupError(f"{out.parent}: models cannot be written there: permission denied")
 
 
-def save(model: Model, path: Path, **content: Any) -> None:
+def save(model: AnyModel, path: Path, **content: Any) -> None:
     """`ModelFactory.save_checkpoint`; where it fails, the file that was there is still whole.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Message
 
-from core.audit.partition import Output, PartitionAudit
+from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.scope import NOT_JUDGED, NOTHING, ExpectedLetter
 from core.errors import RecordError
 from core.wire.records import decode_prediction, decode_score
@@ -44,7 +44,7 @@ class OutputCheck(_Check):
 
     def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
         super().__init__(audit, cut, app_id, report)
-        self._decode: Callable[..., Output] = decode_prediction if cut.route.task == "signal" else decode_score
+        self._decode: Callable[..., AnyOutput] = decode_prediction if cut.route.task == "signal" else decode_score
         self._seen = bytearray(len(audit))
         self._last: dict[bytes, int] = {}  # stream key -> the row of its latest output
 
@@ -84,7 +84,7 @@ class OutputCheck(_Check):
     def _unexpected(self, message: Message, why: str) -> None:
         self._report.add("unexpected", f"{at(message)}: {why}")
 
-    def _compare(self, message: Message, row: int, key: Any, output: Output) -> None:
+    def _compare(self, message: Message, row: int, key: Any, output: AnyOutput) -> None:
         report, difference = self._report, self._audit.difference(row, output)
         if difference is not None and difference <= TOLERANCE and key == self._audit.key(row):  # the plain case
             report.max_abs_diff = max(report.max_abs_diff, difference)
@@ -100,7 +100,7 @@ class OutputCheck(_Check):
             report.add("out_of_order", f"{at(message)}: {_describe(output)}")
         self._last[key] = max(last, row)
 
-    def _problems(self, row: int, key: Any, found: Output) -> list[str]:
+    def _problems(self, row: int, key: Any, found: AnyOutput) -> list[str]:
         expected, key_expected = self._audit.expected(row), self._audit.key(row)
         problems = [f"the key is {key!r}, expected {key_expected!r}"] if key != key_expected else []
         for name in expected.__struct_fields__:
@@ -176,6 +176,6 @@ def _letter_problems(expected: ExpectedLetter, found: Letter) -> list[str]:
     return problems
 
 
-def _describe(output: Output) -> str:
+def _describe(output: AnyOutput) -> str:
     final = ", final" if getattr(output, "final", False) else ""
     return f"stream {output.stream!r}, sequence {output.sequence!r}, step {output.step}{final}"
