@@ -13,6 +13,7 @@ from core.tasks import names
 from core.tasks.declaration import Declaration, Field, Output, TaskRules, Topics, Window
 from core.tasks.keys import LONGEST_ARRAY
 from core.tasks.reading import find_declaration, read_declaration, shipped
+from core.tasks.together import refuse_clashes
 from core.tasks.toml_file import LARGEST_BYTES
 
 PUMP = """
@@ -379,3 +380,25 @@ def test_a_task_that_is_not_there_is_refused(
 
     with pytest.raises(StartupError, match=said):
         find_declaration(text)
+
+
+def test_tasks_of_different_names_run_together(folder: Folder) -> None:
+    chained = folder.read(PUMP + '[topics]\nsource = "signal-predictions"')
+
+    refuse_clashes([shipped("signal"), shipped("casting"), chained])
+
+
+@pytest.mark.parametrize(
+    ("key", "names", "said"),
+    [
+        ("source", ("a", "a"), "tasks 'a' and 'a' share the name 'a': each needs its own"),
+        ("source", ("a", "b"), "tasks 'a' and 'b' share the source 'x'"),
+        ("output", ("a", "b"), "tasks 'a' and 'b' share the output topic 'x'"),
+        ("table", ("a", "b"), "tasks 'a' and 'b' share the table 'x'"),
+    ],
+)
+def test_tasks_that_share_a_name_are_refused(folder: Folder, key: str, names: tuple[str, str], said: str) -> None:
+    tasks = [folder.read(changed("pump", name) + f'[topics]\n{key} = "x"') for name in names]
+
+    with pytest.raises(StartupError, match=said):
+        refuse_clashes(tasks)
