@@ -18,6 +18,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.wire"},
     {"core.data", "core.models"},
     {"core.engines"},
+    {"core.engines.onnx"},
     {"core.audit", "core.data.csv", "core.offline"},
     {"core.training", "replay"},
     {"stream_app"},

@@ -18,7 +18,7 @@ from tools.tasks import FailedError, Task, run_together, say
 
 VENV = Path(sys.prefix)
 CONSTRAINTS = ("-c", "constraints.txt")
-EXTRAS = ("local", "train", "test", "check")
+EXTRAS = ("local", "onnx", "train", "test", "check")
 # What fetches the jars needs, so that it need not wait for the other packages.
 FOR_JARS = ("jgo", "pydantic-settings")
 FOR_ZIG = ("ziglang",)

@@ -12,8 +12,9 @@ import torch
 from core.arrays import Float32s, Int64s
 from core.device import CudaDevice, Device, Download, Upload
 from core.engines.bank import ZEROS
-from core.engines.infer import BatchPlan, prepare, state_size
+from core.engines.infer import prepare, state_size
 from core.engines.lstm_step import LstmStep
+from core.engines.ragged import BatchPlan
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.step_batch import StepBatch
 

@@ -9,7 +9,6 @@ Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from core.arrays import Float32s, Int64s
+from core.engines.ragged import BatchPlan
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.native.lstm import LstmKernel
@@ -79,27 +79,6 @@ def advance(
         return _advance_by_torch(model, samples, rows, times, lengths, states)
     after = states.astype(np.float32, order="C")
     return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after), after
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """The order of the samples of ragged rows in a packed sequence: all rows' first samples, then all second ones,
-    and so on; the longest row leads.
-    """
-
-    order: Int64s  # (B,): the rows, longest first
-    rank: Int64s  # (B,): each row's place among them
-    running: Int64s  # (T,): rows that have a sample at each time
-    places: Int64s  # (N,): each sample's place
-
-    @classmethod
-    def of(cls, rows: Int64s, times: Int64s, lengths: Int64s) -> BatchPlan:
-        """The plan of a batch; arguments as `advance` has them."""
-        order = np.argsort(-lengths, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        running = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")
-        return cls(order, rank, running, (np.cumsum(running) - running)[times] + rank[rows])
 
 
 def _advance_by_torch(

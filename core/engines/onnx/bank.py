@@ -1,0 +1,133 @@
+"""States of an ONNX model in numbered rows: gathered, stepped time by time, scattered.
+
+Shapes: N samples, B runs, F numbers of a sample, K numbers of all outputs, S numbers of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from core.arrays import Float32s, Int64s
+from core.engines.bank import ZEROS
+from core.engines.onnx.rows import Rows, along
+from core.engines.ragged import BatchPlan, check_rows, checked
+from core.step_batch import StepBatch
+
+FIRST_ROWS = 4096
+
+
+class OnnxStates:
+    """A `StateBank` whose predictions are (N, K). A state is the declared tensors of a row, in declared order.
+
+    What a run gives has the same bits in every batch, as far as the plan of ``graph`` was found by
+    `core.engines.onnx.probe.find_plan`.
+
+    Args:
+        graph: steps the rows.
+    """
+
+    def __init__(self, graph: Rows) -> None:
+        self._graph = graph
+        self._tensors = [state.before for state in graph.binding.states]
+        self._size = graph.binding.state_size
+        self._count = FIRST_ROWS
+        self._stored = [np.zeros(tensor.of_rows(FIRST_ROWS), np.float32) for tensor in self._tensors]
+
+    @property
+    def capacity(self) -> int:
+        return self._count
+
+    @property
+    def state_size(self) -> int:
+        """S."""
+        return self._size
+
+    def grow(self) -> None:
+        for place, tensor in enumerate(self._tensors):  # one at a time: while it copies, both sizes are there
+            grown = np.zeros(tensor.of_rows(2 * self._count), np.float32)
+            grown[along(tensor, 0, self._count)] = self._stored[place]
+            self._stored[place] = grown
+        self._count *= 2
+
+    def step(self, batch: StepBatch) -> Float32s:
+        """Step the runs of a batch; see `StateBank.step`. The predictions are (N, K)."""
+        batch = checked(batch, self._graph.binding.samples.size, self._count)
+        samples, lengths, starts, targets, last = batch.samples, batch.lengths, batch.starts, batch.targets, batch.last
+        outputs = np.empty((len(samples), self._graph.binding.output_width), np.float32)
+        if not len(samples):
+            return outputs
+        plan = BatchPlan.of(batch.runs, batch.times, lengths)
+        ordered = np.empty_like(samples)
+        ordered[plan.places] = samples
+        after = [np.empty(tensor.of_rows(len(lengths)), np.float32) for tensor in self._tensors]
+        for tile in self._tiles(len(lengths)):
+            self._run_tile(tile, plan, ordered, starts[plan.order], after, outputs)
+        # All runs are through: a target may be the row in which another one began.
+        for tensor, stored, new in zip(self._tensors, self._stored, after, strict=True):
+            np.moveaxis(stored, tensor.axis, 0)[targets] = np.moveaxis(new, tensor.axis, 0)[plan.rank[last]]
+        return outputs[plan.places]
+
+    def _tiles(self, runs: int) -> Iterator[range]:
+        most = self._graph.plan.most
+        return (range(start, min(start + most, runs)) for start in range(0, runs, most))
+
+    def _run_tile(
+        self,
+        tile: range,
+        plan: BatchPlan,
+        samples: Float32s,
+        starts: Int64s,
+        after: list[Float32s],
+        outputs: Float32s,
+    ) -> None:
+        """Step some of the runs, which are in the plan's order, through all their samples."""
+        room = self._graph.room(len(tile))
+        for tensor, stored, buffer in zip(self._tensors, self._stored, room.states, strict=True):
+            buffer[...] = np.take(stored, starts[tile.start : tile.stop], tensor.axis)
+        begins = np.cumsum(plan.running) - plan.running
+        active = [int(rows) for rows in np.minimum(plan.running, tile.stop) - tile.start if rows > 0]
+        for begin, rows, following in zip(begins + tile.start, active, [*active[1:], 0], strict=False):
+            room.samples[...] = samples[begin : begin + rows]
+            outputs[begin : begin + rows], states = self._graph.run(rows)
+            for tensor, kept, new in zip(self._tensors, after, states, strict=True):
+                kept[along(tensor, tile.start + following, tile.start + rows)] = new[along(tensor, following, rows)]
+            if following:
+                room = self._graph.room(following)
+                for tensor, buffer, new in zip(self._tensors, room.states, states, strict=True):
+                    buffer[...] = new[along(tensor, 0, following)]
+
+    def read(self, rows: Int64s) -> Float32s:
+        wanted = np.asarray(rows, np.int64)
+        check_rows(wanted, self._count)
+        found = np.empty((len(wanted), self._size), np.float32)
+        start = 0
+        for tensor, stored in zip(self._tensors, self._stored, strict=True):
+            by_row = np.moveaxis(np.take(stored, wanted, tensor.axis), tensor.axis, 0)
+            found[:, start : start + tensor.size] = by_row.reshape(len(wanted), tensor.size)
+            start += tensor.size
+        return found
+
+    def write(self, row: int, state: Float32s) -> None:
+        if np.shape(state) != (self._size,):
+            raise ValueError(f"a state of shape {np.shape(state)}, where ({self._size},) is needed")
+        if row == ZEROS:
+            raise IndexError("row 0 stays zero")
+        check_rows(np.array([row]), self._count)
+        start = 0
+        for tensor, stored in zip(self._tensors, self._stored, strict=True):
+            np.moveaxis(stored, tensor.axis, 0)[row] = state[start : start + tensor.size].reshape(tensor.shape)
+            start += tensor.size
+
+    def clear(self, row: int) -> None:
+        self.write(row, np.zeros(self._size, np.float32))
+
+    def warm_up(self) -> None:
+        """Run the shapes of small and of full tiles; the runtime's memory has its size afterwards."""
+        for rows in {1, min(64, self._graph.plan.most), self._graph.plan.most}:
+            room = self._graph.room(rows)
+            for array in room:
+                for part in array if isinstance(array, tuple) else (array,):
+                    part[...] = 0
+            self._graph.run(rows)

@@ -1,0 +1,152 @@
+"""What each input and output of a graph is: the samples, a state, a constant, a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from core.engines.onnx.axes import FLOAT, Ports, RowTensor, find_layout
+from core.engines.onnx.constants import as_constant
+from core.engines.onnx.names import pairs
+from core.engines.onnx.session import Graph, Port
+from core.errors import StartupError
+
+_NUMBERS = {FLOAT, "tensor(double)", "tensor(float16)", "tensor(int64)", "tensor(int32)", "tensor(bool)"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a task says about its graph. Names that are left out are found."""
+
+    width: int  # numbers of a sample
+    input: str | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    tensors: tuple[str, ...] = ()  # the outputs that are read, each once
+
+
+@dataclass(frozen=True)
+class State:
+    """A tensor that is carried: it goes in under its own name and comes out as ``after``."""
+
+    before: RowTensor
+    after: str
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Every input of a graph, and the outputs that are read. K: the numbers of all outputs that a row gives."""
+
+    samples: RowTensor
+    states: tuple[State, ...]
+    constants: Mapping[str, NDArray[Any]]
+    outputs: tuple[RowTensor, ...]
+    unread: tuple[str, ...]  # outputs that nobody reads
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in the state of a row."""
+        return sum(state.before.size for state in self.states)
+
+    @property
+    def output_width(self) -> int:
+        """K."""
+        return sum(output.size for output in self.outputs)
+
+    def columns(self, tensor: str) -> slice:
+        """Where a tensor's numbers stand among the K."""
+        start = 0
+        for output in self.outputs:
+            if output.name == tensor:
+                return slice(start, start + output.size)
+            start += output.size
+        raise KeyError(tensor)
+
+
+def bind(graph: Graph, wanted: Wanted) -> Binding:
+    """Find out what each input and output of a graph is.
+
+    Raises:
+        StartupError: naming the graph's name, what is wrong with it, and what to do.
+    """
+    inputs = {port.name: port for port in graph.inputs}
+    outputs = {port.name: port for port in graph.outputs}
+    states = _states(graph.file, wanted, inputs, outputs)
+    samples = _samples(graph.file, wanted, inputs, states)
+    constants = {
+        name: as_constant(graph.file, _known(graph.file, "constants", name, inputs), value)
+        for name, value in wanted.constants.items()
+    }
+    _check_inputs(graph.file, inputs, [samples.name, *states, *constants])
+    tensors = [_readable(graph.file, _known(graph.file, "outputs: tensor", name, outputs)) for name in wanted.tensors]
+    carried = tuple((inputs[before], outputs[after]) for before, after in states.items())
+    ports = Ports(samples, carried, constants, tuple(tensors))
+    (where, layouts), found = find_layout(graph, ports, wanted.width)
+    return Binding(
+        samples=where,
+        states=tuple(State(before, states[before.name]) for before in layouts),
+        constants=constants,
+        outputs=found,
+        unread=tuple(name for name in outputs if name not in wanted.tensors and name not in states.values()),
+    )
+
+
+def _states(file: str, wanted: Wanted, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> dict[str, str]:
+    """Input -> output: the declared states, then those whose names pair."""
+    for before, after in wanted.states.items():
+        _known(file, "states", before, inputs)
+        _known(file, "states", after, outputs)
+    _check_once(file, list(wanted.states.values()))
+    left = [name for name in inputs if name not in (wanted.input, *wanted.states, *wanted.constants)]
+    free = [name for name in outputs if name not in (*wanted.states.values(), *wanted.tensors)]
+    return dict(wanted.states) | pairs(left, free)
+
+
+def _check_once(file: str, outputs: list[str]) -> None:
+    for name in outputs:
+        if outputs.count(name) > 1:
+            raise StartupError(f"{file}: states: output '{name}' is the next value of two states: each has its own")
+
+
+def _samples(file: str, wanted: Wanted, inputs: Mapping[str, Port], states: Iterable[str]) -> Port:
+    if wanted.input is not None:
+        return _known(file, "input", wanted.input, inputs)
+    left = [name for name in inputs if name not in states and name not in wanted.constants]
+    if len(left) == 1:
+        return inputs[left[0]]
+    raise StartupError(
+        f"{file}: which of its inputs takes the samples is not clear: {_listed(left or inputs)}; set input in [model], "
+        "and name the others in states or constants"
+    )
+
+
+def _check_inputs(file: str, inputs: Mapping[str, Port], bound: list[str]) -> None:
+    for name in bound:
+        if bound.count(name) > 1:
+            raise StartupError(
+                f"{file}: input '{name}' is named twice in [model]: it is a state, a constant or the input"
+            )
+    if left := [name for name in inputs if name not in bound]:
+        raise StartupError(
+            f"{file}: input {inputs[left[0]]} gets no value: name the output that is its next value in [model] states, "
+            "or a number in constants"
+        )
+
+
+def _readable(file: str, port: Port) -> Port:
+    if port.type not in _NUMBERS:
+        raise StartupError(f"{file}: output {port} holds no numbers that can be published: export it as float32")
+    return port
+
+
+def _known(file: str, key: str, name: str, ports: Mapping[str, Port]) -> Port:
+    if name in ports:
+        return ports[name]
+    raise StartupError(f"{file}: {key}: '{name}' is not in the graph, which has {_listed(ports)}: correct the name")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"

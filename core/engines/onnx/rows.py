@@ -1,0 +1,104 @@
+"""One call of a graph for some rows, in buffers that never move.
+
+The buffers begin at multiples of 64 bytes: some kernels add in an order that depends on the address. Shapes: B rows, F
+numbers of a sample, K numbers of all outputs; a state has its own shape, with B in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.arrays import Float32s
+from core.engines.onnx.axes import RowTensor
+from core.engines.onnx.binding import Binding
+from core.engines.onnx.plan import ANY, PadPlan
+from core.engines.onnx.session import Graph
+
+ALIGNED_BYTES = 64
+
+
+class Room(NamedTuple):
+    """What the next call reads, to be filled in: samples (B, F), and the states."""
+
+    samples: Float32s
+    states: tuple[Float32s, ...]
+
+
+class Rows:
+    """A graph that steps up to ``plan.most`` rows at a time.
+
+    Args:
+        graph: the model.
+        binding: what its inputs and outputs are.
+        plan: how rows are put together.
+    """
+
+    def __init__(self, graph: Graph, binding: Binding, plan: PadPlan = ANY) -> None:
+        self.binding, self.plan = binding, plan
+        self._graph = graph
+        self._names = [output.name for output in binding.outputs] + [state.after for state in binding.states]
+        tensors = (binding.samples, *(state.before for state in binding.states))
+        self._buffers = [(tensor, _aligned(plan.padded(plan.most) * tensor.size)) for tensor in tensors]
+        self._feed: dict[str, NDArray[Any]] = {
+            name: _copy_aligned(constant) for name, constant in binding.constants.items()
+        }
+
+    @property
+    def file(self) -> str:
+        return self._graph.file
+
+    def by(self, plan: PadPlan) -> Rows:
+        """The same model by another plan."""
+        return Rows(self._graph, self.binding, plan)
+
+    def room(self, rows: int) -> Room:
+        """The buffers for a call of so many rows, 1 to ``plan.most``; rows that fill up are zeros."""
+        padded = self.plan.padded(rows)
+        given = []
+        for tensor, buffer in self._buffers:
+            view = buffer[: padded * tensor.size].reshape(tensor.of_rows(padded))
+            self._feed[tensor.name] = view
+            if padded > rows:
+                view[along(tensor, rows, padded)] = 0
+            given.append(view[along(tensor, 0, rows)])
+        return Room(given[0].reshape(rows, -1), tuple(given[1:]))
+
+    def run(self, rows: int) -> tuple[Float32s, list[Float32s]]:
+        """Step the rows of the last ``room``: the outputs (B, K), and the states after.
+
+        Raises:
+            StartupError: the runtime cannot.
+        """
+        found = self._graph.run(self._names, self._feed)
+        outputs = np.empty((rows, self.binding.output_width), np.float32)
+        start = 0
+        for tensor, array in zip(self.binding.outputs, found, strict=False):
+            by_row = np.moveaxis(array[along(tensor, 0, rows)], tensor.axis, 0)
+            outputs[:, start : start + tensor.size] = by_row.reshape(rows, tensor.size)
+            start += tensor.size
+        after = found[len(self.binding.outputs) :]
+        return outputs, [
+            array[along(state.before, 0, rows)] for state, array in zip(self.binding.states, after, strict=True)
+        ]
+
+
+def along(tensor: RowTensor, start: int, end: int) -> tuple[slice, ...]:
+    """The index of some rows of a tensor."""
+    return (*(slice(None),) * tensor.axis, slice(start, end))
+
+
+def _aligned(numbers: int) -> Float32s:
+    room = np.zeros(numbers + ALIGNED_BYTES // 4, np.float32)
+    start = -room.ctypes.data % ALIGNED_BYTES // 4
+    return room[start : start + numbers]
+
+
+def _copy_aligned(array: NDArray[Any]) -> NDArray[Any]:
+    room = np.zeros(array.nbytes + ALIGNED_BYTES, np.uint8)
+    start = -room.ctypes.data % ALIGNED_BYTES
+    found = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found

@@ -1,0 +1,190 @@
+"""Small ONNX models, built anew: recurrent ones that are right, and each kind of wrong one."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+Shape = Sequence[int | str]
+OPSET = 17
+
+
+def graph_of(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Shape],
+    outputs: Mapping[str, Shape],
+    weights: Mapping[str, Any] | None = None,
+    types: Mapping[str, int] | None = None,
+) -> onnx.ModelProto:
+    """A model of these nodes; every input and output is float32 unless ``types`` says otherwise."""
+
+    def value(name: str, shape: Shape) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, (types or {}).get(name, TensorProto.FLOAT), list(shape))
+
+    graph = helper.make_graph(
+        list(nodes),
+        "graph",
+        [value(*each) for each in inputs.items()],
+        [value(*each) for each in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def floats(*shape: int, seed: int = 0, scale: float = 0.4) -> Any:
+    return np.random.default_rng(seed).normal(scale=scale, size=shape).astype(np.float32)
+
+
+def gru(features: int = 3, hidden: int = 8, layers: int = 2, outputs: int = 2) -> bytes:
+    """The GRU operator, its states (L, B, H), and a linear head; x is (B, F)."""
+    return _recurrent("GRU", 3, features, hidden, layers, outputs).SerializeToString()
+
+
+def lstm(features: int = 3, hidden: int = 8, layers: int = 2, outputs: int = 1) -> bytes:
+    """The LSTM operator, as `gru`."""
+    return _recurrent("LSTM", 4, features, hidden, layers, outputs).SerializeToString()
+
+
+def _recurrent(operator: str, gates: int, features: int, hidden: int, layers: int, outputs: int) -> onnx.ModelProto:
+    states = ("h", "c") if operator == "LSTM" else ("h",)
+    weights = {"axis": np.array([0]), "head": floats(hidden, outputs, seed=9), "bias": floats(outputs, seed=8)}
+    nodes = [helper.make_node("Unsqueeze", ["x", "axis"], ["x0"])]
+    for layer in range(layers):
+        size = hidden if layer else features
+        weights |= {
+            f"w{layer}": floats(1, gates * hidden, size, seed=layer),
+            f"r{layer}": floats(1, gates * hidden, hidden, seed=layer + 20),
+            f"b{layer}": floats(1, 2 * gates * hidden, seed=layer + 40),
+            f"from{layer}": np.array([layer]),
+            f"to{layer}": np.array([layer + 1]),
+        }
+        for state in states:
+            bounds = [f"{state}0", f"from{layer}", f"to{layer}", "axis"]
+            nodes.append(helper.make_node("Slice", bounds, [f"{state}0_{layer}"]))
+        before, after = ([f"{state}{at}_{layer}" for state in states] for at in ("0", "n"))
+        given = [f"x{layer}", f"w{layer}", f"r{layer}", f"b{layer}", "", *before]
+        nodes.append(helper.make_node(operator, given, [f"y{layer}", *after], hidden_size=hidden))
+        nodes.append(helper.make_node("Squeeze", [f"y{layer}", "one"], [f"x{layer + 1}"]))  # (1, 1, B, H): directions
+    weights["one"] = np.array([1])
+    for state in states:
+        nodes.append(helper.make_node("Concat", [f"{state}n_{k}" for k in range(layers)], [f"{state}n"], axis=0))
+    nodes += [
+        helper.make_node("Squeeze", [f"x{layers}", "axis"], ["top"]),
+        helper.make_node("Gemm", ["top", "head", "bias"], ["y"]),
+    ]
+    shape: Shape = [layers, "batch", hidden]
+    return graph_of(
+        nodes,
+        {"x": ["batch", features]} | {f"{state}0": shape for state in states},
+        {"y": ["batch", outputs]} | {f"{state}n": shape for state in states},
+        weights,
+    )
+
+
+class Cell(nn.Module):
+    """An LSTM made of primitives."""
+
+    def __init__(self, features: int = 3, hidden: int = 8) -> None:
+        super().__init__()
+        self.gates, self.head = nn.Linear(features + hidden, 4 * hidden), nn.Linear(hidden, 2)
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        i, f, g, o = self.gates(torch.cat((x, h), 1)).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return self.head(h), h, c
+
+
+class Stacked(nn.Module):
+    """torch's own LSTM, for one step (B, 1, F)."""
+
+    def __init__(self, features: int = 3, hidden: int = 8) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(features, hidden, 2, batch_first=True), nn.Linear(hidden, 2)
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, (h, c) = self.lstm(x, (h, c))
+        return self.head(y[:, -1]), h, c
+
+
+def exported(
+    model: nn.Module, inputs: Sequence[Tensor], batch_axes: Sequence[int] | None, names: Sequence[str]
+) -> bytes:
+    """What torch's default exporter writes; without ``batch_axes`` the batch is as in the example."""
+    dynamic = None if batch_axes is None else tuple({axis: torch.export.Dim("batch")} for axis in batch_axes)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model.eval(),
+            tuple(inputs),
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            input_names=["x", "h0", "c0"],
+            output_names=list(names),
+            verbose=False,
+        )
+    program.save(buffer)  # type: ignore[union-attr]
+    return buffer.getvalue()
+
+
+@cache
+def torch_cell() -> bytes:
+    """`Cell`, exported rightly."""
+    torch.manual_seed(1)
+    return exported(Cell(), [torch.randn(2, 3), torch.randn(2, 8), torch.randn(2, 8)], (0, 0, 0), ("y", "hn", "cn"))
+
+
+def leaky(
+    between: Sequence[onnx.NodeProto], width: int = 5, weights: Mapping[str, Any] | None = None, **more: Any
+) -> bytes:
+    """s' = tanh(s + x W), and ``between`` makes y (B, width) of s'."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "s"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["new_s"]),
+        *between,
+    ]
+    state: Shape = ["batch", width]
+    out: Shape = more.pop("out", state)
+    return graph_of(
+        nodes,
+        {"x": ["batch", 3], "s": state, **more},
+        {"y": out, "new_s": state},
+        {"w": floats(3, width)} | dict(weights or {}),
+    ).SerializeToString()
+
+
+def softplus() -> bytes:
+    """An operator whose last numbers go another way unless their count is a multiple of eight."""
+    return leaky([helper.make_node("Softplus", ["new_s"], ["y"])])
+
+
+def mean() -> bytes:
+    """An operator that adds in an order that depends on where a row stands."""
+    return leaky([helper.make_node("ReduceMean", ["new_s"], ["y"], axes=[1], keepdims=1)], width=13, out=["batch", 1])
+
+
+def weights_given() -> bytes:
+    """A matrix product whose weights are computed, which is done another way for one row."""
+    nodes = [
+        helper.make_node("Mul", ["v", "scale"], ["vs"]),
+        helper.make_node("MatMul", ["new_s", "vs"], ["y"]),
+    ]
+    return leaky(nodes, 64, {"v": floats(64, 64, seed=3)}, scale=[1])
+
+
+def mixing() -> bytes:
+    """A softmax over the batch: every row reads all others."""
+    return leaky([helper.make_node("Softmax", ["new_s"], ["y"], axis=0)])
