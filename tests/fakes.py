@@ -217,7 +217,13 @@ class FakeEngine:
 class FakeWorker:
     """One pipeline with its committer, on a broker in memory; a failed write is in ``failures``."""
 
-    def __init__(self, broker: FakeBroker, engine: Any | None = None, partitions: Sequence[int] = (0,)):
+    def __init__(
+        self,
+        broker: FakeBroker,
+        engine: Any | None = None,
+        partitions: Sequence[int] = (0,),
+        output_headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         self.failures: list[BaseException] = []
         self.broker = broker
         self.engine: Any = engine or FakeEngine()
@@ -226,7 +232,8 @@ class FakeWorker:
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
         topics = Route("signal", SOURCE, OUTPUT, CHANGELOG, DEAD)
         past = PastPositions(300.0)
-        self.pipeline = Pipeline(topics, "table", self.engine, self.states, self.writer, self.metrics, APP, past)
+        parts = self.engine, self.states, self.writer, self.metrics
+        self.pipeline = Pipeline(topics, "table", *parts, APP, past, list(output_headers))
         self.committer = Committer([self.pipeline], self.writer, broker, self.metrics, broker.read_keys)
         self.start(dict.fromkeys(partitions, 0))
 
