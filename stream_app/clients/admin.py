@@ -65,7 +65,7 @@ class Cluster:
     def partitions(self, names: Collection[str]) -> dict[str, int]:
         """The number of partitions of those of the topics that are there and that we may see.
 
-        Only these are asked for: the list of all topics takes seconds where there are thousands.
+        Only these are asked for: the list of all topics grows with the cluster.
         """
         topics = self._describe(names, UNSEEN)
         return {name: len(topic.partitions) for name, topic in topics.items()}
