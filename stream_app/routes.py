@@ -1,53 +1,62 @@
-"""The names on the broker: every topic, every table, and which belong together."""
+"""The names on the broker: every topic, every table, and which belong together. All follow from the declarations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.tasks import Task
+from core.tasks.declaration import Declaration, Kind
+from core.tasks.reading import SHIPPED, shipped
 from stream_app.settings import Settings
 
-SIGNAL_SAMPLES = "signal-samples"
-CASTING_SAMPLES = "casting-samples"
-SIGNAL_PREDICTIONS = "signal-predictions"
-CASTING_SCORES = "casting-scores"
 DEAD_LETTERS = "dead-letters"
-SIGNAL_STATES = "signal-states"
-CASTING_WINDOWS = "casting-windows"
+
+# What ships, for the demonstration of it and for measurements.
+SIGNAL_SAMPLES, SIGNAL_PREDICTIONS, SIGNAL_STATES = (
+    getattr(shipped("signal").topics, name) for name in ("source", "output", "table")
+)
+CASTING_SAMPLES, CASTING_SCORES, CASTING_WINDOWS = (
+    getattr(shipped("casting").topics, name) for name in ("source", "output", "table")
+)
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
-# source topic -> (output topic, table)
-ROUTES = {
-    SIGNAL_SAMPLES: (SIGNAL_PREDICTIONS, SIGNAL_STATES),
-    CASTING_SAMPLES: (CASTING_SCORES, CASTING_WINDOWS),
-}
+# Of the tasks that ship: source topic -> (output topic, table)
+ROUTES = {shipped(name).topics.source: (shipped(name).topics.output, shipped(name).topics.table) for name in SHIPPED}
 
 
 @dataclass(frozen=True)
 class Route:
     """The names on the broker of one task: prefix and application id applied."""
 
-    task: Task
+    declaration: Declaration
     source: str
     output: str
     changelog: str
     dead_letters: str
 
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.declaration.name
 
-def routes(settings: Settings) -> dict[Task, Route]:
-    """Return the routes by task."""
-    both: dict[Task, str] = {"signal": SIGNAL_SAMPLES, "casting": CASTING_SAMPLES}
-    return {task: _route(settings, task, source) for task, source in both.items()}
+    @property
+    def kind(self) -> Kind:
+        """The task's kind."""
+        return self.declaration.kind
 
 
-def _route(settings: Settings, task: Task, source: str) -> Route:
-    output, table = ROUTES[source]
+def routes(settings: Settings) -> dict[str, Route]:
+    """Return the routes by the names of their tasks."""
+    return {task.name: _route(settings, task) for task in map(shipped, SHIPPED)}
+
+
+def _route(settings: Settings, task: Declaration) -> Route:
+    topics = task.topics
     return Route(
         task,
-        settings.topic(source),
-        settings.topic(output),
-        settings.changelog(table),
+        settings.topic(topics.source),
+        settings.topic(topics.output),
+        settings.changelog(topics.table),
         settings.topic(DEAD_LETTERS),
     )

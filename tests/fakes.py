@@ -13,6 +13,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.engines.results import ChunkResult, Counts, Evicted
 from core.native.records import Outputs, Records
+from core.tasks.reading import shipped
 from stream_app.flow.commits import Committer
 from stream_app.flow.idleness import PastPositions
 from stream_app.flow.metrics import Metrics
@@ -230,7 +231,7 @@ class FakeWorker:
         self.states = PartitionedStore()
         self.metrics = Metrics()
         self.writer = OutputWriter(broker.producer_of, self.metrics.acked, self.failures.append)
-        topics = Route("signal", SOURCE, OUTPUT, CHANGELOG, DEAD)
+        topics = Route(shipped("signal"), SOURCE, OUTPUT, CHANGELOG, DEAD)
         past = PastPositions(300.0)
         parts = self.engine, self.states, self.writer, self.metrics
         self.pipeline = Pipeline(topics, "table", *parts, APP, past, list(output_headers))

@@ -103,7 +103,7 @@ def test_of_records_that_retention_has_deleted_the_changelog_knows(
     (later,) = feed.send(GOOD)
     delete_records(settings, feed.topic, PARTITION, later + 1)
     table = settings.changelog("signal-states" if kind == "signal" else "casting-windows")
-    key = state_key("signal" if kind == "signal" else "casting", feed.name.encode())
+    key = state_key("step" if kind == "signal" else "window", feed.name.encode())
     produce(settings, table, [ToSend(key, b"state", [("source-offset", b"%d" % later)], PARTITION)])
 
     done = resend()

@@ -53,7 +53,7 @@ def test_a_moved_signal_state_stands_right_before_the_records_to_come(offset: in
     before = a_state(offset, back)
     rows = {KEY: (pack_state(before, MODEL, b"h and c"), before.included)}
 
-    moved = moved_rows("signal", KEY, rows, {}, end)
+    moved = moved_rows("step", KEY, rows, {}, end)
 
     assert moved is not None
     ((key, value, source_offset),) = moved
@@ -69,7 +69,7 @@ def test_a_moved_signal_state_stands_right_before_the_records_to_come(offset: in
 def test_a_moved_window_is_the_same_and_its_segments_have_numbers_below_all_to_come(end: int) -> None:
     rows, window = a_window(500)
 
-    moved = moved_rows("casting", KEY, rows, {}, end)
+    moved = moved_rows("window", KEY, rows, {}, end)
 
     assert moved is not None
     assert moved[-1][0] == HEAD + KEY  # a head that stands there has its segments
@@ -89,26 +89,26 @@ def test_a_moved_window_is_the_same_and_its_segments_have_numbers_below_all_to_c
 def test_a_stream_that_has_another_state_there_is_not_moved() -> None:
     rows = {KEY: (pack_state(a_state(7), MODEL), 7)}
 
-    assert moved_rows("signal", KEY, rows, {KEY: (b"of its own", 3)}, 10) is None
-    assert moved_rows("signal", KEY, rows, {KEY: (b"from a run before", 9)}, 10) is not None
+    assert moved_rows("step", KEY, rows, {KEY: (b"of its own", 3)}, 10) is None
+    assert moved_rows("step", KEY, rows, {KEY: (b"from a run before", 9)}, 10) is not None
 
 
 def test_a_damaged_state_is_not_moved() -> None:
     rows, _ = a_window(500)
     number = next(key for key in rows if not key.startswith(HEAD))
 
-    assert moved_rows("casting", KEY, {key: row for key, row in rows.items() if key != number}, {}, 10) is None
-    assert moved_rows("signal", KEY, {KEY: (b"damaged", 7)}, {}, 10) is None
+    assert moved_rows("window", KEY, {key: row for key, row in rows.items() if key != number}, {}, 10) is None
+    assert moved_rows("step", KEY, {KEY: (b"damaged", 7)}, {}, 10) is None
 
 
 def test_all_of_a_stream_is_deleted_where_it_was() -> None:
     rows, _ = a_window(500)
     other = {HEAD + b"other": (b"x", 1), segment_key(b"other", 1): (b"y", 1), segment_key(b"orphan", 1): (b"z", 1)}
 
-    found: dict[bytes, TableRows] = streams_in("casting", rows | other)
+    found: dict[bytes, TableRows] = streams_in("window", rows | other)
 
     assert set(found) == {KEY, b"other"}
-    deleted = list(tombstones("casting", KEY, found[KEY]))
+    deleted = list(tombstones("window", KEY, found[KEY]))
     assert {key for key, _, _ in deleted} == set(rows)
     assert deleted[0] == (HEAD + KEY, None, 500)
     assert all(value is None for _, value, _ in deleted)

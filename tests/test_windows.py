@@ -13,7 +13,7 @@ from core.engines.results import WindowRules
 from core.engines.table_keys import HEAD, head_at, segment_at, segment_key, state_at, state_key, stream_of
 from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
 from core.errors import StateError
-from core.tasks import Task
+from core.tasks.declaration import Kind
 from tests.strategies import relaxed
 
 RULES = WindowRules(window_length=12, window_min=5, hop=3, segment=4)
@@ -152,13 +152,13 @@ def test_a_cut_segment_keeps_nothing_it_was_not_asked_for() -> None:
 def test_a_table_key_says_whose_it_is(key: bytes) -> None:
     head, segment = HEAD + key, segment_key(key, 2**40)
 
-    assert [head_at(head), segment_at(head), stream_of("casting", head)] == [key, None, key]
-    assert [head_at(segment), segment_at(segment), stream_of("casting", segment)] == [None, (key, 2**40), key]
+    assert [head_at(head), segment_at(head), stream_of("window", head)] == [key, None, key]
+    assert [head_at(segment), segment_at(segment), stream_of("window", segment)] == [None, (key, 2**40), key]
 
 
 @pytest.mark.parametrize("table_key", [b"", b"s", b"s1234567", b"s12345678", b"x" * 20])
 def test_another_key_is_nobodys(table_key: bytes) -> None:
-    assert stream_of("casting", table_key) is None
+    assert stream_of("window", table_key) is None
 
 
 def test_the_layout_of_table_keys_is_that_of_tables_there_are() -> None:
@@ -167,6 +167,6 @@ def test_the_layout_of_table_keys_is_that_of_tables_there_are() -> None:
 
 @given(key=st.binary(min_size=1, max_size=20))
 def test_a_signals_state_stands_at_the_streams_key_and_a_casts_behind_a_letter(key: bytes) -> None:
-    assert (state_key("signal", key), state_key("casting", key)) == (key, HEAD + key)
-    assert [state_at(task, state_key(task, key)) for task in get_args(Task)] == [key, key]
-    assert stream_of("signal", segment_key(key, 1)) == segment_key(key, 1)
+    assert (state_key("step", key), state_key("window", key)) == (key, HEAD + key)
+    assert [state_at(kind, state_key(kind, key)) for kind in get_args(Kind)] == [key, key]
+    assert stream_of("step", segment_key(key, 1)) == segment_key(key, 1)

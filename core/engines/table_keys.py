@@ -1,14 +1,14 @@
 """Keys of the tables: where a stream's state stands, and where the segments of its window do.
 
-A signal's state stands at the stream's key. A cast's stands at `HEAD` and the key, its segments at `SEGMENT`, their
-number and the key.
+The state of a model that takes steps stands at the stream's key. Of a task of windows it stands at `HEAD` and the key,
+the segments at `SEGMENT`, their number and the key.
 """
 
 from __future__ import annotations
 
 import struct
 
-from core.tasks import Task
+from core.tasks.declaration import Kind
 
 HEAD, SEGMENT = b"h", b"s"
 """The first byte of a key in the table of casts."""
@@ -40,17 +40,17 @@ def head_at(table_key: bytes) -> bytes | None:
     return table_key[len(HEAD) :] if table_key[: len(HEAD)] == HEAD else None
 
 
-def state_key(task: Task, key: bytes) -> bytes:
-    """Return the key of a stream's state in the table of its task."""
-    return key if task == "signal" else head_key(key)
+def state_key(kind: Kind, key: bytes) -> bytes:
+    """Return the key of a stream's state in the table of a task of this kind."""
+    return key if kind == "step" else head_key(key)
 
 
-def state_at(task: Task, table_key: bytes) -> bytes | None:
+def state_at(kind: Kind, table_key: bytes) -> bytes | None:
     """Return the stream of the state at a table key; None if the key is no state's."""
-    return table_key if task == "signal" else head_at(table_key)
+    return table_key if kind == "step" else head_at(table_key)
 
 
-def stream_of(task: Task, table_key: bytes) -> bytes | None:
+def stream_of(kind: Kind, table_key: bytes) -> bytes | None:
     """Return the stream of the state or segment at a table key; None if the key is neither's."""
-    segment = None if task == "signal" else segment_at(table_key)
-    return state_at(task, table_key) if segment is None else segment[0]
+    segment = None if kind == "step" else segment_at(table_key)
+    return state_at(kind, table_key) if segment is None else segment[0]

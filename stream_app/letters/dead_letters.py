@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from confluent_kafka import Message
 
@@ -19,14 +18,15 @@ from core.engines.state import unpack_state
 from core.engines.table_keys import state_at
 from core.errors import RecordError, StartupError, StateError
 from core.native.streams import StreamState
-from core.tasks import Task
+from core.tasks.declaration import Kind
 from core.wire.partition import partition_of
-from core.wire.records import decode_casting, decode_signal, stream_id
+from core.wire.records import stream_id
 from stream_app.clients.topic_reader import BEGINNING, TopicReader, key_of, place_of
 from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters.corrections import Correction
 from stream_app.letters.letter import Choice, Letter, letter_of
 from stream_app.letters.source_scan import Scan, position_of
+from stream_app.likeness import Decoder, sample_decoder
 from stream_app.routes import DEAD_LETTERS, Partition, routes
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
@@ -38,7 +38,6 @@ _NOT_AS_IT_IS = {
 }
 """Reasons that lie in what came before the record, and why it is not sent as it is."""
 _NO_STREAM = {"no_key", "key_too_long", "key_not_utf8"}
-_DECODERS: dict[Task, Callable[..., Any]] = {"signal": decode_signal, "casting": decode_casting}
 
 
 class ResendFate(Enum):
@@ -120,11 +119,11 @@ def make_plan(
     """
     with TopicReader(settings.client_config()) as reader:
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
-        sources = {route.source: route.task for route in routes(settings).values()}
-        ours = [letter for letter in letters if letter.topic in sources]
+        decoders = {route.source: sample_decoder(route.declaration) for route in routes(settings).values()}
+        ours = [letter for letter in letters if letter.topic in decoders]
         grown = _grown(reader, settings, ours)
         scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {}, grown)
-    judge = _Judge(sources, scans, bounds, corrections or {}, grown, even_if_late)
+    judge = _Judge(decoders, scans, bounds, corrections or {}, grown, even_if_late)
     verdicts = [judge.verdict(letter) for letter in sorted(letters, key=_order)]
     known = {(letter.source, letter.source_offset) for letter in letters}
     unmatched = [place for place in corrections or {} if place not in known]
@@ -233,14 +232,14 @@ def _starts(reader: TopicReader, by_source: Mapping[Partition, list[Letter]]) ->
 def _add_states(reader: TopicReader, settings: Settings, scans: Mapping[Partition, Scan]) -> None:
     """Add what the changelog says of streams whose records retention has deleted: that they moved past them."""
     changelogs: dict[Partition, Scan] = {}
-    tasks: dict[str, Task] = {}
+    kinds: dict[str, Kind] = {}
     for route in routes(settings).values():
-        tasks[route.changelog] = route.task
+        kinds[route.changelog] = route.kind
         changelogs |= {(route.changelog, at[1]): scan for at, scan in scans.items() if at[0] == route.source}
     for message in reader.read_from(dict.fromkeys(changelogs, BEGINNING)):
         at = place_of(message)
         scan, offset = changelogs[at], _applied(message)
-        stream = state_at(tasks[at[0]], key_of(message) or b"")
+        stream = state_at(kinds[at[0]], key_of(message) or b"")
         if stream is not None and stream in scan.keys and offset is not None:
             scan.move_on(stream, scan.positions.get(offset, offset), offset)
 
@@ -262,8 +261,8 @@ def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
 class _Judge:
     """Decides on one dead letter after the other."""
 
-    sources: Mapping[str, Task]
-    """Full topic name -> name before the prefix."""
+    decoders: Mapping[str, Decoder | None]
+    """Source topic -> what reads its samples."""
     scans: Mapping[Partition, Scan]
     bounds: Mapping[Partition, tuple[int, int]]
     corrections: Mapping[tuple[Partition, int], Correction]
@@ -335,7 +334,8 @@ class _Judge:
         """Say why a worker would reject it again: it is sent only once, so that chance is not thrown away."""
         try:
             stream_id(wanted.key)
-            _DECODERS[self.sources[wanted.letter.topic or ""]](wanted.value, tuple(wanted.headers))
+            if (decode := self.decoders[wanted.letter.topic or ""]) is not None:
+                decode(wanted.value, tuple(wanted.headers))
         except RecordError as error:
             if correction:
                 return f"line {correction.line}: still not usable: {error}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from core.errors import StartupError
 from stream_app import sizes
 from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
-from stream_app.routes import ROUTES
+from stream_app.routes import routes
 from stream_app.settings import Settings
 from stream_app.topics.checks import refuse_hidden, refuse_running, topic_problems
 from stream_app.topics.ownership import check_owner, claim
@@ -111,8 +111,9 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     refuse_running(settings, cluster)
     check_owner(settings, cluster, may_take_over=True)
     there = cluster.partitions([plan.name for plan in planned_topics(settings)])
-    names = {settings.changelog(table) for _, table in ROUTES.values()}
-    copies = _copies(cluster, [*names, *(settings.topic(source) for source in ROUTES)])
+    ours = routes(settings).values()
+    names = {route.changelog for route in ours}
+    copies = _copies(cluster, [*names, *(route.source for route in ours)])
     cluster.delete([name for name in names if name in there])
     cluster.delete_group(settings.app_id)
     plans = [plan for plan in planned_topics(settings, there) if plan.name in names]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from core.errors import StartupError
 from stream_app import sizes
 from stream_app.clients.admin import Cluster
-from stream_app.routes import DEAD_LETTERS, ROUTES, routes
+from stream_app.routes import DEAD_LETTERS, routes
 from stream_app.settings import Settings
 from stream_app.topics.plans import TopicPlan, create_command, planned_topics
 
@@ -19,11 +19,11 @@ def check_topics(settings: Settings, cluster: Cluster) -> dict[str, int]:
         The number of partitions of each source topic, by full name.
 
     Raises:
-        StartupError: names every missing topic and the command that creates them; or the topics of one path whose
+        StartupError: names every missing topic and the command that creates them; or the topics of one task whose
             partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little.
     """
     there = cluster.partitions([plan.name for plan in planned_topics(settings)])
-    sources = {name: there[name] for source in ROUTES if (name := settings.topic(source)) in there}
+    sources = {name: there[name] for route in routes(settings).values() if (name := route.source) in there}
     plans = planned_topics(settings, sources)
     missing = [plan.name for plan in plans if plan.name not in there]
     refuse_hidden(settings, cluster, missing)

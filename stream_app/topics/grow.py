@@ -164,7 +164,7 @@ class _RoutePlan:
         self._reader = reader
         to_move: dict[int, list[tuple[int, bytes, TableRows]]] = defaultdict(list)
         for partition, rows in self._rows.items():
-            for key, of_stream in streams_in(self.route.task, rows).items():
+            for key, of_stream in streams_in(self.route.kind, rows).items():
                 to = partition_of(key, self._wanted)
                 if to == partition:
                     continue
@@ -187,13 +187,13 @@ class _RoutePlan:
         written: list[tuple[int, TableRow]] = []
         deleted: list[tuple[int, TableRow]] = []
         for partition, key, of_stream in streams:
-            rows = moved_rows(self.route.task, key, of_stream, self._rows.get(to, {}), end)
+            rows = moved_rows(self.route.kind, key, of_stream, self._rows.get(to, {}), end)
             if rows is None:
                 growth.left += 1
                 continue
             growth.moved += 1
             written += [(to, row) for row in rows]
-            deleted += [(partition, row) for row in tombstones(self.route.task, key, of_stream)]
+            deleted += [(partition, row) for row in tombstones(self.route.kind, key, of_stream)]
         self._send(written)
         self._send(deleted)
 

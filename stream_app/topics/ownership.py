@@ -139,7 +139,7 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
 
 def _check_group(settings: Settings, cluster: Cluster) -> None:
     """Check the group of changelogs from an earlier version: its committed offsets name their owner."""
-    ours = {settings.topic(source) for source in ROUTES}
+    ours = {route.source for route in routes(settings).values()}
     with_offsets = {topic for topic, _ in visible_offsets(settings) or ()}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}
     for topic in sorted(cluster.existing(others) if others else ()):

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import StartupError
 from stream_app.clients.admin import Cluster
-from stream_app.routes import DEAD_LETTERS, ROUTES
+from stream_app.routes import DEAD_LETTERS, routes
 from stream_app.settings import Settings
 
 Operations = Collection[AclOperation]
@@ -18,10 +18,10 @@ READ, WRITE, SETTINGS = AclOperation.READ, AclOperation.WRITE, AclOperation.DESC
 def worker_needs(settings: Settings) -> dict[str, Operations]:
     """Return the operations of a worker on each topic, by full name. It reads outputs too, to leave out repeats."""
     needs: dict[str, Operations] = {settings.topic(DEAD_LETTERS): (READ, WRITE)}
-    for source, (output, table) in ROUTES.items():
-        needs[settings.topic(source)] = (READ,)
-        needs[settings.topic(output)] = (READ, WRITE)
-        needs[settings.changelog(table)] = (READ, WRITE, SETTINGS)
+    for route in routes(settings).values():
+        needs[route.source] = (READ,)
+        needs[route.output] = (READ, WRITE)
+        needs[route.changelog] = (READ, WRITE, SETTINGS)
     return needs
 
 

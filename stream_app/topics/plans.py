@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stream_app.routes import DEAD_LETTERS, ROUTES
+from stream_app.routes import DEAD_LETTERS, routes
 from stream_app.settings import Settings
 
 # The append time is the broker's truth for latency, and retention by it does not eat replayed history.
@@ -46,12 +46,12 @@ def planned_topics(settings: Settings, partitions: Mapping[str, int] | None = No
         partitions: of source topics that are there, by full name; the setting ``partitions`` holds for the others.
     """
     plans = []
-    for source, (output, table) in ROUTES.items():
-        count = (partitions or {}).get(settings.topic(source), settings.partitions)
+    for route in routes(settings).values():
+        count = (partitions or {}).get(route.source, settings.partitions)
         plans += [
-            TopicPlan(settings.topic(source), count, STREAM_CONFIG),
-            TopicPlan(settings.topic(output), count, STREAM_CONFIG),
-            TopicPlan(settings.changelog(table), count, CHANGELOG_CONFIG),
+            TopicPlan(route.source, count, STREAM_CONFIG),
+            TopicPlan(route.output, count, STREAM_CONFIG),
+            TopicPlan(route.changelog, count, CHANGELOG_CONFIG),
         ]
     largest = max(plan.partitions for plan in plans)
     return [*plans, TopicPlan(settings.topic(DEAD_LETTERS), largest, DEAD_LETTER_CONFIG)]

@@ -11,9 +11,9 @@ from confluent_kafka import Message
 from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.scope import NOT_JUDGED, NOTHING, ExpectedLetter
 from core.errors import RecordError
-from core.wire.records import decode_prediction, decode_score
 from stream_app.headers import APP_ID, SOURCE_OFFSET, headers_of, number
 from stream_app.letters.letter import Letter, letter_of
+from stream_app.likeness import output_decoder
 from stream_app.topics.moving import STATE_OFFSETS
 from stream_app.verify.cut import VerifiedRange
 from stream_app.verify.report import VerifyReport, at
@@ -44,7 +44,9 @@ class OutputCheck(_Check):
 
     def __init__(self, audit: PartitionAudit, cut: VerifiedRange, app_id: str, report: VerifyReport) -> None:
         super().__init__(audit, cut, app_id, report)
-        self._decode: Callable[..., AnyOutput] = decode_prediction if cut.route.task == "signal" else decode_score
+        decode = output_decoder(cut.route.declaration)
+        assert decode is not None, "the audit of such a task is refused"
+        self._decode: Callable[..., AnyOutput] = decode
         self._seen = bytearray(len(audit))
         self._last: dict[bytes, int] = {}  # stream key -> the row of its latest output
 

@@ -13,7 +13,6 @@ from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.callbacks import OnProgress, unheard
 from core.errors import StartupError
-from core.tasks import Task
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.routes import Partition, Route, routes
@@ -154,8 +153,8 @@ def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
     return any(one.left(key, partition) for one in grown)
 
 
-def audit_makers(settings: Settings) -> dict[Task, MakeAudit]:
-    """Return the auditors of a partition, by kind. Raises StartupError for a bad checkpoint."""
+def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
+    """Return the auditors of a partition, by task. Raises StartupError for a bad checkpoint."""
     rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
     return {
         "signal": partial(SignalAudit, models.signal, rules),

@@ -9,7 +9,7 @@ from functools import partial
 from core.audit.partition import PartitionAudit
 from core.audit.stored import state_problems
 from core.engines.table_keys import segment_key, state_at, stream_of
-from core.tasks import Task
+from core.tasks.declaration import Kind
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.headers import SOURCE_OFFSET, headers_of, number
 from stream_app.topics.grown import is_note
@@ -21,7 +21,7 @@ from stream_app.verify.report import VerifyReport, at
 class Stored:
     """The states of one partition: by table key, the record with the highest source offset, of equal ones the later."""
 
-    task: Task
+    kind: Kind
     rows: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
     notes: dict[bytes, bytes | None] = field(default_factory=dict)
     """Records that are no states (`stream_app.topics.grown`)."""
@@ -29,7 +29,7 @@ class Stored:
     def heads(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Stream key, source offset and value of each state that is there."""
         for table_key, (offset, value) in self.rows.items():
-            key = state_at(self.task, table_key)
+            key = state_at(self.kind, table_key)
             if value is not None and key is not None:
                 yield key, offset, value
 
@@ -42,7 +42,7 @@ def read_states(
     reader: TopicReader, cut: VerifiedRange, chosen: Collection[bytes] | None, report: VerifyReport
 ) -> Stored:
     """Read a changelog partition."""
-    stored = Stored(cut.route.task)
+    stored = Stored(cut.route.kind)
     for message in reader.read({(cut.route.changelog, cut.partition): cut.changelog}):
         offset, key = number(dict(headers_of(message)).get(SOURCE_OFFSET)), message.key()
         if offset is None or not isinstance(key, bytes):
@@ -50,7 +50,7 @@ def read_states(
         elif is_note(key):
             value = message.value()
             stored.notes[key] = None if value is None else bytes(value)
-        elif (chosen is None or stream_of(stored.task, key) in chosen) and (
+        elif (chosen is None or stream_of(stored.kind, key) in chosen) and (
             key not in stored.rows or offset >= stored.rows[key][0]
         ):
             value = message.value()

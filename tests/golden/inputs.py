@@ -17,6 +17,7 @@ from core.engines.state import StreamState, pack_state, seal, unpack_state
 from core.engines.table_keys import head_key, segment_at, segment_key, state_at
 from core.engines.windows import pack_numbers
 from core.errors import StateError
+from core.tasks.declaration import Kind
 from tests.golden import forms
 from tests.golden.scenarios import Headers, Row, Scenario, SourceRecord, Stage
 from tests.offline import casting_samples, signal_samples
@@ -346,7 +347,8 @@ def restored(task: str, rows: list[Row]) -> Scenario:
     """
     kept = {row.key: row for row in rows if row.partition == 0}
     found = list(kept.values()) + (_odd_signals(kept) if task == "signal" else _odd_casts(kept))
-    places = {key: _place(row) for row in found if (key := state_at(task, row.key)) is not None}
+    kind: Kind = "step" if task == "signal" else "window"
+    places = {key: _place(row) for row in found if (key := state_at(kind, row.key)) is not None}
     keys = sorted(key for key in places if b"\0" not in key and key not in (b"never met", b"\xff"))
     last = max(keys, key=lambda key: places[key].included)
     log = Log(task, start=places[last].included - 1)

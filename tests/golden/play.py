@@ -18,6 +18,7 @@ from core.engines.results import Counts, StreamRules, WindowRules
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.engines.table_keys import stream_of
+from core.tasks.declaration import Kind
 from stream_app.flow.tables import PartitionedStore
 from tests.fakes import CHANGELOG, DEAD, OUTPUT, FakeBroker, FakeWorker, settle
 from tests.golden.scenarios import Found, Row, Scenario, SourceRecord, Stage, Written
@@ -95,8 +96,8 @@ class _Life:
 
     def _states(self) -> list[Written]:
         """Stream by stream, each in the order of writing: the order of streams in a commit is nobody's promise."""
-        task: Any = self._scenario.task
-        return sorted(self._written(CHANGELOG), key=lambda one: (one.partition, stream_of(task, one.key or b"") or b""))
+        kind: Kind = "step" if self._scenario.task == "signal" else "window"
+        return sorted(self._written(CHANGELOG), key=lambda one: (one.partition, stream_of(kind, one.key or b"") or b""))
 
 
 def _engine(scenario: Scenario, states: PartitionedStore) -> Engine[Any]:

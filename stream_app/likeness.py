@@ -1,0 +1,40 @@
+"""What a task is like: the code has two forms of records and outputs so far, those of the tasks that ship.
+
+A task of the user's own with the same fields and outputs runs as they do, on topics, a model and windows of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.tasks import Task
+from core.tasks.declaration import Declaration
+from core.tasks.reading import shipped
+from core.wire.records import decode_casting, decode_prediction, decode_score, decode_signal
+
+Decoder = Callable[..., Any]
+_SAMPLES: dict[Task, Decoder] = {"signal": decode_signal, "casting": decode_casting}
+_OUTPUTS: dict[Task, Decoder] = {"signal": decode_prediction, "casting": decode_score}
+
+
+def like(task: Declaration) -> Task | None:
+    """Return the shipped task whose fields and outputs a task has; None if it has others."""
+    names: tuple[Task, ...] = ("signal", "casting")
+    return next((name for name in names if _form(task) == _form(shipped(name))), None)
+
+
+def _form(task: Declaration) -> tuple[object, ...]:
+    return task.kind, task.fields, task.outputs
+
+
+def sample_decoder(task: Declaration) -> Decoder | None:
+    """Return what reads the task's samples, and raises RecordError; None if nothing does yet."""
+    found = like(task)
+    return None if found is None else _SAMPLES[found]
+
+
+def output_decoder(task: Declaration) -> Decoder | None:
+    """Return what reads the task's outputs, and raises RecordError; None if nothing does yet."""
+    found = like(task)
+    return None if found is None else _OUTPUTS[found]
