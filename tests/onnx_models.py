@@ -188,3 +188,50 @@ def weights_given() -> bytes:
 def mixing() -> bytes:
     """A softmax over the batch: every row reads all others."""
     return leaky([helper.make_node("Softmax", ["new_s"], ["y"], axis=0)])
+
+
+def layout(x: Shape, state: Shape, reshape: Sequence[int], out: Shape | None = None) -> bytes:
+    """`leaky` whose samples (and state, which is (B, 4) inside) have other shapes: ``reshape`` is that of x inside."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "x_shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "h_in"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["h_out"]),
+        helper.make_node("Identity", ["h_out"], ["y"]),
+    ]
+    weights = {"w": floats(3, 4), "x_shape": np.array(reshape)}
+    return graph_of(nodes, {"x": x, "h_in": state}, {"y": out or state, "h_out": state}, weights).SerializeToString()
+
+
+def external(where: str) -> bytes:
+    """A model one of whose tensors is kept in another file: at the top, in a branch of an `If`, or in a function."""
+    kept = numpy_helper.from_array(floats(3, 4), "kept")
+    kept.ClearField("raw_data")
+    kept.data_location = TensorProto.EXTERNAL
+    kept.external_data.add(key="location", value="../../etc/hostname")
+    model = onnx.load_from_string(leaky([helper.make_node("Identity", ["new_s"], ["y"])]))
+    constant = helper.make_node("Constant", [], ["value"], value=kept)
+    branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("value", 1, [3, 4])])
+    if where == "top":
+        model.graph.initializer.append(kept)
+    elif where == "branch":
+        choice = numpy_helper.from_array(np.array(True), "choice")
+        model.graph.initializer.append(choice)
+        model.graph.node.append(helper.make_node("If", ["choice"], ["z"], then_branch=branch, else_branch=branch))
+    else:
+        opsets = [helper.make_opsetid("", OPSET)]
+        model.functions.append(helper.make_function("own", "Kept", [], ["value"], [constant], opsets))
+    return model.SerializeToString()
+
+
+def with_operator(operator: str, domain: str = "", **attributes: Any) -> bytes:
+    """A model with one more operator, whose result nobody reads."""
+    model = onnx.load_from_string(leaky([helper.make_node("Identity", ["new_s"], ["y"])]))
+    model.graph.node.append(helper.make_node(operator, ["new_s"], ["more"], domain=domain, **attributes))
+    return model.SerializeToString()
+
+
+@cache
+def torch_frozen() -> bytes:
+    """`Cell`, exported without a dynamic batch."""
+    return exported(Cell(), [torch.zeros(1, 3), torch.ones(1, 8), torch.zeros(1, 8)], None, ("y", "hn", "cn"))

@@ -69,7 +69,7 @@ def check_rows(rows: Int64s, capacity: int, what: str = "row") -> None:
 
 
 def _are_runs(samples: int, runs: Int64s, times: Int64s, lengths: Int64s) -> bool:
-    """Whether every place of every run is named once."""
+    """True if every place of every run is named once."""
     if not len(runs) == len(times) == samples == lengths.sum() or (lengths < 1).any():
         return False
     if ((runs < 0) | (runs >= len(lengths))).any() or ((times < 0) | (times >= lengths[runs])).any():

@@ -42,7 +42,7 @@ class RowTensor:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a graph's inputs and outputs are for."""
+    """The purpose of each input and output of a graph."""
 
     samples: Port
     states: tuple[tuple[Port, Port], ...]  # before a step and after it
@@ -54,7 +54,7 @@ Layout = tuple[RowTensor, tuple[RowTensor, ...]]  # of samples, and of states
 
 
 def find_layout(graph: Graph, ports: Ports, width: int) -> tuple[Layout, tuple[RowTensor, ...]]:
-    """Where samples, states and outputs have their rows; ``width`` is F.
+    """Find where samples, states and outputs have their rows; ``width`` is F.
 
     Raises:
         StartupError: the graph takes no batch, or other samples; naming the tensor and what to do.
@@ -131,7 +131,7 @@ def _frozen(file: str, what: str, port: Port) -> StartupError:
 
 
 def _try(graph: Graph, ports: Ports, layout: Layout) -> tuple[RowTensor, ...]:
-    """Where the outputs have their rows, in this layout."""
+    """Find where the outputs have their rows, in this layout."""
     names = [port.name for port in ports.outputs] + [after.name for _, after in ports.states]
     shapes = []
     for rows in _TRIED:

@@ -1,4 +1,4 @@
-"""What each input and output of a graph is: the samples, a state, a constant, a result."""
+"""The meaning of each input and output of a graph: the samples, a state, a constant, a result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from core.engines.onnx.constants import as_constant
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph, Port
 from core.errors import StartupError
+from core.nearest import did_you_mean
 
 _NUMBERS = {FLOAT, "tensor(double)", "tensor(float16)", "tensor(int64)", "tensor(int32)", "tensor(bool)"}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a task says about its graph. Names that are left out are found."""
+    """The words of a task about its graph. Names that are left out are found."""
 
     width: int  # numbers of a sample
     input: str | None = None
@@ -57,7 +58,7 @@ class Binding:
         return sum(output.size for output in self.outputs)
 
     def columns(self, tensor: str) -> slice:
-        """Where a tensor's numbers stand among the K."""
+        """The place of a tensor's numbers among the K."""
         start = 0
         for output in self.outputs:
             if output.name == tensor:
@@ -145,7 +146,7 @@ def _readable(file: str, port: Port) -> Port:
 def _known(file: str, key: str, name: str, ports: Mapping[str, Port]) -> Port:
     if name in ports:
         return ports[name]
-    raise StartupError(f"{file}: {key}: '{name}' is not in the graph, which has {_listed(ports)}: correct the name")
+    raise StartupError(f"{file}: {key}: '{name}' is not in the graph{did_you_mean(name, ports, 'its names there')}")
 
 
 def _listed(names: Iterable[str]) -> str:

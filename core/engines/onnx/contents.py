@@ -1,4 +1,4 @@
-"""What an ONNX file holds, read from its bytes before any runtime sees them: operators, and tensors kept elsewhere.
+"""The contents of an ONNX file, read from its bytes before any runtime sees them.
 
 Every message is looked at, wherever it stands: in subgraphs of `If`, `Loop` and `Scan`, in functions, in sparse tensors
 and in training graphs. ONNX Runtime reads any file that a tensor names as external data.
@@ -48,7 +48,7 @@ class Node:
 
 @dataclass(slots=True)
 class Contents:
-    """What was found."""
+    """The findings of a reading."""
 
     nodes: list[Node] = field(default_factory=list)  # of every graph
     external: list[str] = field(default_factory=list)  # names of tensors whose numbers are in another file

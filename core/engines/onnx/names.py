@@ -1,4 +1,4 @@
-"""Which output of a graph is the next value of which input, told by their names."""
+"""Pairs of an input of a graph and the output that is its next value, told by their names."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ TILE_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class PadPlan:
-    """How many rows a call has: those given, filled up with rows of zeros."""
+    """The number of rows in a call: those given, filled up with rows of zeros."""
 
     name: str
     most: int = TILE_ROWS  # rows given

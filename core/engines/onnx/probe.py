@@ -79,7 +79,7 @@ def plans_of(rows: Rows) -> Iterator[tuple[PadPlan, Rows]]:
 
 
 def compare(rows: Rows, pool: Pool, batches: Iterable[int]) -> tuple[bool, float]:
-    """Whether rows have the same bits in random batches as alone, and how far they are apart at most, relative."""
+    """Return whether rows have the same bits in random batches as alone, and the largest relative difference."""
     random = np.random.default_rng(1)
     tensors = [state.before for state in rows.binding.states]
     alone = _join(tensors, [step(rows, _take(tensors, pool, [row])) for row in range(len(pool.samples))])

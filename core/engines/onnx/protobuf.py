@@ -1,4 +1,4 @@
-"""What stands in a message of Protocol Buffers, field by field, without a schema and without copies."""
+"""The fields of a message of Protocol Buffers, one by one, without a schema and without copies."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ ALIGNED_BYTES = 64
 
 
 class Room(NamedTuple):
-    """What the next call reads, to be filled in: samples (B, F), and the states."""
+    """The input of the next call, to be filled in: samples (B, F), and the states."""
 
     samples: Float32s
     states: tuple[Float32s, ...]

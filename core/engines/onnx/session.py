@@ -65,7 +65,7 @@ def read_model(path: Path) -> bytes:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line of bearable length."""
+    """An error's text in one line of bearable length."""
     return " ".join(str(error).split())[:300]
 
 
