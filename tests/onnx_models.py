@@ -235,3 +235,101 @@ def with_operator(operator: str, domain: str = "", **attributes: Any) -> bytes:
 def torch_frozen() -> bytes:
     """`Cell`, exported without a dynamic batch."""
     return exported(Cell(), [torch.zeros(1, 3), torch.ones(1, 8), torch.zeros(1, 8)], None, ("y", "hn", "cn"))
+
+
+@cache
+def torch_lstm() -> bytes:
+    """`Stacked`, exported rightly: h and c are tensors of their own."""
+    return _stacked(torch.zeros(2, 2, 8), torch.ones(2, 2, 8))
+
+
+@cache
+def torch_tied() -> bytes:
+    """`Stacked`, exported with one tensor of zeros for h and c, which torch's exporter takes for one input."""
+    zeros = torch.zeros(2, 2, 8)
+    return _stacked(zeros, zeros)
+
+
+def _stacked(h: Tensor, c: Tensor) -> bytes:
+    torch.manual_seed(1)
+    return exported(Stacked(), [torch.zeros(2, 1, 3), h, c], (0, 1, 1), ("y", "hn", "cn"))
+
+
+def renamed(model: bytes, names: Mapping[str, str]) -> bytes:
+    """The same model with other names."""
+    found = onnx.load_from_string(model)
+    for part in (*found.graph.input, *found.graph.output):
+        part.name = names.get(part.name, part.name)
+    for node in found.graph.node:
+        for each in (node.input, node.output):
+            each[:] = [names.get(name, name) for name in each]
+    return found.SerializeToString()
+
+
+def deaf(numbers: Sequence[int]) -> bytes:
+    """A model that does not read some numbers of its samples."""
+    weights = floats(3, 5)
+    weights[list(numbers)] = 0
+    return leaky([helper.make_node("Identity", ["new_s"], ["y"])], weights={"w": weights})
+
+
+def carried(operator: str) -> bytes:
+    """A model whose state comes out as what ``operator`` makes of the one that went in."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "s"], ["y"]),
+        helper.make_node("Add", ["s", "s"], ["twice"]),
+        helper.make_node("Sub", ["s", "s"], ["nothing"]),
+        helper.make_node("Add", ["twice", "xw"], ["grown"]),
+        helper.make_node("Identity", [{"same": "s", "nothing": "nothing", "grown": "grown"}[operator]], ["new_s"]),
+    ]
+    shape: Shape = ["batch", 4]
+    outputs = {"y": shape, "new_s": shape}
+    return graph_of(nodes, {"x": ["batch", 3], "s": shape}, outputs, {"w": floats(3, 4)}).SerializeToString()
+
+
+def forgetful() -> bytes:
+    """A GRU whose state is in no input and no output."""
+    weights = {
+        "w": floats(1, 24, 3),
+        "r": floats(1, 24, 8, seed=1),
+        "axis": np.array([0]),
+        "both": np.array([0, 1]),
+    }
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["x0"]),
+        helper.make_node("GRU", ["x0", "w", "r"], ["all"], hidden_size=8),
+        helper.make_node("Squeeze", ["all", "both"], ["y"]),
+    ]
+    return graph_of(nodes, {"x": ["batch", 3]}, {"y": ["batch", 8]}, weights).SerializeToString()
+
+
+def endless(greedy: bool) -> bytes:
+    """A model that loops for years, or asks for all memory there is."""
+    state: Shape = ["batch", 4]
+    weights = {"w": floats(3, 4), "times": np.array(10**15), "go": np.array(True), "room": np.array([1 << 44])}
+    ready = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "on_out")]
+    count = helper.make_tensor_value_info("count", TensorProto.INT64, [])
+    value, more = (helper.make_tensor_value_info(name, TensorProto.FLOAT, list(state)) for name in ("v", "v_out"))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["on_out"]), helper.make_node("Sin", ["v"], ["v_out"])],
+        "body",
+        [count, ready[0], value],
+        [ready[1], more],
+    )
+    work = (
+        [
+            helper.make_node("ConstantOfShape", ["room"], ["much"]),
+            helper.make_node("ReduceSum", ["much"], ["total"], keepdims=0),
+            helper.make_node("Add", ["sum", "total"], ["y"]),
+        ]
+        if greedy
+        else [helper.make_node("Loop", ["times", "go", "sum"], ["y"], body=body)]
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "s"], ["sum"]),
+        *work,
+        helper.make_node("Tanh", ["sum"], ["new_s"]),
+    ]
+    return graph_of(nodes, {"x": ["batch", 3], "s": state}, {"y": state, "new_s": state}, weights).SerializeToString()

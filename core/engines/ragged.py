@@ -31,6 +31,9 @@ class BatchPlan:
             times: (N,), its place in that row, from 0 without holes.
             lengths: (B,), samples of each row, >= 1; their sum is N.
         """
+        if len(rows) == len(lengths):  # one sample each, as in most chunks
+            alone = np.arange(len(rows))
+            return cls(alone, alone, lengths.sum(keepdims=True), rows)
         order = np.argsort(-lengths, kind="stable")
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
@@ -56,23 +59,25 @@ def checked(batch: StepBatch, features: int, capacity: int) -> StepBatch:
     check_rows(last, len(lengths), "run")
     for rows in (starts, targets):
         check_rows(rows, capacity)
-    if (targets == ZEROS).any():
+    if len(targets) and targets.min() == ZEROS:
         raise IndexError("row 0 stays zero")
     return StepBatch(np.asarray(samples, np.float32), runs, times, lengths, starts, targets, last)
 
 
 def check_rows(rows: Int64s, capacity: int, what: str = "row") -> None:
     """Raise IndexError for a row that is not there."""
-    bad = (rows < 0) | (rows >= capacity)
-    if bad.any():
+    if len(rows) and not (rows.min() >= 0 and rows.max() < capacity):
+        bad = (rows < 0) | (rows >= capacity)
         raise IndexError(f"{what} {int(rows[bad][0])}: there are {capacity}")
 
 
 def _are_runs(samples: int, runs: Int64s, times: Int64s, lengths: Int64s) -> bool:
     """True if every place of every run is named once."""
-    if not len(runs) == len(times) == samples == lengths.sum() or (lengths < 1).any():
+    if not len(runs) == len(times) == samples == lengths.sum() or (samples and lengths.min() < 1):
         return False
-    if ((runs < 0) | (runs >= len(lengths))).any() or ((times < 0) | (times >= lengths[runs])).any():
+    if not samples:
+        return True
+    if runs.min() < 0 or runs.max() >= len(lengths) or times.min() < 0 or (times >= lengths[runs]).any():
         return False
-    begins = np.cumsum(lengths) - lengths
-    return bool((np.bincount(begins[runs] + times, minlength=samples) == 1).all())
+    places = runs if len(lengths) == samples else (np.cumsum(lengths) - lengths)[runs] + times
+    return bool(np.bincount(places).max() == 1)

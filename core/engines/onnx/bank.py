@@ -5,6 +5,7 @@ Shapes: N samples, B runs, F numbers of a sample, K numbers of all outputs, S nu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,6 +35,7 @@ class OnnxStates:
         self._size = graph.binding.state_size
         self._count = FIRST_ROWS
         self._stored = [np.zeros(tensor.of_rows(FIRST_ROWS), np.float32) for tensor in self._tensors]
+        self._by_row = self._rows_first(self._stored)
 
     @property
     def capacity(self) -> int:
@@ -50,6 +52,11 @@ class OnnxStates:
             grown[along(tensor, 0, self._count)] = self._stored[place]
             self._stored[place] = grown
         self._count *= 2
+        self._by_row = self._rows_first(self._stored)
+
+    def _rows_first(self, arrays: list[Float32s]) -> list[Float32s]:
+        """Views with the rows in front."""
+        return [np.moveaxis(array, tensor.axis, 0) for tensor, array in zip(self._tensors, arrays, strict=True)]
 
     def step(self, batch: StepBatch) -> Float32s:
         """Step the runs of a batch; see `StateBank.step`. The predictions are (N, K)."""
@@ -65,8 +72,9 @@ class OnnxStates:
         for tile in self._tiles(len(lengths)):
             self._run_tile(tile, plan, ordered, starts[plan.order], after, outputs)
         # All runs are through: a target may be the row in which another one began.
-        for tensor, stored, new in zip(self._tensors, self._stored, after, strict=True):
-            np.moveaxis(stored, tensor.axis, 0)[targets] = np.moveaxis(new, tensor.axis, 0)[plan.rank[last]]
+        ended = plan.rank[last]
+        for stored, new in zip(self._by_row, self._rows_first(after), strict=True):
+            stored[targets] = new[ended]
         return outputs[plan.places]
 
     def _tiles(self, runs: int) -> Iterator[range]:
@@ -86,9 +94,10 @@ class OnnxStates:
         room = self._graph.room(len(tile))
         for tensor, stored, buffer in zip(self._tensors, self._stored, room.states, strict=True):
             buffer[...] = np.take(stored, starts[tile.start : tile.stop], tensor.axis)
-        begins = np.cumsum(plan.running) - plan.running
-        active = [int(rows) for rows in np.minimum(plan.running, tile.stop) - tile.start if rows > 0]
-        for begin, rows, following in zip(begins + tile.start, active, [*active[1:], 0], strict=False):
+        running = plan.running.tolist()
+        begins = itertools.accumulate(running, initial=tile.start)
+        active = [min(rows, tile.stop) - tile.start for rows in running if rows > tile.start]
+        for begin, rows, following in zip(begins, active, [*active[1:], 0], strict=False):
             room.samples[...] = samples[begin : begin + rows]
             outputs[begin : begin + rows], states = self._graph.run(rows)
             for tensor, kept, new in zip(self._tensors, after, states, strict=True):
@@ -103,9 +112,8 @@ class OnnxStates:
         check_rows(wanted, self._count)
         found = np.empty((len(wanted), self._size), np.float32)
         start = 0
-        for tensor, stored in zip(self._tensors, self._stored, strict=True):
-            by_row = np.moveaxis(np.take(stored, wanted, tensor.axis), tensor.axis, 0)
-            found[:, start : start + tensor.size] = by_row.reshape(len(wanted), tensor.size)
+        for tensor, stored in zip(self._tensors, self._by_row, strict=True):
+            found[:, start : start + tensor.size] = stored[wanted].reshape(len(wanted), tensor.size)
             start += tensor.size
         return found
 
@@ -116,8 +124,8 @@ class OnnxStates:
             raise IndexError("row 0 stays zero")
         check_rows(np.array([row]), self._count)
         start = 0
-        for tensor, stored in zip(self._tensors, self._stored, strict=True):
-            np.moveaxis(stored, tensor.axis, 0)[row] = state[start : start + tensor.size].reshape(tensor.shape)
+        for tensor, stored in zip(self._tensors, self._by_row, strict=True):
+            stored[row] = state[start : start + tensor.size].reshape(tensor.shape)
             start += tensor.size
 
     def clear(self, row: int) -> None:

@@ -40,7 +40,9 @@ class Rows:
         self.binding, self.plan = binding, plan
         self._graph = graph
         self._names = [output.name for output in binding.outputs] + [state.after for state in binding.states]
-        tensors = (binding.samples, *(state.before for state in binding.states))
+        carried = [state.before for state in binding.states]
+        self._read = [*binding.outputs, *carried]
+        tensors = (binding.samples, *carried)
         self._buffers = [(tensor, _aligned(plan.padded(plan.most) * tensor.size)) for tensor in tensors]
         self._feed: dict[str, NDArray[Any]] = {
             name: _copy_aligned(constant) for name, constant in binding.constants.items()
@@ -59,11 +61,11 @@ class Rows:
         padded = self.plan.padded(rows)
         given = []
         for tensor, buffer in self._buffers:
-            view = buffer[: padded * tensor.size].reshape(tensor.of_rows(padded))
-            self._feed[tensor.name] = view
+            self._feed[tensor.name] = view = buffer[: padded * tensor.size].reshape(tensor.of_rows(padded))
             if padded > rows:
                 view[along(tensor, rows, padded)] = 0
-            given.append(view[along(tensor, 0, rows)])
+                view = view[along(tensor, 0, rows)]
+            given.append(view)
         return Room(given[0].reshape(rows, -1), tuple(given[1:]))
 
     def run(self, rows: int) -> tuple[Float32s, list[Float32s]]:
@@ -73,16 +75,19 @@ class Rows:
             StartupError: the runtime cannot.
         """
         found = self._graph.run(self._names, self._feed)
+        if self.plan.padded(rows) > rows:
+            found = [array[along(tensor, 0, rows)] for tensor, array in zip(self._read, found, strict=True)]
+        count = len(self.binding.outputs)
+        return self._outputs(found[:count], rows), found[count:]
+
+    def _outputs(self, found: list[NDArray[Any]], rows: int) -> Float32s:
         outputs = np.empty((rows, self.binding.output_width), np.float32)
         start = 0
-        for tensor, array in zip(self.binding.outputs, found, strict=False):
-            by_row = np.moveaxis(array[along(tensor, 0, rows)], tensor.axis, 0)
+        for tensor, array in zip(self.binding.outputs, found, strict=True):
+            by_row = np.moveaxis(array, tensor.axis, 0) if tensor.axis else array
             outputs[:, start : start + tensor.size] = by_row.reshape(rows, tensor.size)
             start += tensor.size
-        after = found[len(self.binding.outputs) :]
-        return outputs, [
-            array[along(state.before, 0, rows)] for state, array in zip(self.binding.states, after, strict=True)
-        ]
+        return outputs
 
 
 def along(tensor: RowTensor, start: int, end: int) -> tuple[slice, ...]:

@@ -1,0 +1,42 @@
+"""The name of a declared model in every output: a hash of everything that decides its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from core.tasks.declaration import Declaration, Output
+
+
+def fingerprint_of(declaration: Declaration, model: bytes) -> str:
+    """First 12 hex digits of a SHA-256 over what of a declaration moves outputs, and the model file's bytes.
+
+    Topics, rules, units, ranges, other names of fields and the example are not in it. Of tasks that ship with the
+    package see `core.models.fingerprint`.
+    """
+    digest = hashlib.sha256(_canonical(declaration))
+    digest.update(model)
+    return digest.hexdigest()[:12]
+
+
+def _canonical(declaration: Declaration) -> bytes:
+    window = declaration.window
+    model = declaration.model
+    told = {
+        "kind": declaration.kind,
+        "fields": [[field.name, field.length, field.overlap] for field in declaration.fields],
+        "input": model.input,
+        "states": list(model.states.items()),  # their order is that of the stored state
+        "constants": model.constants,
+        "outputs": [_output(output) for output in declaration.outputs],
+        "window": None if window is None else [window.length, window.first, window.hop],
+    }
+    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _output(output: Output) -> list[Any]:
+    names, labels = list(output.names), list(output.labels)
+    numbers = [output.scale, output.shift, output.threshold, output.clear]
+    floats = [None if number is None else float(number) for number in numbers]  # 1 and 1.0 must not hash apart
+    return [output.name, output.tensor, output.of, output.apply, names, labels, floats]

@@ -1,0 +1,380 @@
+"""The check of a model before it runs: each kind of bad export is refused, in one line that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from core.errors import StartupError
+from core.tasks.reading import read_declaration
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from core.engines.onnx.task import open_states
+from core.tasks.check import kept
+from core.tasks.check.carried import check_halves
+from core.tasks.check.examine import examine
+from core.tasks.check.example import run_row
+from core.tasks.check.findings import CarriedState, Checked
+from core.tasks.check.run import STATE_BYTES, Limits, check_task
+from core.tasks.fingerprint import fingerprint_of
+from tests import onnx_models as models
+
+FIELDS = "vibration = { length = 3 }"
+THREE = "a = {}\nb = {}\nc = {}"
+
+
+class Task:
+    """A task of one model in a folder."""
+
+    def __init__(self, folder: Path, model: bytes, more: str = "", fields: str = FIELDS, top: str = "") -> None:
+        self.path, self.file = folder / "pump.toml", folder / "pump.onnx"
+        self.model = model
+        self.file.write_bytes(model)
+        self.path.write_text(
+            f'name = "pump"\nkind = "step"\n{top}\n[fields]\n{fields}\n[model]\nfile = "pump.onnx"\n{more}\n'
+            "[outputs]\ny = {}\n"
+        )
+
+    def check(self, data: Path | None = None, state_bytes: int = STATE_BYTES) -> Checked:
+        return examine(read_declaration(self.path), self.model, data, state_bytes)
+
+    def refusal(self, **given: Any) -> str:
+        with pytest.raises(StartupError) as error:
+            self.check(**given)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    def write_example(self, **changed: Any) -> None:
+        """The example of a framework that computes what the graph does, but for what is ``changed``."""
+        declaration = read_declaration(self.path, need_files=False)
+        samples = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+        outputs = run_row(open_states(declaration, self.model, "any"), samples, start=0)
+        np.savez(self.path.with_name("pump.npz"), **{"x": samples, "y": outputs} | changed)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    return lambda model, *more, **given: Task(tmp_path, model, *more, **given)
+
+
+EXAMPLE = 'example = "pump.npz"'
+
+
+# Models that are right.
+
+
+@pytest.mark.parametrize(
+    ("model", "plan", "states"),
+    [
+        (models.gru, "any", (CarriedState("h0", "hn", (2, 1, 8)),)),
+        (models.lstm, "any", (CarriedState("h0", "hn", (2, 1, 8)), CarriedState("c0", "cn", (2, 1, 8)))),
+        (models.torch_cell, "any", (CarriedState("h0", "hn", (1, 8)), CarriedState("c0", "cn", (1, 8)))),
+        (models.torch_lstm, "any", (CarriedState("h0", "hn", (2, 1, 8)), CarriedState("c0", "cn", (2, 1, 8)))),
+        (models.softplus, "pad 8", (CarriedState("s", "new_s", (1, 5)),)),
+        (models.mean, "one by one", (CarriedState("s", "new_s", (1, 13)),)),
+    ],
+)
+def test_a_right_model_passes(make: Any, model: Any, plan: str, states: tuple[CarriedState, ...]) -> None:
+    checked = make(model()).check()
+
+    assert (checked.plan, checked.states) == (plan, states)
+    assert checked.state_bytes == 4 * sum(np.prod(state.shape) for state in states)
+    assert set(checked.microseconds) == {1, 64, 1000}
+    assert checked.notes == ("there is no example, so nothing shows that the graph computes what your framework does",)
+
+
+def test_a_model_that_agrees_with_its_example_has_nothing_to_note(make: Any) -> None:
+    task = make(models.lstm(), EXAMPLE)
+    task.write_example()
+
+    checked = task.check()
+
+    assert checked.example == (200, 0.0)
+    assert checked.notes == ()
+
+
+# Bad exports.
+
+
+def test_states_that_torch_has_tied_are_refused(make: Any) -> None:
+    """Right from zeros, wrong from then on: the exporter reads c for both, without a warning."""
+    line = make(models.torch_tied()).refusal()
+
+    assert "pump.onnx: state 'h0' moves no output: the exporter has left it out" in line
+    assert "export it with a tensor of its own for each state (caststream task export-help torch)" in line
+
+
+def test_a_frozen_batch_is_refused(make: Any) -> None:
+    assert "input 'x' float[1, 3] has a frozen batch: export it with a batch" in make(models.torch_frozen()).refusal()
+
+
+def test_states_that_are_swapped_against_their_names_are_refused(make: Any) -> None:
+    line = make(models.torch_cell(), 'states = { h0 = "cn", c0 = "hn" }').refusal()
+
+    assert "[model] states: state 'h0' becomes output 'cn', but by its name 'hn' is its next value; correct it" in line
+
+
+def test_states_of_an_lstm_that_are_swapped_under_names_that_say_nothing_are_refused(make: Any) -> None:
+    model = models.renamed(models.torch_lstm(), {"h0": "a", "c0": "b", "hn": "u", "cn": "v"})
+
+    line = make(model, 'states = { a = "v", b = "u" }').refusal()
+
+    assert "state 'a' is read as h of an LSTM, but its next value, output 'v', is c of one" in line
+    assert make(model, 'states = { a = "u", b = "v" }').check().plan == "any"
+
+
+def test_states_that_nothing_but_the_example_tells_apart_are_refused_by_it(make: Any) -> None:
+    model = models.renamed(models.torch_cell(), {"h0": "a", "c0": "b", "hn": "u", "cn": "v"})
+    right = make(model, 'states = { a = "u", b = "v" }')
+    right.write_example()
+
+    line = make(model, 'states = { a = "v", b = "u" }\n' + EXAMPLE).refusal()
+
+    assert "does not agree with the example pump.npz: output 'y' is apart by" in line
+    assert "first at step 1 " in line
+    assert make(model, 'states = { a = "u", b = "v" }\n' + EXAMPLE).check().example == (200, 0.0)
+
+
+def test_an_example_that_agrees_is_believed_against_names(make: Any) -> None:
+    model = models.renamed(models.torch_cell(), {"h0": "c0", "c0": "h0"} | {"hn": "hn", "cn": "cn"})
+    task = make(model, f'states = {{ c0 = "hn", h0 = "cn" }}\n{EXAMPLE}')
+    task.write_example()
+
+    assert "by its name 'cn' is its next value" in task.check().notes[0]
+
+
+@pytest.mark.parametrize("how", ["same", "nothing"])
+def test_a_state_that_is_never_carried_is_refused(make: Any, how: str) -> None:
+    assert "pump.onnx: state 's' is never carried: output 'new_s' is " in make(models.carried(how)).refusal()
+
+
+def test_a_recurrent_model_without_any_state_is_refused(make: Any) -> None:
+    line = make(models.forgetful()).refusal()
+
+    assert "the graph has the operator GRU and no state that is carried, so it begins anew at every sample" in line
+
+
+def test_a_field_that_the_graph_does_not_read_is_refused(make: Any) -> None:
+    assert "field 'b' moves no output: the graph does not read it" in make(models.deaf([1]), fields=THREE).refusal()
+
+
+def test_a_dead_channel_of_an_array_is_refused_unless_an_example_agrees(make: Any) -> None:
+    assert "the model does not read vibration[0], vibration[2] of the fields" in make(models.deaf([0, 2])).refusal()
+
+    task = make(models.deaf([0, 2]), EXAMPLE)
+    task.write_example()
+
+    assert task.check().notes == ("the model does not read vibration[0], vibration[2] of the fields",)
+
+
+def test_the_numbers_of_an_overlap_are_named_from_below_zero(make: Any) -> None:
+    line = make(models.deaf([0]), fields="vibration = { length = 2, overlap = 1 }").refusal()
+
+    assert "does not read vibration[-1] of the fields" in line
+
+
+@pytest.mark.parametrize("where", ["top", "branch", "function"])
+def test_a_model_that_reads_files_is_refused(make: Any, where: str) -> None:
+    assert "is kept in another file, which is never read" in make(models.external(where)).refusal()
+
+
+def test_int8_that_depends_on_the_batch_is_refused(make: Any) -> None:
+    assert "use the float32 model" in make(models.with_operator("DynamicQuantizeLinear")).refusal()
+
+
+def test_rows_that_read_each_other_are_refused(make: Any) -> None:
+    assert "streams would read each other" in make(models.mixing()).refusal()
+
+
+def test_a_state_that_is_too_large_is_refused(make: Any) -> None:
+    line = make(models.gru()).refusal(state_bytes=60)
+
+    assert "a stream's state has 64 bytes, more than the 60 that are accepted" in line
+    assert make(models.gru()).check(state_bytes=64).state_bytes == 64
+
+
+def test_a_model_that_grows_without_end_is_refused(make: Any) -> None:
+    assert "output 'y' is not finite after" in make(models.carried("grown")).refusal()
+
+
+def test_a_model_that_keeps_something_beside_its_states_is_refused(make: Any) -> None:
+    """The second half begins from the state of the first; here its bank forgets."""
+    task = make(models.gru())
+    whole, halves = (open_states(read_declaration(task.path), task.model, "any") for _ in range(2))
+    samples = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
+    check_halves("pump.onnx", whole, halves, samples)
+    halves.write = lambda row, state: None  # type: ignore[method-assign]
+
+    with pytest.raises(StartupError, match="a run in two halves, with the state carried over, gives something else"):
+        check_halves("pump.onnx", whole, halves, samples[::-1].copy())
+
+
+# The example.
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"x": np.zeros((200, 4))}, "dataset 'x': is (200, 4), needed is (steps, 3)"),
+        ({"y": np.zeros((100, 2))}, "dataset 'y': has 100 steps, the samples have 200"),
+        ({"x": np.full((200, 3), np.nan)}, "dataset 'x': must hold finite numbers"),
+        ({"x": np.array("text")}, "dataset 'x': must hold finite numbers"),
+        ({"h0": np.zeros(3)}, "dataset 'h0': is (3,), a state of one stream is (2, 1, 8)"),
+        ({"y": np.ones((200, 2))}, "does not agree with the example pump.npz: output 'y' is apart by"),
+    ],
+)
+def test_an_example_that_does_not_fit_is_refused(make: Any, changed: Mapping[str, Any], line: str) -> None:
+    task = make(models.gru(), EXAMPLE)
+    task.write_example(**changed)
+
+    assert line in task.refusal()
+
+
+@pytest.mark.parametrize("raw", [b"", b"no zip", b"\x93NUMPY\x01\x00"])
+def test_an_example_that_is_no_archive_is_refused(make: Any, raw: bytes) -> None:
+    task = make(models.gru(), EXAMPLE)
+    task.path.with_name("pump.npz").write_bytes(raw)
+
+    assert "pump.npz: cannot be read as an .npz file" in task.refusal()
+
+
+def test_pickled_objects_in_an_example_are_never_loaded(make: Any) -> None:
+    task = make(models.gru(), EXAMPLE)
+    task.write_example(x=np.array([{"a": 1}], dtype=object))
+
+    assert "cannot be read as an .npz file without pickled objects" in task.refusal()
+
+
+def test_an_example_may_begin_in_a_state(make: Any) -> None:
+    task = make(models.gru(), EXAMPLE)
+    bank = open_states(read_declaration(task.path, need_files=False), task.model, "any")
+    state, samples = np.linspace(-1, 1, 16, dtype=np.float32), np.ones((5, 1, 3), np.float32)
+    bank.write(1, state)
+    task.write_example(x=samples, h0=state.reshape(2, 1, 8), y=run_row(bank, samples[:, 0]))
+
+    assert task.check().example == (5, 0.0)
+
+
+# Recorded samples.
+
+
+def test_recorded_samples_take_the_place_of_noise(make: Any, tmp_path: Path) -> None:
+    """The model grows without end in noise, and never in what was recorded."""
+    task = make(models.carried("grown"), fields="v = { length = 3 }")
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file["v"] = np.zeros((50, 3))
+
+    assert "is not finite" in task.refusal()
+    assert task.check(data=tmp_path / "v.h5").plan == "any"
+
+
+@pytest.mark.parametrize(
+    ("datasets", "line"),
+    [
+        ({}, "dataset 'b': there is no such dataset"),
+        ({"b": np.zeros((5, 2))}, "dataset 'b': has 2 numbers per sample, the field 1"),
+        ({"b": np.zeros(4)}, "its fields have different numbers of samples"),
+        ({"b": np.full(5, np.inf)}, "not finite"),
+    ],
+)
+def test_recorded_samples_that_do_not_fit_are_refused(make: Any, tmp_path: Path, datasets: Any, line: str) -> None:
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for name, values in ({"a": np.zeros(5), "c": np.zeros(5)} | datasets).items():
+            file[name] = values
+
+    assert line in make(models.gru(), fields=THREE).refusal(data=tmp_path / "v.h5")
+
+
+# The child process.
+
+
+def test_the_check_in_a_child_finds_the_same(make: Any) -> None:
+    task = make(models.lstm())
+    expected, found = task.check(), check_task(task.path, None)
+
+    assert found.fingerprint == expected.fingerprint == fingerprint_of(read_declaration(task.path), task.model)
+    assert (found.states, found.plan, found.outputs, found.notes) == (
+        expected.states,
+        expected.plan,
+        expected.outputs,
+        expected.notes,
+    )
+
+
+def test_a_refusal_comes_back_as_it_is(make: Any) -> None:
+    task = make(models.carried("same"))
+
+    with pytest.raises(StartupError) as error:
+        check_task(task.path, None)
+
+    assert str(error.value) == task.refusal()
+
+
+def test_a_model_that_never_ends_is_refused(make: Any) -> None:
+    task = make(models.endless(greedy=False))
+
+    with pytest.raises(StartupError, match="the check of its model took more than 2 s"):
+        check_task(task.path, None, limits=Limits(cpu_seconds=2))
+
+
+def test_a_model_that_wants_all_memory_is_refused(make: Any) -> None:
+    task = make(models.endless(greedy=True))
+
+    with pytest.raises(StartupError, match="pump"):
+        check_task(task.path, None, limits=Limits(memory_bytes=2 << 30))
+
+
+def test_findings_are_kept_until_something_changes(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, folder = make(models.gru()), tmp_path / "checks"
+    first = check_task(task.path, folder)
+    ran: list[Path] = []
+    monkeypatch.setattr("core.tasks.check.run._run", lambda path, *_: ran.append(path) or first)
+
+    assert check_task(task.path, folder) == first
+    assert ran == []
+
+    task.file.write_bytes(models.lstm())
+    check_task(task.path, folder)
+    assert ran == [task.path]
+
+
+@pytest.mark.parametrize("raw", ["", "{}", "[]", '{"states": 1}', "null"])
+def test_findings_that_are_damaged_count_as_none(tmp_path: Path, raw: str) -> None:
+    (tmp_path / "key.json").write_text(raw)
+
+    assert kept.find(tmp_path, "key") is None
+
+
+def test_findings_come_back_as_they_were_kept(make: Any, tmp_path: Path) -> None:
+    checked = make(models.lstm()).check()
+
+    kept.keep(tmp_path / "new", "key", checked)
+
+    assert kept.find(tmp_path / "new", "key") == checked
+
+
+# The fingerprint.
+
+
+def test_the_fingerprint_follows_what_moves_outputs_alone(make: Any) -> None:
+    def of(*given: Any, **more: Any) -> str:
+        task = make(*given, **more)
+        return fingerprint_of(read_declaration(task.path), task.model)
+
+    model = models.lstm()
+    names = of(model)
+
+    assert len(names) == 12
+    assert of(model, fields='vibration = { length = 3, unit = "mm", alias = ["vib"] }') == names
+    assert of(model, top="[rules]\nidle_timeout = 5") == names
+    assert of(model, 'states = { h0 = "hn" }') != names
+    assert of(model, fields="vibration = { length = 2, overlap = 1 }") != names
+    assert of(model, fields=THREE) != names
+    assert of(models.gru()) != names
