@@ -101,8 +101,8 @@ def _doubts(graph: Graph, binding: Binding, still: list[str]) -> list[str]:
     if not states and graph.contents.operators & RECURRENT:
         operator = min(graph.contents.operators & RECURRENT)
         found.append(
-            f"the graph has the operator {operator} and no state that is carried, so it begins anew at every sample; export its "
-            "states as inputs and outputs (caststream task export-help torch)"
+            f"the graph has the operator {operator} and no state that is carried, so it begins anew at every sample; "
+            "export its states as inputs and outputs (caststream task export-help torch)"
         )
     return found
 

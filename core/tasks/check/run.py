@@ -18,12 +18,12 @@ from core.tasks.reading import read_declaration
 
 STATE_BYTES = 65_536
 LARGEST_STATE_BYTES = 524_288
-"""Of one stream: by default, and at most."""
+"""Bytes of one stream's state: by default, and at most."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a check may take, besides what the model's file needs."""
+    """The most that a check may take, besides what the model's file needs."""
 
     cpu_seconds: int = 60
     memory_bytes: int = 4 << 30

@@ -18,7 +18,7 @@ _H, _C = 5, 6  # inputs of an LSTM
 
 
 def swapped_states(states: Mapping[str, str], outputs: Iterable[str], nodes: list[Node]) -> str | None:
-    """What is suspicious about the pairs of a graph's states, and what to do; None: nothing is."""
+    """The reason to doubt how a graph's states are paired; None: there is none."""
     named = pairs(states, outputs)
     for before, after in states.items():
         fits = named.get(before, after)
