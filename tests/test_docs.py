@@ -12,6 +12,8 @@ import pytest
 import typer
 import yaml
 
+from core.tasks.keys import APPLIES, TABLES, Apply, accepted, keys_of
+from core.tasks.reading import read_declaration
 from core.wire.records import REASONS, Prediction, Score
 from stream_app.cli.main import app
 from stream_app.flow.metrics import Metrics
@@ -84,6 +86,17 @@ def test_the_page_of_reasons_has_every_reason_in_the_order_of_judging() -> None:
     text = (REFERENCE / "reasons.md").read_text()
 
     assert tuple(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == REASONS
+
+
+def test_the_page_of_task_files_has_every_key_and_an_example_that_is_read(tmp_path: Path) -> None:
+    text = (REFERENCE / "task-file.md").read_text()
+    keys = [key.name for table in TABLES.values() for key in keys_of(table)]
+    shown = [cells[0] for cells in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.+?) \|$", text, flags=re.MULTILINE)]
+    (tmp_path / "pump.toml").write_text(re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)[0])
+
+    assert shown == keys
+    assert set(APPLIES) == set(accepted(Apply).replace(" or ", ", ").split(", "))
+    assert read_declaration(tmp_path / "pump.toml", need_files=False).width == 12
 
 
 def test_the_page_of_outputs_has_every_field() -> None:

@@ -20,7 +20,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.engines"},
     {"core.engines.onnx"},
     {"core.audit", "core.data.csv", "core.offline", "core.tasks.check"},
-    {"core.training", "replay"},
+    {"core.drafts", "core.training", "replay"},
     {"stream_app"},
     {"stream_app.clients", "stream_app.local"},
     {"stream_app.kafka", "stream_app.topics"},

@@ -279,7 +279,7 @@ REFUSED = [
     (PUMP + "constants = { sr = [[1, 2], [3]] }", "[model.constants] sr is [[1, 2], [3]]: must be a number"),
     (PUMP + "constants = { sr = [] }", "[model.constants] sr is []: must be a number"),
     (PUMP + "constants = { sr = inf }", "[model.constants] sr is Infinity: must be a number"),
-    (PUMP + f"constants = {{ sr = 0x{'f' * 8_000} }}", "[model.constants] sr is a int that is too large"),
+    (PUMP + f"constants = {{ sr = 0x{'f' * 8_000} }}", "[model.constants] sr is a number that is too large"),
     # outputs
     (PUMP + "outputs = 3", '[model] unknown key "outputs"'),
     ("outputs = {}\n" + PUMP, "[outputs] must be a table of at least one output"),

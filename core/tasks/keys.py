@@ -5,11 +5,12 @@ The description of a type is what an error says is accepted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import NODEFAULT, Meta
+from msgspec.structs import FieldInfo
 
 from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, WhenMissing
 
@@ -45,6 +46,16 @@ Apply = Annotated[
     Literal["sigmoid", "softmax", "label", "argmax_step", "above", "error", "forecast_error"],
     Meta(description="sigmoid, softmax, label, argmax_step, above, error or forecast_error"),
 ]
+APPLIES = {
+    "sigmoid": "1 / (1 + exp(-(`scale` * x + `shift`))) of each number.",
+    "softmax": "The probability of each class: exp(x) over the sum of all exp(x). `labels` name the classes.",
+    "label": "The label of the largest number.",
+    "argmax_step": "The step of the window at which the number is largest. For tasks of the kind `window`.",
+    "above": "True from `threshold` on, until the number falls below `clear`.",
+    "error": "The distance of the model's reconstruction from the sample itself.",
+    "forecast_error": "The distance of the last sample's forecast from this sample. For tasks of the kind `step`.",
+}
+"""The meaning of each `apply`."""
 
 K = TypeVar("K", bound="Keys")
 
@@ -59,7 +70,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskKeys(Keys, frozen=True, kw_only=True):
-    """The keys above all tables."""
+    """They stand first, before any table."""
 
     name: Annotated[
         TopicPart, means("Name of the task, on the command line, in metrics and in the names of its topics.")
@@ -96,7 +107,10 @@ class FieldKeys(Keys, frozen=True, kw_only=True):
         Texts, means("Other names of the field in a record, for senders that cannot be changed.", "none")
     ] = ()
     range: Annotated[
-        ValueRange, means("A value outside of it makes the record a dead letter with the reason `out_of_range`.")
+        ValueRange,
+        means(
+            "A value outside of it makes the record a dead letter with the reason `out_of_range`.", "within ±1,000,000"
+        ),
     ] = (-LARGEST_VALUE, LARGEST_VALUE)
     normal: Annotated[
         ValueRange | None, means("A value outside of it is counted, and reported once per field.", "none")
@@ -212,13 +226,17 @@ class Key(NamedTuple):
     default: str | None
 
 
-def keys_of(table: type[Keys]) -> Iterator[Key]:
+@cache
+def keys_of(table: type[Keys]) -> tuple[Key, ...]:
     """The keys of a table, in order."""
-    for field in msgspec.structs.fields(table):
-        extra = next(note.extra for note in field.type.__metadata__ if note.extra)
-        needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
-        default = None if needed else extra["default"] or _written(field.default)
-        yield Key(field.name, field.type, accepted(field.type), extra["meaning"], default)
+    return tuple(map(_key, msgspec.structs.fields(table)))
+
+
+def _key(field: FieldInfo) -> Key:
+    extra = next(note.extra for note in field.type.__metadata__ if note.extra)
+    needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
+    default = None if needed else extra["default"] or _written(field.default)
+    return Key(field.name, field.type, accepted(field.type), extra["meaning"], default)
 
 
 def accepted(kind: Any) -> str:

@@ -37,7 +37,11 @@ def read_declaration(path: Path | str, need_files: bool = True) -> Declaration:
         StartupError: it cannot be used: file, table, key, value, and what is accepted.
     """
     path = Path(path)
-    values = read_tables(path)
+    return declare(path, read_tables(path), need_files)
+
+
+def declare(path: Path, values: dict[str, Any], need_files: bool = True) -> Declaration:
+    """Make the declaration of the tables of a file; raises StartupError as `read_declaration`."""
     place = Place(path)
     keys = _task_keys(place, values)
     if keys.name in SHIPPED and path.resolve().parent != _HERE:

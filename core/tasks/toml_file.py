@@ -40,7 +40,7 @@ def shown(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):  # a whole number of thousands of digits
-        return f"a {type(value).__name__} that is too large"
+        return "a number that is too large"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
@@ -50,7 +50,17 @@ def read_tables(path: Path) -> dict[str, Any]:
     Raises:
         StartupError: it cannot be read, is too large, no UTF-8 or no TOML.
     """
-    text = _text(path)
+    return parse_tables(path, _read(path))
+
+
+def parse_tables(path: Path, raw: bytes) -> dict[str, Any]:
+    """Read what stands in a file; raises StartupError as `read_tables`."""
+    if len(raw) > LARGEST_BYTES:
+        raise StartupError(f"{path}: is larger than {LARGEST_BYTES:,} bytes: no task file is")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StartupError(f"{path}: is not UTF-8 text, at byte {error.start:,}: save it as UTF-8") from error
     if _deepest(text) > _DEEPEST_KEY:
         raise StartupError(f"{path}: has a key of more than {_DEEPEST_KEY} parts with dots between them")
     try:
@@ -61,22 +71,16 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise StartupError(f"{path}: is not TOML: {error}") from error
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise StartupError(f"{path}: {'is no file' if path.exists() else 'there is no such task file'}")
         with path.open("rb") as file:
-            raw = file.read(LARGEST_BYTES + 1)
+            return file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise StartupError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise StartupError(f"{shown(str(path))}: is no name of a file") from error
-    if len(raw) > LARGEST_BYTES:
-        raise StartupError(f"{path}: is larger than {LARGEST_BYTES:,} bytes: no task file is")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StartupError(f"{path}: is not UTF-8 text, at byte {error.start:,}: save it as UTF-8") from error
 
 
 def _deepest(text: str) -> int:

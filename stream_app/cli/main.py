@@ -29,6 +29,7 @@ from stream_app.cli.options import (
     command,
     say,
 )
+from stream_app.cli.task_commands import task_app
 from stream_app.cli.topic_commands import topics_app
 from stream_app.cli.training_commands import add_training_commands
 from stream_app.exits import EXIT_FAILED, EXIT_INTERRUPTED
@@ -46,6 +47,7 @@ MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
 app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions_enable=False)
 generate_app, send_app, tail_app = (typer.Typer(no_args_is_help=True, context_settings=HELP) for _ in range(3))
 app.add_typer(topics_app, name="topics", help="Create, describe, grow or reset the topics.")
+app.add_typer(task_app, name="task", help="Show, begin and export tasks of your own.")
 app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
 app.add_typer(send_app, name="send", help="Send each line of standard input as a record.")
 app.add_typer(tail_app, name="tail", help="Read an output topic.")

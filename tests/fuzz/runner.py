@@ -43,11 +43,12 @@ class Target:
 
 
 TARGETS = {
-    "json": Target("codecs", "json_value", "check_json", 0.25),
+    "json": Target("codecs", "json_value", "check_json", 0.2),
     "msgpack": Target("codecs", "msgpack_value", "check_msgpack", 0.2),
-    "scanner": Target("codecs", "signal_value", "check_scanner", 0.2),
+    "scanner": Target("codecs", "signal_value", "check_scanner", 0.15),
     "batches": Target("batches", "fetched", "check_batches", 0.15),
     "states": Target("states", "stored", "check_states", 0.1),
+    "tasks": Target("tasks", "task_file", "check_task", 0.1),
     "signals": Target("engines", "signal_value", "check_signals", 0.06, whole_blocks=True),
     "tables": Target("engines", "stored", "check_tables", 0.04, whole_blocks=True),
 }

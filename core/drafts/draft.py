@@ -1,0 +1,126 @@
+"""A task file to begin with: its text, with a comment for each thing that somebody has to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import StartupError
+from core.tasks.keys import TopicPart, accepted, fits
+from core.tasks.reading import SHIPPED, declare
+from core.tasks.toml_file import parse_tables
+
+
+@dataclass(frozen=True)
+class DraftField:
+    """A field; ``columns`` are given where they differ from the default."""
+
+    name: str
+    length: int | None = None
+    columns: tuple[str, ...] = ()
+    unit: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The facts about a task that its source tells.
+
+    ``model`` is the model's file. ``states`` are the pairs of the graph that are known, ``outputs`` the outputs and
+    their tensors. ``notes`` are written above everything.
+    """
+
+    fields: tuple[DraftField, ...]
+    model: str | None = None
+    input: str | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
+    constants: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def write_draft(name: str, draft: Draft, path: Path) -> None:
+    """Write the file of a task; raises StartupError: it is there already, or cannot be written."""
+    text = draft_text(name, draft)
+    declare(path, parse_tables(path, text.encode()), need_files=False)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise StartupError(f"{path} is there already: choose another name, or move it away") from error
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_task_name(name: str) -> None:
+    """Raise StartupError: a task cannot have this name."""
+    if not fits(name, TopicPart):
+        raise StartupError(f"{name!r} is no name of a task: it must be {accepted(TopicPart)}")
+    if name in SHIPPED:
+        raise StartupError(f"the task {name!r} ships with caststream: choose another name")
+
+
+def draft_text(name: str, draft: Draft) -> str:
+    """The text of the file."""
+    return "\n".join([*_head(name, draft), *_fields(draft), *_model(name, draft), *_outputs(draft)]) + "\n"
+
+
+def _head(name: str, draft: Draft) -> Iterator[str]:
+    yield from (f"# {note}" for note in draft.notes)
+    yield f"name = {quoted(name)}"
+    yield 'kind = "step"        # or "window": the model looks at a window of samples, and [window] says of how many'
+    yield ""
+    yield f"# [topics]           # by default {name}-samples and {name}-outputs"
+    yield "# [rules]            # gap_policy, max_gap, idle_timeout, max_step_jump of this task alone"
+    yield ""
+
+
+def _fields(draft: Draft) -> Iterator[str]:
+    yield "# Their order is the order of the model's input. Further keys: range = [low, high] (a value outside of it"
+    yield '# is refused), normal = [low, high] (outside of it: counted), alias = ["other name"], missing = "hold".'
+    yield "[fields]"
+    yield from map(_field, draft.fields)
+    yield ""
+
+
+def _field(field: DraftField) -> str:
+    keys = []
+    if field.length is not None:
+        keys.append(f"length = {field.length}")
+    if field.columns:
+        keys.append(f"columns = [{', '.join(map(quoted, field.columns))}]")
+    if field.unit:
+        keys.append(f"unit = {quoted(field.unit)}")
+    held = f"{{ {', '.join(keys)} }}" if keys else "{}"
+    return f"{field.name} = {held}" + (f"    # {field.comment}" if field.comment else "")
+
+
+def _model(name: str, draft: Draft) -> Iterator[str]:
+    yield "[model]"
+    yield f"file = {quoted(draft.model or f'{name}.onnx')}    # relative to this file"
+    if draft.input is None:
+        yield '# input = "x"         # the input of the graph that takes the fields'
+    else:
+        yield f"input = {quoted(draft.input)}"
+    if draft.states:
+        yield f"states = {{ {', '.join(f'{quoted(old)} = {quoted(new)}' for old, new in draft.states.items())} }}"
+    else:
+        yield '# states = { h0 = "hn" }    # the input of the graph = the output that is its next value'
+    for constant in draft.constants:
+        yield f"# constants = {{ {quoted(constant)} = 0 }}    # say its value"
+    yield '# example = "example.npz"    # inputs and outputs of some 200 steps from your own framework, to compare with'
+    yield ""
+
+
+def _outputs(draft: Draft) -> Iterator[str]:
+    yield '# Further keys: names = ["a", "b"], unit, apply = "sigmoid", "above", "forecast_error" and others.'
+    yield "[outputs]"
+    for name, tensor in (draft.outputs or {"prediction": "prediction"}).items():
+        yield f"{name} = {'{}' if tensor == name else f'{{ tensor = {quoted(tensor)} }}'}"
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,35 @@
+"""The source of a draft, told by the end of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.drafts.draft import Draft
+from core.errors import StartupError
+
+_HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
+_CSV = (".csv", ".txt", ".tsv")
+
+
+def draft_of(source: Path, folder: Path) -> Draft:
+    """Read what a task file in ``folder`` could begin with.
+
+    Raises:
+        StartupError: the source is of no known kind, or cannot be used.
+    """
+    ending = source.suffix.lower()
+    if not source.is_file():
+        raise StartupError(f"{source}: {'is no file' if source.exists() else 'there is no such file'}")
+    if ending in _CSV:
+        from core.drafts.csv_file import draft_of_csv
+
+        return draft_of_csv(source)
+    if ending in _HDF5:
+        from core.drafts.hdf5_file import draft_of_hdf5
+
+        return draft_of_hdf5(source)
+    if ending == ".onnx":
+        from core.drafts.onnx_file import draft_of_onnx
+
+        return draft_of_onnx(source, folder)
+    raise StartupError(f"{source}: must end in {', '.join((*_CSV, *_HDF5, '.onnx'))}")

@@ -1,0 +1,77 @@
+"""``caststream task``."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stream_app.cli.options import HELP, command, say
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+task_app = typer.Typer(no_args_is_help=True, context_settings=HELP)
+
+TaskArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME|FILE]",
+        help="signal, casting or a task file; by default the tasks that ship.",
+        show_default=False,
+    ),
+]
+
+
+@command(
+    task_app, "describe", settings=("app_id", "topic_prefix"), example="caststream task describe casting --asyncapi"
+)
+def task_describe(
+    settings: "Settings",
+    task: TaskArgument = None,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="Print an AsyncAPI 3 document, with the JSON Schema of all records.")
+    ] = False,
+) -> None:
+    """Show the topics, fields and outputs of a task, for those who send its samples or read its outputs."""
+    import json
+
+    from core.tasks.reading import SHIPPED, find_declaration
+    from core.wire.schema import asyncapi as document
+    from stream_app.cli.task_display import described
+
+    tasks = [find_declaration(each, need_files=False) for each in ([task] if task else SHIPPED)]
+    if asyncapi:
+        typer.echo(json.dumps(document(tasks, settings.topic), indent=2, ensure_ascii=False))
+        return
+    typer.echo("\n\n".join("\n".join(described(each, settings)) for each in tasks))
+
+
+@command(task_app, "new", example="caststream task new pump --from history.csv")
+def task_new(
+    name: Annotated[str, typer.Argument(help="Name of the task; NAME.toml is written.", show_default=False)],
+    source: Annotated[
+        Path, typer.Option("--from", help="A CSV with a header, an HDF5 file, or an ONNX model.", show_default=False)
+    ],
+) -> None:
+    """Write a task file to begin with, into this directory: the fields of a CSV or HDF5 file, or of an ONNX model.
+
+    A file that is there is not overwritten. Read through what was written: every line says what it is for.
+    """
+    from core.drafts.draft import check_task_name, write_draft
+    from core.drafts.sources import draft_of
+
+    check_task_name(name)
+    path = Path(f"{name}.toml")
+    write_draft(name, draft_of(source, Path()), path)
+    say(f"wrote {path}: read it through, then `caststream task describe {path}`")
+
+
+@command(task_app, "export-help", example="caststream task export-help torch")
+def task_export_help(
+    framework: Annotated[Literal["torch", "keras"], typer.Argument(help="The framework.", show_default=False)],
+) -> None:
+    """Print the lines that export a recurrent model to ONNX so that its state is carried rightly."""
+    from stream_app.cli.export_help import EXPORTS
+
+    typer.echo(EXPORTS[framework], nl=False)
