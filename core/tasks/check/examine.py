@@ -19,13 +19,13 @@ from core.errors import StartupError
 from core.tasks.check.carried import check_finite, check_halves, run
 from core.tasks.check.example import compare_example
 from core.tasks.check.findings import CarriedState, Checked
-from core.tasks.check.moves import check_fields, check_states, places_of, still_numbers
+from core.tasks.check.moves import are_many, check_fields, check_states, places_of, still_numbers
 from core.tasks.check.noise import Source, read_samples
 from core.tasks.check.swapped import swapped_states
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
 
-POOL_ROWS, POOL_STEPS = 256, 16
+POOL_ROWS, POOL_STEPS = 128, 10
 HALF_STEPS, HALF_ROWS = 32, 8
 FINITE_STEPS, FINITE_ROWS = 1_000, 4
 TIMED_ROWS = (1, 64, 1_000)
@@ -66,7 +66,8 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
     example = declaration.model.example
     agreed = None if example is None else compare_example(example, graph.file, OnnxStates(rows), binding)
-    doubts = _doubts(graph, binding, places_of(declaration, still))
+    unread = _unread(declaration, still)
+    doubts = _doubts(graph, binding, unread if are_many(declaration, still) else [])
     if doubts and agreed is None:
         raise StartupError(f"{graph.file}: {doubts[0]}; {_PROVE}")
     return Checked(
@@ -77,7 +78,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
         outputs={tensor.name: tensor.shape for tensor in binding.outputs},
         microseconds={count: round(1e6 * _row_seconds(rows, source, count), 2) for count in TIMED_ROWS},
         example=agreed,
-        notes=(*doubts, *_notes(graph, binding, agreed)),
+        notes=(*dict.fromkeys((*doubts, *unread)), *_notes(graph, binding, agreed)),
     )
 
 
@@ -90,14 +91,19 @@ def _check_size(file: str, binding: Binding, most: int) -> None:
         )
 
 
-def _doubts(graph: Graph, binding: Binding, still: list[str]) -> list[str]:
+def _unread(declaration: Declaration, still: list[int]) -> list[str]:
+    """One line about the numbers that move no output, if there are any."""
+    names = places_of(declaration, still)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [f"the model does not read {', '.join(names[:5])}{more} of the fields"] if names else []
+
+
+def _doubts(graph: Graph, binding: Binding, unread: list[str]) -> list[str]:
     """Doubts that an example alone can dispel."""
     states = {state.before.name: state.after for state in binding.states}
     outputs = [port.name for port in graph.outputs]
     swapped = swapped_states(states, outputs, graph.contents.nodes)
-    found = [f"[model] states: {swapped}"] if swapped else []
-    if still:
-        found.append(f"the model does not read {', '.join(still[:5])}{' and others' * (len(still) > 5)} of the fields")
+    found = [f"[model] states: {swapped}", *unread] if swapped else list(unread)
     if not states and graph.contents.operators & RECURRENT:
         operator = min(graph.contents.operators & RECURRENT)
         found.append(

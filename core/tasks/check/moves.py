@@ -16,9 +16,10 @@ from core.engines.onnx.axes import RowTensor
 from core.engines.onnx.probe import Pool, step
 from core.engines.onnx.rows import Rows
 from core.errors import StartupError
-from core.tasks.declaration import Declaration
+from core.tasks.declaration import Declaration, Field
 
 STEPS = 4  # within which a change has to reach an output
+FEW = 0.02  # of an array
 _AT_ONCE = 64  # numbers of a sample that are changed in one batch
 _ROWS_EACH = 4
 _EXPORT = "(caststream task export-help torch)"
@@ -83,13 +84,23 @@ def _still(rows: Rows, pool: Pool, following: Float32s, numbers: range) -> Itera
 
 def check_fields(rows: Rows, declaration: Declaration, still: list[int]) -> None:
     """Refuse a field none of whose numbers moves an output; raises StartupError."""
-    start = 0
-    for field in declaration.fields:
-        if set(range(start, start + field.width)) <= set(still):
+    for field, numbers in _by_field(declaration, still):
+        if len(numbers) == field.width:
             raise StartupError(
                 f"{rows.file}: field '{field.name}' moves no output: the graph does not read it; export the model "
                 "anew, or take the field out of the task"
             )
+
+
+def are_many(declaration: Declaration, still: list[int]) -> bool:
+    """True if more of a field is still than the ends of a frame that a window function sets to zero."""
+    return any(len(numbers) > FEW * field.width for field, numbers in _by_field(declaration, still))
+
+
+def _by_field(declaration: Declaration, still: list[int]) -> Iterator[tuple[Field, list[int]]]:
+    start = 0
+    for field in declaration.fields:
+        yield field, [number for number in still if start <= number < start + field.width]
         start += field.width
 
 
