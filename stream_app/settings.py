@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from core.errors import StartupError
 from core.nearest import did_you_mean
+from core.tasks.sizes import LARGEST_STATE_BYTES, STATE_BYTES
 from stream_app.tokens import TokenSource, read_secret
 
 PREFIX = "CASTSTREAM_"
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     max_gap: Annotated[int, Field(ge=0, le=10_000)] = 50
     max_step_jump: Annotated[int, Field(ge=1, le=2**53 - 1)] = 1_000_000
     idle_timeout: Annotated[Seconds, Field(ge=0.1, le=31_536_000)] = 300.0
+    max_state_bytes: Annotated[int, Field(ge=1, le=LARGEST_STATE_BYTES)] = STATE_BYTES
 
     metrics_host: Host = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 8300  # 0: any free port
@@ -211,6 +213,11 @@ class Settings(BaseSettings):
     def tokens(self) -> TokenSource:
         """The source of our tokens; one for all clients of these settings."""
         return _token_source(self.sasl_oauth_token_file, self.sasl_oauth_token_command)
+
+    @property
+    def checks_dir(self) -> Path | None:
+        """The folder where findings about models are kept; None: there is no home directory for it."""
+        return None if self.data_dir.parts[:1] == ("~",) else self.data_dir / "checks"
 
     def need_data_dir(self) -> Path:
         """`data_dir`, for a command that writes there.

@@ -35,6 +35,7 @@ DEFAULTS = {
     "max_gap": 50,
     "max_step_jump": 1_000_000,
     "idle_timeout": 300,
+    "max_state_bytes": 65_536,
     "metrics_host": "127.0.0.1",
     "metrics_port": 8300,
     "data_dir": Path.home() / ".local/share/caststream",

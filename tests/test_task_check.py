@@ -22,9 +22,11 @@ from core.tasks.check.carried import check_halves
 from core.tasks.check.examine import examine
 from core.tasks.check.example import run_row
 from core.tasks.check.findings import CarriedState, Checked
-from core.tasks.check.run import STATE_BYTES, Limits, check_task
+from core.tasks.check.run import Limits, check_task
 from core.tasks.fingerprint import fingerprint_of
+from core.tasks.sizes import STATE_BYTES
 from tests import onnx_models as models
+from tests.commands import Run
 
 FIELDS = "vibration = { length = 3 }"
 THREE = "a = {}\nb = {}\nc = {}"
@@ -358,6 +360,50 @@ def test_findings_come_back_as_they_were_kept(make: Any, tmp_path: Path) -> None
     kept.keep(tmp_path / "new", "key", checked)
 
     assert kept.find(tmp_path / "new", "key") == checked
+
+
+# The command.
+
+
+def test_the_command_tells_what_it_has_found(make: Any, run: Run) -> None:
+    task = make(models.lstm(), EXAMPLE)
+    task.write_example()
+
+    done = run("task", "check", str(task.path), "--data-dir", str(task.path.parent / "data"))
+
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == f"pump: the model can run; fingerprint {task.check().fingerprint}"
+    assert lines[1:4] == ["  state h0 -> hn [2, 1, 8]", "  state c0 -> cn [2, 1, 8]", "  output y [1]"]
+    assert lines[4].startswith("  batch plan 'any': ")
+    assert lines[5] == "  example: 200 steps agree; largest difference 0 of the largest value"
+    assert lines[6].startswith("  µs per row: ")
+    assert lines[7].startswith("  state: 128 bytes per stream; 1,000 streams that never rest write 0.256 MB/s")
+    assert len(list((task.path.parent / "data" / "checks").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (("--max-state-bytes", "60"), "a stream's state has 64 bytes, more than the 60 that are accepted"),
+        (("--max-state-bytes", "600000"), "an integer from 1 to 524288"),
+        (("--data", "nothing.h5"), "nothing.h5: cannot be read as HDF5"),
+    ],
+)
+def test_the_command_refuses_in_one_line(make: Any, run: Run, more: tuple[str, ...], line: str) -> None:
+    done = run("task", "check", str(make(models.gru()).path), *more)
+
+    assert (done.status, done.out) == (2, "")
+    assert line in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_checkpoint_of_caststream_is_no_onnx_model(make: Any, run: Run) -> None:
+    task = make(models.gru())
+    task.file.rename(task.path.with_name("pump.pt"))
+    task.path.write_text(task.path.read_text().replace("pump.onnx", "pump.pt"))
+
+    assert "pump.pt: is a checkpoint of caststream" in run("task", "check", str(task.path)).err
 
 
 # The fingerprint.

@@ -33,6 +33,7 @@ MEANINGS = {
     "max_gap": "Largest number of missing steps that 'hold' fills.",
     "max_step_jump": "Largest number of missing steps; a record beyond it is refused.",
     "idle_timeout": "Seconds of silence after which a stream starts again from zero.",
+    "max_state_bytes": "Most bytes of model state that a stream may have; the check refuses a model with more.",
     "metrics_host": "Address on which a worker serves metrics and health; 0.0.0.0 is every IPv4 address, :: all.",
     "metrics_port": "Port for metrics and health. Worker i of --workers N takes the i-th after it; 0 is any free port.",
     "data_dir": "Directory for Kafka's jars, the local broker's data and the progress of replays.",

@@ -75,3 +75,35 @@ def task_export_help(
     from stream_app.cli.export_help import EXPORTS
 
     typer.echo(EXPORTS[framework], nl=False)
+
+
+@command(
+    task_app,
+    "check",
+    settings=("max_state_bytes", "commit_interval", "data_dir"),
+    example="caststream task check pump.toml --data history.h5",
+)
+def task_check(
+    settings: "Settings",
+    task: Annotated[Path, typer.Argument(metavar="FILE", help="The task file.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="An HDF5 file with a dataset for each field: its samples are tried in place of noise.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Check the ONNX model of a task before it runs: names, states, fields, batches, and the example.
+
+    A model that would give wrong outputs is refused, with what to do, and the exit status is 2. Findings are kept in
+    the data directory: a check without `--data` runs again when the task, the model or this machine has changed.
+    """
+    from core.tasks.check.run import check_task
+    from core.tasks.reading import read_declaration
+    from stream_app.cli.task_findings import found
+
+    name = read_declaration(task).name
+    checked = check_task(task, settings.checks_dir, data, state_bytes=settings.max_state_bytes)
+    for line in found(name, checked, settings.commit_interval):
+        typer.echo(line)

@@ -15,10 +15,9 @@ from core.errors import StartupError
 from core.tasks.check import kept
 from core.tasks.check.findings import Checked
 from core.tasks.reading import read_declaration
+from core.tasks.sizes import STATE_BYTES
 
-STATE_BYTES = 65_536
-LARGEST_STATE_BYTES = 524_288
-"""Bytes of one stream's state: by default, and at most."""
+_OWN = (".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -27,38 +26,49 @@ class Limits:
 
     cpu_seconds: int = 60
     memory_bytes: int = 4 << 30
-    state_bytes: int = STATE_BYTES
 
 
-def check_task(path: Path, folder: Path | None, data: Path | None = None, limits: Limits | None = None) -> Checked:
+def check_task(
+    path: Path,
+    folder: Path | None,
+    data: Path | None = None,
+    *,
+    state_bytes: int = STATE_BYTES,
+    limits: Limits = Limits(),
+) -> Checked:
     """Check the model of a task.
 
     Args:
         path: the task's file; its model is an ONNX file.
         folder: where findings are kept; None: nowhere.
         data: an HDF5 file of samples to try it with, in place of noise; such findings are not kept.
+        state_bytes: the most that a stream's state may have.
         limits: of the child process.
 
     Raises:
         StartupError: the declaration or the model cannot be used: what, where, and what to do.
     """
-    limits = limits or Limits()
     declaration = read_declaration(path)
+    if declaration.model.file.suffix in _OWN:
+        raise StartupError(
+            f"{declaration.model.file}: is a checkpoint of caststream, which is checked where it is loaded; this check "
+            "is for ONNX models"
+        )
     model = read_model(declaration.model.file)
-    key = kept.key_of(declaration, model, limits.state_bytes)
+    key = kept.key_of(declaration, model, state_bytes)
     if folder is not None and data is None and (found := kept.find(folder, key)) is not None:
         return found
-    checked = _run(path, data, limits, len(model))
+    checked = _run(path, data, state_bytes, len(model), limits)
     if folder is not None and data is None:
         kept.keep(folder, key, checked)
     return checked
 
 
-def _run(path: Path, data: Path | None, limits: Limits, model_bytes: int) -> Checked:
+def _run(path: Path, data: Path | None, state_bytes: int, model_bytes: int, limits: Limits) -> Checked:
     request = {
         "task": str(path.absolute()),
         "data": None if data is None else str(data.absolute()),
-        "most_state_bytes": limits.state_bytes,
+        "most_state_bytes": state_bytes,
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes + 16 * model_bytes,
     }
