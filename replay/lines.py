@@ -15,26 +15,25 @@ import msgspec
 
 from core.callbacks import OnNote, unheard
 from core.data.csv.header import Columns
-from core.data.csv.names import CONDITION_COLUMNS, IgnoredFields, Renamed
+from core.data.csv.names import IgnoredFields, Renamed
 from core.data.csv.numbers import Decimal, whole
 from core.data.csv.table import Table
 from core.data.csv.text import text_of
 from core.data.csv.times import Times
 from core.errors import RecordError
 from core.firsts import Firsts
+from core.tasks.reading import shipped
 from core.wire.odd_bytes import HALF_A_PAIR
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
-from core.wire.records import SENSORS, decode_casting, decode_signal, stream_id
+from core.wire.records import decode_casting, decode_signal, stream_id
 from replay.sink import Pair
 
 _OPTIONAL = ("stream", "sequence", "step", "timestamp_ms", "timestamp", "time")
-COLUMNS = {
-    "signal": Columns((), ("signal", *CONDITION_COLUMNS), _OPTIONAL),
-    "casting": Columns((), SENSORS, (*_OPTIONAL, "end")),
-}
+_END = {"signal": (), "casting": ("end",)}
+COLUMNS = {name: Columns((), shipped(name).columns, (*_OPTIONAL, *end)) for name, end in _END.items()}
 FIELDS = {
-    "signal": ("stream", "signal", "condition_vector", "sequence", "step", "timestamp_ms"),
-    "casting": ("stream", *SENSORS, "sequence", "step", "timestamp_ms", "end"),
+    name: ("stream", *(field.name for field in shipped(name).fields), "sequence", "step", "timestamp_ms", *end)
+    for name, end in _END.items()
 }
 # Fields that ``--column`` can name.
 NAMES = {kind: tuple(dict.fromkeys((*columns.known, *FIELDS[kind]))) for kind, columns in COLUMNS.items()}
@@ -193,11 +192,9 @@ class LineParser:
             fields["step"] = table.whole(cells, "step")
         if (time_ms := self._time_ms(cells)) is not None:
             fields["timestamp_ms"] = time_ms
-        if self._kind == "signal":
-            return fields | {"signal": numbers[0], "condition_vector": numbers[1:]}
         if end := table.cell(cells, "end"):
             fields["end"] = _truth(end)
-        return fields | dict(zip(SENSORS, numbers, strict=True))
+        return fields | shipped(self._kind).by_field(numbers)
 
     def _time_ms(self, cells: list[str]) -> int | None:
         """The event time: of ``timestamp_ms``, else of a column ``timestamp`` or ``time`` that holds times."""

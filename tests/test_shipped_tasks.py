@@ -8,7 +8,6 @@ from typing import get_args
 import pytest
 
 from core.data.csv.casts import CastImport
-from core.data.csv.names import CONDITION_COLUMNS
 from core.data.csv.signals import SignalImport
 from core.engines.windows import WindowRules
 from core.models.shipped import checkpoint_path
@@ -53,9 +52,9 @@ def test_columns_are_those_of_csv_files_and_casts_have_units() -> None:
     signal, casting = shipped("signal"), shipped("casting")
 
     assert [field.unit for field in casting.fields] == ["m/min", "°C", "mm", "L/min", "°C"]
-    assert tuple(column for field in casting.fields for column in field.columns) == CastImport.columns.numbers
-    assert tuple(column for field in signal.fields for column in field.columns) == SignalImport.columns.numbers
-    assert signal.fields[1].columns == CONDITION_COLUMNS
+    assert casting.columns == CastImport.columns.numbers == records.SENSORS
+    assert signal.columns == SignalImport.columns.numbers
+    assert signal.fields[1].columns == ("c1", "c2", "c3", "c4")
 
 
 @pytest.mark.parametrize(("name", "output"), [("signal", records.Prediction), ("casting", records.Score)])

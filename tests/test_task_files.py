@@ -109,6 +109,14 @@ state = { tensor = "z", apply = "label", labels = ["good", "worn out"] }
     )
 
 
+def test_numbers_of_a_record_are_told_apart_by_field(folder: Folder) -> None:
+    task = folder.read(PUMP)
+
+    assert task.columns == ("vibration_1", "vibration_2", "vibration_3", "speed")
+    assert task.slices() == {"vibration": slice(0, 3), "speed": slice(3, 4)}
+    assert task.by_field([1.0, 2.0, 3.0, 4.0]) == {"vibration": [1.0, 2.0, 3.0], "speed": 4.0}
+
+
 def test_a_number_is_a_float_wherever_it_is_one(folder: Folder) -> None:
     field = folder.read(PUMP).fields[0]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from core.arrays import Float64s, Floats
 from core.native.limits import Limits
-from core.wire.records import FEATURES, SENSORS
+from core.tasks.reading import shipped
+from core.wire.records import FEATURES
 
 ColumnSlices = Mapping[str, slice]
 
@@ -24,8 +25,8 @@ MARGIN = 0.5  # of the range's width, on either side
 # A sensor that stood still in training has no width: so much of its value is still the same.
 STILL = 1e-3
 
-SIGNAL_FIELDS: ColumnSlices = {"signal": slice(0, 1), "condition_vector": slice(1, FEATURES)}
-CASTING_FIELDS: ColumnSlices = {name: slice(place, place + 1) for place, name in enumerate(SENSORS)}
+SIGNAL_FIELDS: ColumnSlices = shipped("signal").slices()
+CASTING_FIELDS: ColumnSlices = shipped("casting").slices()
 """The columns of a sample that a field of a record fills."""
 
 NO_LIMITS = Limits((-np.inf,) * FEATURES, (np.inf,) * FEATURES, False)

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["step", "window"]
 """A model that takes one step per sample, or one that looks at a window of samples."""
@@ -135,3 +136,23 @@ class Declaration:
     def width(self) -> int:
         """F: the numbers that the model reads of a sample."""
         return sum(field.width for field in self.fields)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in a CSV of the numbers of a record, in order."""
+        return tuple(column for field in self.fields for column in field.columns)
+
+    def slices(self) -> dict[str, slice]:
+        """The place of each field among the numbers of a record."""
+        ends = list(accumulate(field.numbers for field in self.fields))
+        return {field.name: slice(end - field.numbers, end) for field, end in zip(self.fields, ends, strict=True)}
+
+    def by_field(self, numbers: Sequence[float]) -> dict[str, Any]:
+        """The fields of a record as its value holds them, of its numbers in order."""
+        held: dict[str, Any] = {}
+        place = 0
+        for field in self.fields:
+            end = place + field.numbers
+            held[field.name] = numbers[place] if field.length is None else list(numbers[place:end])
+            place = end
+        return held

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.errors import RunError, StartupError
+from core.tasks.reading import shipped
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
 from core.training.extras import require
@@ -35,7 +36,7 @@ LIMIT: dict[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 1.3}
 BASELINE: dict[str, Any] = {"color": VERMILION, "linestyle": ":", "linewidth": 2.0}
 REFERENCE: dict[str, Any] = {"color": GREY, "linestyle": "-", "linewidth": 0.8}
 
-UNITS = dict(zip(SENSORS, ("m/min", "°C", "mm", "L/min", "°C"), strict=True))
+UNITS = {field.name: field.unit for field in shipped("casting").fields}
 DPI = 120
 STYLE = {
     "font.size": 10.0,

@@ -22,6 +22,7 @@ from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.engines.results import WindowRules
 from core.errors import RecordError
+from core.tasks.reading import shipped
 from core.wire.records import MAX_SEQUENCE_BYTES, SENSORS
 
 UNKNOWN = -1
@@ -59,7 +60,9 @@ class CastRow(NamedTuple):
 class CastImport:
     """Reads the rows of casts and writes them."""
 
-    columns: ClassVar = Columns(("sequence",), SENSORS, (*ORDER_COLUMNS, "label", "defect_probability", "trigger"))
+    columns: ClassVar = Columns(
+        ("sequence",), shipped("casting").columns, (*ORDER_COLUMNS, "label", "defect_probability", "trigger")
+    )
     width: ClassVar = len(SENSORS)
 
     def __init__(self, table: Table, samples: Samples, sequences: Sequences) -> None:

@@ -13,8 +13,6 @@ from core.wire.plain_name import LONGEST_NAME, plain_name
 
 Renamed = Mapping[str, str]  # field -> its name in the file
 
-CONDITION_COLUMNS = ("c1", "c2", "c3", "c4")  # of a CSV, for ``condition_vector``
-
 MAX_NOTICED = 20  # names; a stranger's feed could hold any number of them
 SHOWN = 60  # characters of a name in a message
 # Besides those that a worker counts as near misses, see `core.wire.near_names`.

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from core.data.csv.bad_lines import NOTHING, LeftOut
 from core.data.csv.header import Columns
-from core.data.csv.names import CONDITION_COLUMNS, shown
+from core.data.csv.names import shown
 from core.data.csv.order import Sorted
 from core.data.csv.samples import BLOCK, Samples
 from core.data.csv.sequences import ORDER_COLUMNS, LinePlace, Sequences
 from core.data.csv.table import Table
 from core.data.outputs import write_text
 from core.errors import RecordError, StartupError
+from core.tasks.reading import shipped
 from core.wire.records import MAX_VALUE
 
 
@@ -52,7 +53,7 @@ class SignalRow(NamedTuple):
 class SignalImport:
     """Reads the rows of signals and writes them."""
 
-    columns: ClassVar = Columns((), ("signal", *CONDITION_COLUMNS), ("sequence", *ORDER_COLUMNS, "target"))
+    columns: ClassVar = Columns((), shipped("signal").columns, ("sequence", *ORDER_COLUMNS, "target"))
     width: ClassVar = 2
 
     def __init__(self, table: Table, samples: Samples, sequences: Sequences) -> None:
