@@ -26,11 +26,11 @@ def recorded(scenario: Scenario) -> Scenario:
 
 def record(task: str) -> list[str]:
     """Add the scenarios that a task's file lacks; their names."""
-    golden = read_golden(task) if FILES[task].exists() else Golden(_source(), [])
+    golden = read_golden(task) if FILES[task].exists() else Golden(source(), [])
     known = {scenario.name for scenario in golden.scenarios}
-    added = [recorded(scenario) for scenario in inputs.scenarios(task) if scenario.name not in known]
-    if "restored" not in known:
-        added.append(recorded(inputs.restored(task, _left(recorded(inputs.scenarios(task)[0])))))
+    plain = inputs.scenarios(task)
+    made = [*plain, *inputs.restored(task, _left(recorded(plain[0])))]
+    added = [recorded(scenario) for scenario in made if scenario.name not in known]
     if added:
         write_golden(task, Golden(golden.recorded_from, [*golden.scenarios, *added]))
     return [scenario.name for scenario in added]
@@ -45,7 +45,7 @@ def _left(scenario: Scenario) -> list[Row]:
     return rows
 
 
-def _source() -> str:
+def source() -> str:
     """Version and commit of the code that runs."""
     log = ["git", "log", "-1", "--format=%H", "--", "../../core", "../../stream_app"]
     commit = subprocess.run(log, cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
