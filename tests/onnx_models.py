@@ -333,3 +333,32 @@ def endless(greedy: bool) -> bytes:
         helper.make_node("Tanh", ["sum"], ["new_s"]),
     ]
     return graph_of(nodes, {"x": ["batch", 3], "s": state}, {"y": state, "new_s": state}, weights).SerializeToString()
+
+
+def window_classifier(
+    batch: int | str = "batch", time: int | str = "time", mixed: bool = False, deaf_to: int | None = None
+) -> bytes:
+    """A GRU over a window (B, T, 3): logits (B, 4), and the highest number of each sample (B, T) as its attention."""
+    read = np.ones(3, np.float32)
+    if deaf_to is not None:
+        read[deaf_to] = 0
+    weights = {
+        "read": read,
+        "w": floats(1, 24, 3),
+        "r": floats(1, 24, 8, seed=1),
+        "zero": np.array([0]),
+        "head": floats(8, 4, seed=2),
+    }
+    nodes = [
+        helper.make_node("Mul", ["x", "read"], ["heard"]),
+        helper.make_node("Transpose", ["heard"], ["by_time"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["by_time", "w", "r"], ["", "last"], hidden_size=8),
+        helper.make_node("Squeeze", ["last", "zero"], ["top"]),
+        helper.make_node("MatMul", ["top", "head"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["mixed"], axis=0),
+        helper.make_node("Identity", ["mixed" if mixed else "scores"], ["y"]),
+        helper.make_node("ReduceMax", ["by_time"], ["highest"], axes=[2], keepdims=0),
+        helper.make_node("Transpose", ["highest"], ["attention"], perm=[1, 0]),
+    ]
+    outputs: dict[str, Shape] = {"y": [batch, 4], "attention": [batch, time]}
+    return graph_of(nodes, {"x": [batch, time, 3]}, outputs, weights).SerializeToString()

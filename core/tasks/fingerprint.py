@@ -20,6 +20,11 @@ def fingerprint_of(declaration: Declaration, model: bytes) -> str:
     return digest.hexdigest()[:12]
 
 
+def model_hash(model: bytes) -> str:
+    """The SHA-256 of a model file's bytes: what a worker loads must be what was checked."""
+    return hashlib.sha256(model).hexdigest()
+
+
 def _canonical(declaration: Declaration) -> bytes:
     window = declaration.window
     model = declaration.model

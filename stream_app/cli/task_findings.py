@@ -28,6 +28,9 @@ def found(name: str, checked: Checked, commit_interval: float) -> Iterator[str]:
         yield f"  example: {steps} steps agree; largest difference {apart:.2g} of the largest value"
     costs = ", ".join(f"{cost:.3g} with {rows:,}" for rows, cost in checked.microseconds.items())
     yield f"  µs per row: {costs} rows in a call"
+    if not checked.states:
+        yield from (f"  note: {note}" for note in checked.notes)
+        return
     megabytes = _STREAMS * checked.state_bytes / commit_interval / 1e6
     yield (
         f"  state: {checked.state_bytes:,} bytes per stream; {_STREAMS:,} streams that never rest write "

@@ -53,13 +53,12 @@ class Ports:
 Layout = tuple[RowTensor, tuple[RowTensor, ...]]  # of samples, and of states
 
 
-def find_layout(graph: Graph, ports: Ports, width: int) -> tuple[Layout, tuple[RowTensor, ...]]:
-    """Find where samples, states and outputs have their rows; ``width`` is F.
+def find_layout(graph: Graph, ports: Ports, samples: list[RowTensor]) -> tuple[Layout, tuple[RowTensor, ...]]:
+    """Find where samples, states and outputs have their rows, given where the samples may have theirs.
 
     Raises:
         StartupError: the graph takes no batch, or other samples; naming the tensor and what to do.
     """
-    samples = _sample_layouts(graph.file, ports.samples, width)
     states = [_state_layouts(graph.file, ports.samples, *pair) for pair in ports.states]
     problem = ""
     for chosen, *others in itertools.islice(itertools.product(samples, *states), _MOST_LAYOUTS):
@@ -71,17 +70,18 @@ def find_layout(graph: Graph, ports: Ports, width: int) -> tuple[Layout, tuple[R
     raise StartupError(problem)
 
 
-def _sample_layouts(file: str, port: Port, width: int) -> list[RowTensor]:
+def step_layouts(file: str, port: Port, width: int) -> list[RowTensor]:
+    """Places where samples of one step may have their rows; ``width`` is F.
+
+    Raises:
+        StartupError: the input takes something else.
+    """
     if port.type != FLOAT:
         raise StartupError(f"{file}: input {port} takes no float32: export the model in float32")
     if len(port.shape) not in (2, 3):
         raise StartupError(f"{file}: input {port} is neither [batch, {width}] nor [batch, 1, {width}]: export it so")
     *leading, last = port.shape
-    if isinstance(last, int) and last != width:
-        raise StartupError(
-            f"{file}: input {port} takes {last} numbers, the task's fields give {width}: add or remove fields, or set "
-            "their length"
-        )
+    _check_width(file, port, last, width)
     found = []
     for axis in range(len(leading)):
         others = leading[:axis] + leading[axis + 1 :]
@@ -95,6 +95,36 @@ def _sample_layouts(file: str, port: Port, width: int) -> list[RowTensor]:
             f"{file}: input {port} takes {long[0]} steps at once: export it for one step, [batch, 1, {width}]"
         )
     raise _frozen(file, "input", port)
+
+
+def window_layouts(file: str, port: Port, width: int, steps: int) -> list[RowTensor]:
+    """Places where windows of so many samples may have their rows; ``width`` is F.
+
+    Raises:
+        StartupError: the input takes something else.
+    """
+    if port.type != FLOAT:
+        raise StartupError(f"{file}: input {port} takes no float32: export the model in float32")
+    if len(port.shape) != 3:
+        raise StartupError(f"{file}: input {port} is not [batch, samples, {width}]: export it so")
+    batch, time, last = port.shape
+    _check_width(file, port, last, width)
+    if isinstance(time, int) and time != steps:
+        raise StartupError(
+            f"{file}: input {port} takes windows of exactly {time} samples, the task gives {steps}, too: set length "
+            f"and first in [window] to {time}, or export it with a dynamic time axis"
+        )
+    if isinstance(batch, int):
+        raise _frozen(file, "input", port)
+    return [RowTensor(port.name, (steps, width), 0)]
+
+
+def _check_width(file: str, port: Port, last: int | str | None, width: int) -> None:
+    if isinstance(last, int) and last != width:
+        raise StartupError(
+            f"{file}: input {port} takes {last} numbers, the task's fields give {width}: add or remove fields, or set "
+            "their length"
+        )
 
 
 def _state_layouts(file: str, samples: Port, before: Port, after: Port) -> list[RowTensor]:

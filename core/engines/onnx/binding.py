@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.engines.onnx.axes import FLOAT, Ports, RowTensor, find_layout
+from core.engines.onnx.axes import FLOAT, Ports, RowTensor, find_layout, step_layouts, window_layouts
 from core.engines.onnx.constants import as_constant
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph, Port
@@ -67,8 +67,13 @@ class Binding:
         raise KeyError(tensor)
 
 
-def bind(graph: Graph, wanted: Wanted) -> Binding:
+def bind(graph: Graph, wanted: Wanted, steps: int | None = None) -> Binding:
     """Find out what each input and output of a graph is.
+
+    Args:
+        graph: the model.
+        wanted: what its task says.
+        steps: samples of a window; None: the graph takes one step, and may carry states.
 
     Raises:
         StartupError: naming the graph's name, what is wrong with it, and what to do.
@@ -85,7 +90,8 @@ def bind(graph: Graph, wanted: Wanted) -> Binding:
     tensors = [_readable(graph.file, _known(graph.file, "outputs: tensor", name, outputs)) for name in wanted.tensors]
     carried = tuple((inputs[before], outputs[after]) for before, after in states.items())
     ports = Ports(samples, carried, constants, tuple(tensors))
-    (where, layouts), found = find_layout(graph, ports, wanted.width)
+    given = _layouts(graph.file, samples, wanted.width, steps, [*states])
+    (where, layouts), found = find_layout(graph, ports, given)
     return Binding(
         samples=where,
         states=tuple(State(before, states[before.name]) for before in layouts),
@@ -93,6 +99,17 @@ def bind(graph: Graph, wanted: Wanted) -> Binding:
         outputs=found,
         unread=tuple(name for name in outputs if name not in wanted.tensors and name not in states.values()),
     )
+
+
+def _layouts(file: str, samples: Port, width: int, steps: int | None, states: list[str]) -> list[RowTensor]:
+    if steps is None:
+        return step_layouts(file, samples, width)
+    if states:
+        raise StartupError(
+            f"{file}: input '{states[0]}' is a state, and a task of the kind window carries none: export the model "
+            'with states of zeros inside, or make it a task of kind = "step"'
+        )
+    return window_layouts(file, samples, width, steps)
 
 
 def _states(file: str, wanted: Wanted, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> dict[str, str]:

@@ -43,7 +43,7 @@ class Rows:
         carried = [state.before for state in binding.states]
         self._read = [*binding.outputs, *carried]
         tensors = (binding.samples, *carried)
-        self._buffers = [(tensor, _aligned(plan.padded(plan.most) * tensor.size)) for tensor in tensors]
+        self._buffers = [(tensor, aligned(plan.padded(plan.most) * tensor.size)) for tensor in tensors]
         self._feed: dict[str, NDArray[Any]] = {
             name: _copy_aligned(constant) for name, constant in binding.constants.items()
         }
@@ -95,7 +95,8 @@ def along(tensor: RowTensor, start: int, end: int) -> tuple[slice, ...]:
     return (*(slice(None),) * tensor.axis, slice(start, end))
 
 
-def _aligned(numbers: int) -> Float32s:
+def aligned(numbers: int) -> Float32s:
+    """Zeros at an address that does not change how a kernel adds."""
     room = np.zeros(numbers + ALIGNED_BYTES // 4, np.float32)
     start = -room.ctypes.data % ALIGNED_BYTES // 4
     return room[start : start + numbers]

@@ -7,6 +7,7 @@ from core.engines.onnx.binding import Binding, Wanted, bind
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import Rows
 from core.engines.onnx.session import Graph
+from core.engines.onnx.windows import OnnxWindows
 from core.tasks.declaration import Declaration
 
 
@@ -23,8 +24,11 @@ def open_graph(declaration: Declaration, model: bytes) -> tuple[Graph, Binding]:
     Raises:
         StartupError: it cannot be used, or does not fit the declaration.
     """
-    graph = Graph(str(declaration.model.file), model)
-    return graph, bind(graph, wanted_of(declaration))
+    graph, window = Graph(str(declaration.model.file), model), declaration.window
+    if window is None:
+        return graph, bind(graph, wanted_of(declaration))
+    bind(graph, wanted_of(declaration), window.first)  # it has to take the shortest windows as well
+    return graph, bind(graph, wanted_of(declaration), window.length)
 
 
 def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates:
@@ -39,3 +43,9 @@ def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates
         StartupError: as `open_graph`.
     """
     return OnnxStates(Rows(*open_graph(declaration, model), PLANS[plan]))
+
+
+def open_windows(declaration: Declaration, model: bytes, plan: str) -> OnnxWindows:
+    """A window task's model, ready to score; arguments and errors as `open_states` has them."""
+    graph, binding = open_graph(declaration, model)
+    return OnnxWindows(graph, binding, PLANS[plan])

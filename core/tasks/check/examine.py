@@ -1,8 +1,7 @@
-"""The check of a step task's ONNX model, step by step."""
+"""The check of a task's ONNX model, step by step."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
@@ -17,21 +16,22 @@ from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
 from core.errors import StartupError
 from core.tasks.check.carried import check_finite, check_halves, run
+from core.tasks.check.examine_windows import examine_windows
 from core.tasks.check.example import compare_example
 from core.tasks.check.findings import CarriedState, Checked
-from core.tasks.check.moves import are_many, check_fields, check_states, places_of, still_numbers
+from core.tasks.check.moves import are_many, check_fields, check_states, still_numbers, unread
 from core.tasks.check.noise import Source, read_samples
 from core.tasks.check.swapped import swapped_states
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of
+from core.tasks.fingerprint import fingerprint_of, model_hash
 
 POOL_ROWS, POOL_STEPS = 128, 10
 HALF_STEPS, HALF_ROWS = 32, 8
 FINITE_STEPS, FINITE_ROWS = 1_000, 4
 TIMED_ROWS = (1, 64, 1_000)
 TRIES, LONGEST_TIMING_SECONDS = 8, 0.1
-SLOW_ROW_SECONDS = 1e-3
-"""A row alone that takes longer is tried in small batches only, so that a check stays short."""
+SLOW_SECONDS = 50e-6
+"""For a row: a model that takes longer is tried in few large batches, so that a check stays short."""
 _PROVE = "correct it, or set example in [model]: a model that agrees with its example is right as it is"
 
 
@@ -39,7 +39,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     """Check a model.
 
     Args:
-        declaration: of the kind step, whose model is an ONNX file.
+        declaration: its model is an ONNX file.
         model: the file's bytes.
         data: samples to try it with (`noise.read_samples`); None: noise.
         most_state_bytes: of one stream.
@@ -47,6 +47,8 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     Raises:
         StartupError: the model is refused: file, name, what is wrong, what to do.
     """
+    if declaration.window is not None:
+        return examine_windows(declaration, declaration.window, model, data)
     graph, binding = open_graph(declaration, model)
     _check_size(graph.file, binding, most_state_bytes)
     noise = Source(declaration)
@@ -56,29 +58,27 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     pool = reach(rows, samples)
     check_states(rows, pool, samples)
     still = still_numbers(rows, pool, samples)
-    check_fields(rows, declaration, still)
+    check_fields(graph.file, declaration, still)
     pool = reach(rows, source.draw(POOL_STEPS, POOL_ROWS))
-    slow = _row_seconds(rows, source, 1) > SLOW_ROW_SECONDS
-    batches = SMALL_BATCHES if slow else SMALL_BATCHES + LARGE_BATCHES
-    rows = rows.by(find_plan(plans_of(rows), pool, batches))
+    rows = rows.by(find_plan(plans_of(rows), pool, _batches(_row_seconds(rows, source, 64))))
     again = Rows(*open_graph(declaration, model), rows.plan)
     check_halves(graph.file, OnnxStates(rows), OnnxStates(again), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
     check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
     example = declaration.model.example
     agreed = None if example is None else compare_example(example, graph.file, OnnxStates(rows), binding)
-    unread = _unread(declaration, still)
-    doubts = _doubts(graph, binding, unread if are_many(declaration, still) else [])
+    told = unread(declaration, still)
+    doubts = _doubts(graph, binding, told if are_many(declaration, still) else [])
     if doubts and agreed is None:
         raise StartupError(f"{graph.file}: {doubts[0]}; {_PROVE}")
     return Checked(
         fingerprint=fingerprint_of(declaration, model),
-        model=hashlib.sha256(model).hexdigest(),
+        model=model_hash(model),
         plan=rows.plan.name,
         states=tuple(CarriedState(state.before.name, state.after, state.before.of_rows(1)) for state in binding.states),
         outputs={tensor.name: tensor.shape for tensor in binding.outputs},
         microseconds={count: round(1e6 * _row_seconds(rows, source, count), 2) for count in TIMED_ROWS},
         example=agreed,
-        notes=(*dict.fromkeys((*doubts, *unread)), *_notes(graph, binding, agreed)),
+        notes=(*dict.fromkeys((*doubts, *told)), *_notes(graph, binding, agreed)),
     )
 
 
@@ -89,13 +89,6 @@ def _check_size(file: str, binding: Binding, most: int) -> None:
             f"{file}: a stream's state has {size:,} bytes, more than the {most:,} that are accepted: every commit "
             "writes it; train a smaller model, or raise the setting max_state_bytes, up to 524,288"
         )
-
-
-def _unread(declaration: Declaration, still: list[int]) -> list[str]:
-    """One line about the numbers that move no output, if there are any."""
-    names = places_of(declaration, still)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return [f"the model does not read {', '.join(names[:5])}{more} of the fields"] if names else []
 
 
 def _doubts(graph: Graph, binding: Binding, unread: list[str]) -> list[str]:
@@ -122,6 +115,12 @@ def _notes(graph: Graph, binding: Binding, agreed: tuple[int, float] | None) -> 
     if binding.unread:
         found.append(f"outputs that nobody reads: {', '.join(binding.unread)}")
     return found
+
+
+def _batches(row_seconds: float) -> tuple[int, ...]:
+    if row_seconds > 10 * SLOW_SECONDS:
+        return SMALL_BATCHES
+    return SMALL_BATCHES + (LARGE_BATCHES if row_seconds <= SLOW_SECONDS else LARGE_BATCHES[::6])
 
 
 def _row_seconds(rows: Rows, source: Source, count: int) -> float:

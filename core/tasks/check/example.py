@@ -2,6 +2,7 @@
 
 An .npz file: the samples under the name of the graph's input, (T, F), and outputs under the names of its tensors,
 (T, K); axes of length 1 may stand between. States begin at zeros, or as the file has them under their inputs' names.
+Of a window task: (W, T, F) and (W, K), for W windows of the task's length.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from core.arrays import Float32s, Floats
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import Binding
+from core.engines.onnx.windows import OnnxWindows
 from core.errors import DataError, StartupError
 from core.step_batch import StepBatch
 
@@ -40,19 +42,17 @@ def compare_example(path: Path, file: str, bank: OnnxStates, binding: Binding) -
     """
     arrays = _read(path)
     samples = _array(path, arrays, binding.samples.name, binding.samples.size)
-    given = {tensor.name: tensor for tensor in binding.outputs if tensor.name in arrays}
-    if not given:
-        names = ", ".join(tensor.name for tensor in binding.outputs)
-        raise DataError(path, f"has no array of an output to compare; needed is one of: {names}")
     bank.write(1, _state(path, arrays, binding))
-    outputs = run_row(bank, samples)
-    worst = 0.0
-    for name, tensor in given.items():
-        wanted = _array(path, arrays, name, tensor.size)
-        if len(wanted) != len(samples):
-            raise DataError(path, f"has {len(wanted)} steps, the samples have {len(samples)}", name)
-        worst = max(worst, _compare(path, file, name, outputs[:, binding.columns(name)], wanted))
-    return len(samples), worst
+    return len(samples), _worst(path, file, arrays, binding, run_row(bank, samples))
+
+
+def compare_windows(path: Path, scorer: OnnxWindows, binding: Binding) -> tuple[int, float]:
+    """Score an example's windows; the result and the errors as `compare_example` has them."""
+    arrays = _read(path)
+    windows = _array(path, arrays, binding.samples.name, binding.samples.size)
+    scored = scorer.score(list(windows.reshape(len(windows), *binding.samples.shape)))
+    found = np.stack([np.concatenate([part.reshape(-1) for part in each]) for each in scored])
+    return len(windows), _worst(path, scorer.file, arrays, binding, found)
 
 
 def run_row(bank: OnnxStates, samples: Float32s, start: int = 1) -> Float32s:
@@ -61,6 +61,21 @@ def run_row(bank: OnnxStates, samples: Float32s, start: int = 1) -> Float32s:
     zeros, one = np.zeros(steps, np.int64), np.ones(1, np.int64)
     batch = StepBatch(samples, zeros, np.arange(steps), steps * one, start * one, one, 0 * one)
     return bank.step(batch)
+
+
+def _worst(path: Path, file: str, arrays: Mapping[str, Any], binding: Binding, found: Float32s) -> float:
+    """Return the largest difference of all outputs that the example has, relative."""
+    given = {tensor.name: tensor for tensor in binding.outputs if tensor.name in arrays}
+    if not given:
+        names = ", ".join(tensor.name for tensor in binding.outputs)
+        raise DataError(path, f"has no array of an output to compare; needed is one of: {names}")
+    worst = 0.0
+    for name, tensor in given.items():
+        wanted = _array(path, arrays, name, tensor.size)
+        if len(wanted) != len(found):
+            raise DataError(path, f"has {len(wanted)} steps, the samples have {len(found)}", name)
+        worst = max(worst, _compare(path, file, name, found[:, binding.columns(name)], wanted))
+    return worst
 
 
 def _compare(path: Path, file: str, name: str, found: Floats, wanted: Floats) -> float:

@@ -22,6 +22,7 @@ STEPS = 4  # within which a change has to reach an output
 FEW = 0.02  # of an array
 _AT_ONCE = 64  # numbers of a sample that are changed in one batch
 _ROWS_EACH = 4
+_SHOWN = 5
 _EXPORT = "(caststream task export-help torch)"
 
 
@@ -82,12 +83,12 @@ def _still(rows: Rows, pool: Pool, following: Float32s, numbers: range) -> Itera
     return (number for number, any_row in zip(numbers, moved, strict=True) if not any_row)
 
 
-def check_fields(rows: Rows, declaration: Declaration, still: list[int]) -> None:
+def check_fields(file: str, declaration: Declaration, still: list[int]) -> None:
     """Refuse a field none of whose numbers moves an output; raises StartupError."""
     for field, numbers in _by_field(declaration, still):
         if len(numbers) == field.width:
             raise StartupError(
-                f"{rows.file}: field '{field.name}' moves no output: the graph does not read it; export the model "
+                f"{file}: field '{field.name}' moves no output: the graph does not read it; export the model "
                 "anew, or take the field out of the task"
             )
 
@@ -104,10 +105,12 @@ def _by_field(declaration: Declaration, still: list[int]) -> Iterator[tuple[Fiel
         start += field.width
 
 
-def places_of(declaration: Declaration, still: list[int]) -> list[str]:
-    """The numbers by field, as vibration[3]; those of an overlap come first, counted from -overlap."""
-    names = [f"{field.name}[{place - field.overlap}]" for field in declaration.fields for place in range(field.width)]
-    return [names[number] for number in still]
+def unread(declaration: Declaration, still: list[int]) -> list[str]:
+    """One line about the numbers that move no output, if there are any: as vibration[3], an overlap's below zero."""
+    every = [f"{field.name}[{place - field.overlap}]" for field in declaration.fields for place in range(field.width)]
+    names = [every[number] for number in still]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"the model does not read {', '.join(names[:_SHOWN])}{more} of the fields"] if names else []
 
 
 def _rolled(pool: Pool, place: int, tensor: RowTensor) -> Pool:
