@@ -60,6 +60,25 @@ def test_a_file_that_is_no_model_is_refused(raw: bytes) -> None:
     assert refused(raw).startswith("model.onnx: ")
 
 
+def test_a_field_number_beyond_32_bits_hides_nothing() -> None:
+    """ONNX Runtime cuts off the bits above, and would find the field for external data."""
+    hidden = _varint((13 + (1 << 29)) << 3 | 2) + b"\x00"
+    graph = b"\x2a" + _varint(len(hidden)) + hidden  # an initialiser
+
+    with pytest.raises(StartupError, match="a field whose number is too large"):
+        read_contents("model.onnx", b"\x3a" + _varint(len(graph)) + graph)
+
+
+@pytest.mark.parametrize("location", [1, 1 + (1 << 32)])
+def test_a_tensor_that_says_it_is_elsewhere_is_refused_without_the_place(location: int) -> None:
+    tensor = b"\x70" + _varint(location)
+    graph = b"\x2a" + _varint(len(tensor)) + tensor
+
+    contents = read_contents("model.onnx", b"\x3a" + _varint(len(graph)) + graph)
+
+    assert contents.external == [""]
+
+
 @relaxed
 @given(raw=st.binary(max_size=400))
 def test_bytes_of_any_kind_are_read_or_refused(raw: bytes) -> None:
@@ -193,6 +212,13 @@ def test_a_sample_of_another_width_is_refused() -> None:
 def test_a_batch_that_is_frozen_inside_torchs_export_is_refused() -> None:
     """torch's exporter freezes the batch of its example, without a warning."""
     assert "has a frozen batch: export it with a batch axis that is dynamic" in refused(models.torch_frozen())
+
+
+def test_an_output_may_be_a_state_as_well() -> None:
+    found = bound(models.layout(["batch", 3], ["batch", 4], [-1, 3]), tensors=("h_out", "y"), states={"h_in": "h_out"})
+
+    assert [output.name for output in found.outputs] == ["h_out", "y"]
+    assert found.states[0].after == "h_out"
 
 
 # Constants.

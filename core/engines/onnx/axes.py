@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.engines.onnx.session import Graph, Port
-from core.errors import StartupError
+from core.errors import RunError, StartupError
 
 FLOAT = "tensor(float)"
 REMEDY = "export it with a batch axis that is dynamic and an example batch of 2 (caststream task export-help torch)"
@@ -167,7 +167,7 @@ def _try(graph: Graph, ports: Ports, layout: Layout) -> tuple[RowTensor, ...]:
     for rows in _TRIED:
         try:
             shapes.append([np.shape(each) for each in graph.run(names, feed_of(layout, ports.constants, rows))])
-        except StartupError as error:
+        except RunError as error:
             raise StartupError(f"{error}; it cannot take {rows} rows: {REMEDY}") from error
     for before, *found in zip(layout[1], *(each[len(ports.outputs) :] for each in shapes), strict=True):
         _check_state(graph.file, before, found)

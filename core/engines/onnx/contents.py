@@ -28,7 +28,6 @@ _INSIDE: dict[str, dict[int, str]] = {
 _GRAPH_OF_MODEL = 7
 _INPUTS, _OUTPUTS, _OPERATOR, _DOMAIN = 1, 2, 4, 7  # of a node
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
-_EXTERNAL = 1
 
 READS_FILES = {"EPContext"}
 DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -112,8 +111,13 @@ def _read(message: memoryview, kind: str, found: Contents, depth: int) -> None:
             own.append((number, value))
     if kind == "node":
         found.nodes.append(Node(_text(own, _OPERATOR), _texts(own, _INPUTS), _texts(own, _OUTPUTS)))
-    if kind == "tensor" and any(n == _EXTERNAL_DATA or (n, v) == (_DATA_LOCATION, _EXTERNAL) for n, v in own):
+    if kind == "tensor" and any(_is_elsewhere(*each) for each in own):
         found.external.append(_text(own, _TENSOR_NAME))
+
+
+def _is_elsewhere(number: int, value: int | memoryview) -> bool:
+    """True for a field of a tensor that says that its numbers are in another file."""
+    return number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
 
 
 def _texts(own: list[tuple[int, int | memoryview]], number: int) -> tuple[str, ...]:

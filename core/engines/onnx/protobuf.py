@@ -7,6 +7,7 @@ from collections.abc import Iterator
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _FIXED = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 _LONGEST_VARINT = 10
+_LARGEST_TAG = 0xFFFFFFFF
 
 
 def fields_of(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -18,6 +19,8 @@ def fields_of(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        if tag > _LARGEST_TAG:  # others would cut off the bits above, and find another field there
+            raise ValueError("a field whose number is too large")
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             value, at = _varint(message, at)

@@ -72,7 +72,7 @@ class Rows:
         """Step the rows of the last ``room``: the outputs (B, K), and the states after.
 
         Raises:
-            StartupError: the runtime cannot.
+            RunError: the runtime cannot.
         """
         found = self._graph.run(self._names, self._feed)
         if self.plan.padded(rows) > rows:

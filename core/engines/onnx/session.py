@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.engines.onnx.contents import Contents, check_contents, read_contents
-from core.errors import StartupError
+from core.errors import RunError, StartupError
 
 
 class Port(NamedTuple):
@@ -43,12 +43,12 @@ class Graph:
         """Run it once; arrays in, arrays out.
 
         Raises:
-            StartupError: the runtime cannot, for these shapes.
+            RunError: the runtime cannot.
         """
         try:
             found: list[Any] = self._session.run(outputs, feed)
         except Exception as error:  # its types are many, and none of them is public
-            raise StartupError(f"{self.file}: ONNX Runtime cannot run it: {first_line(error)}") from error
+            raise RunError(f"{self.file}: ONNX Runtime cannot run it: {first_line(error)}") from error
         return found
 
 

@@ -46,7 +46,7 @@ class OnnxWindows:
         """Score windows, each (T, F), of any lengths; the results are in their order.
 
         Raises:
-            StartupError: the runtime cannot.
+            RunError: the runtime cannot.
         """
         by_length: dict[int, list[int]] = {}
         for place, window in enumerate(windows):

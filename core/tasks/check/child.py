@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.errors import StartupError
+from core.errors import RunError, StartupError
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     _limit(request["memory_bytes"], request["cpu_seconds"])
     try:
         answer: dict[str, Any] = {"checked": asdict(_examine(request))}
-    except StartupError as error:
+    except (StartupError, RunError) as error:
         answer = {"refused": str(error)}
     except MemoryError:
         answer = {"refused": f"{request['task']}: the model wants more memory than a check may have"}
