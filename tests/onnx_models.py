@@ -14,6 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from core.models.signal_lstm import SignalExtractionLSTM
+
 Shape = Sequence[int | str]
 OPSET = 17
 
@@ -109,9 +111,9 @@ class Cell(nn.Module):
 class Stacked(nn.Module):
     """torch's own LSTM, for one step (B, 1, F)."""
 
-    def __init__(self, features: int = 3, hidden: int = 8) -> None:
+    def __init__(self, lstm: nn.LSTM | None = None, head: nn.Linear | None = None) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(features, hidden, 2, batch_first=True), nn.Linear(hidden, 2)
+        self.lstm, self.head = lstm or nn.LSTM(3, 8, 2, batch_first=True), head or nn.Linear(8, 2)
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y, (h, c) = self.lstm(x, (h, c))
@@ -253,6 +255,13 @@ def torch_tied() -> bytes:
 def _stacked(h: Tensor, c: Tensor) -> bytes:
     torch.manual_seed(1)
     return exported(Stacked(), [torch.zeros(2, 1, 3), h, c], (0, 1, 1), ("y", "hn", "cn"))
+
+
+def of_signal_model(model: SignalExtractionLSTM) -> bytes:
+    """A native model as an ONNX file."""
+    state = torch.zeros(model.num_layers, 2, model.hidden_size)
+    inputs = [torch.zeros(2, 1, model.input_size), state, state + 1]
+    return exported(Stacked(model.lstm, model.fc), inputs, (0, 1, 1), ("y", "hn", "cn"))
 
 
 def renamed(model: bytes, names: Mapping[str, str]) -> bytes:

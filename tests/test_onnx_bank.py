@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.bank import ZEROS
+from core.engines.infer import advance_sequences
 from core.step_batch import StepBatch
-from tests.strategies import examples
+from tests.strategies import examples, signal_model
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -256,3 +257,17 @@ def test_samples_that_are_no_runs_are_refused(runs: list[int], times: list[int],
 
     with pytest.raises(ValueError, match="runs without holes"):
         bank.step(StepBatch(np.zeros((len(runs), 3), np.float32), *indices))
+
+
+def test_a_native_model_and_its_export_agree() -> None:
+    """They round differently: the same to the last bit is each with itself alone."""
+    model = signal_model()
+    graph = Graph("signal.onnx", models.of_signal_model(model))
+    bank, random = OnnxStates(Rows(graph, bind(graph, Wanted(5, tensors=("y",))))), np.random.default_rng(0)
+    runs = [random.normal(size=(length, 5)).astype(np.float32) for length in (500, 300, 1)]
+
+    outputs = step(bank, runs, [ZEROS] * 3, [1, 2, 3], [0, 1, 2])
+
+    expected, after = advance_sequences(model, runs)
+    np.testing.assert_allclose(outputs[:, 0], np.concatenate(expected), atol=1e-5)
+    np.testing.assert_allclose(bank.read(np.array([1, 2, 3])), after, atol=1e-5)
