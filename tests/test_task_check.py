@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -424,3 +426,9 @@ def test_the_fingerprint_follows_what_moves_outputs_alone(make: Any) -> None:
     assert of(model, fields="vibration = { length = 2, overlap = 1 }") != names
     assert of(model, fields=THREE) != names
     assert of(models.gru()) != names
+
+
+def test_a_check_loads_no_torch() -> None:
+    code = "import core.tasks.check.examine, core.engines.onnx.task, sys; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

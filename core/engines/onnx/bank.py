@@ -12,6 +12,7 @@ import numpy as np
 
 from core.arrays import Float32s, Int64s
 from core.engines.bank import ZEROS
+from core.engines.onnx.binding import Binding
 from core.engines.onnx.rows import Rows, along
 from core.engines.ragged import BatchPlan, check_rows, checked
 from core.step_batch import StepBatch
@@ -40,6 +41,11 @@ class OnnxStates:
     @property
     def capacity(self) -> int:
         return self._count
+
+    @property
+    def binding(self) -> Binding:
+        """The names of the graph; ``binding.columns`` says where a tensor stands among the K."""
+        return self._graph.binding
 
     @property
     def state_size(self) -> int:
