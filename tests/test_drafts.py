@@ -82,6 +82,25 @@ def test_the_columns_of_a_csv_are_found(tmp_path: Path, text: str, columns: list
 
 
 @pytest.mark.parametrize(
+    ("columns", "fields"),
+    [
+        (["a1", "a2", "b"], [("a", 2, ""), ("b", None, "")]),
+        (["a0", "a1", "a2", "a4"], [("a", 3, ""), ("a4", None, "")]),
+        (["a2", "a3"], [("a2", None, ""), ("a3", None, "")]),
+        (["a1", "b", "a2"], [("a1", None, ""), ("b", None, ""), ("a2", None, "")]),
+        (["a1 [m]", "a2 [m]"], [("a", 2, "m")]),
+        (["a1 [m]", "a2 [s]"], [("a", 2, "")]),
+        (["a_1", "a_2", "a1", "a2"], [("a", 2, ""), ("a_2", 2, "")]),
+        (["1", "2"], [("x", 2, "")]),
+    ],
+)
+def test_numbered_columns_side_by_side_are_an_array(columns: list[str], fields: list[tuple[object, ...]]) -> None:
+    found = fields_of_columns(columns, {}, {})
+
+    assert [(field.name, field.length, field.unit) for field in found] == fields
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "has no header with lines of numbers below it"),
