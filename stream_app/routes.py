@@ -47,11 +47,16 @@ class Route:
 
 
 def routes(settings: Settings) -> dict[str, Route]:
-    """Return the routes by the names of their tasks."""
-    return {task.name: _route(settings, task) for task in map(shipped, SHIPPED)}
+    """Return the routes of the setting ``tasks``, by the names of the tasks.
+
+    Raises:
+        StartupError: a task of the setting cannot be used.
+    """
+    return {task.name: route_of(settings, task) for task in settings.declarations()}
 
 
-def _route(settings: Settings, task: Declaration) -> Route:
+def route_of(settings: Settings, task: Declaration) -> Route:
+    """Return the route of a task, also of one that is not in the setting."""
     topics = task.topics
     return Route(
         task,

@@ -1,47 +1,72 @@
-"""The rules, from the settings, by which streams are judged: for the worker, the audit and offline runs."""
+"""The rules and the model of a task, from its declaration and the settings: for worker, audit and offline runs.
+
+The settings of windows and checkpoints are older than declarations. They override those of the two tasks that ship.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from pathlib import Path
 
 from core.engines.results import StreamRules, WindowRules
-from core.models.defect_lstm import SteelDefectLSTM
+from core.errors import StartupError
 from core.models.factory import load_model
-from core.models.shipped import checkpoint_path
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.fingerprint import AnyModel
+from core.models.shipped import ModelKind
+from core.tasks import Task
+from core.tasks.declaration import Declaration
+from core.tasks.reading import SHIPPED, shipped
+from stream_app.likeness import like
 from stream_app.settings import Settings
 
-
-class Models(NamedTuple):
-    """A signal model and a defect model."""
-
-    signal: SignalExtractionLSTM
-    defect: SteelDefectLSTM
+_KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
 
 
-def stream_rules(settings: Settings) -> StreamRules:
-    """Return the rules by which records are judged."""
+def stream_rules(settings: Settings, task: Declaration) -> StreamRules:
+    """Return the rules by which the records of a task are judged."""
+    own = task.rules
     return StreamRules(
-        gap_policy=settings.gap_policy,
-        max_gap=settings.max_gap,
-        max_step_jump=settings.max_step_jump,
-        idle_timeout_ms=round(settings.idle_timeout * 1000),
+        gap_policy=settings.gap_policy if own.gap_policy is None else own.gap_policy,
+        max_gap=settings.max_gap if own.max_gap is None else own.max_gap,
+        max_step_jump=settings.max_step_jump if own.max_step_jump is None else own.max_step_jump,
+        idle_timeout_ms=round(idle_timeout(settings, task) * 1000),
     )
 
 
-def window_rules(settings: Settings) -> WindowRules:
-    """Return the rules for windows: the samples that a score sees, and when it is due."""
-    return WindowRules(settings.window_length, settings.window_min, settings.hop)
+def idle_timeout(settings: Settings, task: Declaration) -> float:
+    """Return the seconds of silence after which a stream of the task starts again from zero."""
+    return settings.idle_timeout if task.rules.idle_timeout is None else task.rules.idle_timeout
 
 
-def load_models(settings: Settings) -> Models:
-    """The models of the settings, those that ship with the package where none is set, on the device of the settings.
+def window_rules(settings: Settings, task: Declaration | None = None) -> WindowRules:
+    """Return the rules for windows: the samples that a score sees, and when it is due; by default those of casts."""
+    if task is None or task == shipped("casting") or task.window is None:
+        return WindowRules(settings.window_length, settings.window_min, settings.hop)
+    return WindowRules(task.window.length, task.window.first, task.window.hop)
+
+
+def model_name(task: Declaration) -> str:
+    """Return what a task's model is called in metrics: by its kind where it ships, else as the task."""
+    form = like(task)
+    return _KINDS[form] if form is not None and task.name in SHIPPED else task.name
+
+
+def model_file(settings: Settings, task: Declaration) -> Path:
+    """Return the file of a task's weights: that of the settings, where they have one for it, else the declared one."""
+    given = {"signal": settings.signal_checkpoint, "casting": settings.defect_checkpoint}.get(task.name)
+    return given or Path(os.path.normpath(task.model.file))
+
+
+def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
+    """The model of a task, on the device of the settings.
 
     Raises:
-        StartupError: a checkpoint is missing or of another kind.
+        StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
-    signal = load_model(settings.signal_checkpoint or checkpoint_path("signal"), "signal", settings.device)
-    defect = load_model(settings.defect_checkpoint or checkpoint_path("defect"), "defect", settings.device)
-    assert isinstance(signal, SignalExtractionLSTM)
-    assert isinstance(defect, SteelDefectLSTM)
-    return Models(signal, defect)
+    form = like(task)
+    if form is None:
+        raise StartupError(
+            f"task {task.name!r}: nothing runs its model {task.model.file.name} yet: a task must have the fields and "
+            "outputs of signal or casting, and weights that `caststream train` has written"
+        )
+    return load_model(model_file(settings, task), _KINDS[form], settings.device)

@@ -15,13 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import StartupError
 from core.nearest import did_you_mean
+from core.tasks.declaration import Declaration
 from core.tasks.sizes import LARGEST_STATE_BYTES, STATE_BYTES
+from stream_app.declared import read_tasks, task_names
 from stream_app.tokens import TokenSource, read_secret
 
 PREFIX = "CASTSTREAM_"
@@ -75,6 +77,10 @@ def _expand_data_dir(path: Path) -> Path:
         raise
 
 
+def _check_tasks(value: str) -> str:
+    return ",".join(str(_expand_home(Path(name))) for name in task_names(value))
+
+
 def _accepts(text: str) -> Any:
     """Words for the error message, where the type and its bounds do not say it."""
     return Field(json_schema_extra={"accepted": text})
@@ -89,6 +95,11 @@ Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$"), _accepts("a ho
 Directory = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand_data_dir), _accepts("a path")]
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(_expand_home)] | None, BeforeValidator(_empty_is_none), _accepts("a path")
+]
+Tasks = Annotated[
+    str,
+    AfterValidator(_check_tasks),
+    _accepts("names of tasks that ship and task files, separated by commas"),
 ]
 Password = Annotated[SecretStr, _accepts("a password")]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -119,6 +130,7 @@ class Settings(BaseSettings):
     session_timeout: Annotated[Seconds, Field(ge=1, le=1800)] = 6.0
     output_format: Literal["json", "msgpack"] = "json"
 
+    tasks: Tasks = "signal,casting"
     signal_checkpoint: OptionalPath = None  # None: the one that ships with the package
     defect_checkpoint: OptionalPath = None
     device: DeviceSetting = "cpu"
@@ -149,6 +161,8 @@ class Settings(BaseSettings):
     sasl_password_file: OptionalPath = None
     sasl_oauth_token_file: OptionalPath = None
     sasl_oauth_token_command: Annotated[str, _accepts("a command line")] = ""
+
+    _declared: tuple[Declaration, ...] = PrivateAttr(())
 
     @classmethod
     def settings_customise_sources(
@@ -231,6 +245,16 @@ class Settings(BaseSettings):
                 f"name a directory with {PREFIX}DATA_DIR or --data-dir"
             )
         return self.data_dir
+
+    def declarations(self) -> tuple[Declaration, ...]:
+        """The tasks, read once: a file that changes under a running worker changes nothing in it.
+
+        Raises:
+            StartupError: there is no such task, a file cannot be used, or two tasks share a name on the broker.
+        """
+        if not self._declared:
+            self._declared = read_tasks(self.tasks)
+        return self._declared
 
     def topic(self, name: str) -> str:
         """The name on the broker of a source or output topic."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
-from stream_app.routes import ROUTES
+from stream_app.routes import routes
 from stream_app.settings import Settings
 from stream_app.verify import VerifyReport, verify
 from tests.broker import DEADLINE_S, wait_until
@@ -24,7 +24,7 @@ def assert_consistent(settings: Settings, **options: Any) -> VerifyReport:
 
 def drained(settings: Settings, deadline: float = DEADLINE_S) -> None:
     """Wait until the workers have committed every record that the sources hold now."""
-    sources = [settings.topic(source) for source in ROUTES]
+    sources = [route.source for route in routes(settings).values()]
     with TopicReader(settings.client_config()) as reader:
         ends = {at: reader.bounds(at)[1] for topic in sources for at in reader.partitions(topic)}
 

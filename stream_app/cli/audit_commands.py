@@ -25,7 +25,7 @@ def add_audit_commands(app: typer.Typer) -> None:
     command(
         app,
         "verify",
-        settings=(*KAFKA, "app_id", "topic_prefix", *MODELS, *RULES),
+        settings=(*KAFKA, "app_id", "topic_prefix", "tasks", *MODELS, *RULES),
         example="caststream verify --since 10m --stream press-7",
     )(verify_system)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_app.routes import Partition
     from stream_app.settings import Settings
 
-RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix")
+RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "tasks")
 TAIL_SETTINGS = (*KAFKA, "topic_prefix")
 
 ReasonsOption = Annotated[

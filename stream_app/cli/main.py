@@ -207,17 +207,17 @@ def replay(
     import replay.display
     import replay.pacing
     import replay.run
+    from core.tasks.reading import shipped
     from stream_app.clients.access import check_access
-    from stream_app.routes import routes
+    from stream_app.routes import route_of
 
     check_access(settings.client_config())
-    by_task = routes(settings)
     with replay.display.display(sys.stderr) as told:
         done = replay.run.replay(
             file,
             client_config=settings.client_config(),
-            topic_signal=by_task["signal"].source,
-            topic_casting=by_task["casting"].source,
+            topic_signal=route_of(settings, shipped("signal")).source,
+            topic_casting=route_of(settings, shipped("casting")).source,
             data_dir=settings.need_data_dir(),
             streams=streams,
             speed=replay.pacing.parse_speed(speed),
@@ -291,10 +291,11 @@ def _add_send(task: "Task", example: str) -> None:
         decimal: DecimalSignOption = None,
     ) -> None:
         from core.data.csv.names import parse_renamed
+        from core.tasks.reading import shipped
         from replay.lines import NAMES
         from replay.send import send
         from stream_app.clients.access import check_access
-        from stream_app.routes import routes
+        from stream_app.routes import route_of
 
         renamed = parse_renamed(column or [], NAMES[task])
         check_access(settings.client_config())
@@ -305,7 +306,7 @@ def _add_send(task: "Task", example: str) -> None:
         done: SendSummary = send(
             task,
             client_config=settings.client_config(),
-            topic=routes(settings)[task].source,
+            topic=route_of(settings, shipped(task)).source,
             stream=stream,
             rate=rate,
             renamed=renamed,

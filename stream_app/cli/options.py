@@ -23,6 +23,7 @@ MEANINGS = {
     "max_commit_interval": "Upper limit for commit_interval under heavy load, in seconds.",
     "session_timeout": "Seconds after which a silent worker's partitions go to another.",
     "output_format": "Encoding of predictions and scores: json or msgpack.",
+    "tasks": "Tasks to run: names of those that ship, and files of your own, separated by commas.",
     "signal_checkpoint": "Weights of the signal model; by default those that ship with the package.",
     "defect_checkpoint": "Weights of the defect model; by default those that ship with the package.",
     "device": "Where the models run: cpu, cuda or cuda:N (GPU number N).",

@@ -16,7 +16,7 @@ BROKER_PATIENCE_S = 10.0
 
 topics_app = typer.Typer(no_args_is_help=True, context_settings=HELP)
 
-TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_factor")
+TOPIC_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "partitions", "replication_factor", "tasks")
 
 
 @command(topics_app, "create", settings=TOPIC_SETTINGS, example="caststream topics create --partitions 8")

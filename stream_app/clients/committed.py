@@ -1,4 +1,4 @@
-"""The committed offsets of the workers' group. Nobody joins it.
+"""The committed offsets of the workers' group: read them, and set them while it has no members. Nobody joins it.
 
 By aiokafka: confluent-kafka 2.16 reads past the end of the metadata that stand beside the offsets.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.errors import StartupError, UnreachableError
 from stream_app.clients.security import aiokafka_config
@@ -35,7 +38,32 @@ def committed_offsets(settings: Settings) -> dict[Partition, int]:
 
 
 def visible_offsets(settings: Settings) -> dict[Partition, int] | None:
-    """Return the committed offsets; None if we lack the permission.
+    """Return the committed offsets; None if we lack the permission. Raises as `visible_commits`."""
+    found = visible_commits(settings)
+    return None if found is None else {at: kept.offset for at, kept in found.items()}
+
+
+def commit(settings: Settings, commits: Mapping[Partition, OffsetAndMetadata]) -> None:
+    """Commit offsets for a group that has no members. Must not be called where an event loop runs.
+
+    Raises:
+        KafkaError: the broker takes none.
+    """
+    asyncio.run(_commit(settings, {TopicPartition(*at): one for at, one in commits.items()}))
+
+
+async def _commit(settings: Settings, commits: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **aiokafka_config(settings))
+    await consumer.start()
+    try:
+        consumer.assign(list(commits))
+        await consumer.commit(commits)
+    finally:
+        await consumer.stop()
+
+
+def visible_commits(settings: Settings) -> dict[Partition, OffsetAndMetadata] | None:
+    """Return the committed offsets with their metadata; None if we lack the permission.
 
     Raises:
         StartupError: the broker refuses for another reason.
@@ -57,11 +85,11 @@ def visible_offsets(settings: Settings) -> dict[Partition, int] | None:
         time.sleep(0.1)
 
 
-async def _ask(settings: Settings) -> dict[Partition, int]:
+async def _ask(settings: Settings) -> dict[Partition, OffsetAndMetadata]:
     client = AIOKafkaAdminClient(**aiokafka_config(settings))
     try:
         await client.start()
         found = await client.list_consumer_group_offsets(settings.app_id)
     finally:
         await client.close()
-    return {(at.topic, at.partition): kept.offset for at, kept in found.items()}
+    return {(at.topic, at.partition): kept for at, kept in found.items()}

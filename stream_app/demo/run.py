@@ -24,6 +24,7 @@ from rich.table import Table
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.errors import RunError
+from core.tasks.reading import SHIPPED
 from stream_app.demo.summary import Reference, Summary, missing, offline, summarise
 from stream_app.demo.view import View
 from stream_app.demo.watch import SignalGrid, Watcher
@@ -111,6 +112,7 @@ class Demo:
             output_format="json",
             topic_prefix="",
             app_id="caststream-demo",
+            tasks=",".join(SHIPPED),
             processing_guarantee=self.base_settings.processing_guarantee,
         )
 

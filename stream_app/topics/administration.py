@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aiokafka.structs import OffsetAndMetadata
+
 from core.errors import StartupError
 from stream_app import sizes
 from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
-from stream_app.routes import routes
+from stream_app.clients.committed import commit, visible_commits
+from stream_app.routes import DEAD_LETTERS, Partition, routes
 from stream_app.settings import Settings
 from stream_app.topics.checks import refuse_hidden, refuse_running, topic_problems
 from stream_app.topics.ownership import check_owner, claim
@@ -43,11 +46,17 @@ def create_topics(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> lis
     plans = planned_topics(settings)
     there = cluster.partitions([plan.name for plan in plans])
     check_owner(settings, cluster)
-    wrong = [plan for plan in plans if there.get(plan.name, plan.partitions) != plan.partitions]
+    letters = settings.topic(DEAD_LETTERS)  # of all tasks: others may have more partitions
+    wrong = [
+        plan
+        for plan in plans
+        if (found := there.get(plan.name, plan.partitions)) != plan.partitions
+        and not (plan.name == letters and found > plan.partitions)
+    ]
     if wrong:
-        found = ", ".join(f"{plan.name} has {there[plan.name]}" for plan in wrong)
+        counts = ", ".join(f"{plan.name} has {there[plan.name]}" for plan in wrong)
         raise StartupError(
-            f"topics are there with other partition counts than {settings.partitions}: {found}; "
+            f"topics are there with other partition counts than {settings.partitions}: {counts}; "
             "delete them, or set --partitions, or another --topic-prefix and --app-id"
         )
     missing = [plan for plan in plans if plan.name not in there]
@@ -98,7 +107,9 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     They have as many copies as before, or as the sources: whoever resets need not know the setting of whoever created.
 
     States and offsets belong together: with states gone, the records that made them must be read again. The next worker
-    starts at the first record that each source topic still holds, and its outputs are published again.
+    starts at the first record that each source topic still holds, and its outputs are published again. Tasks that are
+    not in the setting ``tasks`` keep both. If this dies before it has written their offsets back, their workers refuse
+    to start until they are reset too.
 
     Returns:
         The names of the changelogs.
@@ -115,11 +126,22 @@ def reset_state(settings: Settings, timeout: float = CONNECT_TIMEOUT_S) -> list[
     names = {route.changelog for route in ours}
     copies = _copies(cluster, [*names, *(route.source for route in ours)])
     cluster.delete([name for name in names if name in there])
+    kept = _commits_of_others(settings, cluster)
     cluster.delete_group(settings.app_id)
+    if kept:
+        commit(settings, kept)
     plans = [plan for plan in planned_topics(settings, there) if plan.name in names]
     _create(cluster, plans, copies or settings.replication_factor)
     claim(settings, cluster)
     return [plan.name for plan in plans]
+
+
+def _commits_of_others(settings: Settings, cluster: Cluster) -> dict[Partition, OffsetAndMetadata]:
+    """Return what the group has committed for topics of other tasks that are there."""
+    ours = {route.source for route in routes(settings).values()}
+    found = {at: one for at, one in (visible_commits(settings) or {}).items() if at[0] not in ours}
+    there = cluster.existing({topic for topic, _ in found}) if found else ()
+    return {at: one for at, one in found.items() if at[0] in there}
 
 
 def _copies(cluster: Cluster, names: Sequence[str]) -> int:

@@ -9,23 +9,20 @@ come; in a partition without any, an aborted transaction makes two.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import KafkaException, Producer
 
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
 from stream_app.clients.admin import CONNECT_TIMEOUT_S, Cluster
-from stream_app.clients.committed import committed_offsets
+from stream_app.clients.committed import commit, committed_offsets
 from stream_app.clients.outages import words
-from stream_app.clients.security import aiokafka_config
 from stream_app.clients.topic_reader import TopicReader, key_of, place_of
 from stream_app.clients.writing import Written, write_records
 from stream_app.headers import SOURCE_OFFSET, SOURCE_TOPIC, headers_of, number
@@ -229,7 +226,7 @@ class _RoutePlan:
         metadata = {"topic_id": ids[route.source], "changelog_id": ids[route.changelog]}
         bounds, old = self._reader.bounds, self._outputs
         offsets = {
-            TopicPartition(route.source, at): OffsetAndMetadata(
+            (route.source, at): OffsetAndMetadata(
                 end,
                 json.dumps(
                     metadata
@@ -242,7 +239,7 @@ class _RoutePlan:
             for at, end in new.items()
         }
         if offsets:
-            asyncio.run(_commit(self._settings, offsets))
+            commit(self._settings, offsets)
 
     def _send(self, rows: Sequence[tuple[int, TableRow]]) -> None:
         topic, source = self.route.changelog, self.route.source.encode()
@@ -275,13 +272,3 @@ def _read(reader: TopicReader, route: Route, partitions: int) -> tuple[dict[int,
         for at, kept in rows.items()
     }
     return alive, grown_of(notes.items())
-
-
-async def _commit(settings: Settings, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-    consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **aiokafka_config(settings))
-    await consumer.start()
-    try:
-        consumer.assign(list(offsets))
-        await consumer.commit(dict(offsets))
-    finally:
-        await consumer.stop()

@@ -16,6 +16,7 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from core.errors import RunError, StartupError, UnreachableError
+from core.tasks.reading import SHIPPED
 from stream_app.clients.admin import Cluster
 from stream_app.clients.committed import visible_offsets
 from stream_app.clients.topic_reader import TopicReader, key_of, place_of
@@ -54,7 +55,7 @@ def check_owner(settings: Settings, cluster: Cluster, may_take_over: bool = Fals
         owner = found.get(route.changelog)
         if owner is not None and owner != route.source:
             _refuse(settings, cluster, route, owner, may_take_over)
-    if None in found.values():
+    if any(found.get(route.changelog, "") is None for route in routes(settings).values() if route.task in SHIPPED):
         _check_group(settings, cluster)
     return found
 
@@ -138,7 +139,9 @@ def _write_claims(settings: Settings, to_claim: Iterable[Route]) -> None:
 
 
 def _check_group(settings: Settings, cluster: Cluster) -> None:
-    """Check the group of changelogs from an earlier version: its committed offsets name their owner."""
+    """Check the group of changelogs from version 0.1, which had the tasks that ship: its committed offsets name their
+    owner.
+    """
     ours = {route.source for route in routes(settings).values()}
     with_offsets = {topic for topic, _ in visible_offsets(settings) or ()}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}

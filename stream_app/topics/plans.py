@@ -61,7 +61,7 @@ def create_command(settings: Settings) -> str:
     """The command line that creates the topics of these settings."""
     options = {
         name: getattr(settings, name)
-        for name in ("broker", "topic_prefix", "app_id", "partitions", "replication_factor")
+        for name in ("broker", "topic_prefix", "app_id", "partitions", "replication_factor", "tasks")
     }
     given = [
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}"

@@ -13,10 +13,12 @@ from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.callbacks import OnProgress, unheard
 from core.errors import StartupError
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.tasks.declaration import Declaration
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.routes import Partition, Route, routes
-from stream_app.rules import load_models, stream_rules, window_rules
+from stream_app.rules import load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
 from stream_app.verify.cut import CLOCKS_DIFFER_MS, VerifiedRange, take_cut
@@ -80,10 +82,10 @@ class Verification:
 
     def compare(self, reader: TopicReader, ask_committed: Callable[[], Mapping[Partition, int]]) -> VerifyReport:
         """Read all topics, one source partition after the other, and compare."""
-        both, there = list(routes(self.settings).values()), reader.topics(CONNECT_TIMEOUT_S)
-        _check_topics(there, both)
+        ours, there = list(routes(self.settings).values()), reader.topics(CONNECT_TIMEOUT_S)
+        _check_topics(there, ours)
         committed = ask_committed()  # before everything else
-        for route in both:
+        for route in ours:
             for partition in range(there[route.source]):
                 offset = committed.get((route.source, partition), -1)
                 cut = take_cut(reader, there, route, partition, offset, self.since_ms, self.until_ms)
@@ -154,16 +156,19 @@ def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
 
 
 def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
-    """Return the auditors of a partition, by task. Raises StartupError for a bad checkpoint."""
-    rules, windows, models = stream_rules(settings), window_rules(settings), load_models(settings)
-    return {
-        "signal": partial(SignalAudit, models.signal, rules),
-        "casting": partial(CastAudit, models.defect, rules, windows),
-    }
+    """Return the auditors of a partition, by task. Raises StartupError for a bad checkpoint or task."""
+    return {task.name: _maker(settings, task) for task in settings.declarations()}
 
 
-def _check_topics(there: Mapping[str, int], both: list[Route]) -> None:
-    names = {name for route in both for name in (route.source, route.output, route.changelog, route.dead_letters)}
+def _maker(settings: Settings, task: Declaration) -> MakeAudit:
+    model, rules = load_task_model(settings, task), stream_rules(settings, task)
+    if isinstance(model, SignalExtractionLSTM):
+        return partial(SignalAudit, model, rules)
+    return partial(CastAudit, model, rules, window_rules(settings, task))
+
+
+def _check_topics(there: Mapping[str, int], ours: list[Route]) -> None:
+    names = {name for route in ours for name in (route.source, route.output, route.changelog, route.dead_letters)}
     missing = sorted(names - there.keys())
     if missing:
         raise StartupError(

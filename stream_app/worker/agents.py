@@ -1,36 +1,51 @@
-"""The agents: each takes its topic's chunks and hands them to the pipeline, one synchronous call per chunk."""
+"""The agents: each takes its topic's chunks and hands them to the pipeline, one synchronous call per chunk.
+
+They take `noack` events, as `stream_app.flow.commits` commits the offsets.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from stream_app.flow.pipeline import Pipeline
 from stream_app.kafka.chunks import pieces
-from stream_app.routes import CASTING_SAMPLES, SIGNAL_SAMPLES
 from stream_app.worker.app import CaststreamApp
 from stream_app.worker.build import chunk_topic
 
-# Casting samples are taken one by one, some 15 µs each: signals get a turn after so many.
-CASTING_RECORDS = 200
+# Samples of windows are taken one by one, some 15 µs each: the other tasks get a turn after so many.
+WINDOW_RECORDS = 200
+NAMES = {"signal": "step_signals", "casting": "score_castings"}
+"""The agents that are older than declarations, by their tasks."""
 
 
 def add_agents(app: CaststreamApp) -> None:
-    """Attach both agents; they take `noack` events, as `stream_app.flow.commits` commits the offsets."""
-    signals, castings = app.pipelines
+    """Attach the agent of each task."""
+    for pipeline in app.pipelines:
+        (_add_scorer if pipeline.topics.kind == "window" else _add_stepper)(app, pipeline)
 
-    @app.agent(chunk_topic(app, SIGNAL_SAMPLES), name="step_signals")
-    async def step_signals(chunks: Any) -> None:
-        """signal-samples -> signal-predictions. One LSTM step per sample; hidden state in ``signal-states``."""
-        async for chunk in chunks.noack().events():
-            await app.turn(signals, chunk.value)
-            app.apply(signals, chunk.value)
 
-    @app.agent(chunk_topic(app, CASTING_SAMPLES), name="score_castings")
-    async def score_castings(chunks: Any) -> None:
-        """casting-samples -> casting-scores. Windows scored when due; their samples in ``casting-windows``."""
+def _add_stepper(app: CaststreamApp, pipeline: Pipeline) -> None:
+    @app.agent(chunk_topic(app, pipeline.topics.source), name=_name("step", pipeline))
+    async def step(chunks: Any) -> None:
+        """source -> output. One step of the model per sample; its state in the task's table."""
         async for chunk in chunks.noack().events():
-            for piece in pieces(chunk.value, CASTING_RECORDS):
-                await castings.scores.room()
-                await app.turn(castings, piece)
-                app.apply(castings, piece)
+            await app.turn(pipeline, chunk.value)
+            app.apply(pipeline, chunk.value)
+
+
+def _add_scorer(app: CaststreamApp, pipeline: Pipeline) -> None:
+    @app.agent(chunk_topic(app, pipeline.topics.source), name=_name("score", pipeline))
+    async def score(chunks: Any) -> None:
+        """source -> output. Windows scored when due; their samples in the task's table."""
+        async for chunk in chunks.noack().events():
+            for piece in pieces(chunk.value, WINDOW_RECORDS):
+                await pipeline.scores.room()
+                await app.turn(pipeline, piece)
+                app.apply(pipeline, piece)
                 await asyncio.sleep(0)
+
+
+def _name(verb: str, pipeline: Pipeline) -> str:
+    task = pipeline.topics.task
+    return NAMES.get(task, f"{verb}.{task}")

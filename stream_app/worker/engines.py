@@ -1,0 +1,44 @@
+"""Chooses the engine of a task by its declaration."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from core.engines.base import Engine
+from core.engines.infer import state_size
+from core.engines.results import StateStore
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
+from core.models.fingerprint import fingerprint
+from core.models.signal_lstm import SignalExtractionLSTM
+from core.tasks.declaration import Declaration
+from stream_app.rules import load_task_model, stream_rules, window_rules
+from stream_app.settings import Settings
+from stream_app.sizes import state_bytes, window_bytes
+
+
+@dataclass(frozen=True)
+class TaskEngine:
+    """A task's engine, and what the worker shows and checks of it."""
+
+    engine: Engine[Any]
+    fingerprint: str
+    state_bytes: int
+    """The most that must fit into one batch of the changelog."""
+
+
+def make_engine(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    """Load the model of a task and make its engine, on the table's states.
+
+    Raises:
+        StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
+    """
+    model = load_task_model(settings, task)
+    if isinstance(model, SignalExtractionLSTM):
+        stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
+        return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model)))
+    rules, windows = stream_rules(settings, task), window_rules(settings, task)
+    scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    return TaskEngine(scorer, fingerprint(model), window_bytes(windows.window_length))

@@ -1,0 +1,157 @@
+"""The setting ``tasks``: the names on the broker, the rules and the engines that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
+from core.errors import StartupError
+from stream_app.routes import ROUTES, route_of, routes
+from stream_app.rules import idle_timeout, stream_rules, window_rules
+from stream_app.settings import Settings, load_settings
+from stream_app.topics.permissions import worker_needs
+from stream_app.topics.plans import create_command, planned_topics
+from stream_app.verify.run import audit_makers
+from stream_app.worker.agents import add_agents
+from stream_app.worker.build import build_app
+from tests.own_tasks import LIKE_CASTING, OTHER, write_task
+
+Tasks = Callable[..., Settings]
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Tasks:
+    """`tasks(text, **changes)`: settings with these tasks."""
+
+    def make(text: str | Path, **changes: object) -> Settings:
+        return load_settings(tasks=str(text), data_dir=tmp_path, **changes)
+
+    return make
+
+
+def test_the_two_that_ship_run_by_default_and_keep_their_names() -> None:
+    found = routes(Settings())
+
+    assert {route.source: (route.output, route.declaration.topics.table) for route in found.values()} == ROUTES
+    assert list(found) == ["signal", "casting"]
+
+
+def test_everything_on_the_broker_follows_from_the_tasks(tasks: Tasks, tmp_path: Path) -> None:
+    file = write_task(tmp_path, "press", file="there-is-none.pt")
+
+    settings = tasks(f"signal, {file}", topic_prefix="plant-", app_id="app")
+
+    names = {plan.name for plan in planned_topics(settings)}
+    assert names == {
+        *("plant-signal-samples", "plant-signal-predictions", "app-signal-states-changelog"),
+        *("plant-press-samples", "plant-press-outputs", "app-press-states-changelog"),
+        "plant-dead-letters",
+    }
+    assert worker_needs(settings).keys() == names
+    assert f"--tasks signal,{file}" in create_command(settings)
+
+
+def test_a_task_that_is_not_in_the_setting_still_has_its_route(tasks: Tasks) -> None:
+    (casting,) = routes(tasks("casting")).values()
+
+    assert route_of(tasks("signal"), casting.declaration) == casting
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sginal", "setting tasks: there is no task 'sginal'; did you mean 'signal'?"),
+        ("signal,press", "setting tasks: there is no task 'press'"),
+        ("signal,nowhere.toml", "setting tasks: nowhere.toml: there is no such task file"),
+        ("signal,signal", "setting tasks: 'signal,signal' is not accepted"),
+        ("signal,,casting", "setting tasks: 'signal,,casting' is not accepted"),
+        (",", "setting tasks: ',' is not accepted"),
+    ],
+)
+def test_a_setting_that_names_no_tasks_is_refused(tasks: Tasks, text: str, words: str) -> None:
+    with pytest.raises(StartupError) as raised:
+        routes(tasks(text))
+
+    assert str(raised.value).startswith(words)
+
+
+def test_tasks_that_share_a_topic_do_not_run_together(tasks: Tasks, tmp_path: Path) -> None:
+    file = write_task(tmp_path, "press", more='[topics]\nsource = "signal-samples"\n')
+
+    with pytest.raises(StartupError, match="'signal' and 'press' share the source 'signal-samples'"):
+        routes(tasks(f"signal,{file}"))
+
+
+def test_a_file_that_changes_changes_nothing_in_a_running_worker(tasks: Tasks, tmp_path: Path) -> None:
+    settings = tasks(file := write_task(tmp_path, "press"))
+    before = routes(settings)
+
+    file.unlink()
+
+    assert routes(settings) == before
+    with pytest.raises(StartupError, match="there is no such task file"):
+        routes(settings.replace(app_id="another"))
+
+
+def test_files_are_relative_to_where_the_command_runs_and_may_begin_at_home(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_task(tmp_path, "press")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert list(routes(tasks("press.toml"))) == ["press"]
+    assert tasks("~/press.toml").tasks == str(tmp_path / "press.toml")
+
+
+def test_rules_of_a_task_win_over_the_settings_and_the_others_hold(tasks: Tasks, tmp_path: Path) -> None:
+    file = write_task(tmp_path, "press", more='[rules]\ngap_policy = "hold"\nidle_timeout = 7.5\n')
+    settings = tasks(f"signal,{file}", gap_policy="reset", max_gap="9", idle_timeout="60")
+    signal, press = settings.declarations()
+
+    assert (stream_rules(settings, press).gap_policy, stream_rules(settings, signal).gap_policy) == ("hold", "reset")
+    assert (idle_timeout(settings, press), idle_timeout(settings, signal)) == (7.5, 60)
+    assert stream_rules(settings, press).idle_timeout_ms == 7_500
+    assert stream_rules(settings, press).max_gap == stream_rules(settings, signal).max_gap == 9
+
+
+def test_settings_of_windows_are_those_of_casts_alone(tasks: Tasks, tmp_path: Path) -> None:
+    file = write_task(tmp_path, "mill", LIKE_CASTING, more="[window]\nlength = 200\nfirst = 20\nhop = 5\n")
+    settings = tasks(f"casting,{file}", window_length="300", window_min="30", hop="7")
+    found = [window_rules(settings, task) for task in settings.declarations()]
+
+    assert [(rules.window_length, rules.window_min, rules.hop) for rules in found] == [(300, 30, 7), (200, 20, 5)]
+
+
+def test_each_task_has_a_table_a_pipeline_and_an_agent(tasks: Tasks, tmp_path: Path) -> None:
+    press, mill = write_task(tmp_path, "press"), write_task(tmp_path, "mill", LIKE_CASTING)
+    app = build_app(tasks(f"signal,casting,{press},{mill}", topic_prefix="plant-"))
+    add_agents(app)
+
+    assert [pipeline.table for pipeline in app.pipelines] == list(app.tables)
+    assert list(app.tables) == ["signal-states", "casting-windows", "press-states", "mill-states"]
+    assert list(app.agents) == ["step_signals", "score_castings", "step.press", "score.mill"]
+    assert [type(pipeline.engine) for pipeline in app.pipelines] == [SignalStepper, CastScorer] * 2
+    assert [agent.channel.get_topic_name() for agent in app.agents.values()] == [
+        *("plant-signal-samples", "plant-casting-samples", "plant-press-samples", "plant-mill-samples")
+    ]
+
+
+def test_a_worker_and_the_audit_name_the_weights_that_are_missing(tasks: Tasks, tmp_path: Path) -> None:
+    settings = tasks(write_task(tmp_path, "press", file="gone.pt"))
+
+    for start in (build_app, audit_makers):
+        with pytest.raises(StartupError, match=r"gone.pt: no such file, expected a signal model"):
+            start(settings)
+
+
+def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path: Path) -> None:
+    settings = tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx"))
+
+    for start in (build_app, audit_makers):
+        with pytest.raises(StartupError, match=r"task 'pump': nothing runs its model pump.onnx yet"):
+            start(settings)
