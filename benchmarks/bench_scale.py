@@ -16,6 +16,7 @@ import argparse
 import re
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -192,11 +193,10 @@ def commits_between(before: Scrape, after: Scrape, stage: str = "commit") -> dic
     name = "caststream_stage_seconds"
     count = after.get(f"{name}_count", stage=stage) - before.get(f"{name}_count", stage=stage)
     seconds = after.get(f"{name}_sum", stage=stage) - before.get(f"{name}_sum", stage=stage)
-    below = {
-        float(dict(labels)["le"]): value - before.samples.get((found, labels), 0.0)
-        for (found, labels), value in after.samples.items()
-        if found == f"{name}_bucket" and dict(labels).get("stage") == stage
-    }
+    below: defaultdict[float, float] = defaultdict(float)  # of all tasks
+    for (found, labels), value in after.samples.items():
+        if found == f"{name}_bucket" and dict(labels).get("stage") == stage:
+            below[float(dict(labels)["le"])] += value - before.samples.get((found, labels), 0.0)
     longest = next((limit for limit in sorted(below) if below[limit] >= count), float("inf"))
     return {
         "count": int(count),

@@ -22,11 +22,19 @@ from typing import IO, Any
 from prometheus_client import Gauge
 
 from stream_app.flow.metrics import Metrics
+from stream_app.flow.task_metrics import TaskMetrics
 
 EVERY_S = 1.0
 WIDTH = 12
 SECONDS = "bench_metrics_seconds"
-OBSERVING = ("observe_stages", "count", "count_outputs", "acked")
+# The methods in the path of a chunk, and what is timed beside them.
+OBSERVING = (
+    (TaskMetrics, "observe_stages"),
+    (TaskMetrics, "count"),
+    (TaskMetrics, "count_outputs"),
+    (Metrics, "acked"),
+)
+TIMED = (*OBSERVING, (Metrics, "exposition"))
 
 
 def count_tasks(loop: Any, file: IO[bytes]) -> None:
@@ -48,10 +56,10 @@ class Spent:
     within = False
 
 
-def replace(name: str, method: Callable[..., Any]) -> None:
-    """Raises AttributeError where `Metrics` has no such method any more: nothing would be measured."""
-    getattr(Metrics, name)
-    setattr(Metrics, name, method)
+def replace(owner: type[Any], name: str, method: Callable[..., Any]) -> None:
+    """Raises AttributeError where there is no such method any more: nothing would be measured."""
+    getattr(owner, name)
+    setattr(owner, name, method)
 
 
 def timed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,8 +80,8 @@ def timed(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def time_all() -> None:
     """All of it is called in the thread of the event loop."""
-    for name in (*OBSERVING, "exposition"):
-        replace(name, timed(getattr(Metrics, name)))
+    for owner, name in TIMED:
+        replace(owner, name, timed(getattr(owner, name)))
     made = Metrics.__init__
 
     def make(metrics: Metrics) -> None:
@@ -85,8 +93,8 @@ def time_all() -> None:
 
 def leave_out() -> None:
     """Nothing is counted or observed in the path of a chunk. `Metrics.stage`, once per commit, stays in both."""
-    for name in OBSERVING:
-        replace(name, lambda *_: None)
+    for owner, name in OBSERVING:
+        replace(owner, name, lambda *_: None)
 
 
 def count() -> None:

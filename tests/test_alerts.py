@@ -55,7 +55,7 @@ def test_every_alert_is_tested_and_says_what_to_do(alert: dict[str, Any]) -> Non
 
 def test_the_objectives_are_buckets_of_the_latency() -> None:
     metrics = Metrics()
-    metrics.latency.labels("t").observe(0)
+    metrics.latency.labels("signal", "t").observe(0)
     written = set(re.findall(r'caststream_latency_seconds_bucket{le="([^"]+)"', metrics.exposition().decode()))
 
     assert set(OBJECTIVES_S.values()) <= set(LATENCY_BUCKETS)

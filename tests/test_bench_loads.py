@@ -268,11 +268,11 @@ def test_windows_of_the_model_alone_are_those_that_a_cast_has(settings: Settings
 
 def test_commits_are_counted_between_two_looks() -> None:
     metrics = Metrics()
-    metrics.stages.labels("commit").observe(0.004)
+    metrics.stages.labels("", "commit").observe(0.004)
     before = parse(metrics.exposition().decode())
     for seconds in (0.004, 0.06):
-        metrics.stages.labels("commit").observe(seconds)
-    metrics.stages.labels("decode").observe(9.0)
+        metrics.stages.labels("", "commit").observe(seconds)
+    metrics.stages.labels("signal", "decode").observe(9.0)
 
     found = commits_between(before, parse(metrics.exposition().decode()))
 
@@ -284,7 +284,7 @@ def test_commits_are_counted_between_two_looks() -> None:
 def test_a_look_at_the_metrics_sums_over_labels_that_are_not_asked_for() -> None:
     metrics = Metrics()
     for outcome, count in (("processed", 5), ("late", 2)):
-        metrics.records.labels("a", outcome).inc(count)
+        metrics.records.labels("signal", "a", outcome).inc(count)
 
     found = parse(metrics.exposition().decode())
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.errors import StartupError
@@ -155,3 +158,22 @@ def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path:
     for start in (build_app, audit_makers):
         with pytest.raises(StartupError, match=r"task 'pump': nothing runs its model pump.onnx yet"):
             start(settings)
+
+
+def test_every_series_of_a_task_has_its_name(tasks: Tasks, tmp_path: Path) -> None:
+    press = write_task(tmp_path, "press")
+    app = build_app(tasks(f"signal,{press}", topic_prefix="plant-"))
+    result = ChunkResult()
+    result.counts.gaps = 3
+    result.counts.processed = 7
+
+    app.pipelines[1].shown.count(result)
+    app.metrics.acked("plant-press-outputs", np.zeros(2, np.int64))
+
+    text = app.metrics.exposition().decode()
+    assert 'caststream_gaps_total{task="press"} 3.0' in text
+    assert 'caststream_gaps_total{task="signal"} 0.0' in text
+    assert 'caststream_records_total{outcome="processed",task="press",topic="plant-press-samples"} 7.0' in text
+    assert 'caststream_latency_seconds_count{task="press",topic="plant-press-outputs"} 2.0' in text
+    assert re.search(r'caststream_model_info\{fingerprint="\w+",model="press",task="press"\} 1.0', text)
+    assert re.search(r'caststream_model_info\{fingerprint="\w+",model="signal",task="signal"\} 1.0', text)

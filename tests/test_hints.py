@@ -9,6 +9,9 @@ import pytest
 from core.engines.results import ChunkResult
 from stream_app.flow.hints import MOST_NAMES, Hints
 from stream_app.flow.metrics import Metrics
+from stream_app.flow.task_metrics import TaskMetrics
+from stream_app.routes import routes
+from stream_app.settings import Settings
 
 
 def result(*names: bytes, keys: tuple[bytes, ...] = ()) -> ChunkResult:
@@ -53,11 +56,11 @@ def test_a_key_written_as_json_is_told_once(caplog: pytest.LogCaptureFixture, ke
     assert words in lines[0]
 
 
-def test_near_misses_are_counted_by_topic_and_field() -> None:
+def test_near_misses_are_counted_by_task_topic_and_field() -> None:
     metrics = Metrics()
 
-    metrics.count("signal-samples", result(b"Step", b"STEP", b"seq"))
+    TaskMetrics(metrics, routes(Settings())["signal"]).count(result(b"Step", b"STEP", b"seq"))
 
     text = metrics.exposition().decode()
-    assert 'caststream_near_miss_fields_total{field="step",topic="signal-samples"} 4.0' in text
-    assert 'caststream_near_miss_fields_total{field="sequence",topic="signal-samples"} 2.0' in text
+    assert 'caststream_near_miss_fields_total{field="step",task="signal",topic="signal-samples"} 4.0' in text
+    assert 'caststream_near_miss_fields_total{field="sequence",task="signal",topic="signal-samples"} 2.0' in text

@@ -208,7 +208,7 @@ async def test_a_stream_in_a_second_partition_is_told_once(
             worker.run(*(record(offset, value, b"stream", partition) for partition in (0, 1)))
 
     assert [line for line in caplog.messages if "b'stream' came in partition 0 and now in 1" in line] == caplog.messages
-    assert worker.metrics.registry.get_sample_value("caststream_moved_streams_total") == 1
+    assert worker.metrics.registry.get_sample_value("caststream_moved_streams_total", {"task": "signal"}) == 1
 
 
 async def test_a_stream_that_only_repeats_itself_is_told_once_and_counted_each_time(
@@ -218,11 +218,13 @@ async def test_a_stream_that_only_repeats_itself_is_told_once_and_counted_each_t
     value = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), sequence="A", step=7)
 
     def repeated() -> float | None:
-        return worker.metrics.registry.get_sample_value("caststream_repeating_streams_total", {"topic": SOURCE})
+        return worker.metrics.registry.get_sample_value(
+            "caststream_repeating_streams_total", {"task": "signal", "topic": SOURCE}
+        )
 
     with caplog.at_level(logging.WARNING):
         worker.run(*(FakeRecord(0, offset, offset, b"press", value) for offset in range(10)))
-        assert (caplog.messages, repeated()) == ([], None)
+        assert (caplog.messages, repeated()) == ([], 0)
         worker.run(*(FakeRecord(0, offset, offset, b"press", value) for offset in range(10, 25)))
         following = signal_value((0.5, 1.0, 0.0, 0.0, 0.0), sequence="A", step=8)
         worker.run(*(FakeRecord(0, offset, offset, b"press", following) for offset in range(25, 36)))
@@ -239,7 +241,7 @@ async def test_every_record_has_one_outcome(worker: FakeWorker) -> None:
     worker.run(*(record(offset, value) for offset, value in enumerate([good, good, bad, *late])))
 
     def count(outcome: str) -> float | None:
-        labels = {"topic": SOURCE, "outcome": outcome}
+        labels = {"task": "signal", "topic": SOURCE, "outcome": outcome}
         return worker.metrics.registry.get_sample_value("caststream_records_total", labels)
 
     assert [count(outcome) for outcome in ("processed", "duplicate", "dead_letter", "late")] == [3, 1, 1, 1]

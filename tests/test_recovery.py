@@ -259,7 +259,7 @@ def test_records_that_retention_took_are_lost_and_told(pipeline: Pipeline, caplo
     report_lost(pipeline, 0, 4, start.position)
 
     assert start == Start(6, lost=2)
-    assert pipeline.metrics.registry.get_sample_value("caststream_records_lost_total") == 2
+    assert pipeline.metrics.registry.get_sample_value("caststream_records_lost_total", {"task": "signal"}) == 2
     assert f"{SOURCE}[0]: records 4 to 5 were deleted by retention" in caplog.text
 
 

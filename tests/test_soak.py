@@ -215,11 +215,11 @@ def test_a_soak_of_too_few_minutes_is_refused(quick: bool, minutes: float) -> No
 
 def test_the_metrics_that_a_run_is_watched_for_are_there() -> None:
     metrics = Metrics()
-    metrics.records.labels("signal-samples", "processed").inc(7)
-    metrics.records.labels("casting-samples", "processed").inc(2)
-    metrics.records.labels("signal-samples", "late").inc()
-    metrics.active_streams.labels("signal-states").set(3)
-    metrics.lag.labels("signal-samples", "0").set(5)
+    metrics.records.labels("signal", "signal-samples", "processed").inc(7)
+    metrics.records.labels("casting", "casting-samples", "processed").inc(2)
+    metrics.records.labels("signal", "signal-samples", "late").inc()
+    metrics.active_streams.labels("signal", "signal-states").set(3)
+    metrics.lag.labels("signal", "signal-samples", "0").set(5)
 
     found = from_metrics(parse(metrics.exposition().decode()))
 
@@ -230,8 +230,8 @@ def test_the_metrics_that_a_run_is_watched_for_are_there() -> None:
 
 def test_latencies_are_those_of_one_topic() -> None:
     metrics = Metrics()
-    metrics.latency.labels("a").observe(0.004)
-    metrics.latency.labels("b").observe(3.0)
+    metrics.latency.labels("signal", "a").observe(0.004)
+    metrics.latency.labels("signal", "b").observe(3.0)
 
     bounds, counts = buckets(parse(metrics.exposition().decode()), "a")
 

@@ -139,12 +139,10 @@ class WorkerProcess:
             return error.code, error.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a sample; 0 where there is none yet."""
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return 0.0
+        """The sum of the samples of this name with (at least) these labels; 0 where there is none yet."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return sum((sample.value for sample in samples if labels.items() <= sample.labels.items()), 0.0)
 
     def __enter__(self) -> Self:
         return self

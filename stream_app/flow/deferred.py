@@ -16,8 +16,8 @@ import torch
 from core.engines.results import ChunkResult, Deferred
 from core.errors import RunError
 from core.native.records import Outputs
-from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import OutputWriter, all_acked
+from stream_app.flow.task_metrics import TaskMetrics
 
 # Windows that wait for the model before no more casting samples are taken: a second or two of work, which a commit at
 # the end of an assignment has to wait for.
@@ -38,7 +38,7 @@ class DeferredOutputs:
         self,
         publish: Callable[[Mapping[int, Outputs], Mapping[int, int]], None],
         writer: OutputWriter,
-        metrics: Metrics,
+        metrics: TaskMetrics,
         count: Callable[[ChunkResult], None],
     ) -> None:
         self._publish = publish
@@ -93,7 +93,7 @@ class DeferredOutputs:
     async def _run(self, thread: ThreadPoolExecutor, deferred: Deferred, arrivals: Mapping[int, int]) -> None:
         computed = asyncio.get_running_loop().run_in_executor(thread, _timed, deferred)
         try:
-            self._metrics.stages.labels("infer").observe(await computed)
+            self._metrics.infer.observe(await computed)
         except Exception as error:
             failure = RunError(f"scores could not be computed: {error!r}")
             self._writer.on_failed(failure)

@@ -18,8 +18,6 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from core.arrays import Float64s, Int64s
-from core.engines.results import ChunkResult, Counts
-from core.native.names import near_field_of
 
 LATENCY_BUCKETS = (
     0.0005,
@@ -78,134 +76,87 @@ class Metrics:
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
             return Gauge(f"caststream_{name}", text, labels, registry=self.registry)
 
+        def of_topic(*more: str) -> list[str]:
+            return ["task", "topic", *more]
+
         def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
             return Histogram(f"caststream_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-        self.records = counter("records", "Records of a source topic, each with one outcome", ["topic", "outcome"])
+        self.records = counter("records", "Records of a source topic, each with one outcome", of_topic("outcome"))
         self.duplicates = counter(
-            "duplicates", "Records that were applied before, by how this was seen", ["topic", "reason"]
+            "duplicates", "Records that were applied before, by how this was seen", of_topic("reason")
         )
         self.repeating_streams = counter(
-            "repeating_streams", "Times that a stream sent ten records in a row with steps sent before", ["topic"]
+            "repeating_streams", "Times that a stream sent ten records in a row with steps sent before", of_topic()
         )
         self.dead_letters = counter(
-            "dead_letters", "Records of a source topic that could not be used", ["topic", "reason"]
+            "dead_letters", "Records of a source topic that could not be used", of_topic("reason")
         )
-        self.resets = counter("resets", "Hidden states set to zero, of both source topics", ["reason"])
+        self.resets = counter("resets", "Hidden states set to zero", ["task", "reason"])
         self.near_misses = counter(
-            "near_miss_fields", "Samples accepted without a field whose name was nearly right", ["topic", "field"]
+            "near_miss_fields", "Samples accepted without a field whose name was nearly right", of_topic("field")
         )
-        self.gaps = counter("gaps", "Places where steps were missing in a sequence, of both source topics")
-        self.records_lost = counter(
-            "records_lost", "Records that Kafka deleted before they were read, of both source topics"
-        )
+        self.gaps = counter("gaps", "Places where steps were missing in a sequence", ["task"])
+        self.records_lost = counter("records_lost", "Records that Kafka deleted before they were read", ["task"])
         self.not_finite = counter(
-            "outputs_not_finite", "Outputs that are null because the model gave no number", ["topic"]
+            "outputs_not_finite", "Outputs that are null because the model gave no number", of_topic()
         )
         self.far_outside = counter(
             "out_of_training_range",
             "Samples with a value far outside of what the model was trained on",
-            ["topic", "field"],
+            of_topic("field"),
         )
         self.left_out = counter(
             "outputs_left_out",
             "Outputs not published again after a crash, because they are published already",
-            ["topic"],
+            of_topic(),
         )
-        self.moved_streams = counter("moved_streams", "Streams that came in a second partition, of both source topics")
-        self.scores = counter("scores", "Scores of casts published", ["final"])
+        self.moved_streams = counter("moved_streams", "Streams that came in a second partition", ["task"])
+        self.scores = counter("scores", "Scores of windows published", ["task", "final"])
         self.score_probability = histogram(
-            "score_probability", "Defect probabilities of the published scores of casts", PROBABILITY_BUCKETS
+            "score_probability", "Probabilities of the published scores of windows", PROBABILITY_BUCKETS, ["task"]
         )
         self.latency = histogram(
             "latency_seconds",
             "Time from the append of a sample to the acknowledgement of its output",
             LATENCY_BUCKETS,
-            ["topic"],
+            of_topic(),
         )
         self.stages = histogram(
             "stage_seconds",
-            "Time of a stage of a chunk or of a commit, of both source topics",
+            "Time of a stage of a chunk, or of a commit, which is of no task",
             LATENCY_BUCKETS,
-            ["stage"],
+            ["task", "stage"],
         )
-        self._decode, self._infer, self._publish = map(self.stages.labels, ("decode", "infer", "publish"))
-        self.batch_streams = histogram("batch_streams", "Streams in one call of a model, of both models", SIZE_BUCKETS)
-        self.batch_steps = histogram("batch_steps", "Steps in one call of a model, of both models", SIZE_BUCKETS)
+        self.batch_streams = histogram("batch_streams", "Streams in one call of a model", SIZE_BUCKETS, ["task"])
+        self.batch_steps = histogram("batch_steps", "Steps in one call of a model", SIZE_BUCKETS, ["task"])
         self.ready = gauge(
             "ready", "1 while partitions are assigned, tables recovered, and the group's coordinator answers; else 0"
         )
-        self.active_streams = gauge("active_streams", "Streams whose state is in memory", ["table"])
+        self.active_streams = gauge("active_streams", "Streams whose state is in memory", ["task", "table"])
         self.lag = gauge(
             "consumer_lag_records",
             "Log end minus committed offset, of the partitions that this worker has; no series if unknown",
-            ["topic", "partition"],
+            of_topic("partition"),
         )
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
-        self.model_info = gauge("model_info", "Always 1; the labels name the models in use", ["model", "fingerprint"])
+        self.model_info = gauge(
+            "model_info", "Always 1; the labels name the models in use", ["task", "model", "fingerprint"]
+        )
         self._latencies: defaultdict[str, list[Float64s]] = defaultdict(list)
+        self.tasks: dict[str, str] = {}
+        """Source or output topic -> its task."""
         self.last_commit = time.monotonic()
         self.commit_age.set_function(lambda: time.monotonic() - self.last_commit)
 
-    def expect(self, source: str) -> None:
-        """Show a source topic's counters from 0 on: to Prometheus a series that begins at 4,000 has not increased."""
-        for outcome in OUTCOMES:
-            self.records.labels(source, outcome)
-        self.repeating_streams.labels(source)
-        self.not_finite.labels(source)
-
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
+    def stage(self, name: str, task: str = "") -> Iterator[None]:
+        """Time one stage, of a task or of all."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.stages.labels(name).observe(time.perf_counter() - started)
-
-    def observe_stages(self, result: ChunkResult, total_s: float) -> None:
-        """The stages of a chunk: decoding, the models, and all that remains of ``total_s``, which is publishing."""
-        self._decode.observe(result.decode_s)
-        self._infer.observe(result.infer_s)
-        self._publish.observe(total_s - result.decode_s - result.infer_s)
-
-    def count(self, topic: str, result: ChunkResult) -> None:
-        """Count everything that a chunk's result tells."""
-        counts = result.counts
-        self._outcomes(topic, result)
-        for reason, count in counts.duplicates.items():
-            self.duplicates.labels(topic, reason).inc(count)
-        if counts.repeating:
-            self.repeating_streams.labels(topic).inc(counts.repeating)
-        for letter in result.dead_letters:
-            self.dead_letters.labels(topic, letter.reason).inc()
-        for reason, count in counts.resets.items():
-            self.resets.labels(reason).inc(count)
-        for near, count in counts.near_misses.items():
-            self.near_misses.labels(topic, near_field_of(near)).inc(count)
-        self.gaps.inc(counts.gaps)
-        self.moved_streams.inc(counts.moved)
-        for name, count in counts.far_outside.items():
-            self.far_outside.labels(topic, name).inc(count)
-        self.count_outputs(topic, counts)
-
-    def _outcomes(self, topic: str, result: ChunkResult) -> None:
-        counts = result.counts
-        duplicates, dead_letters = sum(counts.duplicates.values()), len(result.dead_letters) - counts.late
-        for outcome, count in zip(OUTCOMES, (counts.processed, duplicates, counts.late, dead_letters), strict=True):
-            if count:
-                self.records.labels(topic, outcome).inc(count)
-
-    def count_outputs(self, topic: str, counts: Counts) -> None:
-        """Count a run of a model on a source topic's samples, and the scores that it gave."""
-        if counts.not_finite:
-            self.not_finite.labels(topic).inc(counts.not_finite)
-        if counts.batch_streams:
-            self.batch_streams.observe(counts.batch_streams)
-            self.batch_steps.observe(counts.batch_steps)
-        for final, count in counts.scores.items():
-            self.scores.labels("true" if final else "false").inc(count)
-        observe_many(self.score_probability, counts.probabilities)
+            self.stages.labels(task, name).observe(time.perf_counter() - started)
 
     def acked(self, topic: str, appended_ms: Int64s) -> None:
         """The broker has the outputs of records that were appended at these times."""
@@ -219,7 +170,7 @@ class Metrics:
 
     def _observe_latencies(self) -> None:
         for topic, waiting in self._latencies.items():
-            observe_many(self.latency.labels(topic), np.concatenate(waiting))
+            observe_many(self.latency.labels(self.tasks.get(topic, ""), topic), np.concatenate(waiting))
         self._latencies.clear()
 
     def committed(self) -> None:

@@ -25,6 +25,7 @@ from stream_app.flow.metrics import Metrics
 from stream_app.flow.outputs import OutputWriter, header_bytes
 from stream_app.flow.published import LogEnds, Published, PublishedSince
 from stream_app.flow.tables import PartitionedStore
+from stream_app.flow.task_metrics import TaskMetrics
 from stream_app.headers import APP_ID
 from stream_app.kafka.chunks import Chunk
 from stream_app.routes import Route
@@ -96,8 +97,9 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._app_header = (APP_ID, self.app_id.encode())
         self._raw_headers = header_bytes([self._app_header, *self.output_headers])
+        self.shown = TaskMetrics(self.metrics, self.topics)
         self._hints = Hints(self.topics.source)
-        self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.metrics, self._count_outputs)
+        self.scores = DeferredOutputs(self.publish_outputs, self.writer, self.shown, self._count_outputs)
         """Outputs for which a model is running."""
 
     # In the life of an assignment.
@@ -162,9 +164,9 @@ class Pipeline:
         self._publish(result.outputs, result.dead_letters, _arrivals(chunk))
         if result.deferred is not None:
             self.scores.add(result.deferred, _arrivals(chunk))
-        self.metrics.observe_stages(result, time.perf_counter() - started_s)
+        self.shown.observe_stages(result, time.perf_counter() - started_s)
         self.next_offset.update(result.ends)
-        self.metrics.count(self.topics.source, result)
+        self.shown.count(result)
         self._tell(result)
 
     def _tell(self, result: ChunkResult) -> None:
@@ -191,7 +193,7 @@ class Pipeline:
             )
 
     def _count_outputs(self, result: ChunkResult | Evicted) -> None:
-        self.metrics.count_outputs(self.topics.source, result.counts)
+        self.shown.count_outputs(result.counts)
         self._log(result.notes)
 
     def _log(self, notes: Iterable[str]) -> None:
@@ -257,7 +259,7 @@ class Pipeline:
 
     def _not_yet_published(self, partition: int, outputs: Outputs) -> Outputs:
         kept = self._published[partition].leave_out(outputs, self.output_headers)
-        self.metrics.left_out.labels(self.topics.source).inc(len(outputs) - len(kept))
+        self.shown.left_out.inc(len(outputs) - len(kept))
         return kept
 
     def _publish(
@@ -270,7 +272,7 @@ class Pipeline:
         for letter in dead_letters:
             published = self._published.get(letter.partition)
             if published is not None and published.leaves_out_letter(letter.offset):
-                self.metrics.left_out.labels(self.topics.source).inc()
+                self.shown.left_out.inc()
                 continue
             source = (self.topics.source, letter.partition)
             to = self.topics.dead_letters
@@ -300,7 +302,7 @@ class Pipeline:
 
     def cut(self) -> Cut:
         """Fix states, acks and offsets as they stand now, in one step."""
-        with self.metrics.stage("pack"):
+        with self.shown.stage("pack"):
             extra, self._extra = self._extra, {}
             settled = [
                 partition
@@ -328,7 +330,7 @@ class Pipeline:
 
     def take_states(self, cut: Cut, partition: int, streams: int) -> Records | None:
         """The next table records of a cut, of about ``streams`` streams; None when all have been taken."""
-        with self.metrics.stage("pack"):
+        with self.shown.stage("pack"):
             return cut.extra.pop(partition, None) or self.engine.take_packed(partition, streams)
 
     def _add_extra(self, records: Records) -> None:

@@ -175,7 +175,7 @@ def _highest_stored(pipeline: Pipeline, partition: int) -> int:
 
 def report_lost(pipeline: Pipeline, partition: int, expected: int, found: int) -> None:
     """Count and log records that retention has deleted before they were read."""
-    pipeline.metrics.records_lost.inc(found - expected)
+    pipeline.shown.records_lost.inc(found - expected)
     log.error(
         "%s[%d]: records %d to %d were deleted by retention before they were read; the streams after them show a gap",
         pipeline.topics.source,

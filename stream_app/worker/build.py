@@ -55,22 +55,20 @@ def _add(app: CaststreamApp, route: Route) -> None:
     settings, task = app.settings, route.declaration
     table = _table(app, route)
     made = make_engine(settings, task, table.states)
-    app.metrics.model_info.labels(model_name(task), made.fingerprint).set(1)
-    app.metrics.expect(route.source)
-    app.pipelines.append(
-        Pipeline(
-            route,
-            table.name,
-            made.engine,
-            table.states,
-            app.writer,
-            app.metrics,
-            settings.app_id,
-            PastPositions(idle_timeout(settings, task)),
-            [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else [],
-            made.state_bytes,
-        )
+    pipeline = Pipeline(
+        route,
+        table.name,
+        made.engine,
+        table.states,
+        app.writer,
+        app.metrics,
+        settings.app_id,
+        PastPositions(idle_timeout(settings, task)),
+        [("content-type", b"application/msgpack")] if settings.output_format == "msgpack" else [],
+        made.state_bytes,
     )
+    pipeline.shown.show_model(model_name(task), made.fingerprint)
+    app.pipelines.append(pipeline)
 
 
 def _table(app: CaststreamApp, route: Route) -> StateTable:

@@ -110,7 +110,7 @@ class Upkeep:
             StartupError: a topic ends below what was committed.
         """
         for pipeline in self.pipelines:
-            self.metrics.active_streams.labels(pipeline.table).set(pipeline.engine.active())
+            pipeline.shown.show_active(pipeline.table, pipeline.engine.active())
         committed, quiet = dict(self.committer.committed), self.writer.quiet()
         partitions = {*committed, *(TopicPartition(lane.topic, lane.partition) for lane in quiet)}
         try:
@@ -128,4 +128,4 @@ class Upkeep:
         self.lag = {at: ends[at] - offset for at, offset in committed.items()}
         self.metrics.lag.clear()
         for at, records in self.lag.items():
-            self.metrics.lag.labels(at.topic, str(at.partition)).set(records)
+            self.metrics.lag.labels(self.metrics.tasks[at.topic], at.topic, str(at.partition)).set(records)

@@ -12,8 +12,8 @@ from tools.docs.tables import code, page, table
 
 INTRODUCTION = """
 A worker serves these at `/metrics` ([how](../operations.md#watching-a-worker)). Times are seconds and sizes are
-bytes. In `caststream_latency_seconds`, `topic` is the output topic; in all other metrics it is the source topic. No
-label is ever a stream. A metric without the label `topic` says in its meaning of which topics it is.
+bytes. `task` is the name of a task. In `caststream_latency_seconds`, `topic` is
+the output topic; in all other metrics it is the source topic. No label is ever a stream.
 """
 HISTOGRAMS = """
 A histogram `NAME` has the series `NAME_bucket` with the label `le`, `NAME_sum` and `NAME_count`.

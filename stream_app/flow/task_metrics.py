@@ -1,0 +1,91 @@
+"""The metrics of one task: every series has the task's name."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from core.engines.results import ChunkResult, Counts
+from core.native.names import near_field_of
+from stream_app.flow.metrics import OUTCOMES, Metrics, observe_many
+from stream_app.routes import Route
+
+
+class TaskMetrics:
+    """Counts and times what comes of one source topic.
+
+    Args:
+        metrics: those of the worker.
+    """
+
+    def __init__(self, metrics: Metrics, route: Route) -> None:
+        self.all = metrics
+        self._task, self._topic = route.task, route.source
+        metrics.tasks |= dict.fromkeys((route.source, route.output), route.task)
+        self._decode, self.infer, self._publish = (
+            metrics.stages.labels(route.task, name) for name in ("decode", "infer", "publish")
+        )
+        self.gaps, self.moved_streams, self.records_lost = (
+            counter.labels(route.task) for counter in (metrics.gaps, metrics.moved_streams, metrics.records_lost)
+        )
+        self._sizes = metrics.batch_streams.labels(route.task), metrics.batch_steps.labels(route.task)
+        self.left_out = metrics.left_out.labels(route.task, route.source)
+        # From 0 on: to Prometheus a series that begins at 4,000 has not increased.
+        for outcome in OUTCOMES:
+            metrics.records.labels(route.task, route.source, outcome)
+        self._repeating = metrics.repeating_streams.labels(route.task, route.source)
+        self._not_finite = metrics.not_finite.labels(route.task, route.source)
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Time one stage."""
+        return self.all.stage(name, self._task)
+
+    def observe_stages(self, result: ChunkResult, total_s: float) -> None:
+        """The stages of a chunk: decoding, the models, and all that remains of ``total_s``, which is publishing."""
+        self._decode.observe(result.decode_s)
+        self.infer.observe(result.infer_s)
+        self._publish.observe(total_s - result.decode_s - result.infer_s)
+
+    def count(self, result: ChunkResult) -> None:
+        """Count everything that a chunk's result tells."""
+        counts, at, task = result.counts, (self._task, self._topic), self._task
+        self._outcomes(result)
+        for reason, count in counts.duplicates.items():
+            self.all.duplicates.labels(*at, reason).inc(count)
+        self._repeating.inc(counts.repeating)
+        for letter in result.dead_letters:
+            self.all.dead_letters.labels(*at, letter.reason).inc()
+        for reason, count in counts.resets.items():
+            self.all.resets.labels(task, reason).inc(count)
+        for near, count in counts.near_misses.items():
+            self.all.near_misses.labels(*at, near_field_of(near)).inc(count)
+        self.gaps.inc(counts.gaps)
+        self.moved_streams.inc(counts.moved)
+        for name, count in counts.far_outside.items():
+            self.all.far_outside.labels(*at, name).inc(count)
+        self.count_outputs(counts)
+
+    def _outcomes(self, result: ChunkResult) -> None:
+        counts = result.counts
+        duplicates, dead_letters = sum(counts.duplicates.values()), len(result.dead_letters) - counts.late
+        for outcome, count in zip(OUTCOMES, (counts.processed, duplicates, counts.late, dead_letters), strict=True):
+            if count:
+                self.all.records.labels(self._task, self._topic, outcome).inc(count)
+
+    def count_outputs(self, counts: Counts) -> None:
+        """Count a run of the model, and the scores that it gave."""
+        self._not_finite.inc(counts.not_finite)
+        if counts.batch_streams:
+            for size, found in zip(self._sizes, (counts.batch_streams, counts.batch_steps), strict=True):
+                size.observe(found)
+        for final, count in counts.scores.items():
+            self.all.scores.labels(self._task, "true" if final else "false").inc(count)
+        if len(counts.probabilities):
+            observe_many(self.all.score_probability.labels(self._task), counts.probabilities)
+
+    def show_model(self, model: str, fingerprint: str) -> None:
+        """Show the model that the task runs."""
+        self.all.model_info.labels(self._task, model, fingerprint).set(1)
+
+    def show_active(self, table: str, streams: int) -> None:
+        """Show the streams in memory."""
+        self.all.active_streams.labels(self._task, table).set(streams)
