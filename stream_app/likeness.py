@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from core.errors import StartupError
 from core.tasks import Task
 from core.tasks.declaration import Declaration
 from core.tasks.reading import shipped
@@ -22,6 +23,17 @@ def like(task: Declaration) -> Task | None:
     """Return the shipped task whose fields and outputs a task has; None if it has others."""
     names: tuple[Task, ...] = ("signal", "casting")
     return next((name for name in names if _form(task) == _form(shipped(name))), None)
+
+
+def need_like(task: Declaration) -> Task:
+    """Return the shipped task whose fields and outputs a task has. Raises StartupError: it has others."""
+    form = like(task)
+    if form is None:
+        raise StartupError(
+            f"task {task.name!r}: nothing runs its model {task.model.file.name} yet: a task must have the fields and "
+            "outputs of signal or casting, and weights that `caststream train` has written"
+        )
+    return form
 
 
 def _form(task: Declaration) -> tuple[object, ...]:

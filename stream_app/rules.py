@@ -9,14 +9,13 @@ import os
 from pathlib import Path
 
 from core.engines.results import StreamRules, WindowRules
-from core.errors import StartupError
 from core.models.factory import load_model
 from core.models.fingerprint import AnyModel
 from core.models.shipped import ModelKind
 from core.tasks import Task
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED, shipped
-from stream_app.likeness import like
+from stream_app.likeness import like, need_like
 from stream_app.settings import Settings
 
 _KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
@@ -63,10 +62,4 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     Raises:
         StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
-    form = like(task)
-    if form is None:
-        raise StartupError(
-            f"task {task.name!r}: nothing runs its model {task.model.file.name} yet: a task must have the fields and "
-            "outputs of signal or casting, and weights that `caststream train` has written"
-        )
-    return load_model(model_file(settings, task), _KINDS[form], settings.device)
+    return load_model(model_file(settings, task), _KINDS[need_like(task)], settings.device)

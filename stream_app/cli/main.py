@@ -27,6 +27,7 @@ from stream_app.cli.options import (
     FromBeginningOption,
     JsonLinesOption,
     command,
+    file_commands,
     say,
 )
 from stream_app.cli.task_commands import task_app
@@ -38,19 +39,31 @@ from stream_app.failures import explain
 if TYPE_CHECKING:
     from types import FrameType
 
-    from core.tasks import Task
     from replay.send import SendSummary
     from stream_app.settings import Settings
 
 MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
 
 app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions_enable=False)
-generate_app, send_app, tail_app = (typer.Typer(no_args_is_help=True, context_settings=HELP) for _ in range(3))
+generate_app = typer.Typer(no_args_is_help=True, context_settings=HELP)
+
+
+def _send_file(group: typer.Typer, name: str) -> None:
+    send_command(group, name, f"caststream send {name} --stream press-7 < samples.jsonl")
+
+
+def _tail_file(group: typer.Typer, name: str) -> None:
+    tail_command(group, name, f"the outputs of {name}")
+
+
+send_app, tail_app = (
+    typer.Typer(no_args_is_help=True, context_settings=HELP, cls=file_commands(add)) for add in (_send_file, _tail_file)
+)
 app.add_typer(topics_app, name="topics", help="Create, describe, grow or reset the topics.")
 app.add_typer(task_app, name="task", help="Show, begin and export tasks of your own.")
 app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
-app.add_typer(send_app, name="send", help="Send each line of standard input as a record.")
-app.add_typer(tail_app, name="tail", help="Read an output topic.")
+app.add_typer(send_app, name="send", help="Send each line of standard input as a record. COMMAND may be a task file.")
+app.add_typer(tail_app, name="tail", help="Read an output topic. COMMAND may be a task file.")
 
 HdfFileArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
 FileSeedOption = Annotated[int, typer.Option(help="The same seed gives the same file.")]
@@ -282,7 +295,9 @@ StreamOption = Annotated[
 RateOption = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
 
 
-def _add_send(task: "Task", example: str) -> None:
+def send_command(group: typer.Typer, name: str, example: str) -> None:
+    """Add the command that sends samples of a task: of one that ships, or of the task file ``name``."""
+
     def send_lines(
         settings: "Settings",
         stream: StreamOption = None,
@@ -291,22 +306,25 @@ def _add_send(task: "Task", example: str) -> None:
         decimal: DecimalSignOption = None,
     ) -> None:
         from core.data.csv.names import parse_renamed
-        from core.tasks.reading import shipped
+        from core.tasks.reading import find_declaration
         from replay.lines import NAMES
         from replay.send import send
         from stream_app.clients.access import check_access
+        from stream_app.likeness import need_like
         from stream_app.routes import route_of
 
-        renamed = parse_renamed(column or [], NAMES[task])
+        task = find_declaration(name, need_files=False)
+        form = need_like(task)
+        renamed = parse_renamed(column or [], NAMES[form])
         check_access(settings.client_config())
 
         def bad(number: int, why: str) -> None:
             say(f"line {number}: {why}")
 
         done: SendSummary = send(
-            task,
+            form,
             client_config=settings.client_config(),
-            topic=route_of(settings, shipped(task)).source,
+            topic=route_of(settings, task).source,
             stream=stream,
             rate=rate,
             renamed=renamed,
@@ -321,24 +339,27 @@ def _add_send(task: "Task", example: str) -> None:
             raise typer.Exit(EXIT_FAILED)
 
     send_lines.__doc__ = (
-        f"Send {task} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
+        f"Send {name} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
     )
-    command(send_app, task, settings=SEND_SETTINGS, example=example)(send_lines)
+    command(group, name, settings=SEND_SETTINGS, example=example)(send_lines)
 
 
-def _add_tail(kind: str, what: str) -> None:
+def tail_command(group: typer.Typer, name: str, what: str) -> None:
+    """Add the command that shows a topic: one of those that ship, or the outputs of the task file ``name``."""
+
     def follow(
         settings: "Settings",
         as_json: JsonLinesOption = False,
         from_beginning: FromBeginningOption = False,
         count: CountOption = None,
     ) -> None:
-        from stream_app.cli.tail import TOPICS, tail
+        from stream_app.cli.tail import tail, topic_of
 
+        kind, topic = topic_of(settings, name)
         tail(
             kind,
             client_config=settings.client_config(),
-            topic=settings.topic(TOPICS[kind]),
+            topic=topic,
             out=sys.stdout,
             as_json=as_json,
             from_beginning=from_beginning,
@@ -346,13 +367,13 @@ def _add_tail(kind: str, what: str) -> None:
         )
 
     follow.__doc__ = f"Show {what} as they come, until Ctrl-C."
-    command(tail_app, kind, settings=SEND_SETTINGS, example=f"caststream tail {kind} --json --count 10")(follow)
+    command(group, name, settings=SEND_SETTINGS, example=f"caststream tail {name} --json --count 10")(follow)
 
 
-_add_send("signal", "caststream send signal --stream press-7 < samples.jsonl")
-_add_send("casting", "mosquitto_sub -t caster/1 | caststream send casting --stream strand-1")
-_add_tail("predictions", "the predictions of the signal model")
-_add_tail("scores", "the defect probabilities of the casts")
+send_command(send_app, "signal", "caststream send signal --stream press-7 < samples.jsonl")
+send_command(send_app, "casting", "mosquitto_sub -t caster/1 | caststream send casting --stream strand-1")
+tail_command(tail_app, "predictions", "the predictions of the signal model")
+tail_command(tail_app, "scores", "the defect probabilities of the casts")
 add_dead_letter_commands(app, tail_app)
 
 add_training_commands(app)

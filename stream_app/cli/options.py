@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 # Every setting, in the order of the help; a test holds it equal to the fields of `Settings`.
 MEANINGS = {
@@ -118,6 +119,25 @@ def command(
         return function
 
     return add
+
+
+def file_commands(add: Callable[[typer.Typer, str], None]) -> type[TyperGroup]:
+    """Return a kind of command group whose commands are also the names of task files.
+
+    Args:
+        add: adds the command for a task file to an application.
+    """
+
+    class FileCommands(TyperGroup):
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            found = super().get_command(ctx, cmd_name)
+            if found is None and cmd_name.endswith(".toml"):
+                alone = typer.Typer(context_settings=HELP, add_completion=False)
+                add(alone, cmd_name)
+                found = typer.main.get_command(alone)
+            return found
+
+    return FileCommands
 
 
 def _with_options(

@@ -15,13 +15,17 @@ import msgspec
 from confluent_kafka import Message
 
 from core.errors import RecordError, StartupError
+from core.tasks.reading import find_declaration
 from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.letters.letter import Choice, Letter, letter_of
-from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, Partition
+from stream_app.likeness import need_like
+from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, Partition, route_of
+from stream_app.settings import Settings
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": SIGNAL_PREDICTIONS, "scores": CASTING_SCORES, "dead-letters": DEAD_LETTERS}
+_LIKE = {"signal": "predictions", "casting": "scores"}
 _BATCH = 500
 FOLLOWING = {"auto.offset.reset": "latest"}  # where retention deletes faster than a person reads
 _SHOWN_BYTES = 200
@@ -76,6 +80,21 @@ def tail(
             return _follow(reader, starts, show, out, count, choice)
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
+
+
+def topic_of(settings: Settings, name: str) -> tuple[str, str]:
+    """Return what to follow, as `tail` takes it, and the topic on the broker.
+
+    Args:
+        name: one of ``TOPICS``, or a task file: its outputs.
+
+    Raises:
+        StartupError: the file cannot be used, or nothing reads the task's outputs yet.
+    """
+    if name in TOPICS:
+        return name, settings.topic(TOPICS[name])
+    task = find_declaration(name, need_files=False)
+    return _LIKE[need_like(task)], route_of(settings, task).output
 
 
 def _follow(
