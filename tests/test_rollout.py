@@ -98,7 +98,7 @@ def test_a_task_of_the_users_own_runs_on_its_own_topics_and_is_audited(
 ) -> None:
     """One file of words and one of weights: no Python."""
     torch.manual_seed(5)
-    model = ModelFactory.create_model({"model": {"lstm": {"hidden_size": 24}}})
+    model = ModelFactory.create_model({"model": {"lstm": {"hidden_size": 24}}}).eval()
     ModelFactory.save_checkpoint(model, tmp_path / "press.pt")
     file = write_task(tmp_path, "press", more='[rules]\ngap_policy = "reset"\n', file="press.pt")
     settings = make_settings(tasks=f"signal,{file}")
