@@ -142,7 +142,8 @@ def _check_group(settings: Settings, cluster: Cluster) -> None:
     """Check the group of changelogs from version 0.1, which had the tasks that ship: its committed offsets name their
     owner.
     """
-    ours = {route.source for route in routes(settings).values()}
+    # Those that ship are of this deployment, whether the setting has them now or not.
+    ours = {route.source for route in routes(settings).values()} | {settings.topic(source) for source in ROUTES}
     with_offsets = {topic for topic, _ in visible_offsets(settings) or ()}
     others = {topic for topic in with_offsets - ours if topic.endswith(tuple(ROUTES))}
     for topic in sorted(cluster.existing(others) if others else ()):
