@@ -371,3 +371,23 @@ def window_classifier(
     ]
     outputs: dict[str, Shape] = {"y": [batch, 4], "attention": [batch, time]}
     return graph_of(nodes, {"x": [batch, time, 3]}, outputs, weights).SerializeToString()
+
+
+def two_states() -> bytes:
+    """Two plain recurrent states, a -> u and b -> v, that no number tells apart."""
+    nodes = []
+    for before, after in (("a", "u"), ("b", "v")):
+        nodes += [
+            helper.make_node("MatMul", ["x", f"w{before}"], [f"x{before}"]),
+            helper.make_node("MatMul", [before, f"r{before}"], [f"r{before}s"]),
+            helper.make_node("Add", [f"x{before}", f"r{before}s"], [f"sum{before}"]),
+            helper.make_node("Tanh", [f"sum{before}"], [after]),
+        ]
+    nodes.append(helper.make_node("Sub", ["u", "v"], ["y"]))
+    weights = {
+        f"{kind}{state}": floats(rows, 6, seed=seed)
+        for seed, (kind, rows, state) in enumerate([("w", 3, "a"), ("r", 6, "a"), ("w", 3, "b"), ("r", 6, "b")])
+    }
+    shape: Shape = ["batch", 6]
+    inputs: dict[str, Shape] = {"x": ["batch", 3], "a": shape, "b": shape}
+    return graph_of(nodes, inputs, {"y": shape, "u": shape, "v": shape}, weights).SerializeToString()

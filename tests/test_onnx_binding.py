@@ -14,7 +14,7 @@ from core.errors import StartupError
 from tests.strategies import relaxed
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
 
 from core.engines.onnx.binding import Binding, Wanted, bind
 from core.engines.onnx.contents import read_contents
@@ -133,7 +133,14 @@ def test_a_state_pairs_with_its_next_value_by_name(before: str, after: str) -> N
 
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
-    [(["input"], ["output"]), (["h"], ["hn", "h_out"]), (["h", "h0"], ["hn"]), (["h0"], ["cn"]), (["0", "in"], ["n"])],
+    [
+        (["input"], ["output"]),
+        (["h"], ["hn", "h_out"]),
+        (["h", "h0"], ["hn"]),
+        (["h0"], ["cn"]),
+        (["0", "in"], ["n"]),
+        (["x"], ["x1"]),
+    ],
 )
 def test_names_that_could_mean_something_else_do_not_pair(inputs: list[str], outputs: list[str]) -> None:
     assert pairs(inputs, outputs) == {}

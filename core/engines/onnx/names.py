@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _BEFORE = ("0", "in", "prev", "old", "")  # h0, h_in, h_prev, h: h before the step
-_AFTER = ("{}n", "{}next", "{}new", "{}out", "{}1", "new{}", "next{}", "out{}")  # and after it
+_AFTER = ("{}n", "{}next", "{}new", "{}out", "new{}", "next{}", "out{}")  # and after it
 
 
 def pairs(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, str]:
@@ -19,6 +19,8 @@ def pairs(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, str]:
 def _fitting(name: str, outputs: dict[str, str]) -> list[str]:
     stems = {name.removesuffix(ending) for ending in _BEFORE if name.endswith(ending)} - {""}
     wanted = {form.format(stem) for stem in stems for form in _AFTER}
+    if name.endswith("0"):
+        wanted.add(f"{name[:-1]}1")
     return [output for output, plain in outputs.items() if plain in wanted]
 
 

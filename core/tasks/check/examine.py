@@ -10,7 +10,8 @@ import numpy as np
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import Binding
 from core.engines.onnx.contents import RECURRENT
-from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, find_plan, plans_of, reach
+from core.engines.onnx.plan import ANY
+from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, Pool, find_plan, plans_of, reach
 from core.engines.onnx.rows import Rows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
@@ -21,7 +22,7 @@ from core.tasks.check.example import compare_example
 from core.tasks.check.findings import CarriedState, Checked
 from core.tasks.check.moves import are_many, check_fields, check_states, still_numbers, unread
 from core.tasks.check.noise import Source, read_samples
-from core.tasks.check.swapped import swapped_states
+from core.tasks.check.swapped import goes_on_elsewhere, named_otherwise
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of, model_hash
 
@@ -67,7 +68,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     example = declaration.model.example
     agreed = None if example is None else compare_example(example, graph.file, OnnxStates(rows), binding)
     told = unread(declaration, still)
-    doubts = _doubts(graph, binding, told if are_many(declaration, still) else [])
+    doubts = _doubts(graph, rows.by(ANY), pool, told if are_many(declaration, still) else [])
     if doubts and agreed is None:
         raise StartupError(f"{graph.file}: {doubts[0]}; {_PROVE}")
     return Checked(
@@ -91,11 +92,10 @@ def _check_size(file: str, binding: Binding, most: int) -> None:
         )
 
 
-def _doubts(graph: Graph, binding: Binding, unread: list[str]) -> list[str]:
+def _doubts(graph: Graph, rows: Rows, pool: Pool, unread: list[str]) -> list[str]:
     """Doubts that an example alone can dispel."""
-    states = {state.before.name: state.after for state in binding.states}
-    outputs = [port.name for port in graph.outputs]
-    swapped = swapped_states(states, outputs, graph.contents.nodes)
+    states = {state.before.name: state.after for state in rows.binding.states}
+    swapped = named_otherwise(states, [port.name for port in graph.outputs]) or goes_on_elsewhere(rows, pool)
     found = [f"[model] states: {swapped}", *unread] if swapped else list(unread)
     if not states and graph.contents.operators & RECURRENT:
         operator = min(graph.contents.operators & RECURRENT)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,13 @@ from core.tasks.check.findings import CarriedState, Checked
 from core.tasks.declaration import Declaration
 from core.whole_file import whole_file
 
-_VERSION = 1  # of the check: a new one checks again
 _LONGEST = 1_000_000  # bytes
 
 
 def key_of(declaration: Declaration, model: bytes, most_state_bytes: int) -> str:
     """The name under which findings are kept: a hash of all that they depend on."""
     example = declaration.model.example
-    told = (_VERSION, _runtime(), _machine(), repr(declaration), most_state_bytes)
+    told = (_check(), _runtime(), _machine(), repr(declaration), most_state_bytes)
     digest = hashlib.sha256(repr(told).encode())
     for part in (model, b"" if example is None else example.read_bytes()):
         digest.update(len(part).to_bytes(8, "little") + part)
@@ -66,6 +66,14 @@ def checked_of(told: dict[str, Any]) -> Checked:
             "notes": tuple(told["notes"]),
         }
     )
+
+
+@cache
+def _check() -> str:
+    """The check itself: another one checks again."""
+    here = Path(__file__).resolve().parent
+    sources = sorted([*here.glob("*.py"), *(here.parent.parent / "engines" / "onnx").glob("*.py")])
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
 def _runtime() -> str:

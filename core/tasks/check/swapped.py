@@ -1,60 +1,72 @@
-"""States that look swapped: the graph's own names pair them another way, or an LSTM's h goes in where its c comes out.
+"""States that look swapped: by the graph's own names, or by how numbers go on from one step to the next.
 
-Nothing in the numbers tells: both have the same shape, and both move every output. An example is the only proof.
+Both tensors of an LSTM have the same shape, and both move every output. But each number of c goes on in a straight
+line: after the step it is f * c + i * g, where f, i and g do not depend on it. Where it goes on like that in another
+output than the one that the task names, and not in that one, the two are swapped. Only an example proves more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from core.engines.onnx.contents import Node
+import numpy as np
+
+from core.arrays import Float32s
 from core.engines.onnx.names import pairs
+from core.engines.onnx.probe import Pool, step
+from core.engines.onnx.rows import Rows
 
-_CARRY = {  # operators that pass numbers on as they are
-    *("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
-    *("Transpose", "Unsqueeze"),
-}
-_H, _C = 5, 6  # inputs of an LSTM
+_ROWS = 64
+_PUSH = 0.5  # added to a number, once and twice
+_MOVED = 0.05  # of the push that has to arrive
+_STRAIGHT = 2e-3  # relative
+_MOST, _FEW = 0.8, 0.3  # of the numbers tried
 
 
-def swapped_states(states: Mapping[str, str], outputs: Iterable[str], nodes: list[Node]) -> str | None:
-    """The reason to doubt how a graph's states are paired; None: there is none."""
+def named_otherwise(states: Mapping[str, str], outputs: Iterable[str]) -> str | None:
+    """The reason to doubt how states are paired that their names give; None: there is none."""
     named = pairs(states, outputs)
     for before, after in states.items():
         fits = named.get(before, after)
         if fits != after and fits in states.values():
             return f"state '{before}' becomes output '{after}', but by its name '{fits}' is its next value"
-    for before, after in states.items():
-        goes_in, comes_out = _read_as(before, nodes), _written_as(after, nodes)
-        if len(goes_in) == len(comes_out) == 1 and goes_in != comes_out:
-            return (
-                f"state '{before}' is read as {goes_in.pop()} of an LSTM, but its next value, output '{after}', is "
-                f"{comes_out.pop()} of one"
-            )
     return None
 
 
-def _read_as(name: str, nodes: list[Node]) -> set[str]:
-    """Return 'h', 'c' or both: as what an LSTM reads a tensor."""
-    reached, found = {name}, set()
-    for node in nodes:  # in a graph, a node stands behind those that it reads
-        if node.operator == "LSTM":
-            places = {"h": _H, "c": _C}
-            found |= {
-                kind for kind, place in places.items() if place < len(node.inputs) and node.inputs[place] in reached
-            }
-        elif node.operator in _CARRY and node.inputs and node.inputs[0] in reached:
-            reached |= set(node.outputs)
-    return found
+def goes_on_elsewhere(rows: Rows, pool: Pool) -> str | None:
+    """The reason to doubt how states are paired that a model's numbers give; None: there is none."""
+    states = rows.binding.states
+    for place, state in enumerate(states):
+        straight = _straight(rows, pool, place)
+        for other, share in straight.items():
+            if share >= _MOST and straight[place] <= _FEW:
+                return (
+                    f"state '{state.before.name}' becomes output '{state.after}', but its numbers go on in output "
+                    f"'{states[other].after}'"
+                )
+    return None
 
 
-def _written_as(name: str, nodes: list[Node]) -> set[str]:
-    """Return 'h', 'c' or both: as what LSTMs have made a tensor."""
-    wanted, found = {name}, set()
-    for node in reversed(nodes):
-        if node.operator == "LSTM":
-            made = dict(zip(node.outputs, ("h", "h", "c"), strict=False))
-            found |= {kind for output, kind in made.items() if output in wanted}
-        elif node.operator in _CARRY and wanted & set(node.outputs):
-            wanted |= set(node.inputs if node.operator == "Concat" else node.inputs[:1])
-    return found
+def _straight(rows: Rows, pool: Pool, place: int) -> dict[int, float]:
+    """Return for each state of a state's shape the share of its numbers that go on there in a straight line."""
+    tensors = [state.before for state in rows.binding.states]
+    count = min(_ROWS, len(pool.samples))
+    few = tuple(np.take(state, range(count), tensor.axis) for state, tensor in zip(pool.states, tensors, strict=True))
+    number = np.random.default_rng(place).integers(tensors[place].size, size=count)
+    found: list[list[Float32s]] = []
+    for push in (0.0, _PUSH, 2 * _PUSH):
+        pushed = np.moveaxis(few[place], tensors[place].axis, 0).reshape(count, -1).copy()
+        pushed[np.arange(count), number] += np.float32(push)
+        shaped = np.moveaxis(pushed.reshape(count, *tensors[place].shape), 0, tensors[place].axis)
+        _, after = step(rows, Pool(pool.samples[:count], (*few[:place], shaped, *few[place + 1 :])))
+        found.append(
+            [np.moveaxis(each, at.axis, 0).reshape(count, -1) for each, at in zip(after, tensors, strict=True)]
+        )
+    alike = [other for other, tensor in enumerate(tensors) if tensor.shape == tensors[place].shape]
+    return {other: _share(*(each[other][np.arange(count), number] for each in found)) for other in alike}
+
+
+def _share(still: Float32s, once: Float32s, twice: Float32s) -> float:
+    first, second = once - still, twice - once
+    moved = np.abs(first) > _MOVED * _PUSH
+    return float(np.mean(moved & (np.abs(second - first) <= _STRAIGHT * np.abs(first))))
