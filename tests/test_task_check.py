@@ -18,6 +18,10 @@ from core.tasks.reading import read_declaration
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from core.engines.onnx.binding import Wanted, bind
+from core.engines.onnx.probe import reach
+from core.engines.onnx.rows import Rows
+from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_states
 from core.tasks.check import kept
 from core.tasks.check.carried import check_halves
@@ -25,6 +29,7 @@ from core.tasks.check.examine import examine
 from core.tasks.check.example import run_row
 from core.tasks.check.findings import CarriedState, Checked
 from core.tasks.check.run import Limits, check_task
+from core.tasks.check.swapped import goes_on_elsewhere
 from core.tasks.fingerprint import fingerprint_of
 from core.tasks.sizes import STATE_BYTES
 from tests import onnx_models as models
@@ -134,6 +139,23 @@ def test_states_that_are_swapped_under_names_that_say_nothing_are_refused(make: 
 
     assert "state 'b' becomes output 'u', but its numbers go on in output 'v'" in line
     assert make(model, 'states = { a = "u", b = "v" }').check().plan == "any"
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.1, 0.4, 1.0])
+@pytest.mark.parametrize(("hidden", "layers"), [(8, 1), (8, 3), (64, 2)])
+@pytest.mark.parametrize("noise", [1.0, 30.0])
+def test_how_an_lstms_states_are_paired_is_told_whatever_its_weights(
+    monkeypatch: pytest.MonkeyPatch, scale: float, hidden: int, layers: int, noise: float
+) -> None:
+    """With small weights h is nearly straight, too; with large ones most gates are shut."""
+    drawn = models.floats
+    monkeypatch.setattr(models, "floats", lambda *shape, seed=0: drawn(*shape, seed=seed, scale=scale))
+    graph = Graph("model.onnx", models.lstm(hidden=hidden, layers=layers))
+    samples = (np.random.default_rng(0).normal(size=(10, 128, 3)) * noise).astype(np.float32)
+
+    for pairs, swapped in (({"h0": "hn", "c0": "cn"}, False), ({"h0": "cn", "c0": "hn"}, True)):
+        rows = Rows(graph, bind(graph, Wanted(3, states=pairs, tensors=("y",))))
+        assert (goes_on_elsewhere(rows, reach(rows, samples)) is not None) == swapped
 
 
 def test_states_that_only_an_example_tells_apart_are_refused_by_it(make: Any) -> None:

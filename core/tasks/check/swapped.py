@@ -20,7 +20,8 @@ _ROWS = 64
 _PUSH = 0.5  # added to a number, once and twice
 _MOVED = 0.05  # of the push that has to arrive
 _STRAIGHT = 2e-3  # relative
-_MOST, _FEW = 0.8, 0.3  # of the numbers tried
+_MOST, _FEW = 0.9, 0.3  # of the numbers that arrive
+_ENOUGH = 0.15  # of all: closed gates let nothing through
 
 
 def named_otherwise(states: Mapping[str, str], outputs: Iterable[str]) -> str | None:
@@ -67,6 +68,8 @@ def _straight(rows: Rows, pool: Pool, place: int) -> dict[int, float]:
 
 
 def _share(still: Float32s, once: Float32s, twice: Float32s) -> float:
+    """Return the share of straight lines among the numbers that arrive; 0 where next to none does."""
     first, second = once - still, twice - once
     moved = np.abs(first) > _MOVED * _PUSH
-    return float(np.mean(moved & (np.abs(second - first) <= _STRAIGHT * np.abs(first))))
+    straight = moved & (np.abs(second - first) <= _STRAIGHT * np.abs(first))
+    return float(straight.sum() / moved.sum()) if moved.mean() > _ENOUGH else 0.0
