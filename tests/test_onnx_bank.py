@@ -20,7 +20,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from core.engines.onnx.bank import FIRST_ROWS, OnnxStates
-from core.engines.onnx.binding import Wanted, bind
+from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.plan import PLANS, TILE_ROWS
 from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, Pool, find_plan, plans_of, reach
 from core.engines.onnx.probe import step as step_rows
@@ -44,7 +44,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 def opened(model: bytes) -> Rows:
     graph = Graph("model.onnx", model)
     constants = {"scale": 1} if any(port.name == "scale" for port in graph.inputs) else {}
-    return Rows(graph, bind(graph, Wanted(FEATURES, tensors=("y",), constants=constants)))
+    return Rows(graph, bind(graph, WantedGraph(FEATURES, tensors=("y",), constants=constants)))
 
 
 def pool_of(rows: Rows) -> Pool:
@@ -263,7 +263,7 @@ def test_a_native_model_and_its_export_agree() -> None:
     """They round differently: the same to the last bit is each with itself alone."""
     model = signal_model()
     graph = Graph("signal.onnx", models.of_signal_model(model))
-    bank, random = OnnxStates(Rows(graph, bind(graph, Wanted(5, tensors=("y",))))), np.random.default_rng(0)
+    bank, random = OnnxStates(Rows(graph, bind(graph, WantedGraph(5, tensors=("y",))))), np.random.default_rng(0)
     runs = [random.normal(size=(length, 5)).astype(np.float32) for length in (500, 300, 1)]
 
     outputs = step(bank, runs, [ZEROS] * 3, [1, 2, 3], [0, 1, 2])

@@ -16,7 +16,7 @@ from tests.strategies import relaxed
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from core.engines.onnx.binding import Binding, Wanted, bind
+from core.engines.onnx.binding import Binding, WantedGraph, bind
 from core.engines.onnx.contents import read_contents
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph
@@ -24,7 +24,7 @@ from tests import onnx_models as models
 
 
 def bound(model: bytes, width: int = 3, **wanted: Any) -> Binding:
-    return bind(Graph("model.onnx", model), Wanted(width, **({"tensors": ("y",)} | wanted)))
+    return bind(Graph("model.onnx", model), WantedGraph(width, **({"tensors": ("y",)} | wanted)))
 
 
 def refused(model: bytes, width: int = 3, **wanted: Any) -> str:

@@ -18,7 +18,7 @@ from core.tasks.reading import read_declaration
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from core.engines.onnx.binding import Wanted, bind
+from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.probe import reach
 from core.engines.onnx.rows import Rows
 from core.engines.onnx.session import Graph
@@ -28,7 +28,7 @@ from core.tasks.check.carried import check_halves
 from core.tasks.check.examine import examine
 from core.tasks.check.example import run_row
 from core.tasks.check.findings import CarriedState, Checked
-from core.tasks.check.run import Limits, check_task
+from core.tasks.check.run import CheckLimits, check_task
 from core.tasks.check.swapped import goes_on_elsewhere
 from core.tasks.fingerprint import fingerprint_of
 from core.tasks.sizes import STATE_BYTES
@@ -154,7 +154,7 @@ def test_how_an_lstms_states_are_paired_is_told_whatever_its_weights(
     samples = (np.random.default_rng(0).normal(size=(10, 128, 3)) * noise).astype(np.float32)
 
     for pairs, swapped in (({"h0": "hn", "c0": "cn"}, False), ({"h0": "cn", "c0": "hn"}, True)):
-        rows = Rows(graph, bind(graph, Wanted(3, states=pairs, tensors=("y",))))
+        rows = Rows(graph, bind(graph, WantedGraph(3, states=pairs, tensors=("y",))))
         assert (goes_on_elsewhere(rows, reach(rows, samples)) is not None) == swapped
 
 
@@ -349,14 +349,14 @@ def test_a_model_that_never_ends_is_refused(make: Any) -> None:
     task = make(models.endless(greedy=False))
 
     with pytest.raises(StartupError, match="the check of its model took more than 2 s"):
-        check_task(task.path, None, limits=Limits(cpu_seconds=2))
+        check_task(task.path, None, limits=CheckLimits(cpu_seconds=2))
 
 
 def test_a_model_that_wants_all_memory_is_refused(make: Any) -> None:
     task = make(models.endless(greedy=True))
 
     with pytest.raises(StartupError, match="pump"):
-        check_task(task.path, None, limits=Limits(memory_bytes=2 << 30))
+        check_task(task.path, None, limits=CheckLimits(memory_bytes=2 << 30))
 
 
 def test_findings_are_kept_until_something_changes(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ _NUMBERS = {FLOAT, "tensor(double)", "tensor(float16)", "tensor(int64)", "tensor
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedGraph:
     """The words of a task about its graph. Names that are left out are found."""
 
     width: int  # numbers of a sample
@@ -67,7 +67,7 @@ class Binding:
         raise KeyError(tensor)
 
 
-def bind(graph: Graph, wanted: Wanted, steps: int | None = None) -> Binding:
+def bind(graph: Graph, wanted: WantedGraph, steps: int | None = None) -> Binding:
     """Find out what each input and output of a graph is.
 
     Args:
@@ -112,7 +112,7 @@ def _layouts(file: str, samples: Port, width: int, steps: int | None, states: li
     return window_layouts(file, samples, width, steps)
 
 
-def _states(file: str, wanted: Wanted, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> dict[str, str]:
+def _states(file: str, wanted: WantedGraph, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> dict[str, str]:
     """Input -> output: the declared states, then those whose names pair."""
     for before, after in wanted.states.items():
         _known(file, "states", before, inputs)
@@ -129,7 +129,7 @@ def _check_once(file: str, outputs: list[str]) -> None:
             raise StartupError(f"{file}: states: output '{name}' is the next value of two states: each has its own")
 
 
-def _samples(file: str, wanted: Wanted, inputs: Mapping[str, Port], states: Iterable[str]) -> Port:
+def _samples(file: str, wanted: WantedGraph, inputs: Mapping[str, Port], states: Iterable[str]) -> Port:
     if wanted.input is not None:
         return _known(file, "input", wanted.input, inputs)
     left = [name for name in inputs if name not in states and name not in wanted.constants]

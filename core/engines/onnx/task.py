@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.engines.onnx.bank import OnnxStates
-from core.engines.onnx.binding import Binding, Wanted, bind
+from core.engines.onnx.binding import Binding, WantedGraph, bind
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import Rows
 from core.engines.onnx.session import Graph
@@ -11,11 +11,11 @@ from core.engines.onnx.windows import OnnxWindows
 from core.tasks.declaration import Declaration
 
 
-def wanted_of(declaration: Declaration) -> Wanted:
+def wanted_of(declaration: Declaration) -> WantedGraph:
     """The part of a declaration that its graph has to fit."""
     model = declaration.model
     tensors = dict.fromkeys(output.tensor for output in declaration.outputs if output.tensor)
-    return Wanted(declaration.width, model.input, model.states, model.constants, tuple(tensors))
+    return WantedGraph(declaration.width, model.input, model.states, model.constants, tuple(tensors))
 
 
 def open_graph(declaration: Declaration, model: bytes) -> tuple[Graph, Binding]:

@@ -21,7 +21,7 @@ from core.tasks.check.examine_windows import examine_windows
 from core.tasks.check.example import compare_example
 from core.tasks.check.findings import CarriedState, Checked
 from core.tasks.check.moves import are_many, check_fields, check_states, still_numbers, unread
-from core.tasks.check.noise import Source, read_samples
+from core.tasks.check.noise import SampleSource, read_samples
 from core.tasks.check.swapped import goes_on_elsewhere, named_otherwise
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of, model_hash
@@ -52,8 +52,8 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
         return examine_windows(declaration, declaration.window, model, data)
     graph, binding = open_graph(declaration, model)
     _check_size(graph.file, binding, most_state_bytes)
-    noise = Source(declaration)
-    source = noise if data is None else Source(declaration, read_samples(data, declaration))
+    noise = SampleSource(declaration)
+    source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     rows = Rows(graph, binding)
     samples = noise.draw(POOL_STEPS, POOL_ROWS)  # a sensor may have stood still in what was recorded
     pool = reach(rows, samples)
@@ -123,7 +123,7 @@ def _batches(row_seconds: float) -> tuple[int, ...]:
     return SMALL_BATCHES + (LARGE_BATCHES if row_seconds <= SLOW_SECONDS else LARGE_BATCHES[::6])
 
 
-def _row_seconds(rows: Rows, source: Source, count: int) -> float:
+def _row_seconds(rows: Rows, source: SampleSource, count: int) -> float:
     """Return the seconds for a step of each of so many rows, states read and written: the best of some tries."""
     bank, samples, targets = OnnxStates(rows), source.draw(1, count, 3), np.arange(1, count + 1)
     tries = []

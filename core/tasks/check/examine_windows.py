@@ -19,7 +19,7 @@ from core.errors import StartupError
 from core.tasks.check.example import compare_windows
 from core.tasks.check.findings import Checked
 from core.tasks.check.moves import are_many, check_fields, unread
-from core.tasks.check.noise import Source, read_samples
+from core.tasks.check.noise import SampleSource, read_samples
 from core.tasks.declaration import Declaration, Window
 from core.tasks.fingerprint import fingerprint_of, model_hash
 
@@ -31,8 +31,8 @@ TIMED_WINDOWS = (1, 8, 64)
 def examine_windows(declaration: Declaration, window: Window, model: bytes, data: Path | None) -> Checked:
     """Check a model; arguments and errors as `core.tasks.check.examine.examine` has them."""
     graph, binding = open_graph(declaration, model)
-    noise = Source(declaration)
-    source = noise if data is None else Source(declaration, read_samples(data, declaration))
+    noise = SampleSource(declaration)
+    source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     scorer = OnnxWindows(graph, binding, ANY)
     still = still_numbers(scorer, _draw(noise, window.length))
     check_fields(graph.file, declaration, still)
@@ -112,7 +112,7 @@ def _check_finite(scorer: OnnxWindows, windows: list[Float32s]) -> None:
         )
 
 
-def _draw(source: Source, length: int, windows: int = WINDOWS) -> list[Float32s]:
+def _draw(source: SampleSource, length: int, windows: int = WINDOWS) -> list[Float32s]:
     return list(np.ascontiguousarray(source.draw(length, windows).swapaxes(0, 1)))
 
 

@@ -20,7 +20,7 @@ _SCALES = (1.0, 0.3, 0.1, 0.01)  # of the range: a model that is not scaled satu
 _MOST_RECORDED = 4_000
 
 
-class Source:
+class SampleSource:
     """Draws samples.
 
     Args:

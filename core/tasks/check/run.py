@@ -21,7 +21,7 @@ _OWN = (".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Limits:
+class CheckLimits:
     """The most that a check may take, besides what the model's file needs."""
 
     cpu_seconds: int = 60
@@ -34,7 +34,7 @@ def check_task(
     data: Path | None = None,
     *,
     state_bytes: int = STATE_BYTES,
-    limits: Limits = Limits(),
+    limits: CheckLimits = CheckLimits(),
 ) -> Checked:
     """Check the model of a task.
 
@@ -64,7 +64,7 @@ def check_task(
     return checked
 
 
-def _run(path: Path, data: Path | None, state_bytes: int, model_bytes: int, limits: Limits) -> Checked:
+def _run(path: Path, data: Path | None, state_bytes: int, model_bytes: int, limits: CheckLimits) -> Checked:
     request = {
         "task": str(path.absolute()),
         "data": None if data is None else str(data.absolute()),
@@ -88,7 +88,7 @@ def _run(path: Path, data: Path | None, state_bytes: int, model_bytes: int, limi
     return _answer(path, limits, done)
 
 
-def _answer(path: Path, limits: Limits, done: subprocess.CompletedProcess[bytes]) -> Checked:
+def _answer(path: Path, limits: CheckLimits, done: subprocess.CompletedProcess[bytes]) -> Checked:
     if done.returncode == -signal.SIGXCPU:
         raise StartupError(f"{path}: {_too_long(limits)}")
     if done.returncode != 0:
@@ -104,7 +104,7 @@ def _answer(path: Path, limits: Limits, done: subprocess.CompletedProcess[bytes]
     return kept.checked_of(answer["checked"])
 
 
-def _too_long(limits: Limits) -> str:
+def _too_long(limits: CheckLimits) -> str:
     return (
         f"the check of its model took more than {limits.cpu_seconds} s: a step has to take microseconds; look for "
         "a loop in the graph, or train a smaller model"
