@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.errors import StartupError
+from stream_app.exits import EXIT_REFUSED
 from stream_app.routes import ROUTES, route_of, routes
 from stream_app.rules import idle_timeout, stream_rules, window_rules
 from stream_app.settings import Settings, load_settings
@@ -177,3 +180,20 @@ def test_every_series_of_a_task_has_its_name(tasks: Tasks, tmp_path: Path) -> No
     assert 'caststream_latency_seconds_count{task="press",topic="plant-press-outputs"} 2.0' in text
     assert re.search(r'caststream_model_info\{fingerprint="\w+",model="press",task="press"\} 1.0', text)
     assert re.search(r'caststream_model_info\{fingerprint="\w+",model="signal",task="signal"\} 1.0', text)
+
+
+def test_a_worker_refuses_a_task_that_cannot_be_used_before_it_looks_for_a_broker(tmp_path: Path) -> None:
+    settings = load_settings(broker="127.0.0.1:1", tasks="nowhere.toml", data_dir=tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "stream_app.worker.process"],
+        env=settings.process_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == EXIT_REFUSED
+    assert "setting tasks: nowhere.toml: there is no such task file" in done.stderr
+    assert "looking for the topics" not in done.stderr

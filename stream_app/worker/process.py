@@ -230,6 +230,7 @@ def _main(index: int, debug: bool, reporter: Reporter) -> None:
 
     settings = load_settings()
     logs.configure(settings.log_format, f"worker {index}", debug)
+    settings.declarations()  # a task that cannot be used is reported without a broker
     # Not asyncio.run, which would wait at its end for tasks and threads that a lost broker keeps waiting for ever.
     asyncio.new_event_loop().run_until_complete(run(settings, index, reporter))
 
