@@ -1,17 +1,21 @@
-"""Signal samples as some producer might write them: plain, odd and broken, in both formats."""
+"""Samples as some producer might write them: plain, odd and broken, in both formats."""
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
 
 from core.errors import RecordError
-from core.wire.records import decode_signal
+from core.tasks.declaration import Field
+from core.tasks.reading import shipped
+from core.wire.records import decode_casting, decode_signal
 
 JSON_TYPE, MSGPACK_TYPE = b"application/json", b"application/msgpack"
 
@@ -96,16 +100,40 @@ TEXTS = st.one_of(
         ]
     ),
 )
+ENDS = st.sampled_from(("false", "false", "false", "true", "null", "0", "1", "tru", '"true"', "[]", "2"))
 GOOD_TIMES = st.integers(946_684_800_000, 4_102_444_800_000)
 SPACES = st.sampled_from(["", "", "", " ", "\n", "\t \r\n", "\x0b", "\u00a0"])
 NAMES = {"signal": NUMBERS, "sequence": TEXTS, "step": WHOLE, "timestamp_ms": TIMES}
 PLAIN = st.floats(-100, 100).map(repr) | st.sampled_from(("0", "1", "0.0", "1.0"))
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The samples of one task, and the full decoder of them."""
+
+    fields: Sequence[Field]
+    decode: Callable[[bytes, Any], Any]
+    has_end: bool = False
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Of the fields that are arrays."""
+        return {field.name: field.length for field in self.fields if field.length is not None}
+
+
+SIGNALS = Shape(shipped("signal").fields, decode_signal)
+CASTS = Shape(shipped("casting").fields, decode_casting, has_end=True)
+
+
 @st.composite
-def json_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
+def json_values(draw: st.DrawFn, shape: Shape, sequence: str, step: int) -> bytes:
     """A sample that fits a stream, with up to three oddities."""
-    fields = {"signal": draw(PLAIN), "condition_vector": _vector([draw(PLAIN) for _ in range(4)])}
+    fields = {}
+    for field in shape.fields:
+        name = draw(st.sampled_from((field.name, field.name, *field.aliases)))
+        fields[name] = draw(PLAIN) if field.length is None else _vector([draw(PLAIN) for _ in range(field.length)])
+    if shape.has_end and draw(st.sampled_from((False, False, True))):
+        fields["end"] = draw(ENDS)
     if sequence or draw(st.booleans()):
         as_number = sequence.isdigit() and draw(st.booleans())
         fields["sequence"] = sequence if as_number else json.dumps(sequence, ensure_ascii=draw(st.booleans()))
@@ -117,7 +145,7 @@ def json_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     odd = draw(st.just([]) | st.lists(st.sampled_from(_JSON_ODDITIES), max_size=3))
     for oddity in odd:
         if oddity in _ON_FIELDS:
-            _ON_FIELDS[oddity](draw, pairs)
+            _ON_FIELDS[oddity](draw, pairs, shape)
     space = draw(SPACES) if "space" in odd else draw(st.sampled_from(["", " "]))
     text = "{" + space + f",{space}".join(f'"{name}"{space}:{space}{text}' for name, text in pairs) + space + "}"
     raw = text.encode("utf-8", "surrogatepass")
@@ -143,20 +171,20 @@ def _vector(texts: list[str]) -> str:
     return f"[{','.join(texts)}]"
 
 
-def _replace(draw: Any, pairs: list[list[str]]) -> None:
+def _replace(draw: Any, pairs: list[list[str]], shape: Shape) -> None:
     pair = draw(st.sampled_from(pairs))
-    if pair[0] == "condition_vector":
-        pair[1] = _vector(draw(st.lists(NUMBERS | PLAIN, min_size=3, max_size=5)))
+    if length := shape.lengths.get(pair[0]):
+        pair[1] = _vector(draw(st.lists(NUMBERS | PLAIN, min_size=length - 1, max_size=length + 1)))
     else:
         pair[1] = draw(NAMES.get(pair[0], NUMBERS))
 
 
-def _repeat(draw: Any, pairs: list[list[str]]) -> None:
+def _repeat(draw: Any, pairs: list[list[str]], shape: Shape) -> None:
     name = draw(st.sampled_from(pairs))[0]
     pairs.insert(draw(st.integers(0, len(pairs))), [name, draw(NAMES.get(name, NUMBERS))])
 
 
-def _surplus(draw: Any, pairs: list[list[str]]) -> None:
+def _surplus(draw: Any, pairs: list[list[str]], shape: Shape) -> None:
     name = draw(
         st.sampled_from(
             ["unit", "", "Step", "seq", "Timestamp", "END", "signal ", "s\\u0074ep", "condition_vectors", "ä"]
@@ -169,10 +197,10 @@ def _surplus(draw: Any, pairs: list[list[str]]) -> None:
     pairs.insert(draw(st.integers(0, len(pairs))), [name, draw(words | NUMBERS | TEXTS | deep)])
 
 
-def _missing(draw: Any, pairs: list[list[str]]) -> None:
+def _missing(draw: Any, pairs: list[list[str]], shape: Shape) -> None:
     pairs.pop(draw(st.integers(0, len(pairs) - 1)))
     if not pairs:
-        pairs.append(["signal", "1"])
+        pairs.append([shape.fields[0].name, "1"])
 
 
 _ON_FIELDS = {"replace": _replace, "repeat": _repeat, "surplus": _surplus, "missing": _missing}
@@ -269,21 +297,37 @@ _SURPLUS = st.sampled_from(
     ]
 )
 _ODD_WHOLE = st.sampled_from([-1, 0, 127, 128, 2**53 - 1, 2**53, -(2**53), 2**63, 2**64 - 1, -(2**63)])
+_ENDS = st.sampled_from([b"\xc2", b"\xc2", b"\xc3", b"\xc0", b"\x00", b"\x01", b"\x02", b"\xa4true"])
 _ODD_TEXTS = st.sampled_from(["", "B", "ä" * 127, "ä" * 128, "x" * 255, "x" * 256, "x" * 31, "x" * 32, "😀"])
 
 
+def _array_head(draw: Any, length: int, long: bool) -> bytes:
+    short = b"" if length > 15 else bytes([0x90 | length])
+    return b"\xdc" + struct.pack(">H", length) if not short or (long and draw(st.booleans())) else short
+
+
+def _map_head(draw: Any, length: int, odd: bool) -> bytes:
+    short = [] if length > 15 else [bytes([0x80 | length])]
+    long = [b"\xde" + struct.pack(">H", length), b"\xdf" + struct.pack(">I", length)]
+    return draw(st.sampled_from([*short, *long, b"\x8f"])) if odd else (short or long)[0]
+
+
 @st.composite
-def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
+def msgpack_values(draw: st.DrawFn, shape: Shape, sequence: str, step: int) -> bytes:
     """A sample that fits a stream, with up to three oddities."""
     oddities = ("number", "whole", "text", "object", "surplus", "missing", "repeat", "broken", "map")
     odd = draw(st.just([]) | st.lists(st.sampled_from(oddities), max_size=3))
-    numbers = [draw(st.floats(-100, 100)) for _ in range(5)]
-    if "number" in odd:
-        numbers[draw(st.integers(0, 4))] = draw(_ODD_NUMBERS)
-    vector = b"\x94" + b"".join(_number(draw, number) for number in numbers[1:])
-    if "map" in odd and draw(st.booleans()):
-        vector = b"\xdc\x00\x04" + vector[1:]
-    pairs = [["signal", _number(draw, numbers[0])], ["condition_vector", vector]]
+    strange = draw(st.sampled_from(shape.fields)).name if "number" in odd else None
+    pairs = []
+    for field in shape.fields:
+        numbers = [draw(st.floats(-100, 100)) for _ in range(field.length or 1)]
+        if field.name == strange:
+            numbers[draw(st.integers(0, len(numbers) - 1))] = draw(_ODD_NUMBERS)
+        packed = b"".join(_number(draw, number) for number in numbers)
+        head = b"" if field.length is None else _array_head(draw, field.length, long="map" in odd)
+        pairs.append([draw(st.sampled_from((field.name, field.name, *field.aliases))), head + packed])
+    if shape.has_end and draw(st.sampled_from((False, False, True))):
+        pairs.append(["end", draw(_ENDS)])
     if sequence or draw(st.booleans()):
         pairs.append(["sequence", _text(draw, draw(_ODD_TEXTS) if "text" in odd else sequence)])
     if draw(st.booleans()):
@@ -300,14 +344,7 @@ def msgpack_values(draw: st.DrawFn, sequence: str, step: int) -> bytes:
     if "surplus" in odd:
         name = draw(st.sampled_from(["unit", "Step", "seq", "timestampMs", "", "ä", "x" * 40]))
         pairs.insert(draw(st.integers(0, len(pairs))), [name, draw(_ODD_OBJECTS | _SURPLUS)])
-    head = bytes([0x80 | len(pairs)])
-    if "map" in odd:
-        head = draw(
-            st.sampled_from(
-                [b"\xde" + struct.pack(">H", len(pairs)), b"\xdf" + struct.pack(">I", len(pairs)), head, b"\x8f"]
-            )
-        )
-    raw = head + b"".join(_text(draw, name) + packed for name, packed in pairs)
+    raw = _map_head(draw, len(pairs), "map" in odd) + b"".join(_text(draw, name) + packed for name, packed in pairs)
     return draw(broken(raw)) if "broken" in odd else raw
 
 
@@ -365,7 +402,7 @@ MSGPACK_HEADERS: Any = st.sampled_from(
 
 
 @st.composite
-def odd_records(draw: st.DrawFn) -> list[tuple[bytes | None, bytes | None, Any]]:
+def odd_records(draw: st.DrawFn, shape: Shape = SIGNALS) -> list[tuple[bytes | None, bytes | None, Any]]:
     """(key, value, headers) of two streams that mostly go on, each with a sequence of its own."""
     steps = {b"a": 0, b"b": 0}
     sequences = {b"a": "", b"b": draw(st.sampled_from(["A", "4712", "ä😀", 'say "A"', "x" * 200]))}
@@ -373,12 +410,12 @@ def odd_records(draw: st.DrawFn) -> list[tuple[bytes | None, bytes | None, Any]]
     for _ in range(draw(st.integers(1, 25))):
         key = draw(st.sampled_from((b"a", b"b")))
         if draw(st.booleans()):
-            value, headers = draw(json_values(sequences[key], steps[key])), draw(JSON_HEADERS)
+            value, headers = draw(json_values(shape, sequences[key], steps[key])), draw(JSON_HEADERS)
         else:
-            value, headers = draw(msgpack_values(sequences[key], steps[key])), draw(MSGPACK_HEADERS)
+            value, headers = draw(msgpack_values(shape, sequences[key], steps[key])), draw(MSGPACK_HEADERS)
         found.append((key, value, headers))
         with suppress(RecordError):
-            sample = decode_signal(value, headers)
+            sample = shape.decode(value, headers)
             if sample.sequence != sequences[key]:
                 sequences[key], steps[key] = sample.sequence or "", 0
             steps[key] = (steps[key] if sample.step is None else min(sample.step, 2**40)) + 1

@@ -122,6 +122,8 @@ def _stored_states() -> Iterator[str]:
     yield f"previous, closed | {pack_state(_state(previous='before', closed=True), MODEL).hex()}"
     yield f"gap | {pack_state(_state(gap_first=3, gap_end=7), MODEL).hex()}"
     yield f"step back | {pack_state(_state(back_step=4, back_ms=1_700_000_000_200, back_offset=99), MODEL).hex()}"
+    yield f"wide | {pack_state(_state(sample=(1.5, -2.0)), MODEL, b'body').hex()}"
+    yield f"wide, step back | {pack_state(_state(sample=(1e7,) * 5, back_step=4, back_offset=99), MODEL).hex()}"
     window = CastWindow(WindowRules(segment=2))
     for step in range(3):
         window.open(100 + step)

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.stepper import SignalStepper
+from core.native.outputs import NamedOutputs
 from core.native.records import Outputs, Record
 from core.native.signals import SignalBatch
 from core.native.streams import SignalStream
+from core.wire.outputs import PREDICTION
 from core.wire.records import Prediction, decode_prediction, encoder
 from stream_app.flow.tables import PartitionedStore
 from tests.both_ways import OneByOne, assert_same_engines
@@ -294,7 +296,7 @@ def encoded(
     predictions: list[float], output_format: str = "json", key: bytes = b"key", sequence: str = "", **fields: int
 ) -> list[bytes]:
     """Outputs of one stream with these predictions."""
-    batch, stream = SignalBatch(MODEL, output_format), SignalStream(0, key, 1)
+    batch, stream = SignalBatch(NamedOutputs(PREDICTION, output_format, MODEL), 5), SignalStream(0, key, 1)
     stream.sequence = sequence
     stream.step, stream.timestamp_ms = fields.get("step", 3), fields.get("timestamp_ms", 4)
     stream.offset, stream.append_ms = 5, 6
@@ -303,7 +305,7 @@ def encoded(
         batch.add(stream)
         batch.publish(stream, fields.get("gap", 0))
     outputs: dict[int, Outputs] = {}
-    batch.encode(np.array(predictions, np.float32), outputs)
+    batch.encode(np.array(predictions, np.float32).astype(np.float64)[:, None], outputs)
     assert {(row[0], row[2], row[3]) for row in outputs[0]} == {(key, 5, 6)}
     return [value for _, value, _, _ in outputs[0]]
 

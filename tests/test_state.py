@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -29,7 +30,7 @@ from core.engines.state import (
     unpack_state,
 )
 from core.errors import StateError
-from core.native.states import PLAIN_VERSION, peek_offset
+from core.native.states import PLAIN_VERSION, pack_head, peek_offset
 from tests.strategies import relaxed
 
 RULES = StreamRules(max_gap=3, max_step_jump=100, idle_timeout_ms=1_000)
@@ -291,8 +292,74 @@ def test_counters_that_no_record_gives_are_refused(at: tuple[int, ...], wrong: t
         unpack_state(seal(bytes(payload)), StreamState())
 
 
-def test_any_damaged_byte_and_any_cut_is_found() -> None:
-    blob = pack_state(went_back(0, 701), MODEL, bytes(8))
+WIDE_BLOB = bytes.fromhex(
+    "03020101"  # version, flags, bytes of the two names
+    "0a00000000000000" "50c3000000000000" "0500000000000000" "0000000000000000"  # offset, append time, step, event time
+    "303132333435363738396162" "02000000" "0000803f" "0000003f"  # model, numbers of the sample, sample
+    "4150" "7879"  # names, body
+)  # fmt: skip
+"""A state of version 3, without its checksum."""
+
+
+def wide(*sample: float, of: StreamState | None = None) -> StreamState:
+    made = of or state()
+    made.sample = sample
+    return made
+
+
+def test_a_state_whose_sample_has_another_width_is_of_version_3() -> None:
+    assert pack_state(wide(1.0, 0.5), MODEL, b"xy") == seal(WIDE_BLOB)
+
+
+@relaxed
+@given(before=states(), sample=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40))
+def test_a_stored_state_of_any_width_comes_back(before: StreamState, sample: list[float]) -> None:
+    before.sample = sample
+    after = StreamState()
+
+    blob = pack_state(before, MODEL, b"body")
+
+    assert unpack_state(blob, after) == (MODEL, b"body")
+    assert fields(before) == fields(after)
+    assert before.included == peek_offset(blob)
+    assert blob[0] == (3 if len(sample) != 5 or max(map(abs, sample)) > 1e6 else 2 if has_extension(before) else 1)
+
+
+def has_extension(of: StreamState) -> bool:
+    return of.gap_end > 0 or of.back_step >= 0
+
+
+def test_a_sample_that_nothing_needs_is_left_out() -> None:
+    whole, after = wide(*map(float, range(576))), StreamState()
+
+    head = pack_head(whole, MODEL.encode(), with_sample=False)
+
+    unpack_state(seal(head + b"body"), after)
+    assert (len(head), after.sample, after.width) == (48 + 4 + 2, (), 0)
+    assert len(pack_head(whole, MODEL.encode())) == len(head) + 4 * 576
+
+
+@pytest.mark.parametrize("numbers", [3, 0xFFFFFFFF])
+def test_a_sample_that_claims_more_numbers_than_there_are_is_refused(numbers: int) -> None:
+    payload = bytearray(WIDE_BLOB)
+    payload[48:52] = numbers.to_bytes(4, "little")
+
+    with pytest.raises(StateError):
+        unpack_state(seal(bytes(payload[:60])), StreamState())
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_no_record_gives_is_refused_in_a_wide_sample(number: float) -> None:
+    payload = bytearray(WIDE_BLOB)
+    payload[52:56] = struct.pack("<f", number)
+
+    with pytest.raises(StateError, match="cannot be"):
+        unpack_state(seal(bytes(payload)), StreamState())
+
+
+@pytest.mark.parametrize("make", [lambda: went_back(0, 701), lambda: wide(1.0, 2.0, of=went_back(0, 701))])
+def test_any_damaged_byte_and_any_cut_is_found(make: Callable[[], StreamState]) -> None:
+    blob = pack_state(make(), MODEL, bytes(8))
     damaged = [blob[:i] + bytes([blob[i] ^ 1]) + blob[i + 1 :] for i in range(len(blob))]
 
     for bad in [*damaged, *(blob[:i] for i in range(len(blob))), blob + b"x"]:
@@ -306,9 +373,9 @@ def test_any_damaged_byte_and_any_cut_is_found() -> None:
 def test_a_state_of_another_version_is_not_read() -> None:
     payload = pack_state(state(), MODEL)[:-4]
     assert payload[0] == PLAIN_VERSION
-    blob = seal(b"\x03" + payload[1:])
+    blob = seal(b"\x04" + payload[1:])
 
-    with pytest.raises(StateError, match="version 3"):
+    with pytest.raises(StateError, match="version 4"):
         unpack_state(blob, StreamState())
     assert peek_offset(blob) is None
     assert peek_offset(b"") is None

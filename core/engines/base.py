@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from core.arrays import Floats
@@ -19,10 +19,13 @@ from core.engines.state import NEXT, Decision, Fate, begin, decide, enter, refus
 from core.errors import RecordError, StateError
 from core.firsts import Firsts
 from core.models.ranges import Ranges
+from core.native.fields import FieldList
 from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
+from core.native.turns import Turn
 from core.wire.near_names import near_names
 from core.wire.records import SampleHeaders, stream_id
+from core.wire.sample_types import block_of, lacked
 
 S = TypeVar("S", bound=LiveStream)
 MANY_REPEATS = 10
@@ -36,14 +39,23 @@ class Engine(Generic[S]):
 
     Args:
         model: fingerprint of the model behind it.
+        fields: of the task's samples.
         rules: how records are judged.
         store: the recovered table. A stream that is met takes its state out; nothing is put in here.
         clock: seconds, for the shell's stage times; without one they stay 0.
     """
 
-    def __init__(self, model: str, rules: StreamRules, store: StateStore, clock: Callable[[], float] | None) -> None:
+    def __init__(
+        self,
+        model: str,
+        fields: FieldList,
+        rules: StreamRules,
+        store: StateStore,
+        clock: Callable[[], float] | None,
+    ) -> None:
         self.rules = rules
         self._model = model
+        self._fields = fields
         self._store = store
         self._clock = clock or (lambda: 0.0)
         self._streams: defaultdict[int, dict[bytes, S]] = defaultdict(dict)
@@ -76,8 +88,11 @@ class Engine(Generic[S]):
         """Read a stored state (None: there is none); why its model part goes to zeros, if so. Raises StateError."""
         raise NotImplementedError
 
-    def _apply(self, stream: S, sample: Sample, decision: Decision) -> None:
-        """Step the stream, whose metadata stand at the new record already, but for ``sample``."""
+    def _apply(self, stream: S, values: tuple[float, ...], decision: Decision, ends: bool) -> None:
+        """Step the stream with a sample (F,), which ``ends`` the sequence or not.
+
+        Its metadata stand at the new record already, but for ``sample``.
+        """
         raise NotImplementedError
 
     def _conclude(self, stream: S, append_ms: int) -> None:
@@ -136,6 +151,15 @@ class Engine(Generic[S]):
         for record in part:
             self._take_one(record)
 
+    def _add_counts(self, turn: Turn) -> None:
+        """Count what a turn has taken the compiled way."""
+        counts = self._result.counts
+        counts.processed += turn.processed
+        for near, count in turn.near_misses.items():
+            counts.meet_near(near, count)
+        for name, count in turn.held.items():
+            counts.hold(name, count)
+
     def _take_one(self, record: Record) -> None:
         try:
             self._take(record)
@@ -155,6 +179,11 @@ class Engine(Generic[S]):
         if decision.fate is not Fate.ADVANCE:
             self._turn_away(stream, sample, decision.fate, offset)
             return
+        missing = lacked(sample, self._fields.may_lack)
+        if missing and decision.fresh:
+            raise RecordError(
+                "missing_field", f"{missing[0]} is missing, and the sequence has no sample before this one"
+            )
         self._touch(stream)
         if decision is NEXT:
             stream.step += 1
@@ -166,9 +195,15 @@ class Engine(Generic[S]):
         stream.append_ms = append_ms
         stream.timestamp_ms = append_ms if event_ms is None else event_ms
         self._result.counts.processed += 1
-        for name in near_names(record.value or b"", sample):
+        for name in near_names(record.value or b"", sample, self._fields):
             self._result.counts.meet_near(name)
-        self._apply(stream, sample, decision)
+        for name in missing:
+            self._result.counts.hold(name)
+        values = block_of(sample, self._fields.fields, self._before(stream, decision), decision.reset is None)
+        self._apply(stream, values, decision, ends=bool(getattr(sample, "end", False)))
+
+    def _before(self, stream: S, decision: Decision) -> Sequence[float]:
+        return (0.0,) * self._fields.width if decision.fresh else stream.sample
 
     def _turn_away(self, stream: S, sample: Sample, fate: Fate, offset: int) -> None:
         """Count a record that is not to be applied. Raises RecordError unless it is a duplicate."""

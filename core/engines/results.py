@@ -110,6 +110,7 @@ class Counts:
     moved: int = 0  # keys met in a second partition, each once
     repeating: int = 0  # times that a stream sent ten duplicates by step in a row
     near_misses: dict[bytes, int] = field(default_factory=dict)  # by name, see core.wire.near_names
+    held: dict[str, int] = field(default_factory=dict)  # by field, records without it: the last value was held
     scores: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # by ``final``
     probabilities: list[float] = field(default_factory=list)
     not_finite: int = 0  # outputs without a number, as the model gave none
@@ -124,6 +125,10 @@ class Counts:
     def outside(self, name: str, count: int) -> None:
         """Count values of a field that lie far outside what the model was trained on."""
         self.far_outside[name] = self.far_outside.get(name, 0) + count
+
+    def hold(self, name: str, count: int = 1) -> None:
+        """Count records that lack a field."""
+        self.held[name] = self.held.get(name, 0) + count
 
     def meet_near(self, name: bytes, count: int = 1) -> None:
         """Count a name that stands nearly for an optional field."""

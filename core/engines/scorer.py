@@ -14,47 +14,30 @@ from core.engines.base import Engine
 from core.engines.infer import MAX_WINDOWS, prepare, score_windows
 from core.engines.notes import not_finite_note
 from core.engines.results import ChunkResult, StateStore, StreamRules, WindowRules
-from core.engines.state import Decision, pack_state, unpack_state
+from core.engines.state import Decision, unpack_state
 from core.engines.table_keys import head_at, head_key, segment_at, segment_key
-from core.engines.windows import (
-    CastWindow,
-    WindowSamples,
-    pack_body,
-    pack_segment,
-    unpack_body,
-)
+from core.engines.windows import CastWindow, unpack_body
 from core.errors import StateError
 from core.firsts import Firsts
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, NO_LIMITS, Ranges
+from core.native.fields import FieldList
 from core.native.records import Outputs, Records
-from core.native.streams import LiveStream
+from core.native.window_states import WindowPacker
+from core.native.windows import CastStream, WindowSamples, WindowTurn
+from core.tasks.reading import shipped
 from core.wire.records import (
     FEATURES,
     NOT_FINITE,
     CastingSample,
     OutputFormat,
     SampleHeaders,
-    SampleValues,
     Score,
     decode_casting,
     encoder,
     published,
 )
-
-
-class CastStream(LiveStream):
-    """A casting strand and the window of its cast."""
-
-    __slots__ = ("changed", "retired", "stale", "window")
-
-    def __init__(self, partition: int, key: bytes, rules: WindowRules) -> None:
-        super().__init__(partition, key)
-        self.window = CastWindow(rules)
-        self.changed = False  # its head and segments differ from the table's
-        self.retired: list[int] = []  # segments that the head in the table may still need
-        self.stale: list[int] = []  # segments that no head needs once the records taken last are acked
 
 
 class Pending(NamedTuple):
@@ -151,15 +134,16 @@ class CastScorer(Engine[CastStream]):
         clock: Callable[[], float] | None = None,
         deferred: bool = False,
     ) -> None:
-        super().__init__(fingerprint(model), rules, store, clock)
+        super().__init__(fingerprint(model), FieldList(shipped("casting").fields, end=True), rules, store, clock)
         self.model = model.eval()
         self._encode = encoder(output_format)
         self._deferred = deferred
         self.window_rules = window_rules
+        self._packer = WindowPacker(self._model, head_key, segment_key)
         self._pending: list[Pending] = []
         self._ranges = Ranges.read(model.training_ranges, CASTING_FIELDS)
         self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
-        self._strange: list[tuple[CastStream, int, SampleValues]] = []  # samples of a chunk that are outside the limits
+        self._strange: list[tuple[CastStream, int, tuple[float, ...]]] = []  # of a chunk, outside the limits
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
 
     def warm_up(self) -> None:
@@ -173,22 +157,28 @@ class CastScorer(Engine[CastStream]):
 
     # Records.
 
+    def _take_part(self, part: Records) -> None:
+        rules = self._fields, self._listing, self.rules.idle_timeout_ms
+        turn = WindowTurn(self._limits, self._strange, self._score, *rules, self._take_one, self._pack)
+        turn.take(part, self._streams[part.partition], self._listed[part.partition])
+        self._add_counts(turn)
+
     def _decode(self, value: bytes | None, headers: SampleHeaders) -> CastingSample:
         return decode_casting(value, headers)
 
-    def _apply(self, stream: CastStream, sample: CastingSample, decision: Decision) -> None:
+    def _apply(self, stream: CastStream, values: tuple[float, ...], decision: Decision, ends: bool) -> None:
         window = stream.window
         if decision.fresh or decision.reset is not None:
             stream.retired += window.clear()
         window.open(stream.offset)
         for step in range(stream.step - decision.held, stream.step):
             window.add(step, stream.sample)
-        stream.sample = sample.values
-        if not self._limits.hold(stream):
-            self._strange.append((stream, stream.step, sample.values))
-        window.add(stream.step, stream.sample)
+        stream.sample = values
+        if not self._limits.hold(values):
+            self._strange.append((stream, stream.step, values))
+        window.add(stream.step, values)
         stream.retired += window.trim()
-        if sample.end:
+        if ends:
             self._end(stream, stream.append_ms)
         elif window.due:
             self._score(stream, stream.append_ms, final=False)
@@ -240,7 +230,7 @@ class CastScorer(Engine[CastStream]):
     # The table.
 
     def _create(self, partition: int, key: bytes) -> CastStream:
-        return CastStream(partition, key, self.window_rules)
+        return CastStream(partition, key, CastWindow(self.window_rules, self._fields.width))
 
     def _load(self, stream: CastStream, blob: bytes | None) -> str | None:
         numbers = self._shelf(stream.partition).pop(stream.key, [])
@@ -268,34 +258,14 @@ class CastScorer(Engine[CastStream]):
         return shelf
 
     def _pack(self, stream: CastStream) -> None:
-        needed = {segment.number for segment in stream.window.segments}
-        records: list[tuple[bytes, bytes | None]] = [
-            (segment_key(stream.key, number), None) for number in sorted(set(stream.stale) - needed)
-        ]
-        stream.stale = []
-        if stream.changed:
-            stream.changed = False
-            for segment in stream.window.segments:
-                if segment.changed:
-                    records.append((segment_key(stream.key, segment.number), pack_segment(segment)))
-                    segment.changed = False
-            records.append((head_key(stream.key), pack_state(stream, self._model, pack_body(stream.window))))
-            stream.stale, stream.retired = stream.retired, []
+        packed = self._packed.setdefault(stream.partition, Records(stream.partition))
+        self._packer.pack(stream, packed)
         if stream.stale:
             self._list(stream)  # their tombstones follow in the next commit, also if nothing else changes
-        self._write(stream, records)
 
     def _touch(self, stream: CastStream) -> None:
         super()._touch(stream)
         stream.changed = True
-
-    def _write(self, stream: CastStream, records: list[tuple[bytes, bytes | None]]) -> None:
-        """Head and segments go to the broker together or not at all."""
-        packed = self._packed.setdefault(stream.partition, Records(stream.partition))
-        for key, value in records[:-1]:
-            packed.append(key, value, stream.included, 0, tied=True)
-        for key, value in records[-1:]:
-            packed.append(key, value, stream.included, 0)
 
     def _rewrite(self, stream: CastStream) -> None:
         stream.changed = True

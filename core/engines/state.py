@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from core.engines.results import StreamRules
 from core.errors import RecordError, StateError
-from core.native.states import EXTENSION_BYTES, HEAD_BYTES, pack_head, read_head
+from core.native.fields import MAX_FLOAT32
+from core.native.states import WIDE_VERSION, pack_head, read_head
 from core.native.streams import NO_STATE, NO_STEP, StreamState
 from core.wire.records import MAX_VALUE
 
@@ -169,19 +170,17 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
             gives; ``state`` is untouched.
     """
     payload = unseal(blob)
-    if len(payload) < HEAD_BYTES:
-        raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its head")
     if (head := read_head(payload)) is None:
-        raise StateError("corrupt_state", f"a state of version {payload[0]}, {len(payload)} bytes, cannot be read")
-    flags, lengths, (offset, append_ms, step, timestamp_ms), model, sample, extended = head
-    names = HEAD_BYTES + (0 if extended is None else EXTENSION_BYTES)
+        said = f"a state of version {payload[0]}, {len(payload)} bytes, cannot be read" if payload else "an empty state"
+        raise StateError("corrupt_state", said)
+    flags, lengths, (offset, append_ms, step, timestamp_ms), model, sample, extended, names = head
     middle = names + lengths[0]
     end = middle + lengths[1]
     if len(payload) < end:
         raise StateError("corrupt_state", f"a state of {len(payload)} bytes is shorter than its names")
     # The checksum says that the state is as it was written. Who may write to the changelog can write any numbers, and
     # these would end the worker that counts on from them, or reach the model (NaN lies within no limits).
-    if offset < 0 or not 0 <= step <= MAX_STORED_STEP or not all(-MAX_VALUE <= value <= MAX_VALUE for value in sample):
+    if offset < 0 or not 0 <= step <= MAX_STORED_STEP or not _can_be(sample, payload[0]):
         raise StateError("corrupt_state", f"a state at offset {offset}, step {step}, sample {sample} cannot be")
     extension = _Extension(offset) if extended is None else _extension(*extended, offset=offset, step=step)
     try:
@@ -197,6 +196,12 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
     state.previous = previous if has_previous else None
     state.sample = sample
     return fingerprint, payload[end:]
+
+
+def _can_be(sample: tuple[float, ...], version: int) -> bool:
+    """Whether a record may have given a stored sample: its task's ranges are not known here."""
+    largest = MAX_FLOAT32 if version == WIDE_VERSION else MAX_VALUE
+    return all(-largest <= value <= largest for value in sample)
 
 
 class _Extension(NamedTuple):

@@ -19,11 +19,15 @@ from core.errors import StateError
 from core.models.fingerprint import fingerprint
 from core.models.ranges import NO_LIMITS, SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.native.fields import FieldList
+from core.native.outputs import NamedOutputs
 from core.native.records import Records
-from core.native.signals import SignalBatch, Turn
+from core.native.signals import SignalBatch, SignalTurn
 from core.native.states import StatePacker
 from core.native.streams import SignalStream
 from core.step_batch import StepBatch
+from core.tasks.reading import shipped
+from core.wire.outputs import PREDICTION
 from core.wire.records import NOT_FINITE, OutputFormat, SampleHeaders, SignalSample, decode_signal
 
 
@@ -46,15 +50,15 @@ class SignalStepper(Engine[SignalStream]):
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(fingerprint(model), rules, store, clock)
+        super().__init__(fingerprint(model), FieldList(shipped("signal").fields), rules, store, clock)
         self.model = model.eval()
-        self._format = output_format
+        self._writer = NamedOutputs(PREDICTION, output_format, self._model)
         self._hidden = make_hidden(model)
         self._width = state_size(model)
         self._used = ZEROS + 1  # rows of the hidden states, up to the highest ever given out
         self._free: list[int] = []  # those of them that were given back
         self._chunk = 0
-        self._batch = SignalBatch(self._model, output_format)
+        self._batch = self._new_batch()
         self._packer = StatePacker(self._model)
         self._ranges = Ranges.read(model.training_ranges, SIGNAL_FIELDS)
         self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
@@ -67,17 +71,15 @@ class SignalStepper(Engine[SignalStream]):
     # Records.
 
     def _take_part(self, part: Records) -> None:
-        partition = part.partition
-        turn = Turn(self._chunk, self._listing, self.rules.idle_timeout_ms, self._take_one, self._pack)
-        turn.take(part, self._streams[partition], self._listed[partition], self._batch)
-        self._result.counts.processed += turn.processed
-        for name, count in turn.near_misses.items():
-            self._result.counts.meet_near(name, count)
+        rules = self._fields, self._listing, self.rules.idle_timeout_ms
+        turn = SignalTurn(self._chunk, self._batch, *rules, self._take_one, self._pack)
+        turn.take(part, self._streams[part.partition], self._listed[part.partition])
+        self._add_counts(turn)
 
     def _decode(self, value: bytes | None, headers: SampleHeaders) -> SignalSample:
         return decode_signal(value, headers)
 
-    def _apply(self, stream: SignalStream, sample: SignalSample, decision: Decision) -> None:
+    def _apply(self, stream: SignalStream, values: tuple[float, ...], decision: Decision, ends: bool) -> None:
         batch = self._batch
         if decision.fresh or decision.reset is not None:
             batch.start(stream, ZEROS)
@@ -86,12 +88,13 @@ class SignalStepper(Engine[SignalStream]):
         stream.chunk = self._chunk
         for _ in range(decision.held):
             batch.add(stream)
-        stream.sample = sample.values
+        stream.sample = values
         batch.add(stream)
         batch.publish(stream, decision.gap)
+        stream.closed = ends
 
     def _infer(self) -> Callable[[], None]:
-        batch, self._batch = self._batch, SignalBatch(self._model, self._format)
+        batch, self._batch = self._batch, self._new_batch()
         self._chunk += 1
         counts = self._result.counts
         counts.batch_streams, counts.batch_steps = batch.rows, len(batch)
@@ -105,21 +108,24 @@ class SignalStepper(Engine[SignalStream]):
         return partial(self._write, batch, predictions, self._result)
 
     def _write(self, batch: SignalBatch, predictions: Float32s, result: ChunkResult) -> None:
-        missing, first = batch.encode(predictions, result.outputs)
+        missing, first = batch.encode(predictions.astype(np.float64)[:, None], result.outputs)
         if missing:
             result.counts.not_finite += missing
             if self._firsts.take(NOT_FINITE):
                 result.notes.append(not_finite_note("prediction", *batch.place_of(first)))
 
+    def _new_batch(self) -> SignalBatch:
+        return SignalBatch(self._writer, self._fields.width)
+
     # Streams.
 
     def _create(self, partition: int, key: bytes) -> SignalStream:
         if self._free:
-            return SignalStream(partition, key, self._free.pop())
+            return SignalStream(partition, key, self._free.pop(), self._fields.width)
         if self._used == self._hidden.capacity:
             self._hidden.grow()
         self._used += 1
-        return SignalStream(partition, key, self._used - 1)
+        return SignalStream(partition, key, self._used - 1, self._fields.width)
 
     def _forget(self, stream: SignalStream) -> None:
         self._free.append(stream.row)
@@ -130,6 +136,8 @@ class SignalStepper(Engine[SignalStream]):
         model, body = unpack_state(blob, stream)
         if model != self._model:
             self._hidden.clear(stream.row)
+            if stream.width != self._fields.width:
+                stream.sample = (0.0,) * self._fields.width
             return "model"
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
         if len(hidden) != self._width:

@@ -1,8 +1,9 @@
 from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
 
 
 cdef class Limits:
-    cdef double lowest[5]
-    cdef double highest[5]
+    cdef vector[double] lowest
+    cdef vector[double] highest
     cdef bint one_hot
     cdef cbool hold_values(self, const double* values) noexcept nogil

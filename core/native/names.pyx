@@ -3,11 +3,10 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 
+from core.native.fields cimport NearMisses
+
+
 cdef extern from "near_names.hpp" namespace "caststream" nogil:
-    cdef cppclass NearMisses:
-        unsigned fields
-        const char* names[4]
-        size_t sizes[4]
     unsigned near_field(const char* name, size_t size)
     NearMisses near_misses_json(const char* text, size_t size)
 
@@ -20,7 +19,7 @@ def near_field_of(bytes name):
     cdef unsigned field = near_field(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
     cdef int place
     for place in range(PLACES):
-        if field == <unsigned>(4 << place):
+        if field == <unsigned>(1 << place):
             return FIELDS[place]
     return None
 
@@ -34,5 +33,5 @@ def near_names_json(bytes value):
     return {
         found.names[place][: found.sizes[place]]: FIELDS[place]
         for place in range(PLACES)
-        if found.fields & (4 << place)
+        if found.fields & (1 << place)
     }

@@ -7,7 +7,7 @@
 
 namespace caststream {
 
-enum Field : unsigned { SIGNAL = 1, CONDITION = 2, SEQUENCE = 4, STEP = 8, TIMESTAMP = 16, END = 32, UNKNOWN = 0 };
+enum Field : unsigned { SEQUENCE = 1, STEP = 2, TIMESTAMP = 4, END = 8, UNKNOWN = 0 };  // 1 << `CommonField`
 
 struct NearName {
     const char* text;

@@ -1,13 +1,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from core.arrays import Float32s, Int64s
+from core.arrays import Float32s, Float64s, Int64s
+from core.native.fields import FieldList
 from core.native.limits import Limits
-from core.native.records import Outputs, Record, Records
+from core.native.outputs import NamedOutputs
+from core.native.records import Outputs, Record
 from core.native.streams import SignalStream
+from core.native.turns import Turn
 
 class SignalBatch:
-    def __init__(self, model: str, output_format: str) -> None: ...
+    def __init__(self, writer: NamedOutputs, width: int) -> None: ...
     def __len__(self) -> int: ...
     @property
     def rows(self) -> int: ...
@@ -28,17 +31,16 @@ class SignalBatch:
         Int64s,
         Int64s,
     ]: ...
-    def encode(self, predictions: Float32s, outputs: dict[int, Outputs]) -> tuple[int, int]: ...
+    def encode(self, numbers: Float64s, outputs: dict[int, Outputs]) -> tuple[int, int]: ...
 
-class Turn:
-    processed: int
-    near_misses: dict[bytes, int]
+class SignalTurn(Turn):
     def __init__(
         self,
         chunk: int,
+        batch: SignalBatch,
+        fields: FieldList,
         listing: int,
         idle_timeout_ms: int,
         take_one: Callable[[Record], Any],
         pack_early: Callable[[SignalStream], Any],
     ) -> None: ...
-    def take(self, records: Records, streams: dict[bytes, Any], listed: list[Any], batch: SignalBatch) -> None: ...

@@ -1,14 +1,12 @@
 from core.arrays import Float32s, Int64s
 from core.native.records import Records
 from core.native.streams import SignalStream, StreamState
-from core.wire.records import SampleValues
 
 PLAIN_VERSION: int
 EXTENDED_VERSION: int
-HEAD_BYTES: int
-EXTENSION_BYTES: int
+WIDE_VERSION: int
 
-def pack_head(state: StreamState, model: bytes) -> bytes: ...
+def pack_head(state: StreamState, model: bytes, with_sample: bool = True) -> bytes: ...
 def read_head(
     payload: bytes,
 ) -> (
@@ -17,15 +15,16 @@ def read_head(
         tuple[int, int],
         tuple[int, int, int, int],
         bytes,
-        SampleValues,
+        tuple[float, ...],
         tuple[int, int, int, int, int] | None,
+        int,
     ]
     | None
 ): ...
 def peek_offset(blob: bytes) -> int | None: ...
 
 class StatePacker:
-    def __init__(self, model: str) -> None: ...
+    def __init__(self, model: str, with_sample: bool = True) -> None: ...
     def __len__(self) -> int: ...
     def add(self, stream: SignalStream) -> None: ...
     def rows(self) -> Int64s: ...

@@ -21,50 +21,72 @@ cdef extern from "state_head.hpp" namespace "caststream" nogil:
         uint8_t version, flags, sequence_bytes, previous_bytes
         int64_t offset, append_ms, step, timestamp_ms
         char model[12]
-        float sample[5]
     cdef packed struct StateExtension:
         int64_t gap_first, gap_end, back_step, back_ms, applied_offset
     cdef enum:
         PLAIN_STATE
         EXTENDED_STATE
+        WIDE_STATE
         CLOSED_STATE
         HAS_PREVIOUS_STATE
+        HAS_EXTENSION_STATE
+        PLAIN_WIDTH
+    float MAX_PLAIN_VALUE
 
 PLAIN_VERSION = int(PLAIN_STATE)
 EXTENDED_VERSION = int(EXTENDED_STATE)
-HEAD_BYTES = sizeof(StateHead)
-EXTENSION_BYTES = sizeof(StateExtension)
+WIDE_VERSION = int(WIDE_STATE)
+cdef Py_ssize_t PLAIN_SAMPLE_BYTES = PLAIN_WIDTH * sizeof(float)
 
 
-cpdef bytes pack_head(StreamState state, bytes model):
-    """A state's fixed head, its extension where it has a gap or a step back, and both sequences; little-endian.
+cpdef bytes pack_head(StreamState state, bytes model, bint with_sample=True):
+    """A state's fixed head, the last sample, an extension where it has a gap or a step back, and both sequences;
+    little-endian.
 
     Args:
         state: one that has an offset.
         model: fingerprint of the model that made what follows the head, 12 ASCII characters.
+        with_sample: False: the sample is left out where the version is 3: nothing will ask for it.
     """
     cdef StateHead head
     cdef StateExtension more
     cdef bytes extension = b""
     cdef bytes sequence = state._sequence.encode()
     cdef bytes previous = b"" if state.previous is None else state.previous.encode()
-    cdef int i
+    cdef bint is_wide = not _is_plain(state)
     if len(model) != 12:
         raise ValueError(f"a fingerprint has 12 characters, got {model!r}")
-    head.version, head.offset = PLAIN_STATE, state.offset
+    head.version, head.offset = WIDE_STATE if is_wide else PLAIN_STATE, state.offset
+    head.flags = (CLOSED_STATE if state.closed else 0) | (0 if state.previous is None else HAS_PREVIOUS_STATE)
     if state.gap_end > 0 or state.back_step >= 0:
-        head.version, head.offset = EXTENDED_STATE, state.included
+        head.offset = state.included
+        if is_wide:
+            head.flags |= HAS_EXTENSION_STATE
+        else:
+            head.version = EXTENDED_STATE
         more.gap_first, more.gap_end = state.gap_first, state.gap_end
         more.back_step, more.back_ms, more.applied_offset = state.back_step, state.back_ms, state.offset
         extension = (<char*>&more)[:sizeof(more)]
-    head.flags = (CLOSED_STATE if state.closed else 0) | (0 if state.previous is None else HAS_PREVIOUS_STATE)
     head.sequence_bytes, head.previous_bytes = len(sequence), len(previous)
     head.append_ms = state.append_ms
     head.step, head.timestamp_ms = state.step, state.timestamp_ms
     memcpy(head.model, PyBytes_AS_STRING(model), 12)
-    for i in range(5):
-        head.sample[i] = <float>state.values[i]
-    return (<char*>&head)[:sizeof(head)] + extension + sequence + previous
+    sample = _wide_sample(state, with_sample) if is_wide else (<char*>state.values)[:PLAIN_SAMPLE_BYTES]
+    return (<char*>&head)[:sizeof(head)] + sample + extension + sequence + previous
+
+
+cdef bint _is_plain(StreamState state) noexcept:
+    """Whether the last sample is one that versions 1 and 2 have room for."""
+    cdef int i
+    for i in range(state.width):
+        if not -MAX_PLAIN_VALUE <= state.values[i] <= MAX_PLAIN_VALUE:
+            return False
+    return state.width == PLAIN_WIDTH
+
+
+cdef bytes _wide_sample(StreamState state, bint with_sample):
+    cdef uint32_t numbers = state.width if with_sample else 0
+    return (<char*>&numbers)[:sizeof(numbers)] + (<char*>state.values)[: numbers * sizeof(float)]
 
 
 def read_head(bytes payload):
@@ -72,31 +94,50 @@ def read_head(bytes payload):
 
     Returns:
         (closed, has_previous), (sequence's bytes, previous one's bytes), (offset, append time, step, event time), model,
-        the sample, and the extension (gap's first step, the one after its last, step and event time of a step back,
-        offset of the last good record), None where there is none. None: too short, or of another version.
+        the sample, the extension (gap's first step, the one after its last, step and event time of a step back,
+        offset of the last good record), None where there is none, and where the sequences begin. None: too short, or of
+        another version.
     """
     cdef StateHead head
     cdef StateExtension more
     cdef const char* at = PyBytes_AS_STRING(payload)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    cdef Py_ssize_t left = PyBytes_GET_SIZE(payload) - sizeof(head)
+    cdef uint32_t numbers = PLAIN_WIDTH
     cdef object extension = None
-    if size < <Py_ssize_t>sizeof(head):
+    cdef float value
+    if left < 0:
         return None
     memcpy(&head, at, sizeof(head))
-    if head.version == EXTENDED_STATE:
-        if size < <Py_ssize_t>(sizeof(head) + sizeof(more)):
-            return None
-        memcpy(&more, at + sizeof(head), sizeof(more))
-        extension = (more.gap_first, more.gap_end, more.back_step, more.back_ms, more.applied_offset)
-    elif head.version != PLAIN_STATE:
+    at += sizeof(head)
+    if head.version not in (PLAIN_STATE, EXTENDED_STATE, WIDE_STATE):
         return None
+    if head.version == WIDE_STATE:
+        if left < <Py_ssize_t>sizeof(numbers):
+            return None
+        memcpy(&numbers, at, sizeof(numbers))
+        at, left = at + sizeof(numbers), left - <Py_ssize_t>sizeof(numbers)
+    left -= <Py_ssize_t>numbers * <Py_ssize_t>sizeof(float)
+    if left < 0:
+        return None
+    sample = []
+    for _ in range(numbers):
+        memcpy(&value, at, sizeof(value))
+        sample.append(value)
+        at += sizeof(value)
+    if head.version == EXTENDED_STATE or (head.version == WIDE_STATE and head.flags & HAS_EXTENSION_STATE):
+        left -= <Py_ssize_t>sizeof(more)
+        if left < 0:
+            return None
+        memcpy(&more, at, sizeof(more))
+        extension = (more.gap_first, more.gap_end, more.back_step, more.back_ms, more.applied_offset)
     return (
         (bool(head.flags & CLOSED_STATE), bool(head.flags & HAS_PREVIOUS_STATE)),
         (head.sequence_bytes, head.previous_bytes),
         (head.offset, head.append_ms, head.step, head.timestamp_ms),
         (<char*>head.model)[:sizeof(head.model)],
-        (head.sample[0], head.sample[1], head.sample[2], head.sample[3], head.sample[4]),
+        tuple(sample),
         extension,
+        PyBytes_GET_SIZE(payload) - left,
     )
 
 
@@ -106,10 +147,14 @@ def peek_offset(bytes blob):
     Eviction looks at every state of a table: this is the part of the work that each of them costs.
     """
     cdef StateHead head
-    if PyBytes_GET_SIZE(blob) < <Py_ssize_t>sizeof(head):
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(blob)
+    if size < <Py_ssize_t>(sizeof(head) + sizeof(uint32_t)):
         return None
     memcpy(&head, PyBytes_AS_STRING(blob), sizeof(head))
-    return head.offset if head.version in (PLAIN_STATE, EXTENDED_STATE) else None
+    if head.version == WIDE_STATE:
+        return head.offset
+    is_known = head.version in (PLAIN_STATE, EXTENDED_STATE)
+    return head.offset if is_known and size >= <Py_ssize_t>sizeof(head) + PLAIN_SAMPLE_BYTES else None
 
 
 cdef class StatePacker:
@@ -117,13 +162,16 @@ cdef class StatePacker:
 
     Args:
         model: fingerprint.
+        with_sample: see `pack_head`.
     """
 
     cdef bytes model
     cdef list entries
+    cdef bint with_sample
 
-    def __init__(self, str model):
+    def __init__(self, str model, bint with_sample=True):
         self.model = model.encode("ascii")
+        self.with_sample = with_sample
         self.entries = []
 
     def __len__(self):
@@ -131,7 +179,7 @@ cdef class StatePacker:
 
     def add(self, SignalStream stream):
         """Take a state's head now, before it changes."""
-        head = pack_head(stream, self.model)
+        head = pack_head(stream, self.model, self.with_sample)
         self.entries.append((stream.partition, stream.key, stream.included, stream.row, head))
 
     def rows(self):

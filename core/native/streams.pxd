@@ -12,11 +12,13 @@ cdef class StreamState:
     cdef public int64_t back_ms
     cdef public int64_t back_offset
     cdef public bint closed
+    cdef readonly int width   # numbers of a sample
     cdef str _sequence
     cdef public str previous
-    cdef double values[5]
-    cdef bytes head       # of the outputs of this stream and sequence; None until the first of them
+    cdef float* values        # the last sample; float32, as the model reads it and the table stores it
+    cdef bytes head           # of the outputs of this stream and sequence; None until the first of them
     cpdef clear(self)
+    cdef int _make_room(self, int width) except -1
 
 
 cdef class LiveStream(StreamState):

@@ -1,8 +1,9 @@
-from core.wire.records import SampleValues
+from collections.abc import Sequence
 
 NO_STATE: int
 NOT_LISTED: int
 NO_STEP: int
+SHIPPED_WIDTH: int
 
 class StreamState:
     offset: int
@@ -17,8 +18,12 @@ class StreamState:
     closed: bool
     sequence: str
     previous: str | None
-    sample: SampleValues
-    def __init__(self) -> None: ...
+    width: int
+    def __init__(self, width: int = 5) -> None: ...
+    @property
+    def sample(self) -> tuple[float, ...]: ...
+    @sample.setter
+    def sample(self, values: Sequence[float]) -> None: ...
     @property
     def included(self) -> int: ...
     def clear(self) -> None: ...
@@ -30,7 +35,7 @@ class LiveStream(StreamState):
     repeated_at: int
     repeats: int
     is_told: bool
-    def __init__(self, partition: int, key: bytes) -> None: ...
+    def __init__(self, partition: int, key: bytes, width: int = 5) -> None: ...
     @property
     def name(self) -> str: ...
 
@@ -38,4 +43,4 @@ class SignalStream(LiveStream):
     row: int
     chunk: int
     run: int
-    def __init__(self, partition: int, key: bytes, row: int) -> None: ...
+    def __init__(self, partition: int, key: bytes, row: int, width: int = 5) -> None: ...

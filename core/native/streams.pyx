@@ -1,10 +1,13 @@
 """Streams in memory, as compiled inner loops reach them: fields without a lookup, a few hundred bytes each."""
 
 cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.string cimport memset
 
 NO_STATE = -1  # the offset of a stream that has none
 NOT_LISTED = 0
 NO_STEP = -1  # the step of a step back where there was none
+SHIPPED_WIDTH = 5  # numbers of a sample of the two tasks that ship
 
 
 @cython.no_gc
@@ -13,13 +16,27 @@ cdef class StreamState:
 
     ``offset``: source offset of the last good record; ``append_ms`` and ``timestamp_ms``: its append time and event time.
     ``sequence`` and ``previous``: the current sequence and the one before; None: there was none. ``step``: the last one.
-    ``closed``: a cast that has ended. ``sample``: the last sample, for gap policy hold. ``[gap_first, gap_end)``: the
+    ``closed``: a cast that has ended. ``sample``: the last sample, ``width`` numbers, for gap policy hold and for what a
+    record lacks; it has the precision of float32, so that it is the same before and after a restart. ``[gap_first, gap_end)``: the
     steps that the sequence's last gap has skipped. ``back_step``, ``back_ms`` and ``back_offset``: step, event time and
     source offset of the last step back since the last good record; `NO_STEP`: there was none.
     """
 
-    def __init__(self):
+    def __init__(self, int width=SHIPPED_WIDTH):
+        self._make_room(width)
         self.clear()
+
+    def __dealloc__(self):
+        PyMem_Free(self.values)
+
+    cdef int _make_room(self, int width) except -1:
+        cdef void* room
+        if width != self.width:
+            room = PyMem_Realloc(self.values, width * sizeof(float))
+            if room == NULL:
+                raise MemoryError
+            self.values, self.width = <float*>room, width
+        return 0
 
     cpdef clear(self):
         """Have no state."""
@@ -32,7 +49,7 @@ cdef class StreamState:
         self.closed = False
         self.sequence = ""
         self.previous = None
-        self.sample = (0.0, 0.0, 0.0, 0.0, 0.0)
+        memset(self.values, 0, self.width * sizeof(float))
 
     @property
     def included(self):
@@ -51,12 +68,15 @@ cdef class StreamState:
 
     @property
     def sample(self):
-        """The last sample, as the model reads it."""
-        return (self.values[0], self.values[1], self.values[2], self.values[3], self.values[4])
+        """The last sample, as the model reads it. It may be set to one of another width."""
+        return tuple([self.values[i] for i in range(self.width)])
 
     @sample.setter
     def sample(self, values):
-        self.values[0], self.values[1], self.values[2], self.values[3], self.values[4] = values
+        cdef int i
+        self._make_room(len(values))
+        for i in range(self.width):
+            self.values[i] = values[i]
 
 
 @cython.no_gc
@@ -66,8 +86,8 @@ cdef class LiveStream(StreamState):
     ``repeats``: duplicates by step since the good record at offset ``repeated_at``; ``is_told``: they were many once.
     """
 
-    def __init__(self, int partition, bytes key):
-        StreamState.__init__(self)
+    def __init__(self, int partition, bytes key, int width=SHIPPED_WIDTH):
+        StreamState.__init__(self, width)
         self.partition = partition
         self.key = key
         self.listed = NOT_LISTED
@@ -86,8 +106,8 @@ cdef class SignalStream(LiveStream):
     ``chunk`` is the number of the last chunk that stepped it, ``run`` its batch row there.
     """
 
-    def __init__(self, int partition, bytes key, row):
-        LiveStream.__init__(self, partition, key)
+    def __init__(self, int partition, bytes key, row, int width=SHIPPED_WIDTH):
+        LiveStream.__init__(self, partition, key, width)
         self.row = row
         self.chunk = -1
         self.run = -1

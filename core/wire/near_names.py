@@ -10,28 +10,29 @@ from typing import Any
 
 import msgspec
 
+from core.native.fields import FieldList
 from core.native.names import near_field_of, near_names_json
 
-MOST_MSGPACK_BYTES = 2**14
-"""Bytes of a MessagePack value that is searched: the compiled code for plain samples takes no longer one."""
 _BOM = 0xEF  # the first byte of a byte order mark, which no map in MessagePack begins with
 _NIL = b"\xc0"
 _names_of = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def near_names(value: bytes, sample: Any) -> Iterable[bytes]:
+def near_names(value: bytes, sample: Any, fields: FieldList) -> Iterable[bytes]:
     """The names in a value that stand nearly for fields which its sample lacks, one for each field, the last of each.
 
     Args:
         value: in either format.
         sample: what it was decoded to.
+        fields: of the task. Of MessagePack no longer value is searched than the compiled scanner looks at.
     """
-    found = _of_msgpack(value) if value[0] & 0x80 and value[0] != _BOM else near_names_json(value)
+    is_msgpack = value[0] & 0x80 and value[0] != _BOM
+    found = _of_msgpack(value, fields.most_msgpack_bytes) if is_msgpack else near_names_json(value)
     return () if not found else [name for name, field in found.items() if hasattr(sample, field)]
 
 
-def _of_msgpack(value: bytes) -> dict[bytes, str]:
-    if len(value) > MOST_MSGPACK_BYTES:
+def _of_msgpack(value: bytes, most_bytes: int) -> dict[bytes, str]:
+    if len(value) > most_bytes:
         return {}
     try:
         raws = _names_of(value)

@@ -6,20 +6,25 @@ It runs for one record in many. What it reads of a value is bounded, whatever th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from core.errors import RecordError
+from core.tasks.declaration import Field
 from core.wire.odd_bytes import WRAPPERS, explain_bytes
 from core.wire.plain_name import plain_name
-from core.wire.record_limits import CONDITIONS, MAX_SEQUENCE_BYTES, MAX_STEP, MAX_TIME_MS, MAX_VALUE, MIN_TIME_MS
+from core.wire.record_limits import MAX_SEQUENCE_BYTES, MAX_STEP, MAX_TIME_MS, MAX_VALUE, MIN_TIME_MS
 from core.wire.shown import MOST_BYTES, TooLong, is_number, shown, unit_of
 
-OPTIONAL = ("sequence", "step", "timestamp_ms", "end")
+Reader = Callable[[str, Any], Any]
+
 MOST_NAMES_BYTES = 2**16
 """Bytes of the largest value whose names are searched for a hint."""
+_ARRAY_NUMBER_BYTES = 32  # that are looked at for each number of an array: a double has up to 24 as JSON
+_LACKING = object()  # stands for the value of a field that is not there
 _ERRORS = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError)
 
 
@@ -27,17 +32,29 @@ class RawReader:
     """Reads samples of one kind, field by field, in one format.
 
     Args:
-        names: of the fields, the optional ones included.
+        readers: by the name of a field, the optional ones included.
+        fields: of the task.
         codec: ``msgspec.json`` or ``msgspec.msgpack``.
     """
 
-    def __init__(self, names: Sequence[str], codec: Any) -> None:
-        self._names = names
+    def __init__(self, readers: Mapping[str, Reader], fields: Sequence[Field], codec: Any) -> None:
+        self._readers = readers
+        self._aliases = {field.name: field.aliases for field in fields}
+        self._needed = [field.name for field in fields if field.missing == "refuse"]
+        self._most_bytes = {field.name: _ARRAY_NUMBER_BYTES * (field.length or 0) for field in fields}
         self._is_json = codec is msgspec.json
-        raws = msgspec.defstruct("Raws", [(name, msgspec.Raw, msgspec.Raw()) for name in names])
+        self._places = {name: f"raw_{number}" for number, name in enumerate(self._all_names())}
+        raws = msgspec.defstruct(
+            "Raws",
+            [(place, msgspec.Raw, msgspec.Raw()) for place in self._places.values()],
+            rename={place: name for name, place in self._places.items()},
+        )
         self._raws: Callable[[Any], Any] = codec.Decoder(raws).decode
         self._names_of: Callable[[Any], dict[str, msgspec.Raw]] = codec.Decoder(dict[str, msgspec.Raw]).decode
         self._any: Callable[[Any], Any] = codec.decode
+
+    def _all_names(self) -> list[str]:
+        return [*self._readers, *(alias for aliases in self._aliases.values() for alias in aliases)]
 
     def fields(self, value: bytes) -> dict[str, Any]:
         """Read the fields as the strict types want them; optional ones that are absent are left out.
@@ -49,15 +66,26 @@ class RawReader:
             raws = self._raws(value)
         except _ERRORS as error:
             raise RecordError(*explain_bytes(value, error, self._is_json)) from error
-        held = {name: self._held(getattr(raws, name)) for name in self._names if len(getattr(raws, name))}
-        missing = [name for name in self._names if held.get(name) is None and name not in OPTIONAL]
+        held = {name: self._named(raws, name) for name in self._readers}
+        missing = [name for name in self._needed if _is_absent(held[name])]
         if missing:
-            raise RecordError("missing_field", self._lack(missing[0], held, value))
-        return {name: _read(name, found) for name, found in held.items() if found is not None}
+            raise RecordError("missing_field", self._lack(missing[0], held[missing[0]] is None, value))
+        return {name: self._readers[name](name, found) for name, found in held.items() if not _is_absent(found)}
 
-    def _held(self, raw: msgspec.Raw) -> Any:
+    def _named(self, raws: Any, name: str) -> Any:
+        """The value of a field; where it has none, or null, that of the first of its other names that has one."""
+        found: Any = _LACKING
+        for each in (name, *self._aliases.get(name, ())):
+            raw = getattr(raws, self._places[each])
+            if len(raw):
+                found = self._held(raw, max(MOST_BYTES, self._most_bytes.get(name, 0)))
+            if not _is_absent(found):
+                break
+        return found
+
+    def _held(self, raw: msgspec.Raw, most_bytes: int) -> Any:
         data = memoryview(raw)
-        if len(data) > MOST_BYTES:
+        if len(data) > most_bytes:
             return TooLong(len(data), is_number=self._is_json and bytes(data[:1]) in b"-0123456789")
         try:
             return self._any(data)
@@ -66,8 +94,8 @@ class RawReader:
                 return TooLong(len(data), is_number=True)
             raise RecordError("not_decodable", str(error)) from error
 
-    def _lack(self, name: str, held: Mapping[str, Any], value: bytes) -> str:
-        said = f"{name} is null: a value is needed" if name in held else f"{name} is missing"
+    def _lack(self, name: str, is_null: bool, value: bytes) -> str:
+        said = f"{name} is null: a value is needed" if is_null else f"{name} is missing"
         names = self._top_names(value)
         plain = plain_name(name)
         if like := [each for each in names if each != name and plain_name(each) == plain]:
@@ -86,19 +114,31 @@ class RawReader:
             return []
 
 
-def number(name: str, held: Any) -> float:
+def _is_absent(held: Any) -> bool:
+    return held is None or held is _LACKING
+
+
+def _number(name: str, held: Any, field: Field, booleans: bool) -> float:
     """Read one of the numbers of a sample."""
+    if booleans and isinstance(held, bool):
+        held = int(held)
     if isinstance(held, str):
         raise RecordError("wrong_type", f"{name} is {shown(held)}: {_about_text(held, 'a number')}")
     if isinstance(held, TooLong) and held.is_number:
-        raise RecordError("out_of_range", f"{name} is {shown(held)}: must be within ±{MAX_VALUE:.0f}")
+        raise RecordError("out_of_range", f"{name} is {shown(held)}: must be within {_range(field)}")
     if not is_number(held):
         raise RecordError("wrong_type", f"{name} is {shown(held)}: must be a number")
     if not isinstance(held, int) and not math.isfinite(held):
         raise RecordError("not_finite", f"{name} is {held}: must be a finite number")
-    if not -MAX_VALUE <= held <= MAX_VALUE:
-        raise RecordError("out_of_range", f"{name} is {shown(held)}: must be within ±{MAX_VALUE:.0f}")
+    if not field.low <= held <= field.high:
+        raise RecordError("out_of_range", f"{name} is {shown(held)}: must be within {_range(field)}")
     return float(held)
+
+
+def _range(field: Field) -> str:
+    if (field.low, field.high) == (-MAX_VALUE, MAX_VALUE):
+        return f"±{MAX_VALUE:.0f}"
+    return f"{field.low:.15g} and {field.high:.15g}{' ' * bool(field.unit)}{field.unit}"
 
 
 def _about_text(text: str, wanted: str) -> str:
@@ -120,13 +160,13 @@ def _parsed(text: str) -> float | None:
         return None
 
 
-def _conditions(name: str, held: Any) -> tuple[float, ...]:
+def _array(name: str, held: Any, field: Field, booleans: bool) -> tuple[float, ...]:
     if not isinstance(held, list):
-        said = "too long" if isinstance(held, TooLong) else f"must be an array of {CONDITIONS} numbers"
+        said = "too long" if isinstance(held, TooLong) else f"must be an array of {field.numbers} numbers"
         raise RecordError("wrong_type", f"{name} is {shown(held)}: {said}")
-    if len(held) != CONDITIONS:
-        raise RecordError("vector_length", f"{name} has {len(held)} numbers: {CONDITIONS} are needed")
-    return tuple(number(f"{name}[{place}]", each) for place, each in enumerate(held))
+    if len(held) != field.numbers:
+        raise RecordError("vector_length", f"{name} has {len(held)} numbers: {field.numbers} are needed")
+    return tuple(_number(f"{name}[{place}]", each, field, booleans) for place, each in enumerate(held))
 
 
 def _sequence(name: str, held: Any) -> str:
@@ -189,14 +229,19 @@ def _end(name: str, held: Any) -> bool:
     return held
 
 
-_READERS: dict[str, Callable[[str, Any], Any]] = {
-    "condition_vector": _conditions,
-    "sequence": _sequence,
-    "step": _step,
-    "timestamp_ms": _time,
-    "end": _end,
-}
+_COMMON: dict[str, Reader] = {"sequence": _sequence, "step": _step, "timestamp_ms": _time, "end": _end}
 
 
-def _read(name: str, held: Any) -> Any:
-    return _READERS[name](name, held) if name in _READERS else number(name, held)
+def readers_of(names: Iterable[str], fields: Sequence[Field], booleans: bool) -> dict[str, Reader]:
+    """How the fields of a sample are read, by name.
+
+    Args:
+        names: of all fields, those that every task has too.
+        fields: of the task.
+        booleans: true and false are 1 and 0.
+    """
+    own: dict[str, Reader] = {
+        field.name: partial(_number if field.length is None else _array, field=field, booleans=booleans)
+        for field in fields
+    }
+    return {name: own.get(name) or _COMMON[name] for name in names}

@@ -6,37 +6,30 @@ JSON and MessagePack hold the same fields. Unknown fields are ignored, null mean
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from core.errors import RecordError
-from core.wire.media_types import value_format
-from core.wire.odd_bytes import explain_bytes, trimmed
-from core.wire.odd_values import RawReader
+from core.tasks.reading import shipped
+from core.wire.codecs import Codec, SampleCodec
+from core.wire.codecs import SampleHeaders as SampleHeaders
 from core.wire.reasons import REASON_TEXTS
 from core.wire.record_limits import CONDITIONS as CONDITIONS
 from core.wire.record_limits import FEATURES as FEATURES
-from core.wire.record_limits import MAX_KEY_BYTES, MAX_TIME_MS, MIN_TIME_MS
+from core.wire.record_limits import MAX_KEY_BYTES
 from core.wire.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
 from core.wire.record_limits import MAX_STEP as MAX_STEP
 from core.wire.record_limits import MAX_VALUE as MAX_VALUE
+from core.wire.sample_types import Number, SequenceName, Step, TimestampMs
 
 REASONS = tuple(REASON_TEXTS)
 """Every reason of a RecordError: a header of the dead letter and a metric label."""
 
-SampleHeaders = Sequence[tuple[str, bytes]] | None
 SampleValues = tuple[float, float, float, float, float]  # one sample as the model reads it
 OutputFormat = str  # a key of CONTENT_TYPES
 CONTENT_TYPES = {"json": b"application/json", "msgpack": b"application/msgpack"}
-
-# Limits stand in the types, where they cost nothing: in Python they would double the price of decoding.
-Number = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]  # NaN lies in no range
-Step = Annotated[int, Meta(ge=0, le=MAX_STEP)]
-TimestampMs = Annotated[int, Meta(ge=MIN_TIME_MS, le=MAX_TIME_MS)]
-SequenceName = Annotated[str, Meta(max_length=MAX_SEQUENCE_BYTES)]  # in characters: the bytes are checked besides
 
 
 class SignalSample(msgspec.Struct, frozen=True, gc=False):
@@ -118,73 +111,11 @@ SENSORS = CastingSample.__struct_fields__[:FEATURES]
 TOO_SHORT = "too_short"
 NOT_FINITE = "not_finite"
 
-_SHORT = MAX_SEQUENCE_BYTES // 4  # so many characters always fit: none takes more than 4 bytes
-
-T = TypeVar("T")
-
-
-class _Codec(Generic[T]):
-    """Reads values of one kind in both formats."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._kind = kind
-        self._json: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
-        self._msgpack: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
-
-    def decode(self, value: bytes | None, headers: SampleHeaders) -> T:
-        decode = self._json if not headers else self._by_content_type(headers)
-        if value is None:
-            raise RecordError("not_decodable", "the record has no value: a tombstone")
-        try:
-            return decode(value)
-        except _REFUSED as error:
-            return self._look_again(value, decode is self._json, error)
-
-    def _by_content_type(self, headers: Sequence[tuple[str, bytes]]) -> Callable[[bytes], T]:
-        """The reader that the header asks for; the last one counts, as in Kafka's ``lastHeader``."""
-        for name, content_type in reversed(headers):
-            if name == "content-type":
-                if (found := value_format(content_type)) is None:
-                    told = (content_type or b"")[:64]
-                    raise RecordError(
-                        "content_type", f"content-type is {told!r}: must be application/json or application/msgpack"
-                    )
-                return self._json if found == "json" else self._msgpack
-        return self._json
-
-    def _look_again(self, value: bytes, is_json: bool, error: Exception) -> T:
-        if isinstance(error, msgspec.ValidationError):
-            raise RecordError("wrong_type", str(error)) from error
-        raise RecordError(*explain_bytes(value, error, is_json)) from error
-
-
-_REFUSED = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is not UTF-8
-
-
-class _SampleCodec(_Codec[T]):
-    """Reads samples: accepts small differences of form, and names the fault of refused ones."""
-
-    def __init__(self, kind: type[T]) -> None:
-        super().__init__(kind)
-        names = kind.__struct_fields__  # type: ignore[attr-defined]
-        self._raw_json, self._raw_msgpack = RawReader(names, msgspec.json), RawReader(names, msgspec.msgpack)
-
-    def _look_again(self, value: bytes, is_json: bool, error: Exception) -> T:
-        if not is_json:
-            return self._kind(**self._raw_msgpack.fields(value))
-        if len(kept := trimmed(value)) != len(value):
-            try:
-                return self._json(kept)
-            except _REFUSED:
-                value = kept
-        return self._kind(**self._raw_json.fields(value))
-
-
-_SIGNAL = _SampleCodec(SignalSample)
-_CASTING = _SampleCodec(CastingSample)
-_PREDICTION = _Codec(Prediction)
-_SCORE = _Codec(Score)
-_OUTPUT_STEP = _Codec(OutputStep)
+_SIGNAL = SampleCodec(SignalSample, shipped("signal").fields)
+_CASTING = SampleCodec(CastingSample, shipped("casting").fields)
+_PREDICTION = Codec(Prediction)
+_SCORE = Codec(Score)
+_OUTPUT_STEP = Codec(OutputStep)
 
 
 def decode_signal(value: bytes | None, headers: SampleHeaders = None) -> SignalSample:
@@ -193,10 +124,7 @@ def decode_signal(value: bytes | None, headers: SampleHeaders = None) -> SignalS
     Raises:
         RecordError: what makes the record unusable, with a reason of REASONS.
     """
-    sample = _SIGNAL.decode(value, headers)
-    if sample.sequence and len(sample.sequence) > _SHORT:
-        _check_sequence(sample.sequence)
-    return sample
+    return _SIGNAL.decode(value, headers)
 
 
 def decode_casting(value: bytes | None, headers: SampleHeaders = None) -> CastingSample:
@@ -205,10 +133,7 @@ def decode_casting(value: bytes | None, headers: SampleHeaders = None) -> Castin
     Raises:
         RecordError: what makes the record unusable, with a reason of REASONS.
     """
-    sample = _CASTING.decode(value, headers)
-    if sample.sequence and len(sample.sequence) > _SHORT:
-        _check_sequence(sample.sequence)
-    return sample
+    return _CASTING.decode(value, headers)
 
 
 def stream_id(key: bytes | None) -> str:
@@ -268,11 +193,3 @@ def published(probability: float | None, peak: int | None) -> tuple[float | None
     if probability is None:
         return None, None, TOO_SHORT
     return (probability, peak, None) if math.isfinite(probability) else (None, None, NOT_FINITE)
-
-
-def _check_sequence(sequence: str) -> None:
-    size = len(sequence.encode())
-    if size > MAX_SEQUENCE_BYTES:
-        raise RecordError(
-            "sequence_too_long", f"sequence has {size} bytes of UTF-8, at most {MAX_SEQUENCE_BYTES} are allowed"
-        )

@@ -12,10 +12,11 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from core.native.records import Records
-from core.native.signals import SignalBatch, Turn
+from core.native.signals import SignalBatch, SignalTurn
 from core.native.streams import SignalStream
 from stream_app.kafka.fetching import FetchedPartition, RawBatches
 from stream_app.native.changelog import keep_winners
+from tests.fuzz.codecs import FIELDS, WRITER
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.slow_batches import HEADER, Refused, Row, read_slowly
 from tests.fuzz.values import good_json, good_msgpack
@@ -157,8 +158,9 @@ def _check_readers_of(records: Records) -> None:
     for stream in streams.values():
         stream.offset, stream.step = 0, 0
     left: list[object] = []
-    turn = Turn(1, 1, 10**9, left.append, lambda stream: None)
-    turn.take(records, streams, [], SignalBatch("0123456789ab", "json"))
+    batch = SignalBatch(WRITER, FIELDS.width)
+    turn = SignalTurn(1, batch, FIELDS, 1, 10**9, left.append, lambda stream: None)
+    turn.take(records, streams, [])
     assert turn.processed + len(left) == len(records)
 
 

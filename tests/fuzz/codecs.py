@@ -12,16 +12,22 @@ from typing import Any
 import msgspec
 
 from core.errors import RecordError
+from core.native.fields import FieldList
+from core.native.outputs import NamedOutputs
 from core.native.records import Records
-from core.native.signals import SignalBatch, Turn
+from core.native.signals import SignalBatch, SignalTurn
 from core.native.streams import SignalStream
+from core.tasks.reading import shipped
 from core.wire import records
+from core.wire.outputs import PREDICTION
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.values import JSON_TOKENS, MSGPACK_TOKENS, SIGNALS, good_json, good_msgpack, odd_json, odd_msgpack
 
 JSON_TYPE, MSGPACK_TYPE = (("content-type", b"application/json"),), (("content-type", b"application/msgpack"),)
 LONGEST_MESSAGE = 250  # of an error: it becomes a header of the dead letter
+
+FIELDS, WRITER = FieldList(shipped("signal").fields), NamedOutputs(PREDICTION, "json", "0123456789ab")
 
 Headers = tuple[tuple[str, bytes], ...]
 _DECODERS: tuple[Callable[..., Any], ...] = (
@@ -134,7 +140,7 @@ def _fields(stream: SignalStream) -> tuple[Any, ...]:
 
 
 def _bits(numbers: Sequence[float]) -> bytes:
-    return struct.pack("5d", *numbers)  # by their bits: 0.0 and -0.0 are equal
+    return struct.pack("5f", *numbers)  # by their bits: 0.0 and -0.0 are equal; as streams keep them
 
 
 class _Row:
@@ -150,9 +156,9 @@ def takes(stream: SignalStream, value: bytes, headers: Headers) -> bool:
     """Whether the compiled reader takes a value as the stream's next sample."""
     chunk, left = Records(0), []
     chunk.add(_Row(value, headers))
-    turn = Turn(1, 1, 10**9, left.append, lambda stream: None)
-    batch = SignalBatch("0123456789ab", "json")
-    turn.take(chunk, {b"a": stream}, [], batch)
+    batch = SignalBatch(WRITER, FIELDS.width)
+    turn = SignalTurn(1, batch, FIELDS, 1, 10**9, left.append, lambda stream: None)
+    turn.take(chunk, {b"a": stream}, [])
     assert turn.processed + len(left) == 1
     assert len(batch) == turn.processed
     return turn.processed == 1

@@ -12,7 +12,8 @@ from core.engines.results import WindowRules
 from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal, unpack_state
 from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
 from core.errors import StateError
-from core.native.states import peek_offset
+from core.native.fields import MAX_FLOAT32
+from core.native.states import WIDE_VERSION, peek_offset
 from core.wire.records import FEATURES, MAX_VALUE
 from tests.fuzz.mutation import Mutator
 
@@ -88,7 +89,7 @@ def check_states(blob: bytes, random: Random) -> None:
     else:
         assert read.included == offset
         assert (len(model), read.offset >= 0, 0 <= read.step <= MAX_STORED_STEP) == (12, True, True)
-        _check_numbers(read.sample)
+        _check_numbers(read.sample, MAX_FLOAT32 if blob[0] == WIDE_VERSION else MAX_VALUE)
         again = StreamState()
         assert unpack_state(pack_state(read, model, body), again) == (model, body)
         assert _fields(read) == _fields(again), "packed again, it reads otherwise"
@@ -101,8 +102,8 @@ def _fields(of: StreamState) -> tuple[object, ...]:
     return of.offset, of.append_ms, of.timestamp_ms, of.sequence, of.previous, of.step, of.closed, of.sample, counters
 
 
-def _check_numbers(numbers: Sequence[float]) -> None:
-    assert all(math.isfinite(number) and abs(number) <= MAX_VALUE for number in numbers), numbers
+def _check_numbers(numbers: Sequence[float], largest: float = MAX_VALUE) -> None:
+    assert all(math.isfinite(number) and abs(number) <= largest for number in numbers), numbers
 
 
 def _check_body(body: bytes, step: int, random: Random) -> None:

@@ -1,0 +1,87 @@
+"""Writes the outputs of a task: K named ones, of one number or several, in JSON or MessagePack."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libcpp.string cimport string
+
+import msgspec
+
+KINDS = {"float32": FLOAT32_NUMBER, "float64": FLOAT64_NUMBER, "whole": WHOLE_NUMBER, "text": TEXT_NUMBER}
+
+
+cdef class NamedOutputs:
+    """The outputs of one task in one format.
+
+    Args:
+        outputs: each has ``name``; ``names``, of its numbers, or ``length`` where they have none; ``kind``, one of
+            ``float32``, ``float64``, ``whole``, ``text``; and ``texts``: the number of a text is its place in them.
+            A single number stands alone, several are an object by their names, else an array.
+        output_format: ``json`` or ``msgpack``.
+        model: its fingerprint.
+    """
+
+    def __init__(self, outputs, str output_format, str model):
+        self.msgpack = output_format == "msgpack"
+        self.native.model = model.encode()
+        self.native.outputs = len(outputs)
+        for output in outputs:
+            self._add(output)
+        self.native.after = self.prefix
+        self.native.room += self.prefix.size() + OUTPUT_ROOM + self.native.model.size()
+
+    @property
+    def width(self):
+        """Numbers of one record, K."""
+        return self.native.numbers.size()
+
+    def _add(self, output):
+        self._say(b"" if self.msgpack else b",")
+        self._name(output.name)
+        if output.names:
+            self._open(len(output.names), b"{", 0x80, 0xDE)
+        elif output.length > 1:
+            self._open(output.length, b"[", 0x90, 0xDC)
+        for place, name in enumerate(output.names or ("",) * output.length):
+            if place and not self.msgpack:
+                self._say(b",")
+            if output.names:
+                self._name(name)
+            self._number(output)
+        if not self.msgpack and (output.names or output.length > 1):
+            self._say(b"}" if output.names else b"]")
+
+    def _say(self, bytes text):
+        self.prefix.append(<string>text)
+
+    def _name(self, str name):
+        self._say(msgspec.msgpack.encode(name) if self.msgpack else msgspec.json.encode(name) + b":")
+
+    def _open(self, int items, bytes bracket, int short_tag, int long_tag):
+        if self.msgpack:
+            bracket = bytes([short_tag | items]) if items < 16 else bytes([long_tag]) + items.to_bytes(2, "big")
+        self._say(bracket)
+
+    def _number(self, output):
+        cdef OutputNumber number
+        encode = msgspec.msgpack.encode if self.msgpack else msgspec.json.encode
+        number.before = self.prefix
+        number.kind = KINDS[output.kind]
+        texts = [encode(text) for text in output.texts]
+        number.texts = texts
+        self.native.room += self.prefix.size() + max(NUMBER_ROOM, max(map(len, texts), default=0))
+        self.native.numbers.push_back(number)
+        self.prefix.clear()
+
+    cdef bytes head(self, str stream, str sequence):
+        """All that stands before the step in an output of a stream and sequence."""
+        if not self.msgpack:
+            text = msgspec.json.encode({"stream": stream, "sequence": sequence})
+            return text[: len(text) - 1] + b',"step":'
+        return b"".join(map(msgspec.msgpack.encode, ("stream", stream, "sequence", sequence, "step")))
+
+    cdef char* write(self, char* out, bytes head, const OutputRecord& record):
+        """Write one record where there is room for the head and `native.room`; its end."""
+        cdef const char* text = PyBytes_AS_STRING(head)
+        cdef size_t size = PyBytes_GET_SIZE(head)
+        if self.msgpack:
+            return write_msgpack(out, text, size, self.native, record)
+        return write_json(out, text, size, self.native, record)

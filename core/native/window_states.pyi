@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+from core.native.records import Records
+from core.native.windows import CastStream, CastWindow, Segment
+
+def segment_payload(segment: Segment) -> bytes: ...
+def window_body(window: CastWindow) -> bytes: ...
+
+class WindowPacker:
+    def __init__(
+        self, model: str, head_key: Callable[[bytes], bytes], segment_key: Callable[[bytes, int], bytes]
+    ) -> None: ...
+    def pack(self, stream: CastStream, packed: Records) -> None: ...
