@@ -4,72 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RecordError
 from core.native.fields import MAX_FLOAT32, FieldList
-from core.native.outputs import NamedOutputs
-from core.native.records import Record, Records
-from core.native.signals import SignalBatch, SignalTurn
-from core.native.streams import SignalStream
 from core.tasks.declaration import Field
-from core.wire.codecs import SampleCodec
-from core.wire.outputs import PREDICTION
-from core.wire.sample_types import block_of, sample_type
+from core.wire.sample_types import block_of
+from tests.field_forms import STEP, Form, assert_scanner_agrees, before, bits, taken
 from tests.odd_samples import MSGPACK_TYPE, Shape, odd_records
 from tests.strategies import TIME_MS, examples
 
 MSGPACK = (("content-type", MSGPACK_TYPE),)
-WRITER = NamedOutputs(PREDICTION, "json", "0123456789ab")
-STEP, OFFSET, TIME = 6, 5, 1_000
-
-
-@dataclass(frozen=True)
-class Form:
-    """The samples of a task: its fields, and whether they may end a sequence."""
-
-    fields: tuple[Field, ...]
-    has_end: bool = False
-    booleans: bool = False
-
-    def codec(self) -> SampleCodec[Any]:
-        return SampleCodec(sample_type("Sample", self.fields, self.has_end), self.fields, self.booleans)
-
-    def native(self) -> FieldList:
-        return FieldList(self.fields, self.has_end, self.booleans)
-
-
-def taken(
-    form: Form, value: bytes, headers: Any, sequence: str = "", step: int = STEP
-) -> tuple[SignalStream, SignalTurn]:
-    """A stream that stood at ``STEP``, after a turn with a value; the turn has taken it or not."""
-    native, stream, chunk = form.native(), SignalStream(0, b"a", 1), Records(0)
-    stream.offset, stream.append_ms, stream.step, stream.sequence = OFFSET, TIME, step, sequence
-    stream.sample = before(native.width)
-    chunk.add(Record(0, OFFSET + 1, TIME, b"a", value, headers))
-    batch = SignalBatch(WRITER, native.width)
-    turn = SignalTurn(1, batch, native, 1, 10**9, lambda record: None, lambda stream: None)
-    turn.take(chunk, {b"a": stream}, [])
-    return stream, turn
-
-
-def before(width: int) -> tuple[float, ...]:
-    """The sample before: every number of it another one."""
-    return tuple(1000.0 + place for place in range(width))
-
-
-def bits(numbers: Sequence[float]) -> list[int]:
-    return np.array(numbers, np.float32).view(np.uint32).tolist()  # 0.0 and -0.0 are equal, and not the same
-
-
 NAMES = ("vibration", "v", "rpm", "pump_1", "temperature_of_bearing_number_1", "x1", "x2", "signal", "values", "class")
 ALIASES = ("vib", "Drehzahl", "Temp (C)", "a-b", "ä")
 
@@ -94,23 +44,7 @@ def forms(draw: st.DrawFn) -> Form:
 def test_what_the_scanner_takes_the_decoder_takes_too_and_reads_the_same(data: st.DataObject, form: Form) -> None:
     codec = form.codec()
     for _, value, headers in data.draw(odd_records(Shape(form.fields, codec.decode, form.has_end))):
-        try:
-            sample = codec.decode(value, headers)
-        except RecordError:
-            sample = None
-        sequence = (sample.sequence if sample is not None else None) or ""
-        step = STEP if sample is None or sample.step is None else sample.step - 1
-        stream, turn = taken(form, value, headers, sequence, step)
-        last = before(turn_width := form.native().width)
-        if not turn.processed:
-            assert (stream.offset, stream.sample) == (OFFSET, last)
-            continue
-        assert sample is not None, "taken, and the decoder refuses it"
-        assert bits(stream.sample) == bits(block_of(sample, form.fields, last))
-        assert stream.timestamp_ms == (TIME if sample.timestamp_ms is None else sample.timestamp_ms)
-        assert not getattr(sample, "end", False)
-        assert turn.held == {field.name: 1 for field in form.fields if getattr(sample, field.name) is None}
-        assert len(stream.sample) == turn_width
+        assert_scanner_agrees(form, codec, value, headers)
 
 
 PUMP = Form((Field("vibration", 12, aliases=("vib",), low=-200.0, high=200.0, unit="mm/s"), Field("rpm")), has_end=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -132,15 +131,15 @@ def _window_problems(
 def _stored_window(body: bytes, last_step: int, segment: SegmentBlob) -> tuple[int, Int64s, Float32s]:
     """Count, steps (T,) and samples (T, F). Raises StateError: what the head needs is damaged or missing."""
     count, numbers = unpack_numbers(body)
-    steps: list[Any] = []
-    samples: list[Any] = []
+    steps: list[int] = []
+    samples: list[float] = []
     for number in numbers:
         blob = segment(number)
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} of its window is missing")
         part = unpack_segment(number, blob, last_step)  # samples behind the head are not applied yet
-        steps += part.steps
-        samples += part.samples
+        steps += part.steps.tolist()
+        samples += part.samples.tolist()
     return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, FEATURES)
 
 

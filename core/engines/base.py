@@ -195,8 +195,8 @@ class Engine(Generic[S]):
         stream.append_ms = append_ms
         stream.timestamp_ms = append_ms if event_ms is None else event_ms
         self._result.counts.processed += 1
-        for name in near_names(record.value or b"", sample, self._fields):
-            self._result.counts.meet_near(name)
+        for near in near_names(record.value or b"", sample, self._fields):
+            self._result.counts.meet_near(near)
         for name in missing:
             self._result.counts.hold(name)
         values = block_of(sample, self._fields.fields, self._before(stream, decision), decision.reset is None)
@@ -289,6 +289,13 @@ class Engine(Generic[S]):
         if reset is not None:
             self._result.counts.reset(reset)
         return stream
+
+    def _check_width(self, stream: S) -> None:
+        """Raise StateError for a stored sample of another width than the task's."""
+        if stream.width != self._fields.width:
+            raise StateError(
+                "corrupt_state", f"a sample of {stream.width} numbers, where the task has {self._fields.width}"
+            )
 
     def _settle_opened(self) -> None:
         """Keep the streams that got or had a state; drop the others, which nothing would ever evict."""

@@ -239,6 +239,7 @@ class CastScorer(Engine[CastStream]):
         if blob is None:
             return None
         _, body = unpack_state(blob, stream)  # another model's window is as good: nothing goes to zeros
+        self._check_width(stream)
         stream.window = unpack_body(body, stream.step, self.window_rules, blobs.get)
         if not (stream.closed or stream.window.segments):
             raise StateError("corrupt_state", "a cast that has not ended has no samples")

@@ -139,6 +139,7 @@ class SignalStepper(Engine[SignalStream]):
             if stream.width != self._fields.width:
                 stream.sample = (0.0,) * self._fields.width
             return "model"
+        self._check_width(stream)
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
         if len(hidden) != self._width:
             raise StateError("corrupt_state", f"{len(body)} bytes of hidden state do not fit the model that wrote them")

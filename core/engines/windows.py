@@ -1,4 +1,4 @@
-"""How a cast's window is stored: in segments, so that a commit writes what changed and not the whole window."""
+"""Stored windows of casts: in segments, so that a commit writes what changed and not the whole window."""
 
 from __future__ import annotations
 

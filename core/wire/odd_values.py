@@ -233,7 +233,7 @@ _COMMON: dict[str, Reader] = {"sequence": _sequence, "step": _step, "timestamp_m
 
 
 def readers_of(names: Iterable[str], fields: Sequence[Field], booleans: bool) -> dict[str, Reader]:
-    """How the fields of a sample are read, by name.
+    """Return the readers of a sample's fields, by name.
 
     Args:
         names: of all fields, those that every task has too.

@@ -62,5 +62,5 @@ def block_of(sample: Any, fields: Sequence[Field], before: Sequence[float], over
 
 
 def lacked(sample: Any, may_lack: Sequence[str]) -> list[str]:
-    """Which of the fields that a sample may lack it lacks."""
+    """Return the fields that a sample lacks, of those that it may."""
     return [name for name in may_lack if getattr(sample, name) is None]

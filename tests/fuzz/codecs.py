@@ -22,7 +22,16 @@ from core.wire import records
 from core.wire.outputs import PREDICTION
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 from tests.fuzz.mutation import Mutator
-from tests.fuzz.values import JSON_TOKENS, MSGPACK_TOKENS, SIGNALS, good_json, good_msgpack, odd_json, odd_msgpack
+from tests.fuzz.values import (
+    CASTS,
+    JSON_TOKENS,
+    MSGPACK_TOKENS,
+    SIGNALS,
+    good_json,
+    good_msgpack,
+    odd_json,
+    odd_msgpack,
+)
 
 JSON_TYPE, MSGPACK_TYPE = (("content-type", b"application/json"),), (("content-type", b"application/msgpack"),)
 LONGEST_MESSAGE = 250  # of an error: it becomes a header of the dead letter
@@ -39,9 +48,12 @@ _DECODERS: tuple[Callable[..., Any], ...] = (
 )
 _JSON = Mutator(good_json(), JSON_TOKENS)
 _MSGPACK = Mutator(good_msgpack(), MSGPACK_TOKENS)
-_SIGNALS = (
-    Mutator([json.dumps(value, ensure_ascii=False).encode() for value in SIGNALS], JSON_TOKENS),
-    Mutator([msgspec.msgpack.encode(value) for value in SIGNALS], MSGPACK_TOKENS),
+_SIGNALS, _CASTS = (
+    (
+        Mutator([json.dumps(value, ensure_ascii=False).encode() for value in values], JSON_TOKENS),
+        Mutator([msgspec.msgpack.encode(value) for value in values], MSGPACK_TOKENS),
+    )
+    for values in (SIGNALS, CASTS)
 )
 
 
@@ -99,6 +111,11 @@ def signal_value(random: Random) -> bytes:
     if random.random() < 0.3:
         return random.choice((odd_json, odd_msgpack))(random)
     return random.choice(_SIGNALS).input(random)
+
+
+def cast_value(random: Random) -> bytes:
+    """One input: of a casting sample, in either format."""
+    return random.choice(_CASTS).input(random)
 
 
 def headers_of(value: bytes, random: Random) -> Headers:

@@ -20,16 +20,16 @@ from core.engines.windows import pack_body, pack_segment
 from core.models.fingerprint import fingerprint
 from core.wire.records import stream_id
 from stream_app.flow.tables import PartitionedStore
-from tests.both_ways import OneByOne, assert_same_engines
+from tests.both_ways import CastsOneByOne, OneByOne, assert_same_engines
 from tests.changes import Change, evict_all, take_changed
 from tests.changes import plain as lists
-from tests.fuzz.codecs import headers_of, signal_value
+from tests.fuzz.codecs import cast_value, headers_of, signal_value
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.states import FLOATS, RULES, good_segments, state, window, with_counters
 from tests.strategies import FakeRecord, casting_value, defect_model, signal_model
 from tests.strategies import signal_value as signal_json
 
-__all__ = ["check_signals", "check_tables", "signal_value", "stored"]
+__all__ = ["cast_value", "check_casts", "check_signals", "check_tables", "signal_value", "stored"]
 
 KEYS = (b"a", b"a", b"a", b"b", b"", b"\xff", b"x" * 256, "ä".encode(), None)
 TIMES = (0, 1, 999, 10**12, 2**63 - 1, -(2**63), -1)
@@ -49,11 +49,18 @@ def check_signals(values: list[bytes], random: Random) -> None:
     """Outputs to the last bit, dead letters, counts and states are the same, whatever comes."""
     judged, output_format = rules(random), random.choice(("json", "msgpack"))
     slow, fast = (kind(signal_model(), judged, PartitionedStore(), output_format) for kind in (OneByOne, SignalStepper))
-    assert_same_engines(slow, fast, _chunks(values, random))
+    assert_same_engines(slow, fast, _chunks(signal_json(SAMPLE), values, random))
 
 
-def _chunks(values: list[bytes], random: Random) -> Iterator[list[FakeRecord]]:
-    now_ms, chunk = random.choice(TIMES), [FakeRecord(0, 0, 0, b"a", signal_json(SAMPLE))]
+def check_casts(values: list[bytes], random: Random) -> None:
+    """The same of casts."""
+    judged = rules(random)
+    slow, fast = (kind(defect_model(), judged, RULES, PartitionedStore()) for kind in (CastsOneByOne, CastScorer))
+    assert_same_engines(slow, fast, _chunks(casting_value(SAMPLE), values, random))
+
+
+def _chunks(first: bytes, values: list[bytes], random: Random) -> Iterator[list[FakeRecord]]:
+    now_ms, chunk = random.choice(TIMES), [FakeRecord(0, 0, 0, b"a", first)]
     for offset, value in enumerate(values, 1):
         now_ms = random.choice(TIMES) if random.random() < 0.05 else min(now_ms + 1, 2**63 - 1)
         headers = headers_of(value, random) if random.random() < 0.95 else (("content-type", b"text/csv"),)

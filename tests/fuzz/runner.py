@@ -43,13 +43,15 @@ class Target:
 
 
 TARGETS = {
-    "json": Target("codecs", "json_value", "check_json", 0.2),
-    "msgpack": Target("codecs", "msgpack_value", "check_msgpack", 0.2),
+    "json": Target("codecs", "json_value", "check_json", 0.15),
+    "msgpack": Target("codecs", "msgpack_value", "check_msgpack", 0.15),
     "scanner": Target("codecs", "signal_value", "check_scanner", 0.15),
+    "fields": Target("fields", "sample", "check_sample", 0.09),
     "batches": Target("batches", "fetched", "check_batches", 0.15),
     "states": Target("states", "stored", "check_states", 0.1),
     "tasks": Target("tasks", "task_file", "check_task", 0.1),
     "signals": Target("engines", "signal_value", "check_signals", 0.06, whole_blocks=True),
+    "casts": Target("engines", "cast_value", "check_casts", 0.01, whole_blocks=True),
     "tables": Target("engines", "stored", "check_tables", 0.04, whole_blocks=True),
 }
 
