@@ -199,7 +199,7 @@ def unpack_state(blob: bytes, state: StreamState) -> tuple[str, bytes]:
 
 
 def _can_be(sample: tuple[float, ...], version: int) -> bool:
-    """Whether a record may have given a stored sample: its task's ranges are not known here."""
+    """True if a record may have given a stored sample: its task's ranges are not known here."""
     largest = MAX_FLOAT32 if version == WIDE_VERSION else MAX_VALUE
     return all(-largest <= value <= largest for value in sample)
 
