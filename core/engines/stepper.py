@@ -1,37 +1,23 @@
-"""SignalStepper: steps every signal stream once per sample, all streams of a chunk in one forward pass."""
+"""SignalStepper: the step engine of the signal task, with the LSTM that ships."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
-import numpy as np
-
-from core.arrays import Float32s
-from core.engines.bank import ZEROS
-from core.engines.base import Engine
 from core.engines.hidden import make_hidden
 from core.engines.infer import prepare, state_size
-from core.engines.notes import not_finite_note
-from core.engines.results import ChunkResult, StateStore, StreamRules
-from core.engines.state import Decision, unpack_state
-from core.errors import StateError
+from core.engines.results import StateStore, StreamRules
+from core.engines.steps import StepEngine, StepTask
 from core.models.fingerprint import fingerprint
-from core.models.ranges import NO_LIMITS, SIGNAL_FIELDS, Ranges
+from core.models.ranges import SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.native.fields import FieldList
-from core.native.outputs import NamedOutputs
-from core.native.records import Records
-from core.native.signals import SignalBatch, SignalTurn
-from core.native.states import StatePacker
-from core.native.streams import SignalStream
-from core.step_batch import StepBatch
 from core.tasks.reading import shipped
 from core.wire.outputs import PREDICTION
-from core.wire.records import NOT_FINITE, OutputFormat, SampleHeaders, SignalSample, decode_signal
+from core.wire.records import OutputFormat, decode_signal
 
 
-class SignalStepper(Engine[SignalStream]):
+class SignalStepper(StepEngine):
     """signal-samples in, signal-predictions out.
 
     Args:
@@ -50,108 +36,18 @@ class SignalStepper(Engine[SignalStream]):
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(fingerprint(model), FieldList(shipped("signal").fields), rules, store, clock)
+        task = StepTask(
+            fingerprint=fingerprint(model),
+            fields=FieldList(shipped("signal").fields),
+            decode=decode_signal,
+            outputs=PREDICTION,
+            state_size=state_size(model),
+            ranges=Ranges.read(model.training_ranges, SIGNAL_FIELDS),
+        )
         self.model = model.eval()
-        self._writer = NamedOutputs(PREDICTION, output_format, self._model)
-        self._hidden = make_hidden(model)
-        self._width = state_size(model)
-        self._used = ZEROS + 1  # rows of the hidden states, up to the highest ever given out
-        self._free: list[int] = []  # those of them that were given back
-        self._chunk = 0
-        self._batch = self._new_batch()
-        self._packer = StatePacker(self._model)
-        self._ranges = Ranges.read(model.training_ranges, SIGNAL_FIELDS)
-        self._limits = NO_LIMITS if self._ranges is None else self._ranges.limits()
+        super().__init__(task, make_hidden(self.model), rules, store, output_format, clock)
 
     def warm_up(self) -> None:
         """Run some batches first, so that no live chunk pays for a first call; set torch up, too."""
         prepare(self.model)
-        self._hidden.warm_up()
-
-    # Records.
-
-    def _take_part(self, part: Records) -> None:
-        rules = self._fields, self._listing, self.rules.idle_timeout_ms
-        turn = SignalTurn(self._chunk, self._batch, *rules, self._take_one, self._pack)
-        turn.take(part, self._streams[part.partition], self._listed[part.partition])
-        self._add_counts(turn)
-
-    def _decode(self, value: bytes | None, headers: SampleHeaders) -> SignalSample:
-        return decode_signal(value, headers)
-
-    def _apply(self, stream: SignalStream, values: tuple[float, ...], decision: Decision, ends: bool) -> None:
-        batch = self._batch
-        if decision.fresh or decision.reset is not None:
-            batch.start(stream, ZEROS)
-        elif stream.chunk != self._chunk:
-            batch.start(stream, stream.row)
-        stream.chunk = self._chunk
-        for _ in range(decision.held):
-            batch.add(stream)
-        stream.sample = values
-        batch.add(stream)
-        batch.publish(stream, decision.gap)
-        stream.closed = ends
-
-    def _infer(self) -> Callable[[], None]:
-        batch, self._batch = self._batch, self._new_batch()
-        self._chunk += 1
-        counts = self._result.counts
-        counts.batch_streams, counts.batch_steps = batch.rows, len(batch)
-        if not len(batch):
-            return lambda: None
-        arrays = StepBatch._make(batch.arrays())
-        if self._ranges is not None and not batch.is_within(self._limits):
-            places = batch.published()
-            self._note_outside(self._ranges, arrays.samples[places], batch.place_of)
-        predictions = self._hidden.step(arrays)
-        return partial(self._write, batch, predictions, self._result)
-
-    def _write(self, batch: SignalBatch, predictions: Float32s, result: ChunkResult) -> None:
-        missing, first = batch.encode(predictions.astype(np.float64)[:, None], result.outputs)
-        if missing:
-            result.counts.not_finite += missing
-            if self._firsts.take(NOT_FINITE):
-                result.notes.append(not_finite_note("prediction", *batch.place_of(first)))
-
-    def _new_batch(self) -> SignalBatch:
-        return SignalBatch(self._writer, self._fields.width)
-
-    # Streams.
-
-    def _create(self, partition: int, key: bytes) -> SignalStream:
-        if self._free:
-            return SignalStream(partition, key, self._free.pop(), self._fields.width)
-        if self._used == self._hidden.capacity:
-            self._hidden.grow()
-        self._used += 1
-        return SignalStream(partition, key, self._used - 1, self._fields.width)
-
-    def _forget(self, stream: SignalStream) -> None:
-        self._free.append(stream.row)
-
-    def _load(self, stream: SignalStream, blob: bytes | None) -> str | None:
-        if blob is None:
-            return None
-        model, body = unpack_state(blob, stream)
-        if model != self._model:
-            self._hidden.clear(stream.row)
-            if stream.width != self._fields.width:
-                stream.sample = (0.0,) * self._fields.width
-            return "model"
-        self._check_width(stream)
-        hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
-        if len(hidden) != self._width:
-            raise StateError("corrupt_state", f"{len(body)} bytes of hidden state do not fit the model that wrote them")
-        if not np.isfinite(hidden).all():  # every prediction from here on would be none
-            raise StateError("corrupt_state", "a hidden state holds numbers that are not finite")
-        self._hidden.write(stream.row, hidden)
-        return None
-
-    def _pack(self, stream: SignalStream) -> None:
-        # The head as it is now; h and c stay as they are until the models run, and are read for all streams together.
-        self._packer.add(stream)
-
-    def _pack_rest(self) -> None:
-        if len(self._packer):
-            self._packer.finish(self._hidden.read(self._packer.rows()), self._packed)
+        super().warm_up()
