@@ -136,6 +136,13 @@ def test_any_batch_gives_what_each_row_gives_alone(name: str, runs: list[tuple[i
     check_against_alone(name, [length for length, _ in runs], [new for _, new in runs], shuffle)
 
 
+@every_model
+@examples(12)
+@given(fresh=st.lists(st.booleans(), min_size=1, max_size=40), shuffle=st.integers(0, 99))
+def test_a_batch_of_single_samples_gives_what_each_row_gives_alone(name: str, fresh: list[bool], shuffle: int) -> None:
+    check_against_alone(name, [1] * len(fresh), fresh, shuffle)
+
+
 def test_runs_of_several_tiles_step_together() -> None:
     random = np.random.default_rng(3)
     lengths = random.integers(1, 4, TILE_ROWS + 100).tolist()

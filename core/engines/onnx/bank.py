@@ -13,7 +13,7 @@ import numpy as np
 from core.arrays import Float32s, Int64s
 from core.engines.bank import ZEROS
 from core.engines.onnx.binding import Binding
-from core.engines.onnx.rows import Rows, along
+from core.engines.onnx.rows import Room, Rows, along
 from core.engines.ragged import BatchPlan, check_rows, checked
 from core.step_batch import StepBatch
 
@@ -62,26 +62,49 @@ class OnnxStates:
 
     def _rows_first(self, arrays: list[Float32s]) -> list[Float32s]:
         """Views with the rows in front."""
-        return [np.moveaxis(array, tensor.axis, 0) for tensor, array in zip(self._tensors, arrays, strict=True)]
+        return [
+            np.moveaxis(array, tensor.axis, 0) if tensor.axis else array
+            for tensor, array in zip(self._tensors, arrays, strict=True)
+        ]
 
     def step(self, batch: StepBatch) -> Float32s:
         """Step the runs of a batch; see `StateBank.step`. The predictions are (N, K)."""
         batch = checked(batch, self._graph.binding.samples.size, self._count)
-        samples, lengths, starts, targets, last = batch.samples, batch.lengths, batch.starts, batch.targets, batch.last
+        if not len(batch.samples):
+            return np.empty((0, self._graph.binding.output_width), np.float32)
+        if len(batch.samples) == len(batch.lengths) <= self._graph.plan.most:
+            return self._step_once(batch)
+        return self._step_ragged(batch)
+
+    def _step_once(self, batch: StepBatch) -> Float32s:
+        """Step one sample of each run, as most chunks have it: nothing waits for others."""
+        room = self._graph.room(len(batch.samples))
+        room.samples[batch.runs] = batch.samples
+        self._gather(room, batch.starts)
+        outputs, after = self._graph.run(len(batch.samples))
+        self._scatter(batch.targets, after, batch.last)
+        found: Float32s = outputs[batch.runs]
+        return found
+
+    def _step_ragged(self, batch: StepBatch) -> Float32s:
+        samples, lengths = batch.samples, batch.lengths
         outputs = np.empty((len(samples), self._graph.binding.output_width), np.float32)
-        if not len(samples):
-            return outputs
         plan = BatchPlan.of(batch.runs, batch.times, lengths)
         ordered = np.empty_like(samples)
         ordered[plan.places] = samples
         after = [np.empty(tensor.of_rows(len(lengths)), np.float32) for tensor in self._tensors]
         for tile in self._tiles(len(lengths)):
-            self._run_tile(tile, plan, ordered, starts[plan.order], after, outputs)
-        # All runs are through: a target may be the row in which another one began.
-        ended = plan.rank[last]
-        for stored, new in zip(self._by_row, self._rows_first(after), strict=True):
-            stored[targets] = new[ended]
+            self._run_tile(tile, plan, ordered, batch.starts[plan.order], after, outputs)
+        self._scatter(batch.targets, after, plan.rank[batch.last])  # all runs are through: one may have begun there
         return outputs[plan.places]
+
+    def _gather(self, room: Room, rows: Int64s) -> None:
+        for tensor, stored, buffer in zip(self._tensors, self._stored, room.states, strict=True):
+            buffer[...] = stored.take(rows, tensor.axis)
+
+    def _scatter(self, targets: Int64s, after: list[Float32s], last: Int64s) -> None:
+        for stored, new in zip(self._by_row, self._rows_first(after), strict=True):
+            stored[targets] = new[last]
 
     def _tiles(self, runs: int) -> Iterator[range]:
         most = self._graph.plan.most
@@ -98,8 +121,7 @@ class OnnxStates:
     ) -> None:
         """Step some of the runs, which are in the plan's order, through all their samples."""
         room = self._graph.room(len(tile))
-        for tensor, stored, buffer in zip(self._tensors, self._stored, room.states, strict=True):
-            buffer[...] = np.take(stored, starts[tile.start : tile.stop], tensor.axis)
+        self._gather(room, starts[tile.start : tile.stop])
         running = plan.running.tolist()
         begins = itertools.accumulate(running, initial=tile.start)
         active = [min(rows, tile.stop) - tile.start for rows in running if rows > tile.start]
