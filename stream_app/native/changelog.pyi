@@ -1,5 +1,5 @@
 from core.native.records import Records
 
-Rows = dict[bytes, tuple[bytes | None, int]]
+TableRows = dict[bytes, tuple[bytes | None, int]]
 
-def keep_winners(records: Records, rows: Rows, overtaken: set[bytes]) -> int | None: ...
+def keep_winners(records: Records, rows: TableRows, overtaken: set[bytes]) -> int | None: ...
