@@ -1,5 +1,5 @@
 from core.native.records import Records
 
-TableRows = dict[bytes, tuple[bytes | None, int]]
+ChangelogRows = dict[bytes, tuple[bytes | None, int]]
 
-def keep_winners(records: Records, rows: TableRows, overtaken: set[bytes]) -> int | None: ...
+def keep_winners(records: Records, rows: ChangelogRows, overtaken: set[bytes]) -> int | None: ...
