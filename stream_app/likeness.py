@@ -1,4 +1,4 @@
-"""What a task is like: the code has two forms of records and outputs so far, those of the tasks that ship.
+"""The shipped task that a task is like: the code has two forms of records and outputs so far, those of the two.
 
 A task of the user's own with the same fields and outputs runs as they do, on topics, a model and windows of its own.
 """

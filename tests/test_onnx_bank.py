@@ -24,7 +24,7 @@ from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.plan import PLANS, TILE_ROWS
 from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, Pool, find_plan, plans_of, reach
 from core.engines.onnx.probe import step as step_rows
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.errors import StartupError
 from tests import onnx_models as models
@@ -41,22 +41,22 @@ MODELS: dict[str, tuple[Callable[[], bytes], str]] = {
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-def opened(model: bytes) -> Rows:
+def opened(model: bytes) -> CallRows:
     graph = Graph("model.onnx", model)
     constants = {"scale": 1} if any(port.name == "scale" for port in graph.inputs) else {}
-    return Rows(graph, bind(graph, WantedGraph(FEATURES, tensors=("y",), constants=constants)))
+    return CallRows(graph, bind(graph, WantedGraph(FEATURES, tensors=("y",), constants=constants)))
 
 
-def pool_of(rows: Rows) -> Pool:
+def pool_of(rows: CallRows) -> Pool:
     return reach(rows, np.random.default_rng(0).normal(size=(8, 256, FEATURES)).astype(np.float32))
 
 
-def plan_of(rows: Rows) -> str:
+def plan_of(rows: CallRows) -> str:
     return find_plan(plans_of(rows), pool_of(rows), SMALL_BATCHES + LARGE_BATCHES).name
 
 
 @cache
-def planned(name: str) -> Rows:
+def planned(name: str) -> CallRows:
     rows = opened(MODELS[name][0]())
     return rows.by(PLANS[plan_of(rows)])
 
@@ -71,7 +71,7 @@ def filled(name: str, rows: int) -> tuple[OnnxStates, Any]:
     return bank, kept
 
 
-def alone(rows: Rows, run: Any, state: Any) -> tuple[Any, Any]:
+def alone(rows: CallRows, run: Any, state: Any) -> tuple[Any, Any]:
     """The slow version: outputs (T, K) and the state after, one row at a time."""
     outputs = []
     for sample in run:
@@ -270,7 +270,7 @@ def test_a_native_model_and_its_export_agree() -> None:
     """They round differently: the same to the last bit is each with itself alone."""
     model = signal_model()
     graph = Graph("signal.onnx", models.of_signal_model(model))
-    bank, random = OnnxStates(Rows(graph, bind(graph, WantedGraph(5, tensors=("y",))))), np.random.default_rng(0)
+    bank, random = OnnxStates(CallRows(graph, bind(graph, WantedGraph(5, tensors=("y",))))), np.random.default_rng(0)
     runs = [random.normal(size=(length, 5)).astype(np.float32) for length in (500, 300, 1)]
 
     outputs = step(bank, runs, [ZEROS] * 3, [1, 2, 3], [0, 1, 2])

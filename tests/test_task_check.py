@@ -20,7 +20,7 @@ pytest.importorskip("onnxscript")
 
 from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.probe import reach
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_states
 from core.tasks.check import kept
@@ -154,7 +154,7 @@ def test_how_an_lstms_states_are_paired_is_told_whatever_its_weights(
     samples = (np.random.default_rng(0).normal(size=(10, 128, 3)) * noise).astype(np.float32)
 
     for pairs, swapped in (({"h0": "hn", "c0": "cn"}, False), ({"h0": "cn", "c0": "hn"}, True)):
-        rows = Rows(graph, bind(graph, WantedGraph(3, states=pairs, tensors=("y",))))
+        rows = CallRows(graph, bind(graph, WantedGraph(3, states=pairs, tensors=("y",))))
         assert (goes_on_elsewhere(rows, reach(rows, samples)) is not None) == swapped
 
 

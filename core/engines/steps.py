@@ -30,7 +30,7 @@ from core.wire.records import NOT_FINITE, OutputFormat, SampleHeaders
 
 @dataclass(frozen=True)
 class StepTask:
-    """What a step engine runs.
+    """The parts that a step engine runs.
 
     Args:
         fingerprint: of the model and all that moves its outputs, 12 ASCII characters.

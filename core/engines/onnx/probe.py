@@ -13,7 +13,7 @@ import numpy as np
 from core.arrays import Float32s, Int64s
 from core.engines.onnx.axes import REMEDY, RowTensor
 from core.engines.onnx.plan import PLANS, PadPlan
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.errors import StartupError
 
 SMALL_BATCHES = (*range(1, 36), 47, 63, 64, 65, 100)
@@ -30,7 +30,7 @@ class Pool(NamedTuple):
     states: tuple[Float32s, ...]
 
 
-def reach(rows: Rows, samples: Float32s) -> Pool:
+def reach(rows: CallRows, samples: Float32s) -> Pool:
     """Step R rows of zeros through all but the last of their samples (T, R, F)."""
     states = [np.zeros(state.before.of_rows(samples.shape[1]), np.float32) for state in rows.binding.states]
     for now in samples[:-1]:
@@ -38,7 +38,7 @@ def reach(rows: Rows, samples: Float32s) -> Pool:
     return Pool(samples[-1], tuple(states))
 
 
-def step(rows: Rows, pool: Pool) -> tuple[Float32s, list[Float32s]]:
+def step(rows: CallRows, pool: Pool) -> tuple[Float32s, list[Float32s]]:
     """One step of a pool: the outputs (R, K), and the states after."""
     room = rows.room(len(pool.samples))
     room.samples[...] = pool.samples
@@ -47,7 +47,7 @@ def step(rows: Rows, pool: Pool) -> tuple[Float32s, list[Float32s]]:
     return rows.run(len(pool.samples))
 
 
-def find_plan(alike: Iterable[tuple[PadPlan, Rows]], pool: Pool, batches: Iterable[int]) -> PadPlan:
+def find_plan(alike: Iterable[tuple[PadPlan, CallRows]], pool: Pool, batches: Iterable[int]) -> PadPlan:
     """The first plan under which every row gives the same bits in all batches.
 
     Args:
@@ -73,12 +73,12 @@ def find_plan(alike: Iterable[tuple[PadPlan, Rows]], pool: Pool, batches: Iterab
     raise StartupError(f"{file}: the same sample gives other outputs each time: take out what is random in the graph")
 
 
-def plans_of(rows: Rows) -> Iterator[tuple[PadPlan, Rows]]:
+def plans_of(rows: CallRows) -> Iterator[tuple[PadPlan, CallRows]]:
     """Every plan for a model, made when its turn comes."""
     return ((plan, rows.by(plan)) for plan in PLANS.values())
 
 
-def compare(rows: Rows, pool: Pool, batches: Iterable[int]) -> tuple[bool, float]:
+def compare(rows: CallRows, pool: Pool, batches: Iterable[int]) -> tuple[bool, float]:
     """Return whether rows have the same bits in random batches as alone, and the largest relative difference."""
     random = np.random.default_rng(1)
     tensors = [state.before for state in rows.binding.states]

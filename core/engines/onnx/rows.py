@@ -27,7 +27,7 @@ class Room(NamedTuple):
     states: tuple[Float32s, ...]
 
 
-class Rows:
+class CallRows:
     """A graph that steps up to ``plan.most`` rows at a time.
 
     Args:
@@ -52,9 +52,9 @@ class Rows:
     def file(self) -> str:
         return self._graph.file
 
-    def by(self, plan: PadPlan) -> Rows:
+    def by(self, plan: PadPlan) -> CallRows:
         """The same model by another plan."""
-        return Rows(self._graph, self.binding, plan)
+        return CallRows(self._graph, self.binding, plan)
 
     def room(self, rows: int) -> Room:
         """The buffers for a call of so many rows, 1 to ``plan.most``; rows that fill up are zeros."""

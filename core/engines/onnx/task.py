@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import Binding, WantedGraph, bind
 from core.engines.onnx.plan import PLANS
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.windows import OnnxWindows
 from core.tasks.declaration import Declaration
@@ -42,7 +42,7 @@ def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates
     Raises:
         StartupError: as `open_graph`.
     """
-    return OnnxStates(Rows(*open_graph(declaration, model), PLANS[plan]))
+    return OnnxStates(CallRows(*open_graph(declaration, model), PLANS[plan]))
 
 
 def open_windows(declaration: Declaration, model: bytes, plan: str) -> OnnxWindows:

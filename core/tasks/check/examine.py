@@ -12,7 +12,7 @@ from core.engines.onnx.binding import Binding
 from core.engines.onnx.contents import RECURRENT
 from core.engines.onnx.plan import ANY
 from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, Pool, find_plan, plans_of, reach
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
 from core.errors import StartupError
@@ -54,7 +54,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     _check_size(graph.file, binding, most_state_bytes)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
-    rows = Rows(graph, binding)
+    rows = CallRows(graph, binding)
     samples = noise.draw(POOL_STEPS, POOL_ROWS)  # a sensor may have stood still in what was recorded
     pool = reach(rows, samples)
     check_states(rows, pool, samples)
@@ -62,7 +62,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     check_fields(graph.file, declaration, still)
     pool = reach(rows, source.draw(POOL_STEPS, POOL_ROWS))
     rows = rows.by(find_plan(plans_of(rows), pool, _batches(_row_seconds(rows, source, 64))))
-    again = Rows(*open_graph(declaration, model), rows.plan)
+    again = CallRows(*open_graph(declaration, model), rows.plan)
     check_halves(graph.file, OnnxStates(rows), OnnxStates(again), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
     check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
     example = declaration.model.example
@@ -92,7 +92,7 @@ def _check_size(file: str, binding: Binding, most: int) -> None:
         )
 
 
-def _doubts(graph: Graph, rows: Rows, pool: Pool, unread: list[str]) -> list[str]:
+def _doubts(graph: Graph, rows: CallRows, pool: Pool, unread: list[str]) -> list[str]:
     """Doubts that an example alone can dispel."""
     states = {state.before.name: state.after for state in rows.binding.states}
     swapped = named_otherwise(states, [port.name for port in graph.outputs]) or goes_on_elsewhere(rows, pool)
@@ -123,7 +123,7 @@ def _batches(row_seconds: float) -> tuple[int, ...]:
     return SMALL_BATCHES + (LARGE_BATCHES if row_seconds <= SLOW_SECONDS else LARGE_BATCHES[::6])
 
 
-def _row_seconds(rows: Rows, source: SampleSource, count: int) -> float:
+def _row_seconds(rows: CallRows, source: SampleSource, count: int) -> float:
     """Return the seconds for a step of each of so many rows, states read and written: the best of some tries."""
     bank, samples, targets = OnnxStates(rows), source.draw(1, count, 3), np.arange(1, count + 1)
     tries = []

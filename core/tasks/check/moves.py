@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.arrays import Float32s
 from core.engines.onnx.axes import RowTensor
 from core.engines.onnx.probe import Pool, step
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 from core.errors import StartupError
 from core.tasks.declaration import Declaration, Field
 
@@ -26,7 +26,7 @@ _SHOWN = 5
 _EXPORT = "(caststream task export-help torch)"
 
 
-def check_states(rows: Rows, pool: Pool, following: Float32s) -> None:
+def check_states(rows: CallRows, pool: Pool, following: Float32s) -> None:
     """Refuse a state that is not carried, or moves nothing.
 
     Args:
@@ -59,7 +59,7 @@ def check_states(rows: Rows, pool: Pool, following: Float32s) -> None:
             )
 
 
-def still_numbers(rows: Rows, pool: Pool, following: Float32s) -> list[int]:
+def still_numbers(rows: CallRows, pool: Pool, following: Float32s) -> list[int]:
     """The numbers of a sample that move no output; arguments as `check_states` has them."""
     return [
         number
@@ -68,7 +68,7 @@ def still_numbers(rows: Rows, pool: Pool, following: Float32s) -> list[int]:
     ]
 
 
-def _still(rows: Rows, pool: Pool, following: Float32s, numbers: range) -> Iterator[int]:
+def _still(rows: CallRows, pool: Pool, following: Float32s, numbers: range) -> Iterator[int]:
     """Change some numbers, each in some rows of its own."""
     tensors = [state.before for state in rows.binding.states]
     few = np.tile(np.arange(_ROWS_EACH), len(numbers))
@@ -120,7 +120,7 @@ def _rolled(pool: Pool, place: int, tensor: RowTensor) -> Pool:
     return Pool(pool.samples, tuple(states))
 
 
-def _moved(rows: Rows, first: Pool, second: Pool, following: Float32s, groups: int = 1) -> NDArray[np.bool_]:
+def _moved(rows: CallRows, first: Pool, second: Pool, following: Float32s, groups: int = 1) -> NDArray[np.bool_]:
     """Return for each group of rows whether an output of one differs, now or in the steps that follow."""
     moved = np.zeros(groups, bool)
     for samples in (*following[:STEPS], None):

@@ -14,7 +14,7 @@ import numpy as np
 from core.arrays import Float32s
 from core.engines.onnx.names import pairs
 from core.engines.onnx.probe import Pool, step
-from core.engines.onnx.rows import Rows
+from core.engines.onnx.rows import CallRows
 
 _ROWS = 64
 _PUSH = 0.5  # added to a number, once and twice
@@ -34,7 +34,7 @@ def named_otherwise(states: Mapping[str, str], outputs: Iterable[str]) -> str | 
     return None
 
 
-def goes_on_elsewhere(rows: Rows, pool: Pool) -> str | None:
+def goes_on_elsewhere(rows: CallRows, pool: Pool) -> str | None:
     """The reason to doubt how states are paired that a model's numbers give; None: there is none."""
     states = rows.binding.states
     for place, state in enumerate(states):
@@ -48,7 +48,7 @@ def goes_on_elsewhere(rows: Rows, pool: Pool) -> str | None:
     return None
 
 
-def _straight(rows: Rows, pool: Pool, place: int) -> dict[int, float]:
+def _straight(rows: CallRows, pool: Pool, place: int) -> dict[int, float]:
     """Return for each state of a state's shape the share of its numbers that go on there in a straight line."""
     tensors = [state.before for state in rows.binding.states]
     count = min(_ROWS, len(pool.samples))
