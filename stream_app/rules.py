@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.engines.results import StreamRules, WindowRules
+from core.errors import StartupError
 from core.models.factory import load_model
 from core.models.fingerprint import AnyModel
 from core.models.shipped import ModelKind
 from core.tasks import Task
 from core.tasks.declaration import Declaration
+from core.tasks.fingerprint import model_hash
 from core.tasks.reading import SHIPPED, shipped
 from stream_app.likeness import like, need_like
 from stream_app.settings import Settings
+
+if TYPE_CHECKING:
+    from core.engines.declared.stepper import StepModel
 
 _KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
 
@@ -63,3 +69,21 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
         StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
     return load_model(model_file(settings, task), _KINDS[need_like(task)], settings.device)
+
+
+def load_step_model(settings: Settings, task: Declaration) -> StepModel:
+    """The ONNX model of a declared task, checked.
+
+    Raises:
+        StartupError: it cannot be used: what, where, and what to do.
+    """
+    from core.engines.declared.stepper import StepModel
+    from core.tasks.check.run import check_task
+
+    if task.kind != "step":
+        raise StartupError(f"task {task.name!r}: windows are scored by weights of `caststream train` alone so far")
+    checked = check_task(task.path, settings.checks_dir, state_bytes=settings.max_state_bytes)
+    model = task.model.file.read_bytes()
+    if model_hash(model) != checked.model:
+        raise StartupError(f"{task.model.file}: has changed while it was checked: start again")
+    return StepModel(task, model, checked.plan)

@@ -29,11 +29,9 @@ def limit_of(config: Mapping[str, str]) -> int:
     return int(config.get(SETTING) or KAFKAS_DEFAULT)
 
 
-def state_bytes(hidden_numbers: int) -> int:
-    """Return the largest size of a signal stream's state record, for a model with this many numbers in h and c
-    together.
-    """
-    return _HEAD_BYTES + 4 * hidden_numbers
+def state_bytes(state_numbers: int, sample_numbers: int) -> int:
+    """Return the largest size of a stream's state record, for a model with so many numbers of state and of a sample."""
+    return _HEAD_BYTES + 4 * (state_numbers + sample_numbers)
 
 
 def window_bytes(window_length: int) -> int:

@@ -19,7 +19,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.data", "core.models"},
     {"core.engines"},
     {"core.engines.onnx"},
-    {"core.audit", "core.data.csv", "core.offline", "core.tasks.check"},
+    {"core.audit", "core.data.csv", "core.engines.declared", "core.offline", "core.tasks.check"},
     {"core.drafts", "core.training", "replay"},
     {"stream_app"},
     {"stream_app.clients", "stream_app.local"},

@@ -10,9 +10,10 @@ from core.models.ranges import Outside
 def outside_note(found: Outside, place_of: Callable[[int], tuple[str, int]]) -> str:
     """The line about the first value of a field that is far outside."""
     stream, step = place_of(found.place)
+    outside = "outside its normal range" if found.normal else "far outside what the model was trained on"
     return (
-        f"{found.field} of stream {stream!r} at step {step} is {found.seen}, far outside what the model was trained on "
-        f"({found.expected}): look at its unit and its sensor; from here on such values are only counted"
+        f"{found.field} of stream {stream!r} at step {step} is {found.seen}, {outside} ({found.expected}): look at its "
+        "unit and its sensor; from here on such values are only counted"
     )
 
 

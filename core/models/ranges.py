@@ -7,7 +7,7 @@ Nothing here loads torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Float64s, Floats
 from core.native.limits import Limits
+from core.tasks.declaration import Field
 from core.tasks.reading import shipped
 from core.wire.records import FEATURES
 
@@ -43,6 +44,8 @@ class Outside:
     place: int
     seen: str
     expected: str
+    normal: bool = False
+    """The range is what a task declares as normal."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Ranges:
     low: tuple[float, ...]
     high: tuple[float, ...]
     one_hot: bool = False
+    declared: bool = False
+    """They are what a task declares as normal: nothing beyond them is, and they need no margin."""
+
+    @classmethod
+    def normal(cls, declared: Sequence[Field], fields: ColumnSlices) -> Ranges | None:
+        """The ranges that a task declares as normal; None if it declares none."""
+        if all(field.normal is None for field in declared):
+            return None
+        pairs = [field.normal or (-np.inf, np.inf) for field in declared for _ in range(field.width)]
+        return cls(fields, tuple(low for low, _ in pairs), tuple(high for _, high in pairs), declared=True)
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None, fields: ColumnSlices) -> Ranges | None:
@@ -79,6 +92,8 @@ class Ranges:
 
     def _bounds(self) -> tuple[Float64s, Float64s]:
         low, high = np.array(self.low), np.array(self.high)
+        if self.declared:
+            return low, high
         margin = np.maximum(MARGIN * (high - low), STILL * np.maximum(np.abs(low), np.abs(high)))
         return low - margin, high + margin
 
@@ -94,7 +109,7 @@ class Ranges:
             if bad.any():
                 place = int(np.argmax(bad))
                 seen = _words(samples[place, columns])
-                found.append(Outside(field, int(bad.sum()), place, seen, self._expected(field)))
+                found.append(Outside(field, int(bad.sum()), place, seen, self._expected(field), self.declared))
         return found
 
     def _asks(self, field: str) -> bool:
@@ -105,6 +120,8 @@ class Ranges:
             return "one 1 and three 0"
         columns = self.fields[field]
         low, high = self.low[columns], self.high[columns]
+        if self.declared:  # one range for all numbers of the field
+            low, high = low[:1], high[:1]
         return f"{_words(low)} to {_words(high)}"
 
 

@@ -12,7 +12,7 @@
 
 namespace caststream {
 
-enum NumberKind : int32_t { FLOAT32_NUMBER, FLOAT64_NUMBER, WHOLE_NUMBER, TEXT_NUMBER };
+enum NumberKind : int32_t { FLOAT32_NUMBER, FLOAT64_NUMBER, WHOLE_NUMBER, TEXT_NUMBER, DISTANCE };
 
 // One number of an output: the bytes that stand before it (names, brackets), and how it is written.
 struct OutputNumber {
@@ -57,13 +57,15 @@ inline char* put(char* out, int64_t number) { return std::to_chars(out, out + 24
 inline bool is_null(const OutputNumber& number, double value) {
     if (number.kind == TEXT_NUMBER) return !(value >= 0 && value < static_cast<double>(number.texts.size()));
     if (number.kind == WHOLE_NUMBER) return !(value > -9e18 && value < 9e18);
-    return !std::isfinite(number.kind == FLOAT32_NUMBER ? static_cast<float>(value) : value);
+    if (number.kind == DISTANCE && value < 0) return true;  // there is none yet
+    return !std::isfinite(number.kind == FLOAT64_NUMBER ? value : static_cast<float>(value));
 }
 
 inline char* put_number_json(char* out, const OutputNumber& number, double value) {
     if (is_null(number, value)) return put(out, "null");
     switch (number.kind) {
-        case FLOAT32_NUMBER: return put_text(out, static_cast<float>(value));
+        case FLOAT32_NUMBER:
+        case DISTANCE: return put_text(out, static_cast<float>(value));
         case FLOAT64_NUMBER: return put_text(out, value);
         case WHOLE_NUMBER: return put(out, static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);
@@ -138,7 +140,8 @@ inline char* put_number_msgpack(char* out, const OutputNumber& number, double va
     std::memcpy(&half, &single, 4);
     std::memcpy(&bits, &value, 8);
     switch (number.kind) {
-        case FLOAT32_NUMBER: return put_tagged(out, 0xCA, half, 4);
+        case FLOAT32_NUMBER:
+        case DISTANCE: return put_tagged(out, 0xCA, half, 4);
         case FLOAT64_NUMBER: return put_tagged(out, 0xCB, bits, 8);
         case WHOLE_NUMBER: return put_shortest(out, static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);

@@ -9,6 +9,7 @@ cdef extern from "output_write.hpp" namespace "caststream" nogil:
         FLOAT64_NUMBER
         WHOLE_NUMBER
         TEXT_NUMBER
+        DISTANCE
     cdef cppclass OutputNumber:
         string before
         NumberKind kind

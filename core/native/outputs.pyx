@@ -5,7 +5,13 @@ from libcpp.string cimport string
 
 import msgspec
 
-KINDS = {"float32": FLOAT32_NUMBER, "float64": FLOAT64_NUMBER, "whole": WHOLE_NUMBER, "text": TEXT_NUMBER}
+KINDS = {
+    "float32": FLOAT32_NUMBER,
+    "float64": FLOAT64_NUMBER,
+    "whole": WHOLE_NUMBER,
+    "text": TEXT_NUMBER,
+    "distance": DISTANCE,
+}
 
 
 cdef class NamedOutputs:

@@ -131,6 +131,8 @@ class Declaration:
     outputs: tuple[Output, ...]
     window: Window | None
     rules: TaskRules
+    path: Path = Path()
+    """The file that declares it."""
 
     @property
     def width(self) -> int:

@@ -58,6 +58,7 @@ def declare(path: Path, values: dict[str, Any], need_files: bool = True) -> Decl
         outputs,
         _window(place.under("window"), values.get("window"), keys.kind),
         _rules(place.under("rules"), values.get("rules", {})),
+        path,
     )
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-NumberKind = Literal["float32", "float64", "whole", "text"]
+NumberKind = Literal["float32", "float64", "whole", "text", "distance"]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputField:
     """One named output of a record: a single number, or several as an object by their names, else as an array.
 
-    ``texts``: the words that a number of kind ``text`` stands for, by its place in them. What is no finite number is
-    null, whatever its kind.
+    ``texts``: the words, or truth values, that a number of kind ``text`` stands for, by its place in them. What is no
+    finite number is null, whatever its kind; a ``distance``, a float32, also where it is negative: there is none.
     """
 
     name: str
     names: tuple[str, ...] = ()  # of its numbers; empty: they have none
     length: int = 1  # where they have no names
     kind: NumberKind = "float32"
-    texts: tuple[str, ...] = ()
+    texts: tuple[str | bool, ...] = ()
 
 
 PREDICTION = (OutputField("prediction"),)

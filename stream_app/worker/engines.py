@@ -14,9 +14,11 @@ from core.engines.stepper import SignalStepper
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.tasks.declaration import Declaration
-from stream_app.rules import load_task_model, stream_rules, window_rules
+from stream_app.rules import load_step_model, load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.sizes import state_bytes, window_bytes
+
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,20 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
     Raises:
         StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
+    if task.model.file.suffix == ONNX:
+        return _declared(settings, task, states)
     model = load_task_model(settings, task)
     if isinstance(model, SignalExtractionLSTM):
         stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
-        return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model)))
+        return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model), task.width))
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
     scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
     return TaskEngine(scorer, fingerprint(model), window_bytes(windows.window_length))
+
+
+def _declared(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    from core.engines.declared.stepper import TaskStepper
+
+    model = load_step_model(settings, task)
+    stepper = TaskStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
+    return TaskEngine(stepper, model.fingerprint, state_bytes(model.state_size, task.width))

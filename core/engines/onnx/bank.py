@@ -13,7 +13,7 @@ import numpy as np
 from core.arrays import Float32s, Int64s
 from core.engines.bank import ZEROS
 from core.engines.onnx.binding import Binding
-from core.engines.onnx.rows import CallRows, Room, along
+from core.engines.onnx.rows import Room, StepsRows, along
 from core.engines.ragged import BatchPlan, check_rows, checked
 from core.step_batch import StepBatch
 
@@ -30,7 +30,7 @@ class OnnxStates:
         graph: steps the rows.
     """
 
-    def __init__(self, graph: CallRows) -> None:
+    def __init__(self, graph: StepsRows) -> None:
         self._graph = graph
         self._tensors = [state.before for state in graph.binding.states]
         self._size = graph.binding.state_size

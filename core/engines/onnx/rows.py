@@ -6,7 +6,7 @@ numbers of a sample, K numbers of all outputs; a state has its own shape, with B
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,24 @@ class Room(NamedTuple):
 
     samples: Float32s
     states: tuple[Float32s, ...]
+
+
+class StepsRows(Protocol):
+    """A model that steps rows, as `CallRows` does."""
+
+    @property
+    def binding(self) -> Binding:
+        """The purpose of its inputs and outputs."""
+
+    @property
+    def plan(self) -> PadPlan:
+        """The way in which rows are put together."""
+
+    def room(self, rows: int) -> Room:
+        """The buffers of the next call."""
+
+    def run(self, rows: int) -> tuple[Float32s, list[Float32s]]:
+        """Step the rows of the last ``room``."""
 
 
 class CallRows:

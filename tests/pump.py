@@ -1,0 +1,85 @@
+"""A task of a user's own: a declared pump with an ONNX model, and the same in plain Python."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from tests import onnx_models as models
+
+DECLARATION = """
+name = "pump"
+kind = "step"
+
+[fields]
+vibration = { length = 2, alias = ["vib"], normal = [-2, 2] }
+load = { missing = "hold", range = [0, 100] }
+
+[model]
+file = "pump.onnx"
+
+[outputs]
+forecast = { tensor = "y", names = ["de", "nde"] }
+score = { of = "forecast", apply = "forecast_error" }
+alarm = { of = "score", apply = "above", threshold = 1.0, clear = 0.5 }
+"""
+
+
+def write_pump(folder: Path) -> Path:
+    """Write the task file and its model."""
+    (folder / "pump.onnx").write_bytes(models.gru())
+    path = folder / "pump.toml"
+    path.write_text(DECLARATION)
+    return path
+
+
+class SlowPump:
+    """One pump as the declaration has it: ONNX Runtime's own session, a row at a time, and plain Python."""
+
+    def __init__(self, model: bytes) -> None:
+        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        shape = next(each.shape for each in self._session.get_inputs() if each.name == "h0")
+        self._h = np.zeros([size if isinstance(size, int) else 1 for size in shape], np.float32)
+        self._load = 0.0
+        self._forecast: list[float] | None = None
+        self._alarm = False
+        self._next = 0
+
+    def step(self, stream: str, sample: dict[str, Any]) -> dict[str, Any]:
+        self._load = sample.get("load", self._load)
+        vibration = sample.get("vibration", sample.get("vib"))
+        numbers = np.array([[*vibration, self._load]], np.float32)
+        y, self._h = self._session.run(["y", "hn"], {"x": numbers, "h0": self._h})
+        score = None
+        if self._forecast is not None:
+            pairs = zip(self._forecast, numbers[0].tolist(), strict=False)
+            score = float(np.float32(math.sqrt(sum((ahead - now) ** 2 for ahead, now in pairs) / 2)))
+        self._forecast = y[0].tolist()
+        number = -1.0 if score is None else score
+        self._alarm = number >= 1.0 or (self._alarm and number >= 0.5)
+        gap, self._next = sample["step"] - self._next, sample["step"] + 1
+        found = {
+            "stream": stream,
+            "sequence": "",
+            "step": sample["step"],
+            "timestamp_ms": sample["timestamp_ms"],
+            "forecast": dict(zip(("de", "nde"), self._forecast, strict=True)),
+            "score": score,
+            "alarm": self._alarm,
+        }
+        return found | ({"gap": gap} if gap else {})
+
+
+def rounded(outputs: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Without the model's name, numbers as float32."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items() if name != "model"}
+        return float(np.float32(value)) if isinstance(value, float) else value
+
+    return [(offset, plain(output)) for offset, output in outputs]

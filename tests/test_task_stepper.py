@@ -1,0 +1,122 @@
+"""A declared step task: any chunks and crashes give what one sample after the other gives."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from core.engines.declared.stepper import StepModel, TaskStepper
+from core.engines.results import StreamRules
+from core.native.records import Record
+from core.tasks.reading import read_declaration
+from tests.changes import take_changed
+from tests.pump import SlowPump, rounded, write_pump
+from tests.strategies import MemoryTable
+
+RULES = StreamRules()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pump(tmp_path_factory.mktemp("pump")).parent
+
+
+@cache
+def model_of(folder: Path) -> StepModel:
+    return StepModel(read_declaration(folder / "pump.toml"), (folder / "pump.onnx").read_bytes(), "any")
+
+
+def stepper(folder: Path, table: MemoryTable) -> TaskStepper:
+    return TaskStepper(model_of(folder), RULES, table.recovered())
+
+
+def record(offset: int, stream: int, sample: dict[str, Any], step: int) -> Record:
+    value = json.dumps(sample | {"step": step, "timestamp_ms": 1_700_000_000_000 + step}).encode()
+    return Record(0, offset, 1_700_000_000_000 + offset, b"pump-%d" % stream, value)
+
+
+@st.composite
+def feeds(draw: st.DrawFn) -> list[Record]:
+    """Records of a few pumps: now and then without load, or under the alias; a step is left out here and there."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    steps, found = [0] * 3, []
+    for offset in range(draw(st.integers(1, 60))):
+        stream = int(random.integers(3))
+        name = "vib" if random.random() < 0.2 else "vibration"
+        sample: dict[str, Any] = {name: random.normal(scale=1.5, size=2).round(3).tolist()}
+        if steps[stream] == 0 or random.random() < 0.7:
+            sample["load"] = round(float(random.uniform(0, 100)), 2)
+        found.append(record(offset, stream, sample, steps[stream]))
+        steps[stream] += 1 + (random.random() < 0.1)
+    return found
+
+
+def outputs_of(engine: TaskStepper, records: list[Record]) -> list[tuple[int, Any]]:
+    result = engine.run(records)
+    assert not result.dead_letters
+    return [(offset, json.loads(value)) for _, value, offset, _ in (result.outputs or {0: ()}).get(0, ())]
+
+
+def one_by_one(folder: Path, records: list[Record]) -> list[tuple[int, Any]]:
+    pumps: dict[bytes, SlowPump] = {}
+    found = []
+    for each in records:
+        pump = pumps.setdefault(each.key, SlowPump((folder / "pump.onnx").read_bytes()))
+        found.append((each.offset, pump.step(each.key.decode(), json.loads(each.value))))
+    return found
+
+
+@given(feeds(), st.data())
+def test_any_chunks_and_crashes_give_what_one_record_after_the_other_gives(
+    folder: Path, records: list[Record], data: st.DataObject
+) -> None:
+    table = MemoryTable()
+    engine, found = stepper(folder, table), []
+    rest = records
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        found += outputs_of(engine, rest[:size])
+        rest = rest[size:]
+        if data.draw(st.booleans()):  # a commit, and then another worker
+            table.apply(take_changed(engine, [0]))
+            engine = stepper(folder, table)
+
+    assert rounded(found) == rounded(one_by_one(folder, records))
+
+
+def test_what_is_outside_of_normal_is_counted_and_told_once(folder: Path) -> None:
+    engine = stepper(folder, MemoryTable())
+
+    result = engine.run([record(step, 1, {"vibration": [0.5, 2.5], "load": 1.0}, step) for step in range(3)])
+
+    assert result.counts.far_outside == {"vibration": 3}
+    assert [note.partition(":")[0] for note in result.notes] == [
+        "vibration of stream 'pump-1' at step 0 is [0.5, 2.5], outside its normal range (-2 to 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        ({"vibration": [0.5, 1.5]}, "missing_field"),  # nothing to hold yet
+        ({"vibration": [0.5], "load": 1.0}, "vector_length"),
+        ({"vibration": [0.5, 1.5], "load": 101.0}, "out_of_range"),
+        ({"load": 1.0}, "missing_field"),
+    ],
+)
+def test_a_record_that_does_not_fit_the_fields_is_a_dead_letter(
+    folder: Path, sample: dict[str, Any], reason: str
+) -> None:
+    (letter,) = stepper(folder, MemoryTable()).run([record(0, 1, sample, 0)]).dead_letters
+
+    assert letter.reason == reason
