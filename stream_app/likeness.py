@@ -6,13 +6,16 @@ A task of the user's own with the same fields and outputs runs as they do, on to
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from core.errors import StartupError
 from core.tasks import Task
-from core.tasks.declaration import Declaration
+from core.tasks.declaration import Declaration, Field
 from core.tasks.reading import shipped
+from core.wire.codecs import SampleCodec
 from core.wire.records import decode_casting, decode_prediction, decode_score, decode_signal
+from core.wire.sample_types import sample_type
 
 Decoder = Callable[..., Any]
 _SAMPLES: dict[Task, Decoder] = {"signal": decode_signal, "casting": decode_casting}
@@ -25,13 +28,14 @@ def like(task: Declaration) -> Task | None:
     return next((name for name in names if _form(task) == _form(shipped(name))), None)
 
 
-def need_like(task: Declaration) -> Task:
-    """Return the shipped task whose fields and outputs a task has. Raises StartupError: it has others."""
+def need_like(task: Declaration, what: str) -> Task:
+    """Return the shipped task whose fields and outputs a task has. Raises StartupError: it has others, so ``what`` does
+    not know it yet.
+    """
     form = like(task)
     if form is None:
         raise StartupError(
-            f"task {task.name!r}: nothing runs its model {task.model.file.name} yet: a task must have the fields and "
-            "outputs of signal or casting, and weights that `caststream train` has written"
+            f"task {task.name!r}: so far {what} only for tasks with the fields and outputs of signal or casting"
         )
     return form
 
@@ -40,10 +44,15 @@ def _form(task: Declaration) -> tuple[object, ...]:
     return task.kind, task.fields, task.outputs
 
 
-def sample_decoder(task: Declaration) -> Decoder | None:
-    """Return what reads the task's samples, and raises RecordError; None if nothing does yet."""
+def sample_decoder(task: Declaration) -> Decoder:
+    """Return what reads the task's samples, and raises RecordError."""
     found = like(task)
-    return None if found is None else _SAMPLES[found]
+    return _any_samples(task.name, task.fields) if found is None else _SAMPLES[found]
+
+
+@lru_cache
+def _any_samples(name: str, fields: tuple[Field, ...]) -> Decoder:
+    return SampleCodec(sample_type(name, fields, has_end=True), fields, booleans=True).decode
 
 
 def output_decoder(task: Declaration) -> Decoder | None:

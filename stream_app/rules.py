@@ -68,7 +68,8 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     Raises:
         StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
-    return load_model(model_file(settings, task), _KINDS[need_like(task)], settings.device)
+    form = need_like(task, f"weights such as {task.model.file.name} run")
+    return load_model(model_file(settings, task), _KINDS[form], settings.device)
 
 
 def load_step_model(settings: Settings, task: Declaration) -> StepModel:

@@ -27,8 +27,11 @@ attention_peak = { tensor = "attention", apply = "argmax_step" }
 """
 OTHER = """
 [fields]
-vibration = { length = 3 }
+vibration = { length = 3, normal = [-2, 2] }
+[outputs]
+forecast = { tensor = "y", names = ["de", "nde"] }
 """
+"""Fits `tests.onnx_models.gru`."""
 
 
 def write_task(folder: Path, name: str, form: str = LIKE_SIGNAL, more: str = "", file: str | None = None) -> Path:

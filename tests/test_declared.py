@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ import pytest
 from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
-from core.errors import StartupError
+from core.errors import RecordError, StartupError
 from stream_app.exits import EXIT_REFUSED
+from stream_app.flow.metrics import Metrics
+from stream_app.flow.task_metrics import TaskMetrics
+from stream_app.likeness import sample_decoder
 from stream_app.routes import ROUTES, route_of, routes
 from stream_app.rules import idle_timeout, stream_rules, window_rules
 from stream_app.settings import Settings, load_settings
@@ -27,6 +31,14 @@ from stream_app.worker.build import build_app
 from tests.own_tasks import LIKE_CASTING, OTHER, write_task
 
 Tasks = Callable[..., Settings]
+
+
+def onnx_models() -> Any:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests import onnx_models as models
+
+    return models
 
 
 @pytest.fixture
@@ -156,11 +168,55 @@ def test_a_worker_and_the_audit_name_the_weights_that_are_missing(tasks: Tasks, 
 
 
 def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path: Path) -> None:
-    settings = tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx"))
+    native = tasks(write_task(tmp_path, "pump", OTHER, file="pump.pt"))
+    windows = write_task(tmp_path, "mill", LIKE_CASTING, file="mill.onnx")
 
     for start in (build_app, audit_makers):
-        with pytest.raises(StartupError, match=r"task 'pump': nothing runs its model pump.onnx yet"):
-            start(settings)
+        with pytest.raises(StartupError, match=r"task 'pump': (so far weights such as pump.pt run only|verify cannot)"):
+            start(native)
+    with pytest.raises(
+        StartupError, match=r"task 'mill': windows are scored by weights of `caststream train` alone so far"
+    ):
+        build_app(tasks(windows))
+
+
+def test_a_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tmp_path: Path) -> None:
+    models = onnx_models()
+    settings = tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx"))
+    with pytest.raises(StartupError, match=r"pump.onnx"):
+        build_app(settings)
+    (tmp_path / "pump.onnx").write_bytes(models.gru())
+
+    app = build_app(settings)
+
+    (pipeline,) = app.pipelines
+    assert type(pipeline.engine).__name__ == "TaskStepper"
+    assert list((tmp_path / "checks").iterdir()), "the next start need not check again"
+    with pytest.raises(StartupError, match="task 'pump': verify cannot judge it yet"):
+        audit_makers(settings)
+
+
+def test_what_a_task_declares_as_normal_has_a_counter_of_its_own(tasks: Tasks, tmp_path: Path) -> None:
+    (route,) = routes(tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx"))).values()
+    metrics, result = Metrics(), ChunkResult()
+    result.counts.outside("vibration", 4)
+    result.counts.hold("vibration", 2)
+
+    TaskMetrics(metrics, route).count(result)
+
+    text = metrics.exposition().decode()
+    assert 'caststream_abnormal_total{field="vibration",task="pump"} 4.0' in text
+    assert 'caststream_held_fields_total{field="vibration",task="pump"} 2.0' in text
+    assert "caststream_out_of_training_range_total{" not in text
+
+
+def test_samples_of_any_task_are_read_by_its_fields(tasks: Tasks, tmp_path: Path) -> None:
+    (pump,) = tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx")).declarations()
+    decode = sample_decoder(pump)
+
+    assert decode(b'{"vibration": [1, true, 3], "step": 4}', None).vibration == (1, 1, 3)
+    with pytest.raises(RecordError, match="vibration"):
+        decode(b'{"vibration": [1, 2]}', None)
 
 
 def test_every_series_of_a_task_has_its_name(tasks: Tasks, tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def send_command(group: typer.Typer, name: str, example: str) -> None:
         from stream_app.routes import route_of
 
         task = find_declaration(name, need_files=False)
-        form = need_like(task)
+        form = need_like(task, "send makes records")
         renamed = parse_renamed(column or [], NAMES[form])
         check_access(settings.client_config())
 

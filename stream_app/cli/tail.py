@@ -16,16 +16,18 @@ from confluent_kafka import Message
 
 from core.errors import RecordError, StartupError
 from core.tasks.reading import find_declaration
+from core.wire.codecs import Codec
 from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.letters.letter import Choice, Letter, letter_of
-from stream_app.likeness import need_like
+from stream_app.likeness import like
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, Partition, route_of
 from stream_app.settings import Settings
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": SIGNAL_PREDICTIONS, "scores": CASTING_SCORES, "dead-letters": DEAD_LETTERS}
 _LIKE = {"signal": "predictions", "casting": "scores"}
+_ANY: Codec[dict[str, Any]] = Codec(dict)
 _BATCH = 500
 FOLLOWING = {"auto.offset.reset": "latest"}  # where retention deletes faster than a person reads
 _SHOWN_BYTES = 200
@@ -47,7 +49,7 @@ def tail(
     """Write the records of ``topic`` to ``out``, one line each, as they come.
 
     Args:
-        kind: one of ``TOPICS``.
+        kind: one of ``TOPICS``, or outputs: those of any task.
         client_config: librdkafka's configuration of where the broker is.
         topic: the topic's name on the broker, prefix included.
         out: gets the lines; flushed whenever nothing more is at hand.
@@ -65,7 +67,7 @@ def tail(
         RunError: no broker, or a read failed.
         StartupError: the topic does not exist or may not be read, or ``kind`` or ``count`` is wrong.
     """
-    if kind not in TOPICS:
+    if kind not in _AS_TEXT:
         raise StartupError(f"cannot tail {kind!r}: one of {', '.join(TOPICS)}")
     if count is not None and count < 1:
         raise StartupError(f"count is {count}: must be 1 or more")
@@ -89,12 +91,13 @@ def topic_of(settings: Settings, name: str) -> tuple[str, str]:
         name: one of ``TOPICS``, or a task file: its outputs.
 
     Raises:
-        StartupError: the file cannot be used, or nothing reads the task's outputs yet.
+        StartupError: the file cannot be used.
     """
     if name in TOPICS:
         return name, settings.topic(TOPICS[name])
     task = find_declaration(name, need_files=False)
-    return _LIKE[need_like(task)], route_of(settings, task).output
+    form = like(task)
+    return "outputs" if form is None else _LIKE[form], route_of(settings, task).output
 
 
 def _follow(
@@ -179,6 +182,10 @@ def _score(output: Score) -> str:
     return f"{_head(output)}  {window}  probability {output.probability:.3f}  {peak}{final}"
 
 
+def _any(output: dict[str, Any]) -> str:
+    return msgspec.json.encode(output).decode()
+
+
 def _head(output: Prediction | Score) -> str:
     stream, sequence = _text(output.stream.encode()), _text(output.sequence.encode()) or "-"
     return f"{_time(output.timestamp_ms)}  {stream}  {sequence}  step {output.step}"
@@ -221,10 +228,12 @@ def _time(timestamp_ms: int) -> str:
 _AS_TEXT = {
     "predictions": _text_of_output(decode_prediction, _prediction),
     "scores": _text_of_output(decode_score, _score),
+    "outputs": _text_of_output(_ANY.decode, _any),
     "dead-letters": _text_of_dead_letter,
 }
 _AS_JSON = {
     "predictions": _json_of_output(decode_prediction),
     "scores": _json_of_output(decode_score),
+    "outputs": _json_of_output(_ANY.decode),
     "dead-letters": _json_of_dead_letter,
 }

@@ -106,6 +106,12 @@ class Metrics:
             "Samples with a value far outside of what the model was trained on",
             of_topic("field"),
         )
+        self.abnormal = counter(
+            "abnormal", "Samples with a value outside of what the task declares as normal", ["task", "field"]
+        )
+        self.held = counter(
+            "held_fields", "Records without a field, for which its last value stood in", ["task", "field"]
+        )
         self.left_out = counter(
             "outputs_left_out",
             "Outputs not published again after a crash, because they are published already",

@@ -20,6 +20,7 @@ class TaskMetrics:
     def __init__(self, metrics: Metrics, route: Route) -> None:
         self.all = metrics
         self._task, self._topic = route.task, route.source
+        self._normal = any(field.normal is not None for field in route.declaration.fields)
         metrics.tasks |= dict.fromkeys((route.source, route.output), route.task)
         self._decode, self.infer, self._publish = (
             metrics.stages.labels(route.task, name) for name in ("decode", "infer", "publish")
@@ -61,7 +62,11 @@ class TaskMetrics:
         self.gaps.inc(counts.gaps)
         self.moved_streams.inc(counts.moved)
         for name, count in counts.far_outside.items():
-            self.all.far_outside.labels(*at, name).inc(count)
+            (self.all.abnormal.labels(task, name) if self._normal else self.all.far_outside.labels(*at, name)).inc(
+                count
+            )
+        for name, count in counts.held.items():
+            self.all.held.labels(task, name).inc(count)
         self.count_outputs(counts)
 
     def _outcomes(self, result: ChunkResult) -> None:

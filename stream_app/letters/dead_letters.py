@@ -261,7 +261,7 @@ def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
 class _Judge:
     """Decides on one dead letter after the other."""
 
-    decoders: Mapping[str, Decoder | None]
+    decoders: Mapping[str, Decoder]
     """Source topic -> what reads its samples."""
     scans: Mapping[Partition, Scan]
     bounds: Mapping[Partition, tuple[int, int]]
@@ -334,8 +334,7 @@ class _Judge:
         """Say why a worker would reject it again: it is sent only once, so that chance is not thrown away."""
         try:
             stream_id(wanted.key)
-            if (decode := self.decoders[wanted.letter.topic or ""]) is not None:
-                decode(wanted.value, tuple(wanted.headers))
+            self.decoders[wanted.letter.topic or ""](wanted.value, tuple(wanted.headers))
         except RecordError as error:
             if correction:
                 return f"line {correction.line}: still not usable: {error}"

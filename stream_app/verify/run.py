@@ -17,6 +17,7 @@ from core.models.signal_lstm import SignalExtractionLSTM
 from core.tasks.declaration import Declaration
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
+from stream_app.likeness import like
 from stream_app.routes import Partition, Route, routes
 from stream_app.rules import load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
@@ -161,6 +162,8 @@ def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
 
 
 def _maker(settings: Settings, task: Declaration) -> MakeAudit:
+    if like(task) is None:
+        raise StartupError(f"task {task.name!r}: verify cannot judge it yet; name the others with --tasks")
     model, rules = load_task_model(settings, task), stream_rules(settings, task)
     if isinstance(model, SignalExtractionLSTM):
         return partial(SignalAudit, model, rules)

@@ -32,10 +32,11 @@ class TaskEngine:
 
 
 def make_engine(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
-    """Load the model of a task and make its engine, on the table's states.
+    """Load the model of a task and make its engine, on the table's states. An ONNX model is checked first.
 
     Raises:
-        StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
+        StartupError: its file is missing or holds another kind of model, the check refuses it, or nothing runs such a
+            task yet.
     """
     if task.model.file.suffix == ONNX:
         return _declared(settings, task, states)
