@@ -196,6 +196,11 @@ def test_a_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tm
         audit_makers(settings)
 
 
+def test_the_audit_judges_no_onnx_model_whatever_its_fields(tasks: Tasks, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="task 'press': verify cannot judge it yet"):
+        audit_makers(tasks(write_task(tmp_path, "press", file="press.onnx")))
+
+
 def test_what_a_task_declares_as_normal_has_a_counter_of_its_own(tasks: Tasks, tmp_path: Path) -> None:
     (route,) = routes(tasks(write_task(tmp_path, "pump", OTHER, file="pump.onnx"))).values()
     metrics, result = Metrics(), ChunkResult()

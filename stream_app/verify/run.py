@@ -162,7 +162,7 @@ def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
 
 
 def _maker(settings: Settings, task: Declaration) -> MakeAudit:
-    if like(task) is None:
+    if like(task) is None or task.model.file.suffix == ".onnx":
         raise StartupError(f"task {task.name!r}: verify cannot judge it yet; name the others with --tasks")
     model, rules = load_task_model(settings, task), stream_rules(settings, task)
     if isinstance(model, SignalExtractionLSTM):
