@@ -162,9 +162,8 @@ class LineParser:
 
     def _named(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields under the names of the wire, times in milliseconds."""
-        for field, name in self._renamed.items():
-            if name in fields:
-                fields[field] = fields.pop(name)
+        # All are taken out before one is put in: a field may have the name of another.
+        fields |= {field: fields.pop(name) for field, name in self._renamed.items() if name in fields}
         if fields.get("timestamp_ms") is None and isinstance(fields.get("timestamp"), str):
             self._take_timestamp(fields)
         elif isinstance(time := fields.get("timestamp_ms"), str):

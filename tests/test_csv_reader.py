@@ -212,6 +212,15 @@ def test_a_wrong_name_for_a_column_is_refused(text: str, words: str) -> None:
         parse_renamed([text], NAMES["casting"])
 
 
+def test_fields_of_a_json_feed_may_change_their_names_among_themselves() -> None:
+    renamed = {"mold_level": "mold_temperature", "mold_temperature": "superheat", "superheat": "mold_level"}
+    line = {name: float(number) for number, name in enumerate(SENSORS)}
+
+    (found,) = sent(json.dumps(line).encode(), renamed=renamed).values
+
+    assert dict(zip(SENSORS, found, strict=True)) == line | {here: line[there] for here, there in renamed.items()}
+
+
 def test_a_column_that_was_named_must_be_there(tmp_path: Path) -> None:
     renamed = {"step": "Nr"}
 

@@ -97,6 +97,25 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_a_target_that_could_be_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+    lines = "signal;c1;c2;c3;c4;target\n1;1;0;0;0;1.234\n0,5;1;0;0;0;2.345,5\n"
+
+    assert "line 2: target is '1.234': 1.234 or 1234? Say it by --decimal point" in refused(tmp_path, lines)
+    imported(tmp_path, lines, decimal="comma", sampling_rate=10.0)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["target_signals"][:].tolist() == [[1234.0, 2345.5]]
+
+
+def test_the_target_too_shows_the_decimal_sign(tmp_path: Path) -> None:
+    lines = "signal;c1;c2;c3;c4;target\n1;1;0;0;0;0,5\n1.234;1;0;0;0;1.234,5\n"
+
+    imported(tmp_path, lines, sampling_rate=10.0)
+
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["mixed_signals"][:].tolist() == [[1.0, 1234.0]]
+        assert file["target_signals"][:].tolist() == [[0.5, 1234.5]]
+
+
 def test_the_task_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{HEADER}\n")
 

@@ -52,17 +52,21 @@ class Numbers:
             total - total == 0.0 and max(numbers) <= MAX_VALUE and min(numbers) >= -MAX_VALUE
         ):  # NaN hides from max
             _refuse(names, cells, numbers)
-        if self._decimal is None and any("," in cell or "." in cell for cell in cells):
-            self._decimal = decimal
+        self._remember(decimal, cells)
         return numbers
 
     def one(self, name: str, cell: str) -> float:
         """A number that is no sample; raises RecordError."""
-        decimal = self._decimal or ("comma" if "," in cell else "point")
+        decimal = self._decimal or self._shown([name], [cell])
         number = _number(name, cell, decimal)
         if not math.isfinite(number):
             raise RecordError("not_finite", f"{name} is {cell.strip()}: must be a finite number")
+        self._remember(decimal, [cell])
         return number
+
+    def _remember(self, decimal: Decimal, cells: Sequence[str]) -> None:
+        if self._decimal is None and any("," in cell or "." in cell for cell in cells):
+            self._decimal = decimal
 
     def _shown(self, names: Sequence[str], cells: Sequence[str]) -> Decimal:
         """The decimal sign that a line shows, by a number that cannot be read in two ways."""
