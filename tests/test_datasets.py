@@ -215,6 +215,21 @@ def test_a_file_that_changes_while_a_lazy_dataset_reads_it_is_refused(path: Path
         dataset[1]
 
 
+@pytest.mark.parametrize("before", ["first read", "read after closing", "read in another process"])
+def test_a_lazy_dataset_takes_no_row_from_a_file_in_the_place_of_its_own(path: Path, before: str) -> None:
+    """The condition vectors, in memory, are those of the file that it was made of."""
+    dataset = SignalDataset(path, lazy=True)
+    if before != "first read":
+        dataset[0]
+    if before == "read after closing":
+        dataset.close()
+    os.replace(write_file(path.with_name("new.h5"), mixed_signals=np.ones((N, T))), path)
+    reader = pickle.loads(pickle.dumps(dataset)) if before == "read in another process" else dataset
+
+    with pytest.raises(DataError, match="was replaced by another file"):
+        reader[0]
+
+
 def test_rows_of_a_lazy_dataset_are_those_of_the_file(path: Path) -> None:
     rows, whole = SignalDataset(path, lazy=True).mixed_signals, SignalDataset(path).mixed_signals
 

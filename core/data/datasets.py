@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from core.arrays import Float64s
 from core.data.layout import SIGNALS, open_signals
+from core.data.opening import Unchanged
 from core.data.reading import check_values
 from core.data.recording import Recording
 from core.errors import DataError
@@ -27,11 +28,13 @@ _BLOCK_VALUES = 1 << 22  # rows are read in blocks of about 16 MiB of float32
 class LazyRows:
     """A dataset (N, T) in a file, read row by row: for files larger than memory.
 
-    Each process opens the file itself, so that workers of a DataLoader may share one of these.
+    Each process opens the file itself, so that workers of a DataLoader may share one of these. ``guard`` has seen the
+    file that all of them must find.
     """
 
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], guard: Unchanged) -> None:
         self.path = path
+        self._guard = guard
         self.name = name
         self.shape = shape
         self.dtype = dtype
@@ -56,6 +59,7 @@ class LazyRows:
             return row
         if self._recording is None or self._process != os.getpid():  # a forked handle would share its file position
             self._recording, self._process = open_signals(self.path, check_values=False), os.getpid()
+        self._guard.check()
         values = self._recording.values(self.name)
         return values.checked((slice(chosen.start, chosen.stop, chosen.step), slice(0, self.shape[1])))
 
@@ -116,7 +120,9 @@ class SignalDataset(Dataset[dict[str, Any]]):
             # A lazy one's rows are checked when they are read.
             check_values([file.values(name) for name in ("condition_vectors", *(() if lazy else SIGNALS))])
             self.mixed_signals, self.target_signals = (
-                LazyRows(self.data_path, name, file[name].shape, file[name].dtype) if lazy else file[name][:]
+                LazyRows(self.data_path, name, file[name].shape, file[name].dtype, file.guard)
+                if lazy
+                else file[name][:]
                 for name in SIGNALS
             )
             self.condition_vectors = file["condition_vectors"][:]
