@@ -16,7 +16,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     It is beside ``path``, under a name that nobody can guess and prepare: in a folder that others may write to, a link
     could lie there. A block that ends otherwise leaves nothing behind, and ``path`` as it was.
     """
-    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
+    # A name has at most 255 bytes, a character up to four.
+    partial = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.partial")
     try:
         yield partial
         os.replace(partial, path)

@@ -68,7 +68,8 @@ def test_temporary_names_cannot_be_guessed_and_fit_the_file_system(tmp_path: Pat
         assert one != other
         one.touch()
         other.touch()
-    write_hdf5(tmp_path / ("x" * 250))
+    for letter in ("x", "鋼"):  # of one byte and of three
+        write_hdf5(tmp_path / (letter * (250 // len(letter.encode()))))
 
 
 def test_json_lines_go_through_a_link_and_into_what_is_no_file(tmp_path: Path) -> None:
