@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -117,6 +118,7 @@ class CastAudit(PartitionAudit):
         self.stored[stream.key] = cast, 0 if memory.closed else len(cast)  # one that has ended needs no window
 
     def finish(self, now_ms: int) -> None:
+        self._reach(math.inf)
         prepare(self.model)
         for stream in self.streams.values():
             if stream.memory is not None and self._may_have_ended(stream, now_ms):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
@@ -36,6 +37,7 @@ class PartitionAudit:
         self.max_abs_diff = 0.0  # of the numbers in stored states
         self._index = array("q")  # by offset from the start: a record's row, or NOTHING, or NOT_JUDGED
         self._first_ms: float | None = None  # of the partition
+        self._came_at = deque(scope.came_at)  # those that the records have not reached yet
 
     # What the two kinds add.
 
@@ -95,6 +97,7 @@ class PartitionAudit:
         """The next record, in offset order."""
         if self._first_ms is None:
             self._first_ms = append_ms
+        self._reach(offset)
         while len(self._index) < offset - self.scope.start:  # a hole
             self._index.append(NOTHING)
         self._index.append(self._take(offset, append_ms, key, value, headers))
@@ -180,6 +183,21 @@ class PartitionAudit:
             doubt = Doubt(self._first_ms if self.scope.ordered else float("inf"))
         stream = self.streams[key] = AuditedStream(key, doubt, self.scope.states.get(key, -1))
         return stream
+
+    def _reach(self, offset: float) -> None:
+        """A stream that partitions were added for twice may have come back: it has had records elsewhere since."""
+        while self._came_at and self._came_at[0] <= offset:
+            at = self._came_at.popleft()
+            for stream in self.streams.values():
+                came_ms = self.scope.came(stream.key, at)
+                if came_ms is not None and came_ms != self.scope.came(stream.key, at - 1):
+                    self._forget(stream, Doubt(came_ms if self.scope.ordered else float("inf")))
+
+    def _forget(self, stream: AuditedStream, doubt: Doubt) -> None:
+        if stream.memory is not None:
+            self._conclude(stream, None)
+        stream.doubt, stream.memory, stream.maybe_previous = doubt, None, NO_NAMES
+        stream.snapshot = stream.committed_memory = None
 
     def _is_certain(self, stream: AuditedStream, sequence: str, append_ms: int) -> bool:
         """True if the stream's state before a record is known, or does not matter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ class Scope:
         ordered: append times never go back, as the broker's do not; a producer's may.
         came: by a stream's key and the offset of its first record here: up to when its records may have come in another
             partition, before partitions were added; None: it began here.
+        came_at: the offsets, in order, before which partitions were added and streams came here from others.
         left: by a stream's key, whether its records come in another partition since partitions were added.
     """
 
@@ -45,6 +46,7 @@ class Scope:
     letters_from_ms: float = float("-inf")
     ordered: bool = True
     came: Callable[[bytes, int], float | None] = lambda key, offset: None
+    came_at: Sequence[int] = ()
     left: Callable[[bytes], bool] = lambda key: False
 
 

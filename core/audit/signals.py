@@ -84,6 +84,7 @@ class SignalAudit(PartitionAudit):
         run.stop = len(run)
 
     def finish(self, now_ms: int) -> None:
+        self._reach(math.inf)
         prepare(self.model)
         parts: list[Float32s] = []
         first = 0

@@ -81,7 +81,7 @@ class OutputCheck(_Check):
         if not isinstance(key, bytes) or (row >= 0 and self._audit.key(row) == key):
             return False
         came = self._audit.scope.came
-        return came(key, offset) is None and came(key, offset + STATE_OFFSETS) is not None
+        return came(key, offset) != came(key, offset + STATE_OFFSETS)
 
     def _unexpected(self, message: Message, why: str) -> None:
         self._report.add("unexpected", f"{at(message)}: {why}")

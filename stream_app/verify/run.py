@@ -143,6 +143,7 @@ class Verification:
             letters_from_ms=cut.letters_from_ms,
             ordered=cut.ordered,
             came=partial(_came, self._grown, cut.partition),
+            came_at=sorted(one.ends[cut.partition] for one in self._grown if cut.partition in one.ends),
             left=partial(_left, self._grown, cut.partition),
         )
 
