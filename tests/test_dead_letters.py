@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
+from core.errors import RunError
 from stream_app.letters.dead_letters import make_plan
 from stream_app.letters.letter import Choice, split_headers
 from stream_app.letters.resend import Resender, overtaken
-from stream_app.settings import Settings
+from stream_app.settings import Settings, load_settings
 from tests.commands import Run
 from tests.feeds import Feed, assert_close, signal_feed
 from tests.letters import BAD, GOOD, PARTITION, Resend, block, letter, refused, source
@@ -135,6 +136,25 @@ def test_a_run_that_dies_in_the_middle_leaves_nothing_and_the_next_one_sends_all
     assert [record.json["step"] for record in source(feed)] == [0, 1, 2, 0, 1, 2]
     with pytest.raises(KafkaException, match="fenced"):  # were it still alive
         died._producer.commit_transaction(30)
+
+
+def test_a_commit_without_an_answer_is_not_called_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker may have got it, and take it when it goes on."""
+
+    class Silent:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def init_transactions(self, timeout: float) -> None: ...
+
+        begin_transaction = abort_transaction = lambda self, *_: None
+
+        def commit_transaction(self, timeout: float) -> None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
+
+    monkeypatch.setattr("stream_app.letters.resend.Producer", Silent)
+
+    with pytest.raises(RunError, match="does not say whether the dead letters were resent: run it again"):
+        Resender(load_settings()).send([])
 
 
 @pytest.mark.kafka

@@ -62,7 +62,7 @@ class Resender:
             The offset of the last one of each source partition and key.
 
         Raises:
-            RunError: nothing was sent.
+            RunError: nothing was sent; or the broker gave no answer at the end, and may have taken it.
         """
         last: dict[tuple[Partition, bytes], int] = {}
         problems: list[KafkaError] = []
@@ -77,7 +77,7 @@ class Resender:
             self._producer.begin_transaction()
             for verdict in verdicts:
                 self._produce(verdict, delivered)
-            self._producer.commit_transaction(_TIMEOUT_S)
+            self._commit()
         except BaseException as error:
             with contextlib.suppress(KafkaException):  # an open transaction would hold up the worker until it times out
                 self._producer.abort_transaction(_ABORT_TIMEOUT_S)
@@ -85,6 +85,17 @@ class Resender:
                 raise
             raise self._failed(problems[0] if problems else error) from error
         return last
+
+    def _commit(self) -> None:
+        try:
+            self._producer.commit_transaction(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._TIMED_OUT:
+                raise
+            raise RunError(
+                f"the Kafka broker at {self._broker} does not say whether the dead letters were resent: run it again, "
+                "which finds those that were"
+            ) from error
 
     def _produce(self, verdict: ResendVerdict, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         letter, (topic, partition) = verdict.letter, verdict.to
