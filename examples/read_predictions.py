@@ -3,9 +3,9 @@
     python examples/read_predictions.py --count 5000
     python examples/read_predictions.py --topic casting-scores
 
-Each output stands once, but for what the network held back for most of a worker's session: it can come again. The
+Each output stands once, but for what the network held back for more than a quarter of a worker's session. The
 outputs of a stream stand in the order of their source records, so a repeat is known by its header `source-offset`. With
-the setting `processing_guarantee = exactly_once` there are none.
+the setting `processing_guarantee = exactly_once` there are no such repeats.
 """
 
 from __future__ import annotations
