@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from core.errors import StartupError
 from core.tasks.declaration import Declaration
-from core.tasks.reading import find_declaration
-from core.tasks.together import refuse_clashes
 
 
 def task_names(text: str) -> list[str]:
@@ -22,6 +20,10 @@ def read_tasks(text: str) -> tuple[Declaration, ...]:
     Raises:
         StartupError: there is no such task, a file cannot be used, or two tasks share a name on the broker.
     """
+    # Set-up reads settings too, before there are packages and compiled parts: jars come beside them.
+    from core.tasks.reading import find_declaration
+    from core.tasks.together import refuse_clashes
+
     try:
         found = tuple(find_declaration(name, need_files=False) for name in task_names(text))
         refuse_clashes(found)

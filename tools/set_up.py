@@ -20,7 +20,7 @@ VENV = Path(sys.prefix)
 CONSTRAINTS = ("-c", "constraints.txt")
 EXTRAS = ("local", "onnx", "train", "test", "check")
 # What fetches the jars needs, so that it need not wait for the other packages.
-FOR_JARS = ("jgo", "msgspec", "pydantic-settings")
+FOR_JARS = ("jgo", "pydantic-settings")
 FOR_ZIG = ("ziglang",)
 
 
