@@ -14,7 +14,12 @@ PACKAGES = ("core", "replay", "stream_app", "examples")
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "code"}
 CALLS = {"eval", "exec", "__import__"}
 UNSAFE = {
-    "load": {"yaml", "torch", "np", "numpy"},  # torch.load is let pass where it says weights_only=True
+    "load": {
+        "yaml",
+        "torch",
+        "np",
+        "numpy",
+    },  # let pass: torch.load with weights_only=True, np.load with allow_pickle=False
     "load_all": {"yaml"},
     "unsafe_load": {"yaml"},
     "full_load": {"yaml"},
@@ -42,14 +47,17 @@ def _of_call(node: ast.Call) -> Iterator[str]:
         yield node.func.id
     if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
         module, name = node.func.value.id, node.func.attr
-        if module in UNSAFE.get(name, ()) and not (module == "torch" and _is_true(told.get("weights_only"))):
+        safe = (module == "torch" and _is(told.get("weights_only"), True)) or (
+            module in ("np", "numpy") and _is(told.get("allow_pickle"), False)
+        )
+        if module in UNSAFE.get(name, ()) and not safe:
             yield f"{module}.{name}"
-    if any(_is_true(told.get(word)) for word in ("shell", "allow_pickle")):
+    if any(_is(told.get(word), True) for word in ("shell", "allow_pickle")):
         yield "shell=True or allow_pickle=True"
 
 
-def _is_true(value: ast.expr | None) -> bool:
-    return isinstance(value, ast.Constant) and value.value is True
+def _is(value: ast.expr | None, wanted: bool) -> bool:
+    return isinstance(value, ast.Constant) and value.value is wanted
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -50,6 +50,8 @@ def test_a_declaration_and_a_model_file_give_live_outputs_through_crashes(
                 worker.sigkill()
         drained(settings)
         assert worker.metric("caststream_records_total", task="pump", outcome="dead_letter") == 0
+        assert worker.metric("caststream_held_fields_total", task="pump", field="load") > 0
+        assert worker.metric("caststream_abnormal_total", task="pump", field="vibration") > 0
         assert worker.sigterm() == 0
 
     model = (tmp_path / "pump.onnx").read_bytes()
