@@ -266,6 +266,7 @@ def test_samples_that_are_no_runs_are_refused(runs: list[int], times: list[int],
         bank.step(StepBatch(np.zeros((len(runs), 3), np.float32), *indices))
 
 
+@pytest.mark.slow
 def test_a_native_model_and_its_export_agree() -> None:
     """They round differently: the same to the last bit is each with itself alone."""
     model = signal_model()

@@ -21,7 +21,7 @@ from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests.changes import take_changed
 from tests.pump import SlowPump, rounded, write_pump
-from tests.strategies import MemoryTable
+from tests.strategies import MemoryTable, examples
 
 RULES = StreamRules()
 
@@ -76,6 +76,7 @@ def one_by_one(folder: Path, records: list[Record]) -> list[tuple[int, Any]]:
     return found
 
 
+@examples(20)
 @given(feeds(), st.data())
 def test_any_chunks_and_crashes_give_what_one_record_after_the_other_gives(
     folder: Path, records: list[Record], data: st.DataObject
