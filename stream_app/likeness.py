@@ -13,9 +13,8 @@ from core.errors import StartupError
 from core.tasks import Task
 from core.tasks.declaration import Declaration, Field
 from core.tasks.reading import shipped
-from core.wire.codecs import SampleCodec
+from core.wire.codecs import task_codec
 from core.wire.records import decode_casting, decode_prediction, decode_score, decode_signal
-from core.wire.sample_types import sample_type
 
 Decoder = Callable[..., Any]
 _SAMPLES: dict[Task, Decoder] = {"signal": decode_signal, "casting": decode_casting}
@@ -52,7 +51,7 @@ def sample_decoder(task: Declaration) -> Decoder:
 
 @lru_cache
 def _any_samples(name: str, fields: tuple[Field, ...]) -> Decoder:
-    return SampleCodec(sample_type(name, fields, has_end=True), fields, booleans=True).decode
+    return task_codec(name, fields).decode
 
 
 def output_decoder(task: Declaration) -> Decoder | None:

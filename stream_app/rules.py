@@ -16,7 +16,7 @@ from core.models.fingerprint import AnyModel
 from core.models.shipped import ModelKind
 from core.tasks import Task
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import model_hash
+from core.tasks.fingerprint import fingerprint_of
 from core.tasks.reading import SHIPPED, shipped
 from stream_app.likeness import like, need_like
 from stream_app.settings import Settings
@@ -85,6 +85,6 @@ def load_step_model(settings: Settings, task: Declaration) -> StepModel:
         raise StartupError(f"task {task.name!r}: windows are scored by weights of `caststream train` alone so far")
     checked = check_task(task.path, settings.checks_dir, state_bytes=settings.max_state_bytes)
     model = task.model.file.read_bytes()
-    if model_hash(model) != checked.model:
-        raise StartupError(f"{task.model.file}: has changed while it was checked: start again")
+    if fingerprint_of(task, model) != checked.fingerprint:  # the check has read both files by itself
+        raise StartupError(f"{task.path} or {task.model.file}: has changed while it was checked: start again")
     return StepModel(task, model, checked.plan)

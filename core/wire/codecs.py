@@ -6,7 +6,7 @@ The strict decoders are fast and say little; what they refuse is read again, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from core.wire.media_types import value_format
 from core.wire.odd_bytes import explain_bytes, trimmed
 from core.wire.odd_values import RawReader, readers_of
 from core.wire.record_limits import MAX_SEQUENCE_BYTES
+from core.wire.sample_types import sample_type
 
 SampleHeaders = Sequence[tuple[str, bytes]] | None
 
@@ -100,6 +101,11 @@ class SampleCodec(Codec[T]):
     def _read_slowly(self, value: bytes, is_json: bool) -> T:
         read = self._raw_json.fields(trimmed(value)) if is_json else self._raw_msgpack.fields(value)
         return self._kind(**read)
+
+
+def task_codec(name: str, fields: Sequence[Field]) -> SampleCodec[Any]:
+    """The codec of a declared task's samples: live, offline and for dead letters that are sent again."""
+    return SampleCodec(sample_type(name, fields, has_end=True), fields, booleans=True)
 
 
 def _check_sequence(sequence: str | None) -> None:

@@ -30,7 +30,7 @@ class AppliedRows:
             states=(*rows.binding.states, *([State(kept, KEPT)] if outputs.kept else [])),
             outputs=(RowTensor("outputs", (outputs.width,), 0),),
         )
-        self.plan, self.file = rows.plan, rows.file
+        self.plan = rows.plan
         self._rows, self._outputs = rows, outputs
         self._kept = np.zeros(kept.of_rows(rows.plan.most), np.float32)
         self._samples = self._kept

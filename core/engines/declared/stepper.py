@@ -16,9 +16,8 @@ from core.models.ranges import Ranges
 from core.native.fields import FieldList
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
-from core.wire.codecs import SampleCodec
+from core.wire.codecs import task_codec
 from core.wire.records import OutputFormat
-from core.wire.sample_types import sample_type
 
 
 class StepModel:
@@ -68,11 +67,10 @@ class TaskStepper(StepEngine):
     ) -> None:
         declaration = model.declaration
         fields = declaration.fields
-        codec = SampleCodec(sample_type(declaration.name, fields, has_end=True), fields, booleans=True)
         task = StepTask(
             fingerprint=model.fingerprint,
             fields=FieldList(fields, end=True, booleans=True),
-            decode=codec.decode,
+            decode=task_codec(declaration.name, fields).decode,
             outputs=model.outputs.fields,
             state_size=model.state_size,
             ranges=Ranges.normal(fields, declaration.slices()),
