@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from core.engines.results import StreamRules, WindowRules
 from core.errors import StartupError
-from core.models.factory import load_model
-from core.models.fingerprint import AnyModel
 from core.models.shipped import ModelKind
 from core.tasks import Task
 from core.tasks.declaration import Declaration
@@ -23,6 +21,7 @@ from stream_app.settings import Settings
 
 if TYPE_CHECKING:
     from core.engines.declared.stepper import StepModel
+    from core.models.fingerprint import AnyModel
 
 _KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
 
@@ -68,6 +67,8 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     Raises:
         StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
     """
+    from core.models.factory import load_model  # loads torch, which an ONNX model does not need
+
     form = need_like(task, f"weights such as {task.model.file.name} run")
     return load_model(model_file(settings, task), _KINDS[form], settings.device)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_tasks import OTHER, write_task
+
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = {"aiokafka", "confluent_kafka", "faust", "prometheus_client"}
 NUMBERS = {"h5py", "numpy", "torch"}
@@ -53,3 +55,50 @@ def test_a_replay_loads_no_models_and_no_framework(module):
 
     assert "confluent_kafka" in found
     assert set() == found & ({"torch", "faust", "aiokafka", "prometheus_client", "rich", "typer"} | EXTRAS)
+
+
+ROOMS_WITHOUT_TORCH = [
+    *(f"core.{room}" for room in ("drafts", "engines.declared", "tasks", "wire")),
+    *(f"stream_app.{room}" for room in ("cli", "clients", "flow", "kafka", "letters", "topics", "worker")),
+    "replay",
+]
+
+
+def test_no_part_of_the_worker_and_no_command_about_records_loads_torch():
+    """It takes 2 s and 500 MB: whoever runs a model of `core.models` loads it then."""
+    found = loaded(
+        "import importlib, pkgutil\n"
+        f"for room in {ROOMS_WITHOUT_TORCH}:\n"
+        "    for module in pkgutil.walk_packages(importlib.import_module(room).__path__, room + '.'):\n"
+        "        importlib.import_module(module.name)"
+    )
+
+    assert "faust" in found
+    assert "torch" not in found
+
+
+def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
+    pytest.importorskip("onnxscript")
+    from tests import onnx_models
+
+    (tmp_path / "pump.onnx").write_bytes(onnx_models.gru())
+    task = write_task(tmp_path, "pump", OTHER, file="pump.onnx")
+    start = (
+        "from stream_app.settings import load_settings\n"
+        "from stream_app.worker import process\n"
+        "from stream_app.worker.agents import add_agents\n"
+        "from stream_app.worker.build import build_app\n"
+        "from stream_app.worker.health import Health\n"
+        "settings = load_settings(tasks={tasks!r}, data_dir={folder!r})\n"
+        "process.load_models_needs(settings)\n"
+        "app = build_app(settings)\n"
+        "[pipeline.engine.warm_up() for pipeline in app.pipelines]\n"
+        "add_agents(app)\n"
+        "Health(app)"
+    )
+
+    alone = loaded(start.format(tasks=str(task), folder=str(tmp_path)))
+    beside = loaded(start.format(tasks=f"signal,{task}", folder=str(tmp_path)))
+
+    assert ("onnxruntime" in alone, "torch" in alone) == (True, False)
+    assert ("onnxruntime" in beside, "torch" in beside) == (True, True)

@@ -72,6 +72,7 @@ class Scoring:
 
     def compute(self) -> None:
         """Run the model."""
+        prepare(self.model)  # in this thread: torch has a number of threads for each
         self.scored = score_windows(self.model, [p.window.samples for p in self.pending if not p.too_short])
 
     def finish(self, result: ChunkResult) -> None:

@@ -1,7 +1,7 @@
 """Outputs for which a model is still running: windows are scored beside the flow of chunks, not in it.
 
 A window of 500 steps takes some 6 ms; a thousand casts in step with each other are due in the same second. In the flow
-they would hold up every signal for six seconds. torch runs without the interpreter's lock, so another thread does it.
+they would hold up every signal for six seconds. Models run without the interpreter's lock, so another thread does it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-
-import torch
 
 from core.engines.results import ChunkResult, Deferred
 from core.errors import RunError
@@ -63,8 +61,7 @@ class DeferredOutputs:
     def add(self, deferred: Deferred, arrivals: Mapping[int, int]) -> None:
         """Take a chunk's deferred outputs; returns at once."""
         if self._thread is None:
-            # torch's number of threads is a setting of each thread.
-            self._thread = ThreadPoolExecutor(1, "scores", torch.set_num_threads, (1,))
+            self._thread = ThreadPoolExecutor(1, "scores")
         self._count(deferred.windows)
         # One thread, and tasks that begin in the order in which they are made: outputs keep the order of the chunks.
         self._tasks.append(asyncio.create_task(self._run(self._thread, deferred, arrivals)))

@@ -1,18 +1,18 @@
-"""Chooses the engine of a task by its declaration."""
+"""Chooses the engine of a task by its declaration.
+
+Engines are imported where one is made: a worker of ONNX models alone is spared torch's 2 s and 500 MB.
+"""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from core.engines.base import Engine
-from core.engines.infer import state_size
 from core.engines.results import StateStore
-from core.engines.scorer import CastScorer
-from core.engines.stepper import SignalStepper
-from core.models.fingerprint import fingerprint
-from core.models.signal_lstm import SignalExtractionLSTM
 from core.tasks.declaration import Declaration
 from stream_app.rules import load_step_model, load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
@@ -40,6 +40,26 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
     """
     if task.model.file.suffix == ONNX:
         return _declared(settings, task, states)
+    return _by_torch(settings, task, states)
+
+
+def load_torch(tasks: Iterable[Declaration]) -> None:
+    """Import torch if the model of a task needs it. That takes 2 s, most of a start."""
+    if all(task.model.file.suffix == ONNX for task in tasks):
+        return
+    # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
+    # of hop scores, which come all the time, are some hundred; one that is met again costs a fifth more.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    import torch  # noqa: F401
+
+
+def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    from core.engines.infer import state_size
+    from core.engines.scorer import CastScorer
+    from core.engines.stepper import SignalStepper
+    from core.models.fingerprint import fingerprint
+    from core.models.signal_lstm import SignalExtractionLSTM
+
     model = load_task_model(settings, task)
     if isinstance(model, SignalExtractionLSTM):
         stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)

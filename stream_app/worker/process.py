@@ -55,10 +55,13 @@ async def run(settings: Settings, index: int, reporter: Reporter) -> None:
 
 
 async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
-    """Ask the broker and load torch; return False if the process is told to stop, without waiting for the threads."""
+    """Ask the broker and load what models need; return False if the process is told to stop, without waiting for the
+    threads.
+    """
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
     await _first(
-        stop.wait(), asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(_load_torch))
+        stop.wait(),
+        asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(load_models_needs, settings)),
     )
     return not stop.is_set()
 
@@ -94,12 +97,11 @@ def _check_topics(settings: Settings) -> None:
         log.warning("%s", warning)
 
 
-def _load_torch() -> None:
-    """Takes 2 s, most of a start: while the broker is waited for."""
-    # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
-    # of hop scores, which come all the time, are some hundred; one that is met again costs a fifth more.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-    import torch  # noqa: F401
+def load_models_needs(settings: Settings) -> None:
+    """While the broker is waited for."""
+    from stream_app.worker.engines import load_torch
+
+    load_torch(settings.declarations())
 
 
 async def _serve(settings: Settings, index: int, stop: asyncio.Event, reporter: Reporter) -> None:
