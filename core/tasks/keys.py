@@ -51,8 +51,9 @@ APPLIES = {
     "softmax": "The probability of each class: exp(x) over the sum of all exp(x). `labels` name the classes.",
     "label": "The label of the largest number.",
     "argmax_step": "The step of the window at which the number is largest. For tasks of the kind `window`.",
-    "above": "True from `threshold` on, until the number falls below `clear`.",
-    "error": "The distance of the model's reconstruction from the sample itself.",
+    "above": "True from `threshold` on, until the number falls below `clear`. A window is judged by itself.",
+    "error": "The root mean square of the differences between the model's reconstruction and the sample, or the "
+    "samples of a window.",
     "forecast_error": "The distance of the last sample's forecast from this sample. For tasks of the kind `step`.",
 }
 """The meaning of each `apply`."""
@@ -200,7 +201,10 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
         None
     )
     clear: Annotated[
-        FiniteNumber | None, means("With `above`: once true, false again only below this value.", "`threshold`")
+        FiniteNumber | None,
+        means(
+            "With `above`, of tasks of the kind `step`: once true, false again only below this value.", "`threshold`"
+        ),
     ] = None
 
 

@@ -95,15 +95,20 @@ def _check_apply(place: Place, keys: OutputKeys, values: Mapping[str, Any], kind
         raise place.error(f"names are there, and apply = {shown(keys.apply)} gives one value without: leave them out")
     if keys.names and keys.labels:
         raise place.error("has both names and labels: leave one out")
-    _check_threshold(place, keys)
+    _check_threshold(place, keys, kind)
     for key in ("names", "labels"):
         Once().take(place, key, getattr(keys, key))
 
 
-def _check_threshold(place: Place, keys: OutputKeys) -> None:
+def _check_threshold(place: Place, keys: OutputKeys, kind: Kind) -> None:
     if keys.apply == "above" and keys.threshold is None:
         raise place.error(
             f"threshold is missing: it must be {next(k.accepted for k in keys_of(OutputKeys) if k.name == 'threshold')}"
+        )
+    if kind == "window" and keys.clear is not None:
+        raise place.error(
+            "clear is there, and it is for tasks of the kind step alone: a window is judged by itself, not by the one "
+            "before it; leave it out"
         )
     if keys.clear is not None and keys.threshold is not None and keys.clear > keys.threshold:
         place.refuse("clear", keys.clear, f"at most threshold, which is {shown(keys.threshold)}")

@@ -6,11 +6,15 @@ rows there are. Shapes: B rows, n numbers of an output, F numbers of a sample.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from core.arrays import Float32s, Float64s
+from core.arrays import Float32s, Float64s, Int64s
 from core.tasks.declaration import Output
 
+PEAK_TOLERANCE = 1e-6
+"""Relative: numbers that float32 leaves open between two machines are equally large."""
 NO_DISTANCE = -1.0
 """The distance where there is no forecast yet."""
 
@@ -68,3 +72,27 @@ def forecast_distance(values: Float64s, samples: Float32s, before: Float32s) -> 
     found = distance(before[:, 1:].astype(np.float64), samples)
     found[before[:, 0] == 0] = NO_DISTANCE
     return found, np.hstack([np.ones((len(values), 1)), values]).astype(np.float32)
+
+
+def first_largest(numbers: Float32s | Float64s) -> float:
+    """The place of the first of numbers (T,) that is as large as any; NaN where one is no number."""
+    wide = numbers.astype(np.float64)
+    if not np.isfinite(wide).all():
+        return np.nan
+    highest = wide.max()
+    return float(np.argmax(wide >= highest - PEAK_TOLERANCE * abs(highest)))
+
+
+def at_steps(places: Float64s, steps: Sequence[Int64s]) -> Float64s:
+    """Return the steps (N, 1) of places (N, 1) in windows, whose samples have ``steps``, (T,) each."""
+    found = [
+        np.nan if np.isnan(place) else float(each[int(place)]) for (place,), each in zip(places, steps, strict=True)
+    ]
+    return np.array(found).reshape(-1, 1)
+
+
+def window_distance(values: Float32s, window: Float32s) -> float:
+    """Return the root mean square of the distance of a reconstruction (T, n) to the first n of each sample (T, F)."""
+    of_samples = values.reshape(len(window), -1).astype(np.float64)
+    apart = of_samples - window[:, : of_samples.shape[1]]
+    return float(np.sqrt(np.cumsum(apart**2)[-1] / apart.size))  # cumsum adds one after the other

@@ -16,7 +16,8 @@ from core.errors import StartupError
 from core.tasks.declaration import Output
 from core.wire.outputs import OutputField
 
-ONE_VALUE = ("above", "error", "forecast_error", "label")
+ONE_VALUE = ("above", "argmax_step", "error", "forecast_error", "label")
+"""Each gives one number, whatever it is made of."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ class StepOutputs:
         for output in outputs:
             place = columns(output.tensor) if output.of is None else slice(0)
             size = place.stop - place.start if output.of is None else sizes[output.of]
-            _check(file, output, size, width)
+            check_output(file, output, size, width)
             keeps = {"above": 1, "forecast_error": 1 + size}.get(output.apply or "", 0)
             sizes[output.name] = 1 if output.apply in ONE_VALUE else size
             self._made.append(_Made(output, sizes[output.name], place, slice(kept, kept + keeps)))
             kept += keeps
         self.kept = kept
-        self.fields = tuple(_field(each) for each in self._made)
+        self.fields = tuple(field_of(each.output, each.numbers) for each in self._made)
 
     @property
     def width(self) -> int:
@@ -97,8 +98,10 @@ class StepOutputs:
         return np.hstack(list(found.values())).astype(np.float32), after
 
 
-def _field(made: _Made) -> OutputField:
-    output = made.output
+def field_of(output: Output, numbers: int) -> OutputField:
+    """An output of so many numbers, as it stands in a record."""
+    if output.apply == "argmax_step":
+        return OutputField(output.name, kind="whole")
     if output.apply == "label":
         return OutputField(output.name, kind="text", texts=output.labels)
     if output.apply == "above":
@@ -106,11 +109,11 @@ def _field(made: _Made) -> OutputField:
     if output.apply in ("error", "forecast_error"):
         return OutputField(output.name, kind="distance")
     names = output.names or output.labels
-    return OutputField(output.name, names if len(names) > 1 else (), made.numbers)
+    return OutputField(output.name, names if len(names) > 1 else (), numbers)
 
 
-def _check(file: str, output: Output, size: int, width: int) -> None:
-    """Raise StartupError: the output does not fit its numbers."""
+def check_output(file: str, output: Output, size: int, width: int) -> None:
+    """Raise StartupError where an output does not fit the numbers that it reads."""
     where = f"{file}: output '{output.name}'"
     source = f"tensor '{output.tensor}'" if output.of is None else f"output '{output.of}'"
     for what, names in (("names", output.names), ("labels", output.labels)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import Binding, WantedGraph, bind
 from core.engines.onnx.plan import PLANS
@@ -24,11 +26,27 @@ def open_graph(declaration: Declaration, model: bytes) -> tuple[Graph, Binding]:
     Raises:
         StartupError: it cannot be used, or does not fit the declaration.
     """
+    if declaration.window is not None:
+        opened = open_window_graph(declaration, model)
+        return opened.graph, opened.longest
+    graph = Graph(str(declaration.model.file), model)
+    return graph, bind(graph, wanted_of(declaration))
+
+
+class WindowGraph(NamedTuple):
+    """The graph of a window task, and what its names are for the shortest windows and for the longest."""
+
+    graph: Graph
+    shortest: Binding
+    longest: Binding
+
+
+def open_window_graph(declaration: Declaration, model: bytes) -> WindowGraph:
+    """A window task's graph, which takes its shortest windows and its longest; errors as `open_graph` has them."""
     graph, window = Graph(str(declaration.model.file), model), declaration.window
-    if window is None:
-        return graph, bind(graph, wanted_of(declaration))
-    bind(graph, wanted_of(declaration), window.first)  # it has to take the shortest windows as well
-    return graph, bind(graph, wanted_of(declaration), window.length)
+    assert window is not None
+    wanted = wanted_of(declaration)
+    return WindowGraph(graph, bind(graph, wanted, window.first), bind(graph, wanted, window.length))
 
 
 def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.engines.declared.outputs import StepOutputs
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import Binding
 from core.engines.onnx.contents import RECURRENT
@@ -51,6 +52,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     if declaration.window is not None:
         return examine_windows(declaration, declaration.window, model, data)
     graph, binding = open_graph(declaration, model)
+    StepOutputs(graph.file, declaration.outputs, binding.columns, declaration.width)  # refuses what does not fit
     _check_size(graph.file, binding, most_state_bytes)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from core.arrays import Float32s
+from core.engines.declared.window_model import outputs_of
 from core.engines.onnx.plan import ANY, PLANS, PadPlan
 from core.engines.onnx.probe import MIXED
-from core.engines.onnx.task import open_graph
+from core.engines.onnx.task import open_window_graph
 from core.engines.onnx.windows import OnnxWindows
 from core.errors import StartupError
 from core.tasks.check.example import compare_windows
@@ -30,7 +31,9 @@ TIMED_WINDOWS = (1, 8, 64)
 
 def examine_windows(declaration: Declaration, window: Window, model: bytes, data: Path | None) -> Checked:
     """Check a model; arguments and errors as `core.tasks.check.examine.examine` has them."""
-    graph, binding = open_graph(declaration, model)
+    opened = open_window_graph(declaration, model)
+    graph, binding = opened.graph, opened.longest
+    outputs_of(declaration, opened)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     scorer = OnnxWindows(graph, binding, ANY)

@@ -1,0 +1,69 @@
+"""WindowModel: the model of a declared window task, and what the task makes of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.arrays import Float32s, Float64s, Int64s
+from core.engines.declared.window_outputs import WindowOutputs, WindowShapes
+from core.engines.onnx.binding import Binding
+from core.engines.onnx.plan import PLANS
+from core.engines.onnx.task import WindowGraph, open_window_graph
+from core.engines.onnx.windows import OnnxWindows
+from core.tasks.declaration import Declaration
+from core.tasks.fingerprint import fingerprint_of
+
+
+class WindowModel:
+    """The model of a window task, opened: what an engine and an offline run need of it.
+
+    A window has the same outputs, bit for bit, whatever others are scored with it: that is what the batch plan is for.
+
+    Args:
+        declaration: of the kind window.
+        model: the model file's bytes, those that were checked.
+        plan: name of the batch plan that the check has found.
+
+    Raises:
+        StartupError: the model cannot be used, or does not fit the declaration.
+    """
+
+    def __init__(self, declaration: Declaration, model: bytes, plan: str) -> None:
+        opened = open_window_graph(declaration, model)
+        self.outputs = outputs_of(declaration, opened)
+        self._windows = OnnxWindows(opened.graph, opened.longest, PLANS[plan])
+        self.declaration = declaration
+        self.fingerprint = fingerprint_of(declaration, model)
+
+    def score(self, windows: Sequence[Float32s], steps: Sequence[Int64s] | None = None) -> Float64s:
+        """Score N windows, each (T, F), of ``first`` to ``length`` samples.
+
+        Args:
+            windows: of any lengths, in any order.
+            steps: of the samples of each window, (T,); None: 0, 1 and so on.
+
+        Returns:
+            (N, M), the numbers of ``outputs.fields`` in their order, as they are published; NaN or infinity is none.
+
+        Raises:
+            RunError: the runtime cannot.
+        """
+        if not windows:
+            return np.empty((0, self.outputs.width))
+        if steps is None:
+            steps = [np.arange(len(window)) for window in windows]
+        return self.outputs.make(windows, self._windows.score(windows), steps)
+
+
+def outputs_of(declaration: Declaration, opened: WindowGraph) -> WindowOutputs:
+    """The outputs of a window task; raises StartupError where they do not fit its graph."""
+    window = declaration.window
+    assert window is not None
+    shapes = WindowShapes(window.first, window.length, _shapes(opened.shortest), _shapes(opened.longest))
+    return WindowOutputs(opened.graph.file, declaration.outputs, shapes, declaration.width)
+
+
+def _shapes(binding: Binding) -> dict[str, tuple[int, ...]]:
+    return {tensor.name: tensor.shape for tensor in binding.outputs}
