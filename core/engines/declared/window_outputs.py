@@ -32,7 +32,7 @@ class WindowShapes:
     longest: Mapping[str, Shape]
 
     def per_sample(self, tensor: str) -> int:
-        """Return how many numbers a tensor [samples, ...] has for each sample of a window; 0 if it is no such tensor."""
+        """Return how many numbers a tensor [samples, ...] has for each sample; 0 if it is no such tensor."""
         (first, *each), (last, *others) = self.shortest[tensor] or (0,), self.longest[tensor] or (0,)
         found = (first, last) == (self.first, self.length) and each == others
         return math.prod(each) if found else 0
