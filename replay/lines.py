@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from core.callbacks import OnNote, unheard
-from core.data.csv.header import Columns
 from core.data.csv.names import IgnoredFields, Renamed
 from core.data.csv.numbers import Decimal, whole
 from core.data.csv.table import Table
@@ -22,25 +21,17 @@ from core.data.csv.text import text_of
 from core.data.csv.times import Times
 from core.errors import RecordError
 from core.firsts import Firsts
-from core.tasks.reading import shipped
+from core.tasks.declaration import Declaration
 from core.wire.odd_bytes import HALF_A_PAIR
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
-from core.wire.records import decode_casting, decode_signal, stream_id
+from core.wire.records import stream_id
+from core.wire.samples import sample_decoder
+from replay.line_names import JsonNames, LineNames
 from replay.sink import Pair
 
-_OPTIONAL = ("stream", "sequence", "step", "timestamp_ms", "timestamp", "time")
-_END = {"signal": (), "casting": ("end",)}
-COLUMNS = {name: Columns((), shipped(name).columns, (*_OPTIONAL, *end)) for name, end in _END.items()}
-FIELDS = {
-    name: ("stream", *(field.name for field in shipped(name).fields), "sequence", "step", "timestamp_ms", *end)
-    for name, end in _END.items()
-}
-# Fields that ``--column`` can name.
-NAMES = {kind: tuple(dict.fromkeys((*columns.known, *FIELDS[kind]))) for kind, columns in COLUMNS.items()}
 # A producer takes 1,000,000 bytes with key and headers, and ends at a larger record.
 MAX_RECORD_BYTES = 999_000
 
-_CHECKS: dict[str, Callable[[bytes], object]] = {"signal": decode_signal, "casting": decode_casting}
 # Around an object: programs in C send the NUL that ends a text, JSON text sequences (RFC 7464) begin with RS.
 _AROUND = "\0\x1e \t\r\n"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -48,10 +39,10 @@ _TOPIC = re.compile(r"[^\s{\"]+ \{")
 
 
 class LineParser:
-    """Turns the lines of one feed into records of ``kind``, "signal" or "casting".
+    """Turns the lines of one feed into records.
 
     Args:
-        kind: the task.
+        task: of the records.
         stream: the stream of the lines that do not name one.
         renamed: names of fields in this feed.
         decimal: the decimal sign of a CSV, where somebody has said it.
@@ -61,7 +52,7 @@ class LineParser:
 
     def __init__(
         self,
-        kind: str,
+        task: Declaration,
         stream: str | None = None,
         *,
         renamed: Renamed | None = None,
@@ -69,14 +60,17 @@ class LineParser:
         on_notice: OnNote = unheard,
         on_bad: Callable[[int, str], None] = unheard,
     ) -> None:
-        self._kind = kind
-        self._check = _CHECKS[kind]
+        self._task = task
+        self._check = sample_decoder(task)
         self._stream = stream
         self._renamed = renamed or {}
+        self._names = LineNames.of(task)
+        self._json_names = JsonNames(self._names, self._renamed, self._say)
         self._notice, self._on_bad = on_notice, on_bad
-        self._table = Table(COLUMNS[kind], self._renamed, decimal, on_notice)
-        self._ignored = IgnoredFields(FIELDS[kind], on_notice)
+        self._table = Table(self._names.columns, self._renamed, decimal, on_notice)
+        self._ignored = IgnoredFields(self._names.known, on_notice)
         self._times = Times()
+        self._other_times = () if "timestamp_ms" in self._renamed else ("timestamp", "time")
         self._parse: Callable[[bytes | None], dict[str, Any] | None] = self._first
         self._number = 0
         self._firsts = Firsts()
@@ -140,10 +134,12 @@ class LineParser:
             self._table.hold(self._number, f"line {self._number} {why}")
         elif self._table.begin(self._number, line):
             self._parse = self._csv
+            self._names.tell_arrays(self._renamed, self._notice)
         return None
 
     def _begin_json(self) -> None:
         self._parse = self._json
+        self._names.tell_columns(self._renamed, self._notice)
         for number, why in self._table.before:
             begin = f"line {number} "
             self._on_bad(number, why.removeprefix(begin) if why.startswith(begin) else "is no JSON object")
@@ -162,9 +158,9 @@ class LineParser:
 
     def _named(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields under the names of the wire, times in milliseconds."""
-        # All are taken out before one is put in: a field may have the name of another.
-        fields |= {field: fields.pop(name) for field, name in self._renamed.items() if name in fields}
-        if fields.get("timestamp_ms") is None and isinstance(fields.get("timestamp"), str):
+        if self._renamed:
+            self._json_names.put(fields)
+        if self._other_times and fields.get("timestamp_ms") is None and isinstance(fields.get("timestamp"), str):
             self._take_timestamp(fields)
         elif isinstance(time := fields.get("timestamp_ms"), str):
             fields["timestamp_ms"] = self._milliseconds(time) or time
@@ -185,7 +181,7 @@ class LineParser:
 
     def _fields(self, cells: list[str]) -> dict[str, Any]:
         table = self._table
-        numbers = table.numbers(cells)
+        samples = self._samples(cells)
         fields: dict[str, Any] = {name: text for name in ("stream", "sequence") if (text := table.name(cells, name))}
         if table.cell(cells, "step"):
             fields["step"] = table.whole(cells, "step")
@@ -193,14 +189,25 @@ class LineParser:
             fields["timestamp_ms"] = time_ms
         if end := table.cell(cells, "end"):
             fields["end"] = _truth(end)
-        return fields | shipped(self._kind).by_field(numbers)
+        return fields | samples
+
+    def _samples(self, cells: list[str]) -> dict[str, Any]:
+        table = self._table
+        if not table.columns.held:
+            return self._task.by_field(table.numbers(cells))
+        numbers = table.held_numbers(cells)
+        there = [field for field in self._task.fields if field.columns[0] in numbers]
+        return {
+            field.name: numbers[field.columns[0]] if field.length is None else [numbers[name] for name in field.columns]
+            for field in there
+        }
 
     def _time_ms(self, cells: list[str]) -> int | None:
         """The event time: of ``timestamp_ms``, else of a column ``timestamp`` or ``time`` that holds times."""
         if text := self._table.cell(cells, "timestamp_ms"):
             time_ms = self._milliseconds(text)
             return whole("timestamp_ms", text) if time_ms is None else time_ms
-        for name in ("timestamp", "time"):
+        for name in self._other_times:
             if text := self._table.cell(cells, name):
                 return self._time_of(name, text)
         return None

@@ -1,6 +1,6 @@
 """A live feed from a pipe into a topic: each line becomes a record as soon as it has arrived.
 
-`send` is what ``caststream send signal`` and ``caststream send casting`` do.
+`send` is what ``caststream send`` does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from core.data.csv.lines import LineSplitter
 from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
 from core.errors import RecordError, RunError, StartupError
+from core.tasks.declaration import Declaration
 from replay.clock import Clock
 from replay.lines import LineParser
 from replay.player import LAST_WAIT_S
@@ -41,7 +42,7 @@ class SendSummary:
 
 
 def send(
-    kind: str,
+    task: Declaration,
     *,
     client_config: Mapping[str, Any],
     topic: str,
@@ -58,7 +59,7 @@ def send(
     """Send the lines of standard input until it ends.
 
     Args:
-        kind: "signal" or "casting".
+        task: of the samples.
         client_config: librdkafka's configuration of where the broker is.
         topic: the topic's name on the broker.
         stream: the stream of the lines that do not name one.
@@ -83,7 +84,7 @@ def send(
     if stream is not None and not 1 <= len(stream.encode()) <= 255:
         raise StartupError(f"stream is {stream!r}: must be 1 to 255 bytes")
     feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad, clock or Clock())
-    parser = LineParser(kind, stream, renamed=renamed, decimal=decimal, on_notice=on_notice, on_bad=feed.tell_bad)
+    parser = LineParser(task, stream, renamed=renamed, decimal=decimal, on_notice=on_notice, on_bad=feed.tell_bad)
     return feed.run(parser, stdin_chunks() if chunks is None else chunks)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.errors import CaststreamError, RunError
+from core.tasks.declaration import Declaration
+from core.tasks.reading import shipped
 from core.wire.records import SENSORS
 from replay.send import send
 from replay.sink import Pair
@@ -42,14 +44,15 @@ class MemorySink:
 class Sent:
     """The result of `send`: records, values of sensors, bad lines by number, notices, and why it ended."""
 
-    def __init__(self, kind: str, data: bytes, **options: Any) -> None:
+    def __init__(self, kind: str | Declaration, data: bytes, **options: Any) -> None:
+        task = shipped(kind) if isinstance(kind, str) else kind
         self.bad: list[tuple[int, str]] = []
         self.notices: list[str] = []
         self.error = ""
         sink = MemorySink()
         try:
             send(
-                kind,
+                task,
                 client_config={},
                 topic="t",
                 stream="s",
@@ -63,7 +66,7 @@ class Sent:
             self.error = str(error)
         self.keyed = [(key, json.loads(value)) for key, value in sink.records]
         self.records: list[dict[str, Any]] = [record for _, record in self.keyed]
-        names = SENSORS if kind == "casting" else ("signal",)
+        names = SENSORS if task.name == "casting" else ("signal",)
         self.values = [[record.get(name) for name in names] for record in self.records]
 
     @property

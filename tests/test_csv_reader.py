@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from core.data.csv.import_csv import ImportOptions, import_csv
 from core.data.csv.names import parse_renamed
 from core.errors import DataError, StartupError
+from core.tasks.reading import shipped
 from core.wire.records import SENSORS
-from replay.lines import NAMES
+from replay.line_names import LineNames
 from tests.sinks import Sent
 
+NAMEABLE = LineNames.of(shipped("casting")).nameable
 HEADER = ",".join(["sequence", *SENSORS])
 GOOD = ["heat-1,1.2,1520.5,150,200,25", "heat-1,1.25,1521.5,151,201,26"]
 VALUES = [[1.2, 1520.5, 150.0, 200.0, 25.0], [1.25, 1521.5, 151.0, 201.0, 26.0]]
@@ -189,7 +191,8 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     names = plant.replace('"Mold Level, [mm]"', "Mold Level; [mm]").split(",")
     data = lines(plant.replace('"Mold Level, [mm]"', '"Mold Level; [mm]"'), *(f"{line},-1" for line in GOOD))
     renamed = parse_renamed(
-        [f"{field}={name}" for field, name in zip(["sequence", *SENSORS], names, strict=False)], NAMES["casting"]
+        [f"{field}={name}" for field, name in zip(["sequence", *SENSORS], names, strict=False)],
+        NAMEABLE,
     )
 
     one, other = sent(data, renamed=renamed), imported(data, tmp_path, renamed=renamed)
@@ -209,7 +212,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 )
 def test_a_wrong_name_for_a_column_is_refused(text: str, words: str) -> None:
     with pytest.raises(StartupError, match=words):
-        parse_renamed([text], NAMES["casting"])
+        parse_renamed([text], NAMEABLE)
 
 
 def test_fields_of_a_json_feed_may_change_their_names_among_themselves() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from core.data.csv.lines import MAX_LINE_BYTES, LineSplitter
 from core.errors import RecordError, RunError, StartupError
+from core.tasks.reading import shipped
 from core.wire.records import decode_casting, decode_signal
 from replay.lines import LineParser
 from replay.send import send, stdin_chunks
@@ -25,6 +26,7 @@ CAST = (
     b'{"stream": "strand-7", "casting_speed": 1.2, "mold_temperature": 1520, "mold_level": 150,'
     b' "cooling_water_flow": 200, "superheat": 25, "sequence": "heat-1", "step": %d}\n'
 )
+SIGNALS = shipped("signal")
 SIGNAL = b'{"signal": 0.25, "condition_vector": [0, 1, 0, 0], "step": %d}\n'
 
 
@@ -35,7 +37,7 @@ def feed():
     def run(kind, *data, **options):
         sink, bad = options.pop("sink", None) or MemorySink(), []
         given = {"client_config": {}, "topic": "t", "clock": HandClock(), "on_bad": lambda *line: bad.append(line)}
-        summary = send(kind, chunks=data, sink=sink, **given | options)
+        summary = send(shipped(kind), chunks=data, sink=sink, **given | options)
         return summary, sink.records, bad
 
     return run
@@ -178,7 +180,16 @@ def test_after_a_pause_the_rate_does_not_let_everything_through(feed):
         for step in range(1, 21):
             yield SIGNAL % step
 
-    send("signal", client_config={}, topic="t", stream="s", rate=10.0, chunks=chunks(), sink=Timed(), clock=clock)
+    send(
+        SIGNALS,
+        client_config={},
+        topic="t",
+        stream="s",
+        rate=10.0,
+        chunks=chunks(),
+        sink=Timed(),
+        clock=clock,
+    )
 
     assert times[-1] - times[1] >= 1.7
 
@@ -194,7 +205,7 @@ def test_a_record_leaves_with_its_line_and_not_later(feed):
             seen.append(len(sink.records))
             yield None
 
-    send("signal", client_config={}, topic="t", stream="s", chunks=chunks(), sink=sink)
+    send(SIGNALS, client_config={}, topic="t", stream="s", chunks=chunks(), sink=sink)
 
     assert seen == [0, 1, 1, 2, 2, 3]
 
@@ -204,7 +215,7 @@ def test_ctrl_c_ends_it_with_what_was_sent(feed):
         yield SIGNAL % 0
         raise KeyboardInterrupt
 
-    summary = send("signal", client_config={}, topic="t", stream="s", chunks=chunks(), sink=MemorySink())
+    summary = send(SIGNALS, client_config={}, topic="t", stream="s", chunks=chunks(), sink=MemorySink())
 
     assert (summary.sent, summary.interrupted) == (1, True)
 
@@ -230,7 +241,7 @@ def test_an_input_that_breaks_off_has_been_sent_until_then():
         RunError, match="the input cannot be read after line 2: Input/output error; 2 records were sent"
     ):
         send(
-            "signal",
+            SIGNALS,
             client_config={},
             topic="t",
             stream="s",
@@ -246,7 +257,7 @@ def test_a_fault_of_ours_waits_for_what_was_sent_before_it(error):
     sink = Closing()
 
     with pytest.raises(type(error)):
-        send("signal", client_config={}, topic="t", stream="s", chunks=broken(error), sink=sink)
+        send(SIGNALS, client_config={}, topic="t", stream="s", chunks=broken(error), sink=sink)
     assert len(sink.records) == 2
     assert sink.closed_s > 0
 
@@ -269,12 +280,12 @@ def test_a_line_that_is_too_long_is_not_kept():
 
 
 def test_the_parser_leaves_unknown_fields_and_refuses_none_of_them():
-    key, value = LineParser("casting").parse(CAST.replace(b"}", b', "operator": "B"}') % 1)
+    key, value = LineParser(shipped("casting")).parse(CAST.replace(b"}", b', "operator": "B"}') % 1)
 
     assert key == b"strand-7"
     assert b"operator" in value
     with pytest.raises(RecordError, match="mold_level"):
-        LineParser("casting").parse((CAST % 1).replace(b"mold_level", b"mould_level"))
+        LineParser(shipped("casting")).parse((CAST % 1).replace(b"mold_level", b"mould_level"))
 
 
 def test_a_pipe_is_read_as_it_fills():
@@ -300,7 +311,13 @@ def test_a_feed_reaches_the_topic_while_it_is_still_open(settings):
     arrived = []
     feed = threading.Thread(
         target=lambda: arrived.append(
-            send("signal", client_config=settings.client_config(), topic=topic, stream="s", chunks=stdin_chunks(reader))
+            send(
+                SIGNALS,
+                client_config=settings.client_config(),
+                topic=topic,
+                stream="s",
+                chunks=stdin_chunks(reader),
+            )
         )
     )
     with os.fdopen(reader), os.fdopen(writer, "wb", 0) as pipe:

@@ -17,7 +17,8 @@ from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, WhenMissing
 LONGEST_ARRAY = 16_384
 """Numbers of one field. Of all fields together there may be as many."""
 _TEXT = '1 to 100 characters, no \\ and no "'
-_LARGEST = 3.4028234663852886e38  # of a float32, which is what models read
+LARGEST_NUMBER = 3.4028234663852886e38
+"""The largest float32, which is what models read."""
 
 FieldName = Annotated[
     str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_]{0,63}\Z", description="a letter, then up to 63 letters, digits and '_'")
@@ -33,7 +34,7 @@ Text = Annotated[str, Meta(pattern=r'\A[^\x00-\x1f"\\\x7f]{1,100}\Z', descriptio
 Unit = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]{0,30}\Z", description="up to 30 characters on one line")]
 FileName = Annotated[str, Meta(min_length=1, max_length=1_000, description="a path, relative to this file")]
 Texts = Annotated[tuple[Text, ...], Meta(description=f"a list of names, each {_TEXT}")]
-FiniteNumber = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
+FiniteNumber = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, description="a finite number")]
 ValueRange = Annotated[
     tuple[FiniteNumber, FiniteNumber], Meta(description="a list of two finite numbers, the lower one first")
 ]

@@ -33,7 +33,7 @@ class Codec(Generic[T]):
         self._json: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
         self._msgpack: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
 
-    def decode(self, value: bytes | None, headers: SampleHeaders) -> T:
+    def decode(self, value: bytes | None, headers: SampleHeaders = None) -> T:
         decode = self._json if not headers else self._by_content_type(headers)
         if value is None:
             raise RecordError("not_decodable", "the record has no value: a tombstone")
@@ -82,7 +82,7 @@ class SampleCodec(Codec[T]):
         # The strict decoders know no other names: of fields that may be missing such a one must be looked for.
         self._hidden = [field.name for field in fields if field.missing == "hold" and field.aliases]
 
-    def decode(self, value: bytes | None, headers: SampleHeaders) -> T:
+    def decode(self, value: bytes | None, headers: SampleHeaders = None) -> T:
         sample = super().decode(value, headers)
         if self._hidden and value is not None and any(getattr(sample, name) is None for name in self._hidden):
             is_json = not headers or self._by_content_type(headers) is self._json

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from core.data.csv.cells import DELIMITERS, split_cells
 from core.data.csv.names import Renamed, meant, shown
 from core.errors import RecordError, StartupError
+from core.tasks.declaration import LARGEST_VALUE, Declaration, Field
+from core.tasks.keys import LARGEST_NUMBER
 from core.wire.plain_name import plain_name
 
 _SEP = re.compile(r'"?sep=(.)"?[,;\t ]*', re.IGNORECASE)
@@ -42,11 +44,53 @@ class Columns:
     needed: tuple[str, ...]
     numbers: tuple[str, ...]
     optional: tuple[str, ...]
+    held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those of the numbers that may be missing, by field: of one field all are there, or none."""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other names of a column, where none has its own."""
+    largest: float = LARGEST_VALUE
+    """No number may be further from zero. Narrower ranges of single fields are not looked at here."""
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every field."""
         return (*self.needed, *self.numbers, *self.optional)
+
+    def lacking(self, at: Mapping[str, int]) -> Iterator[str]:
+        """The columns that a header must have, and has not: ``at`` are those that it has."""
+        may_lack = {
+            column
+            for columns in self.held.values()
+            if not any(column in at for column in columns)
+            for column in columns
+        }
+        if may_lack.issuperset(self.numbers):
+            may_lack = set()
+        yield from (name for name in (*self.needed, *self.numbers) if name not in at and name not in may_lack)
+
+
+def task_columns(task: Declaration, optional: tuple[str, ...], needed: tuple[str, ...] = ()) -> Columns:
+    """The columns of a declared task's CSV, and such as stand beside the fields."""
+    return Columns(
+        needed,
+        task.columns,
+        optional,
+        {each.name: each.columns for each in task.fields if each.missing == "hold"},
+        {column: names for each in task.fields for column, names in _aliases(each, task.columns)},
+        LARGEST_VALUE if all(_has_no_range(each) for each in task.fields) else LARGEST_NUMBER,
+    )
+
+
+def _has_no_range(of: Field) -> bool:
+    return (of.low, of.high) == (-LARGEST_VALUE, LARGEST_VALUE)
+
+
+def _aliases(of: Field, taken: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The other names of a field's columns: those of its aliases, where its columns are called after the field."""
+    for column in of.columns:
+        number = column.removeprefix(of.name)
+        if of.aliases and column.startswith(of.name) and (not number or number[1:].isdigit()):
+            yield column, tuple(name for alias in of.aliases if (name := alias + number) not in taken)
 
 
 class NoHeaderError(Exception):
@@ -103,11 +147,11 @@ def read_header(text: str, number: int, columns: Columns, renamed: Renamed, deli
     """
     headers = [_read(text, each, columns, renamed) for each in (delimiter or DELIMITERS)]
     best = max(headers, key=lambda header: (len(header.at), len(header.names)))
-    needed = (*columns.needed, *columns.numbers, *(field for field in renamed if field in columns.optional))
-    lacking = [field for field in needed if field not in best.at]
+    wanted = (name for name in renamed if name in columns.known and name not in best.at)
+    lacking = list(dict.fromkeys((*columns.lacking(best.at), *wanted)))
     if not lacking or len(best.at) >= _ENOUGH:
         for field in best.at:
-            _refuse_twice(best, number, field, renamed)
+            _refuse_twice(best, number, field, columns, renamed)
     if lacking:
         raise _no_header(best, number, lacking, renamed)
     return best
@@ -124,33 +168,36 @@ def _read(text: str, delimiter: str, columns: Columns, renamed: Renamed) -> Head
     except RecordError:
         names = ()
     at = {}
-    for field in columns.known:
-        place = _place(field, names, renamed)
+    for known in columns.known:
+        place = _place(known, names, columns, renamed)
         if place is not None:
-            at[field] = place
+            at[known] = place
     used = set(at.values())
     ignored = tuple(name for place, name in enumerate(names) if name and place not in used)
     return Header(names, delimiter, at, ignored)
 
 
-def _place(field: str, names: Sequence[str], renamed: Renamed) -> int | None:
+def _place(field: str, names: Sequence[str], columns: Columns, renamed: Renamed) -> int | None:
     """The cell of a field: under its name as it is, else under one that differs in capitals, blanks and the like."""
-    alike = _alike(field, names, renamed)
+    alike = _alike(field, names, columns, renamed)
     name = renamed.get(field, field)
     return names.index(name) if name in alike else names.index(alike[0]) if alike else None
 
 
-def _alike(field: str, names: Sequence[str], renamed: Renamed) -> list[str]:
+def _alike(field: str, names: Sequence[str], columns: Columns, renamed: Renamed) -> list[str]:
     """The names that could be those of a field, except those that were given to others."""
     if field in renamed and renamed[field] in names:
         return [name for name in names if name == renamed[field]]
-    wanted = plain_name(renamed.get(field, field))
     taken = {name for other, name in renamed.items() if other != field}
-    return [name for name in names if plain_name(name) == wanted and name not in taken]
+    for own in (renamed[field],) if field in renamed else (field, *columns.aliases.get(field, ())):
+        wanted = plain_name(own)
+        if found := [name for name in names if plain_name(name) == wanted and name not in taken]:
+            return found
+    return []
 
 
-def _refuse_twice(header: Header, number: int, field: str, renamed: Renamed) -> None:
-    alike = _alike(field, header.names, renamed)
+def _refuse_twice(header: Header, number: int, field: str, columns: Columns, renamed: Renamed) -> None:
+    alike = _alike(field, header.names, columns, renamed)
     if len(alike) > 1:
         raise StartupError(
             f"the header (line {number}) has the column {field} twice ({', '.join(alike)}): leave one out"

@@ -26,16 +26,21 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?([eE][+-]?
 
 
 class Numbers:
-    """Reads the numbers of one file. ``decimal``: "point" or "comma" if the user has said it."""
+    """Reads the numbers of one file.
 
-    def __init__(self, delimiter: str, decimal: Decimal | None = None) -> None:
+    ``decimal``: "point" or "comma" if the user has said it. No number of a sample may be further from zero than
+    ``largest``.
+    """
+
+    def __init__(self, delimiter: str, decimal: Decimal | None = None, largest: float = MAX_VALUE) -> None:
+        self._largest = largest
         self._semicolons = delimiter == ";"
         self._decimal: Decimal | None = "point" if delimiter == "," else decimal
         if delimiter == "," and decimal == "comma":
             raise StartupError("decimal commas between commas cannot be told apart: separate the cells by semicolons")
 
     def all(self, names: Sequence[str], cells: Sequence[str]) -> list[float]:
-        """The numbers of one line, within `MAX_VALUE`.
+        """The numbers of one line.
 
         Raises:
             RecordError: names the cell that is none.
@@ -49,9 +54,9 @@ class Numbers:
             numbers = [_number(name, cell, decimal) for name, cell in zip(names, cells, strict=True)]
         total = sum(numbers)
         if not (
-            total - total == 0.0 and max(numbers) <= MAX_VALUE and min(numbers) >= -MAX_VALUE
+            total - total == 0.0 and max(numbers) <= self._largest and min(numbers) >= -self._largest
         ):  # NaN hides from max
-            _refuse(names, cells, numbers)
+            _refuse(names, cells, numbers, self._largest)
         self._remember(decimal, cells)
         return numbers
 
@@ -151,11 +156,9 @@ def _refuse_either(name: str, text: str) -> None:
     )
 
 
-def _refuse(names: Sequence[str], cells: Sequence[str], numbers: Sequence[float]) -> None:
+def _refuse(names: Sequence[str], cells: Sequence[str], numbers: Sequence[float], largest: float) -> None:
     for name, cell, number in zip(names, cells, numbers, strict=True):
         if not math.isfinite(number) and not any(sign.isdigit() for sign in cell):
             raise RecordError("not_finite", f"{name} is {cell.strip()[:SHOWN]}: must be a finite number")
-        if not -MAX_VALUE <= number <= MAX_VALUE:
-            raise RecordError(
-                "out_of_range", f"{name} is {cell.strip()[:SHOWN]}: must be a number within {MAX_VALUE:g}"
-            )
+        if not -largest <= number <= largest:
+            raise RecordError("out_of_range", f"{name} is {cell.strip()[:SHOWN]}: must be a number within {largest:g}")

@@ -20,6 +20,8 @@ MAX_UNITS = 3
 
 # What is left of a line whose cells were deleted; and the end of a file as DOS wrote it.
 _EMPTY = ' \t,;|"\r\x1a'
+# Cells of numbers that are not there, as exports write them, in small letters.
+_NO_NUMBER = ("", "nan", "null", "none", "na", "n/a")
 
 T = TypeVar("T")
 
@@ -123,6 +125,29 @@ class Table:
         """The numbers of a row, in the order of ``columns.numbers``; raises RecordError."""
         return self._numbers.all(self.columns.numbers, [cells[place] for place in self._places])
 
+    def held_numbers(self, cells: Sequence[str]) -> dict[str, float]:
+        """The numbers of a row by column, without those of fields that it lacks and may lack.
+
+        Raises:
+            RecordError: a cell is no number; a field has some of its numbers; the row holds nothing at all.
+        """
+        if not any(cell.strip() for cell in cells):
+            raise RecordError("missing_field", "is empty")
+        lacked = {column for columns in self.columns.held.values() for column in self._lacked(cells, columns)}
+        names = [name for name in self._names if name not in lacked]
+        if not names:
+            return {}
+        numbers = self._numbers.all(names, [cells[self._at[name]] for name in names])
+        return dict(zip(names, numbers, strict=True))
+
+    def _lacked(self, cells: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
+        """The columns of a field, where a row has none of their numbers; none where it has all."""
+        empty = [name for name in columns if self.cell(cells, name).lower() in _NO_NUMBER]
+        if empty and len(empty) < len(columns):
+            others = next(name for name in columns if name not in empty)
+            raise RecordError("missing_field", f"{empty[0]} is empty, and {others} of the same field is not")
+        return empty
+
     def number(self, name: str, cell: str) -> float:
         """A number beside the samples; raises RecordError."""
         return self._numbers.one(name, cell)
@@ -161,8 +186,9 @@ class Table:
     def _use(self, header: Header) -> None:
         self._header = header
         self._at = header.at
-        self._places = [header.at[name] for name in self.columns.numbers]
-        self._numbers = Numbers(header.delimiter, self._decimal)
+        self._names = [name for name in self.columns.numbers if name in header.at]
+        self._places = [header.at[name] for name in self._names]
+        self._numbers = Numbers(header.delimiter, self._decimal, self.columns.largest)
         if header.ignored and self._noticed.take(said := f"columns without a meaning here: {shown(header.ignored)}"):
             self._notice(said)
 
