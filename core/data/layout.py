@@ -6,7 +6,7 @@ that the memory needed does not grow with the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,29 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import Int64s
 from core.callbacks import OnProgress, unheard
+from core.data.columns import (
+    TURNED,
+    open_values,
+    refuse_repeats,
+    refuse_rows,
+    require_shape,
+    row_names,
+    row_places,
+    whole_column,
+)
 from core.data.foreign import not_ours
-from core.data.measured import require_measured
 from core.data.opening import Unchanged, dataset_of, open_file
 from core.data.outputs import first_line
 from core.data.rates import ASSUMED_HZ, metadata_rows, told_rate_hz
 from core.data.reading import check_values
 from core.data.recording import Recording
-from core.data.values import Values, text_of
+from core.data.values import Values
 from core.errors import DataError, StartupError
-from core.wire.records import MAX_SEQUENCE_BYTES, SENSORS
+from core.wire.records import SENSORS
 
 SIGNALS = ("mixed_signals", "target_signals")
 CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")
-_TURNED = "MATLAB stores matrices turned round: save the transpose"
 
 
 def require_counts(seed: int, **counts: int) -> None:
@@ -128,22 +135,25 @@ def _note(recording: Recording) -> None:
     """Add the lines about assumptions on a file and about attributes that are not applied."""
     if not recording.rate_told:
         recording.notes.append(f"{recording.filename}: tells no sampling rate: {recording.rate_hz:g} Hz is assumed")
-    for data in recording.read.values():
-        told = data.not_applied()
-        if told:
-            recording.notes.append(f"{recording.filename}: {told}")
-    if recording.h5.swmr_mode:
-        recording.notes.append(f"{recording.filename}: its recorder has not closed it: what it has written is read")
+    recording.notes += notes_on(recording.h5, recording.read.values())
+
+
+def notes_on(file: h5py.File, datasets: Iterable[Values]) -> Iterator[str]:
+    """Lines about attributes that are not applied, and about a file that its recorder has not closed."""
+    for told in filter(None, (data.not_applied() for data in datasets)):
+        yield f"{file.filename}: {told}"
+    if file.swmr_mode:
+        yield f"{file.filename}: its recorder has not closed it: what it has written is read"
 
 
 def _signals(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recording:
-    mixed = _values(file, guard, "mixed_signals", 2)
+    mixed = open_values(file, guard, "mixed_signals", 2)
     samples, steps = mixed.shape
     found = {"mixed_signals": mixed}
     for name in needed[1:]:
-        found[name] = _values(file, guard, name, 2)
-        _require_shape(file, found[name], (samples, steps))
-    conditions = _values(file, guard, "condition_vectors", 2, kinds="fiub")
+        found[name] = open_values(file, guard, name, 2)
+        require_shape(file, found[name], (samples, steps))
+    conditions = open_values(file, guard, "condition_vectors", 2, kinds="fiub")
     _require_conditions(file, mixed, conditions)
     if "metadata" in file or len(needed) > 1:
         dataset_of(file, "metadata")
@@ -154,14 +164,19 @@ def _signals(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Record
     return Recording(file, "signal", guard, found, {}, hz, rate is not None, _names(file, guard, samples))
 
 
+def open_rows(file: h5py.File, guard: Unchanged) -> Mapping[str, Values]:
+    """The samples and conditions of an open signals file, which are to be checked."""
+    return _signals(file, guard, SIGNALS[:1]).read
+
+
 def _require_conditions(file: h5py.File, mixed: Values, conditions: Values) -> None:
     samples = mixed.shape[0]
     if conditions.shape == (samples, 4):
         return
     if conditions.shape == (4, mixed.shape[1]) or "MATLAB_class" in file["mixed_signals"].attrs:
-        problem = f"has shape {conditions.shape} beside mixed_signals {mixed.shape}: {_TURNED}"
+        problem = f"has shape {conditions.shape} beside mixed_signals {mixed.shape}: {TURNED}"
         raise DataError(file.filename, problem, "condition_vectors")
-    _require_shape(file, conditions, (samples, 4))
+    require_shape(file, conditions, (samples, 4))
 
 
 def _require_rows(file: h5py.File, samples: int) -> None:
@@ -171,12 +186,16 @@ def _require_rows(file: h5py.File, samples: int) -> None:
 
 
 def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recording:
-    found = {SENSORS[0]: _values(file, guard, SENSORS[0], 1)}
+    found = {SENSORS[0]: open_values(file, guard, SENSORS[0], 1)}
     (steps,) = found[SENSORS[0]].shape
     for name in SENSORS[1:]:
-        found[name] = _values(file, guard, name, 1)
-        _require_shape(file, found[name], (steps,))
-    columns = _places(file, guard, steps, needed)
+        found[name] = open_values(file, guard, name, 1)
+        require_shape(file, found[name], (steps,))
+    if any(name in needed for name in CASTS[:2]):
+        start, length = row_places(file, guard, steps, ("cast_start", "cast_length"), "cast")
+    else:  # a file that does not say where they lie is one cast
+        start, length = np.zeros(1, np.int64), np.array([steps], np.int64)
+    columns: dict[str, NDArray[Any]] = {"cast_start": start, "cast_length": length}
     if "label" in needed:
         columns |= _judgements(file, guard, len(columns["cast_start"]))
     rate = told_rate_hz(file, "casting", SENSORS)
@@ -185,111 +204,24 @@ def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recor
     return Recording(file, "casting", guard, found, columns, hz, rate is not None, names)
 
 
-def _places(file: h5py.File, guard: Unchanged, steps: int, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Find where each cast lies; a file that does not say it is one cast."""
-    if not needed:
-        return {"cast_start": np.zeros(1, np.int64), "cast_length": np.array([steps], np.int64)}
-    start = _whole(file, guard, "cast_start", None)
-    length = _whole(file, guard, "cast_length", len(start))
-    _refuse(file, "cast_length", length, length < 1, "a cast has at least one step")
-    # Ends are compared by subtraction: a start near the largest integer would wrap round in a sum.
-    _refuse(file, "cast_start", start, (start < 0) | (start > steps - length), f"the cast must lie in 0..{steps}")
-    return {"cast_start": start, "cast_length": length}
+def _names(file: h5py.File, guard: Unchanged, rows: int) -> list[str] | None:
+    """The rows' names of their own, each there once."""
+    names = row_names(file, guard, rows)
+    refuse_repeats(file, names or (), "sequence")
+    return names
 
 
 def _judgements(file: h5py.File, guard: Unchanged, casts: int) -> dict[str, NDArray[Any]]:
     """Read the labels and defect probabilities of the casts."""
-    label = _whole(file, guard, "label", casts, kinds="iufb", rule="must be whole numbers: 1, 0, or -1 for unknown")
-    _refuse(file, "label", label, (label < -1) | (label > 1), "must be 0, 1, or -1 for unknown")
-    chance = _values(file, guard, "defect_probability", 1)
-    _require_shape(file, chance, (casts,))
+    label = whole_column(
+        file, guard, "label", casts, kinds="iufb", rule="must be whole numbers: 1, 0, or -1 for unknown"
+    )
+    refuse_rows(file, "label", label, (label < -1) | (label > 1), "must be 0, 1, or -1 for unknown")
+    chance = open_values(file, guard, "defect_probability", 1)
+    require_shape(file, chance, (casts,))
     probability = chance[:]
     with np.errstate(invalid="ignore"):
         outside = (probability < 0) | (probability > 1)
-    _refuse(file, "defect_probability", probability, outside, "must be in 0..1, or NaN")
-    _require_shape(file, _values(file, guard, "trigger", 1, kinds="OS"), (casts,))
+    refuse_rows(file, "defect_probability", probability, outside, "must be in 0..1, or NaN")
+    require_shape(file, open_values(file, guard, "trigger", 1, kinds="OS"), (casts,))
     return {"label": label, "defect_probability": probability}
-
-
-def _whole(
-    file: h5py.File,
-    guard: Unchanged,
-    name: str,
-    rows: int | None,
-    kinds: str = "iuf",
-    rule: str = "must be whole numbers",
-) -> Int64s:
-    """A column of integers, which may be written as floats."""
-    data = _values(file, guard, name, 1, kinds)
-    if rows is not None:
-        _require_shape(file, data, (rows,))
-    found = data[:]
-    if found.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            whole = (np.abs(found.astype(np.float64)) <= 2.0**53) & (found == np.trunc(found))
-        _refuse(file, name, found, ~whole, rule)
-    if found.dtype.kind == "u":
-        _refuse(file, name, found, found > np.uint64(2**62), "is too large")
-    for mark, value in data.marks:
-        _refuse(file, name, found, found == value, f"that is its {mark}")
-    return np.asarray(found, dtype=np.int64)
-
-
-def _names(file: h5py.File, guard: Unchanged, rows: int) -> list[str] | None:
-    """Read the names of the rows from the dataset ``sequence``.
-
-    Raises:
-        DataError: it does not name each row by a name of its own that a record can have.
-    """
-    if "sequence" not in set(file):
-        return None
-    data = _values(file, guard, "sequence", 1, kinds="OSUiuf")
-    _require_shape(file, data, (rows,))
-    names = [_name(one) for one in data[:].tolist()]
-    seen: dict[str, int] = {}
-    for row, name in enumerate(names):
-        if not name or len(name.encode()) > MAX_SEQUENCE_BYTES:
-            raise DataError(file.filename, f"row {row} is {name[:40]!r}: a name has 1 to 255 bytes", "sequence")
-        if seen.setdefault(name, row) != row:
-            problem = f"rows {seen[name]} and {row} are both {name[:40]!r}: a name stands for one row"
-            raise DataError(file.filename, problem, "sequence")
-    return names
-
-
-def _name(told: Any) -> str:
-    if isinstance(told, float) and told.is_integer():
-        told = int(told)
-    return text_of(told).strip()
-
-
-def _refuse(file: h5py.File, name: str, values: Any, wrong: Any, rule: str) -> None:
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(file.filename, f"row {row} is {values[row]}: {rule}", name)
-
-
-def _values(file: h5py.File, guard: Unchanged, name: str, axes: int, kinds: str = "fiu") -> Values:
-    """The dataset, which must have ``axes`` axes, none of them empty, and a type of one of numpy's ``kinds``.
-
-    All of it must have been written. Where one axis is wanted, a row and a column count as one.
-    """
-    data = dataset_of(file, name)
-    origin = require_measured(file, name)
-    guard.add(origin.files)
-    found = Values(file, name, flat=axes == 1, marks=origin.marks, guard=guard.check)
-    if found.ndim != axes:
-        turned = f"; {_TURNED}" if "MATLAB_class" in data.attrs else ""
-        raise DataError(file.filename, f"has shape {found.shape}: must have {axes} axes{turned}", name)
-    if 0 in found.shape:
-        raise DataError(file.filename, f"is empty (shape {found.shape})", name)
-    if found.dtype.kind not in kinds:
-        raise DataError(file.filename, f"has type {found.dtype}: {_WANTED.get(kinds, 'numbers are needed')}", name)
-    return found
-
-
-_WANTED = {"OS": "texts are needed", "OSUiuf": "texts are needed", "iuf": "whole numbers are needed"}
-
-
-def _require_shape(file: h5py.File, found: Values, shape: tuple[int, ...]) -> None:
-    if found.shape != shape:
-        raise DataError(file.filename, f"has shape {found.shape}: must be {shape}", found.name)

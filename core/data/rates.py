@@ -22,6 +22,8 @@ from core.wire.plain_name import plain_name
 # Hz; capitals, underscores and a unit at the end (_hz) make no other name.
 NAMES = ("samplingrate", "samplerate", "samplingfrequency", "samplefrequency", "samplingfreq", "fs", "sfreq", "rate")
 ASSUMED_HZ = {"signal": 1000.0, "casting": 1.0}
+OTHERS_HZ = 1.0
+"""Assumed of any other task."""
 LOWEST_HZ, HIGHEST_HZ = 1e-3, 1e7
 _WORDS = ("sampling_rate", "sample_rate", "sampling_frequency", "sample_frequency")
 _IN_JSON = (
@@ -50,7 +52,7 @@ def told_rate_hz(file: h5py.File, kind: str, values: Sequence[str]) -> float | N
     """The rate that a file tells; None where it tells none.
 
     Args:
-        kind: "signal" or "casting".
+        kind: "signal", "casting", or the name of another task.
         values: the datasets whose attributes are looked at.
 
     Raises:
@@ -92,7 +94,12 @@ def _rates(file: h5py.File, kind: str, values: Sequence[str]) -> Iterator[_Told]
         yield from _in_attributes(file[name].attrs, name)
     yield from _in_attributes(file.attrs, None)
     for name in file:
-        if _plain(name) in NAMES and isinstance(file.get(name), h5py.Dataset) and file[name].size == 1:
+        if (
+            name not in values
+            and _plain(name) in NAMES
+            and isinstance(file.get(name), h5py.Dataset)
+            and file[name].size == 1
+        ):
             yield from _number(np.asarray(file[name][()]).reshape(-1)[0], "it", name)
 
 
@@ -112,13 +119,13 @@ def _metadata(file: h5py.File, kind: str) -> list[Any]:
 
 
 def _decoded(file: h5py.File, name: str, form: Any, kind: str) -> Any:
-    """A JSON text of the file. That of castings may be anything: nothing was ever read of it."""
+    """A JSON text of the file. Only that of signals must be one: of others nothing but the rate is read."""
     text = ""
     try:
         text = read_text(file, name)
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeError, DataError) as error:
-        if kind == "casting" and not (isinstance(error, msgspec.ValidationError) and text.lstrip().startswith("{")):
+        if kind != "signal" and not (isinstance(error, msgspec.ValidationError) and text.lstrip().startswith("{")):
             return None
         if isinstance(error, DataError):
             raise

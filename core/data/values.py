@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Float32s
 from core.data.measured import MISSING
 from core.data.outputs import first_line
 from core.errors import DataError
@@ -30,6 +31,9 @@ Mark = tuple[str, Any]
 
 class Values:
     """One dataset of an open file, read in blocks.
+
+    ``limits`` are the lowest and the highest value that is accepted. With ``may_lack`` NaN, and what was not measured,
+    is accepted too.
 
     Args:
         file: the file.
@@ -53,6 +57,8 @@ class Values:
     ) -> None:
         self._data, self._guard = _with_cache(file, name), guard
         self.name = name
+        self.limits = (-MAX_VALUE, MAX_VALUE)
+        self.may_lack = False
         self._path = Path(file.filename)
         self._fold = _axis(self._data.shape) if flat else None
         self._scale, self._offset = (self._number(name, default) for name, default in _PACKING.items())
@@ -107,16 +113,31 @@ class Values:
         """
         packed = self._read(place)
         values: NDArray[Any] = self._unpacked(packed)
-        good = _within(values)
-        for _, mark in self.marks:
-            good &= packed != mark
-        for low, high in self._ranges:
-            good &= (packed >= low) & (packed <= high)
+        good, there = _within(values, *self.limits), self._measured(packed)
+        good = good | np.isnan(values) | ~there if self.may_lack else good & there
         if not good.all():
             at = tuple(int(axis[0]) for axis in np.nonzero(~good))
             shown = ", ".join(str(part.start + index * (part.step or 1)) for part, index in zip(place, at, strict=True))
             raise self._error(f"value at [{shown}] is {values[at]}{self._rule(packed[at], values[at])}")
         return values
+
+    def numbers(self, place: Index) -> Float32s:
+        """A block as the model reads it, NaN where a value is lacking; the values were checked before."""
+        packed = self._read(place)
+        with np.errstate(over="ignore"):  # of a marking value
+            values: Float32s = np.asarray(self._unpacked(packed)).astype(np.float32)
+        if self.may_lack:
+            values[~self._measured(packed)] = np.nan
+        return values
+
+    def _measured(self, packed: Any) -> NDArray[np.bool_]:
+        """Find the values that are no marks, and in the valid range. NaN counts as measured without a range."""
+        there = np.ones(packed.shape, bool)
+        for _, mark in self.marks:
+            there &= packed != mark
+        for low, high in self._ranges:
+            there &= (packed >= low) & (packed <= high)
+        return there
 
     def _rule(self, packed: Any, value: Any) -> str:
         mark = next((name for name, mark in self.marks if packed == mark), None)
@@ -124,8 +145,9 @@ class Values:
             return f": that is its {mark}, so nothing was measured there"
         if not np.isfinite(value):
             return ": must be finite"
-        if not -MAX_VALUE <= float(value) <= MAX_VALUE:
-            return f": must be within {MAX_VALUE:g}"
+        low, high = self.limits
+        if not low <= float(value) <= high:
+            return f": must be within {high:g}" if low == -high else f": must be from {low:g} to {high:g}"
         return ": outside its valid_range"
 
     def _read(self, place: Index) -> Any:
@@ -209,14 +231,14 @@ def _axis(shape: tuple[int, ...]) -> int | None:
     return shape.index(1) if len(shape) == 2 and 1 in shape else None
 
 
-def _within(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _within(values: NDArray[Any], low: float, high: float) -> NDArray[np.bool_]:
     """Find the values that a record may carry. Both sides are compared: the lowest integer has no magnitude."""
     if values.dtype.kind == "b":
-        return np.ones(values.shape, bool)
+        values = values.astype(np.int8)
     if values.dtype.itemsize == 2 and values.dtype.kind == "f":
         values = values.astype(np.float32)  # float16 has no 1e6
     with np.errstate(invalid="ignore"):
-        good: NDArray[np.bool_] = (values >= -MAX_VALUE) & (values <= MAX_VALUE)  # false for NaN, too
+        good: NDArray[np.bool_] = (values >= low) & (values <= high)  # false for NaN, too
     return good
 
 

@@ -8,7 +8,7 @@ OF_RECORDS = (
     *("stream", "sequence", "step", "start", "length", "timestamp_ms", "end", "final", "reason", "model", "gap"),
 )
 """Names in records, of samples and of outputs, beside fields and outputs."""
-OF_FILES = ("sequence_start", "sequence_length", "sequence_name", "label")
+OF_FILES = ("sequence_start", "sequence_length", "sequence_name", "stream_name", "label")
 """Datasets that stand beside those of the fields in a file of data."""
 
 
