@@ -53,6 +53,7 @@ def text_of(page: Dashboard) -> str:
         .with_variable(dashboard.DatasourceVariable("source").label("Data source").type("prometheus"))
         .with_variable(_labels("job", "label_values(caststream_commit_age_seconds, job)"))
         .with_variable(_labels("instance", 'label_values(caststream_commit_age_seconds{job=~"$job"}, instance)'))
+        .with_variable(_labels("task", 'label_values(caststream_task_info{job=~"$job"}, task)'))
     )
     if any("$threshold" in query.expression for panel in page.panels for query in panel.queries):
         built = built.with_variable(_threshold())

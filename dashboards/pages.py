@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from dashboards.panels import WORKERS, Dashboard, Panel, Query, quantile, quantiles, rate, share
+from core.tasks.declaration import Kind
+from dashboards.panels import (
+    TASKS,
+    TASKS_AND_COMMITS,
+    WORKERS,
+    Dashboard,
+    Panel,
+    Query,
+    of_kind,
+    quantile,
+    quantiles,
+    rate,
+    share,
+)
 
-SIGNALS, SCORES = 'topic=~".*signal-predictions"', 'topic=~".*casting-scores"'
 LATENCY = "caststream_latency_seconds"
+STAGES = "caststream_stage_seconds"
 MIDDLE_AND_HIGH = (0.5, 0.99)
 PROBABILITY = "caststream_score_probability"
 BELOW = 'le="$threshold"'
-SCORED = rate(f"{PROBABILITY}_count")
 
 
-def _gauge(metric: str, how: str, by: str) -> str:
-    return f"{how} by ({by}) ({metric}{{{WORKERS}}})"
+def _gauge(metric: str, how: str, by: str, of: str = TASKS) -> str:
+    return f"{how} by ({by}) ({metric}{{{of}}})"
 
 
-def _in_time(topics: str, bound: str) -> Query:
-    within = rate(f"{LATENCY}_bucket", "topic", f'{topics},le="{bound}"')
-    return Query(share(within, rate(f"{LATENCY}_count", "topic", topics)), "{{topic}}")
+def _in_time(kind: Kind, bound: str) -> Query:
+    within = rate(f"{LATENCY}_bucket", "task", f'le="{bound}"', kind=kind)
+    return Query(share(within, rate(f"{LATENCY}_count", "task")), "{{task}}")
+
+
+def _in_an_hour(metric: str) -> str:
+    return f"sum by (task) (increase({metric}{{{TASKS}}}[1h]))"
+
+
+def _share_of_records(metric: str) -> Query:
+    counted = rate(metric, "task, field")
+    return Query(
+        f"{counted} / on (task) group_left () ({rate('caststream_records_total', 'task')} > 0)", "{{task}} {{field}}"
+    )
 
 
 LATENCY_PAGE = Dashboard(
@@ -26,35 +49,50 @@ LATENCY_PAGE = Dashboard(
     "caststream: latency",
     "From the append of a sample to the broker's acknowledgement of its output.",
     (
-        Panel("Signals: latency", "s", quantiles(LATENCY, SIGNALS), "Every sample counts once."),
-        Panel("Casts: latency of scores", "s", quantiles(LATENCY, SCORES), "Of the samples that had a score."),
+        Panel("Step tasks: latency", "s", quantiles(LATENCY, kind="step"), "Every sample counts once.", width=8),
         Panel(
-            "Signals: distribution of latency",
+            "Window tasks: latency",
             "s",
-            (Query(f"sum by (le) (increase({LATENCY}_bucket{{{WORKERS},{SIGNALS}}}[$__rate_interval]))", "{{le}}"),),
+            quantiles(LATENCY, kind="window"),
+            "Of the samples with which an output was due.",
+            width=8,
+        ),
+        Panel(
+            "99th percentile by task",
+            "s",
+            (Query(quantile(0.99, LATENCY, "task"), "{{task}}"),),
+            "Choose a task above: then all panels are of it alone.",
+            width=8,
+        ),
+        Panel(
+            "Step tasks: distribution of latency",
+            "s",
+            (
+                Query(
+                    "sum by (le) (" + of_kind(f"increase({LATENCY}_bucket{{{TASKS}}}[$__rate_interval])", "step") + ")",
+                    "{{le}}",
+                ),
+            ),
             "A second band above the first is a part of the streams, or of the time, that is slower.",
             "heatmap",
         ),
         Panel(
             "Outputs in time",
             "percentunit",
-            (
-                _in_time(SIGNALS, "0.1"),
-                _in_time(SCORES, "1.0"),
-            ),
-            "Predictions within 100 ms, scores within 1 s. The objective is 99 % of each.",
+            (_in_time("step", "0.1"), _in_time("window", "1.0")),
+            "Those of step tasks within 100 ms, those of window tasks within 1 s. The objective is 99 % of each.",
         ),
         Panel(
             "99th percentile by stage",
             "s",
-            (Query(quantile(0.99, "caststream_stage_seconds", "stage"), "{{stage}}"),),
+            (Query(quantile(0.99, STAGES, "stage", of=TASKS_AND_COMMITS), "{{stage}}"),),
             "Per chunk: decode, infer, publish. Per commit: pack, which is work, and commit, which mostly waits.",
         ),
         Panel(
             "Time in stages",
             "percentunit",
-            (Query(rate("caststream_stage_seconds_sum", "stage", 'stage!="commit"'), "{{stage}}"),),
-            "Of all workers; 100 % is one core. Scoring of casts runs beside the rest. Commits mostly wait: not shown.",
+            (Query(rate(f"{STAGES}_sum", "task, stage", 'stage!="commit"', TASKS_AND_COMMITS), "{{task}} {{stage}}"),),
+            "Of all workers; 100 % is one core. Windows are scored beside the rest. Commits mostly wait: not shown.",
             "stacked",
         ),
     ),
@@ -66,9 +104,9 @@ THROUGHPUT_PAGE = Dashboard(
     "Is it keeping up, and what does it take?",
     (
         Panel(
-            "Samples by topic and outcome",
+            "Samples by task and outcome",
             "cps",
-            (Query(rate("caststream_records_total", "topic, outcome"), "{{topic}} {{outcome}}"),),
+            (Query(rate("caststream_records_total", "task, outcome"), "{{task}} {{outcome}}"),),
             "What came in, and what became of it.",
             "stacked",
         ),
@@ -81,7 +119,7 @@ THROUGHPUT_PAGE = Dashboard(
         Panel(
             "Lag",
             "short",
-            (Query(_gauge("caststream_consumer_lag_records", "sum", "topic"), "{{topic}}"),),
+            (Query(_gauge("caststream_consumer_lag_records", "sum", "task"), "{{task}}"),),
             "Log end less committed offset, so those of the last half a second always wait.",
         ),
         Panel(
@@ -89,8 +127,8 @@ THROUGHPUT_PAGE = Dashboard(
             "short",
             (
                 Query(
-                    f"topk(10, {_gauge('caststream_consumer_lag_records', 'max', 'topic, partition')})",
-                    "{{topic}} {{partition}}",
+                    f"topk(10, {_gauge('caststream_consumer_lag_records', 'max', 'task, partition')})",
+                    "{{task}} {{partition}}",
                 ),
             ),
             "One above all others: a slow worker, or one stream with most of the samples.",
@@ -110,19 +148,19 @@ THROUGHPUT_PAGE = Dashboard(
         Panel(
             "Time since the last commit",
             "s",
-            (Query(_gauge("caststream_commit_age_seconds", "max", "instance"), "{{instance}}"),),
+            (Query(_gauge("caststream_commit_age_seconds", "max", "instance", WORKERS), "{{instance}}"),),
             "Rises with samples waiting: the broker takes no writes.",
         ),
         Panel(
             "Commit duration",
             "s",
-            quantiles("caststream_stage_seconds", 'stage="commit"', levels=MIDDLE_AND_HIGH),
+            quantiles(STAGES, 'stage="commit"', MIDDLE_AND_HIGH, WORKERS),
             "Acknowledgements of outputs, states, offsets: the broker's disk and network.",
         ),
         Panel(
             "Live streams",
             "short",
-            (Query(_gauge("caststream_active_streams", "sum", "table"), "{{table}}"),),
+            (Query(_gauge("caststream_active_streams", "sum", "task"), "{{task}}"),),
             "Until idle_timeout after their last sample.",
             width=6,
         ),
@@ -137,16 +175,30 @@ THROUGHPUT_PAGE = Dashboard(
         Panel(
             "CPU",
             "short",
-            (Query(rate("process_cpu_seconds_total", "instance"), "{{instance}}"),),
+            (Query(rate("process_cpu_seconds_total", "instance", of=WORKERS), "{{instance}}"),),
             "Cores. A worker steps on one.",
             width=6,
         ),
         Panel(
             "Memory",
             "bytes",
-            (Query(_gauge("process_resident_memory_bytes", "max", "instance"), "{{instance}}"),),
+            (Query(_gauge("process_resident_memory_bytes", "max", "instance", WORKERS), "{{instance}}"),),
             "Grows with live streams, not with the lag.",
             width=6,
+        ),
+        Panel(
+            "Tasks and their models",
+            "short",
+            (
+                Query(
+                    f"count by (task, fingerprint) (caststream_model_info{{{TASKS}}})",
+                    "{{task}} {{fingerprint}}",
+                ),
+            ),
+            "The workers that run each. Two fingerprints of one task: a change is under way. Fewer workers of one task "
+            "than of the others: it is being added or removed.",
+            "number",
+            width=24,
         ),
     ),
 )
@@ -162,10 +214,10 @@ QUALITY_PAGE = Dashboard(
             (
                 Query(
                     share(
-                        rate("caststream_records_total", "topic", 'outcome=~"dead_letter|late"'),
-                        rate("caststream_records_total", "topic"),
+                        rate("caststream_records_total", "task", 'outcome=~"dead_letter|late"'),
+                        rate("caststream_records_total", "task"),
                     ),
-                    "{{topic}}",
+                    "{{task}}",
                 ),
             ),
             "They are in the topic of dead letters.",
@@ -173,32 +225,56 @@ QUALITY_PAGE = Dashboard(
         Panel(
             "Dead letters by reason",
             "cps",
-            (Query(rate("caststream_dead_letters_total", "topic, reason"), "{{topic}} {{reason}}"),),
+            (Query(rate("caststream_dead_letters_total", "task, reason"), "{{task}} {{reason}}"),),
             "caststream tail dead-letters shows them.",
             "stacked",
         ),
         Panel(
             "Duplicates by reason",
             "cps",
-            (Query(rate("caststream_duplicates_total", "topic, reason"), "{{topic}} {{reason}}"),),
+            (Query(rate("caststream_duplicates_total", "task, reason"), "{{task}} {{reason}}"),),
             "step: a sender repeats, or its counter started again. offset: applied before a restart.",
         ),
         Panel(
             "Gaps",
             "cps",
-            (Query(rate("caststream_gaps_total"), "gaps"),),
+            (Query(rate("caststream_gaps_total", "task"), "{{task}}"),),
             "Jumps over missing steps. How many were missing, each output says.",
         ),
         Panel(
             "States set to zero, by reason",
             "cps",
-            (Query(rate("caststream_resets_total", "reason"), "{{reason}}"),),
+            (Query(rate("caststream_resets_total", "task, reason"), "{{task}} {{reason}}"),),
             "sequence, restart, step_back and idle are the streams' own. model: it changed. corrupt_state: report it.",
+        ),
+        Panel(
+            "Values outside of what is normal",
+            "percentunit",
+            (_share_of_records("caststream_abnormal_total"),),
+            "By field, as the task's file has it in `normal`. Such records are used all the same.",
+        ),
+        Panel(
+            "Values far outside of the model's training",
+            "percentunit",
+            (_share_of_records("caststream_out_of_training_range_total"),),
+            "Of models of `caststream train`. Their outputs mean little: a unit or a sensor is wrong.",
+        ),
+        Panel(
+            "Fields that were missing and held",
+            "percentunit",
+            (_share_of_records("caststream_held_fields_total"),),
+            'Of tasks with `missing = "hold"`: the stream\'s last value stood in.',
+        ),
+        Panel(
+            "Outputs without a number",
+            "cps",
+            (Query(rate("caststream_outputs_not_finite_total", "task"), "{{task}}"),),
+            "More than 0: the model overflows.",
         ),
         Panel(
             "Records lost to retention",
             "short",
-            (Query(f"sum(increase(caststream_records_lost_total{{{WORKERS}}}[1h]))", "in an hour"),),
+            (Query(_in_an_hour("caststream_records_lost_total"), "{{task}}, in an hour"),),
             "Kafka deleted them before they were read. More than 0: raise the retention of the source.",
             "number",
             width=6,
@@ -206,7 +282,7 @@ QUALITY_PAGE = Dashboard(
         Panel(
             "Streams in two partitions",
             "short",
-            (Query(f"sum(increase(caststream_moved_streams_total{{{WORKERS}}}[1h]))", "in an hour"),),
+            (Query(_in_an_hour("caststream_moved_streams_total"), "{{task}}, in an hour"),),
             "More than 0: senders with different partitioners feed one stream.",
             "number",
             width=6,
@@ -214,7 +290,7 @@ QUALITY_PAGE = Dashboard(
         Panel(
             "Outputs left out",
             "short",
-            (Query(f"sum(increase(caststream_outputs_left_out_total{{{WORKERS}}}[1h])) or vector(0)", "in an hour"),),
+            (Query(_in_an_hour("caststream_outputs_left_out_total"), "{{task}}, in an hour"),),
             "After a crash: they were published already.",
             "number",
             width=6,
@@ -222,22 +298,27 @@ QUALITY_PAGE = Dashboard(
     ),
 )
 
-CASTING_PAGE = Dashboard(
-    "caststream-casting",
-    "caststream: casting",
-    "Scores of casts.",
+WINDOWS_PAGE = Dashboard(
+    "caststream-windows",
+    "caststream: windows",
+    "Outputs of the tasks that look at windows of samples, such as scores of casts.",
     (
         Panel(
-            "Scores",
+            "Outputs",
             "cps",
-            (Query(rate("caststream_scores_total", "final"), "final {{final}}"),),
-            "On the way, and final ones: one for each cast.",
+            (Query(rate("caststream_scores_total", "task, final"), "{{task}} final {{final}}"),),
+            "On the way, and final ones: one for each sequence.",
             "stacked",
         ),
         Panel(
-            "Scores above the threshold",
+            "Probabilities above the threshold",
             "percentunit",
-            (Query(f"1 - {share(rate(f'{PROBABILITY}_bucket', labels=BELOW), SCORED)}", "above $threshold"),),
+            (
+                Query(
+                    f"1 - {share(rate(f'{PROBABILITY}_bucket', 'task', BELOW), rate(f'{PROBABILITY}_count', 'task'))}",
+                    "{{task}} above $threshold",
+                ),
+            ),
             "Far from its usual level: the process has changed, or a sensor has.",
         ),
         Panel(
@@ -245,37 +326,32 @@ CASTING_PAGE = Dashboard(
             "percentunit",
             (
                 Query(
-                    f"sum by (le) (increase({PROBABILITY}_bucket{{{WORKERS}}}[$__rate_interval]))",
+                    f"sum by (le) (increase({PROBABILITY}_bucket{{{TASKS}}}[$__rate_interval]))",
                     "{{le}}",
                 ),
             ),
-            "By twentieths.",
+            "By twentieths. Choose a task above.",
             "heatmap",
         ),
         Panel(
-            "Casts in an hour",
+            "Sequences in an hour",
             "short",
-            (Query(f'sum(increase(caststream_scores_total{{{WORKERS},final="true"}}[1h]))', "casts"),),
-            "Final scores.",
+            (Query(f'sum by (task) (increase(caststream_scores_total{{{TASKS},final="true"}}[1h]))', "{{task}}"),),
+            "Final outputs, one for each sequence, such as a cast.",
         ),
         Panel(
-            "Scores without a probability",
+            "Outputs without a probability",
             "percentunit",
-            (Query(f"1 - {share(SCORED, rate('caststream_scores_total'))}", "share"),),
-            "Of casts that ended before their first score was due.",
-        ),
-        Panel(
-            "Models",
-            "short",
             (
                 Query(
-                    f"count by (model, fingerprint) (caststream_model_info{{{WORKERS}}})", "{{model}} {{fingerprint}}"
+                    f"1 - {share(rate(f'{PROBABILITY}_count', 'task'), rate('caststream_scores_total', 'task'))}",
+                    "{{task}}",
                 ),
             ),
-            "Workers with each. Two fingerprints of one model: a change is under way.",
-            "number",
+            "Of sequences that ended before their first output was due.",
+            width=24,
         ),
     ),
 )
 
-PAGES = (LATENCY_PAGE, THROUGHPUT_PAGE, QUALITY_PAGE, CASTING_PAGE)
+PAGES = (LATENCY_PAGE, THROUGHPUT_PAGE, QUALITY_PAGE, WINDOWS_PAGE)

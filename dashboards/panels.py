@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from core.tasks.declaration import Kind
 from stream_app.flow.metrics import PROBABILITY_BUCKETS
 
-# Which workers are looked at: variables of every dashboard.
+# Which workers and tasks are looked at: variables of every dashboard.
 WORKERS = 'job=~"$job",instance=~"$instance"'
+TASKS = f'{WORKERS},task=~"$task"'
+TASKS_AND_COMMITS = f'{WORKERS},task=~"$task|"'  # a commit is of no task
+CHOICES = ("$job", "$instance", "$task")
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 THRESHOLDS = tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1])
 USUAL_THRESHOLD = "0.1"
@@ -53,21 +57,36 @@ class Dashboard:
     panels: tuple[Panel, ...]
 
 
-def rate(metric: str, by: str = "", labels: str = "") -> str:
-    """The increase of a counter a second, summed over workers; ``by`` and ``labels`` as PromQL has them."""
-    chosen = f"{WORKERS},{labels}" if labels else WORKERS
+def rate(metric: str, by: str = "", labels: str = "", of: str = TASKS, kind: Kind | None = None) -> str:
+    """The increase of a counter a second, summed over workers.
+
+    ``by`` and ``labels`` are as PromQL has them; ``of`` says which series are looked at; ``kind`` leaves tasks of that
+    kind alone.
+    """
+    chosen = f"{of},{labels}" if labels else of
     grouped = f" by ({by})" if by else ""
-    return f"sum{grouped} (rate({metric}{{{chosen}}}[$__rate_interval]))"
+    return f"sum{grouped} ({of_kind(f'rate({metric}{{{chosen}}}[$__rate_interval])', kind)})"
 
 
-def quantile(q: float, histogram: str, by: str = "", labels: str = "") -> str:
-    """A quantile of a histogram, of all workers together."""
-    return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', f'{by}, le' if by else 'le', labels)})"
+def of_kind(expression: str, kind: Kind | None) -> str:
+    """The series of an expression whose tasks are of a kind; all, if it is None."""
+    if kind is None:
+        return expression
+    return f'{expression} and on (task) caststream_task_info{{{TASKS},kind="{kind}"}}'
 
 
-def quantiles(histogram: str, labels: str = "", levels: Sequence[float] = QUANTILES) -> tuple[Query, ...]:
+def quantile(
+    q: float, histogram: str, by: str = "", labels: str = "", of: str = TASKS, kind: Kind | None = None
+) -> str:
+    """A quantile of a histogram, of all workers together; the arguments as `rate` has them."""
+    return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', f'{by}, le' if by else 'le', labels, of, kind)})"
+
+
+def quantiles(
+    histogram: str, labels: str = "", levels: Sequence[float] = QUANTILES, of: str = TASKS, kind: Kind | None = None
+) -> tuple[Query, ...]:
     """One query for each of the ``levels``, with the legend ``p50``, ``p99.9``."""
-    return tuple(Query(quantile(q, histogram, labels=labels), f"p{100 * q:g}") for q in levels)
+    return tuple(Query(quantile(q, histogram, "", labels, of, kind), f"p{100 * q:g}") for q in levels)
 
 
 def share(part: str, whole: str) -> str:
@@ -77,7 +96,7 @@ def share(part: str, whole: str) -> str:
 
 def fill_variables(expression: str, window: str) -> str:
     """An expression as Grafana sends it, of all workers; ``window`` of rates is a PromQL duration."""
-    values = {"$__rate_interval": window, "$job": ".*", "$instance": ".*", "$threshold": USUAL_THRESHOLD}
+    values = {"$__rate_interval": window, "$threshold": USUAL_THRESHOLD, **dict.fromkeys(CHOICES, ".*")}
     for name, value in values.items():
         expression = expression.replace(name, value)
     return expression

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from core.tasks.declaration import Kind
 from stream_app.flow.metrics import LATENCY_BUCKETS, Metrics
-from stream_app.routes import CASTING_SAMPLES, CASTING_SCORES, SIGNAL_PREDICTIONS
 from tests.commands import ROOT
 from tests.prometheus import names_in, names_of_a_worker, promtool
 
 DASHBOARDS = ROOT / "dashboards"
-RULES: list[dict[str, Any]] = [
-    rule for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"] for rule in group["rules"]
-]
+GROUPS: dict[str, list[dict[str, Any]]] = {
+    group["name"]: group["rules"] for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"]
+}
+RULES = [rule for rules in GROUPS.values() for rule in rules]
 ALERTS = [rule for rule in RULES if "alert" in rule]
-OBJECTIVES_S = {SIGNAL_PREDICTIONS: 0.1, CASTING_SCORES: 1}
+OF_TASKS = [
+    rule for rule in ALERTS if rule not in GROUPS["caststream-workers"] or rule["alert"] == "CaststreamLagGrows"
+]
+OBJECTIVES_S = {"step": 0.1, "window": 1}
+SHOWN = {"step": "100 ms", "window": "1 s"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
@@ -59,17 +64,31 @@ def test_the_objectives_are_buckets_of_the_latency() -> None:
     written = set(re.findall(r'caststream_latency_seconds_bucket{le="([^"]+)"', metrics.exposition().decode()))
 
     assert set(OBJECTIVES_S.values()) <= set(LATENCY_BUCKETS)
+    recorded = [rule for rule in RULES if "record" in rule]
+    for kind, bound_s in OBJECTIVES_S.items():
+        for_kind = [rule for rule in recorded if f'kind="{kind}"' in rule["expr"]]
+        assert len(for_kind) == len(recorded) / len(OBJECTIVES_S)
+        for rule in for_kind:
+            (asked,) = re.findall(r'le="([^"]+)"', rule["expr"])
+            assert asked in written
+            assert (float(asked), rule["labels"]["objective"]) == (bound_s, SHOWN[kind])
+
+
+def test_the_kinds_that_rules_ask_for_are_those_of_tasks() -> None:
+    asked = {kind for rule in RULES for kind in re.findall(r'kind="([^"]+)"', rule["expr"])}
+
+    assert asked == set(get_args(Kind))
+
+
+def test_no_rule_names_a_task() -> None:
     for rule in RULES:
-        if "record" in rule:
-            asked = re.findall(r'topic=~"\.\*([^"]+)", le="([^"]+)"', rule["expr"])
-            assert {topic: float(bound) for topic, bound in asked} == OBJECTIVES_S
-            assert {bound for _, bound in asked} <= written
+        told = " ".join([rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values()])
+        assert not re.search(r"signal|casting|predictions", told)
 
 
-def test_topics_are_named_as_they_are_with_any_prefix() -> None:
-    asked = {name for rule in RULES for name in re.findall(r'topic=~"([^"]+)"', rule["expr"])}
-
-    assert asked == {f".*{name}" for name in (SIGNAL_PREDICTIONS, CASTING_SCORES, CASTING_SAMPLES)}
+@pytest.mark.parametrize("alert", OF_TASKS, ids=lambda alert: alert["alert"])
+def test_an_alert_about_data_names_the_task(alert: dict[str, Any]) -> None:
+    assert alert["annotations"]["summary"].startswith("{{ $labels.task }}: ")
 
 
 @pytest.mark.parametrize(

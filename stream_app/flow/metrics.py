@@ -146,6 +146,9 @@ class Metrics:
             of_topic("partition"),
         )
         self.commit_age = gauge("commit_age_seconds", "Seconds since the last commit")
+        self.task_info = gauge(
+            "task_info", "Always 1; the labels name the tasks that run, and their kinds", ["task", "kind"]
+        )
         self.model_info = gauge(
             "model_info", "Always 1; the labels name the models in use", ["task", "model", "fingerprint"]
         )

@@ -22,6 +22,7 @@ class TaskMetrics:
         self._task, self._topic = route.task, route.source
         self._normal = any(field.normal is not None for field in route.declaration.fields)
         metrics.tasks |= dict.fromkeys((route.source, route.output), route.task)
+        metrics.task_info.labels(route.task, route.kind).set(1)
         self._decode, self.infer, self._publish = (
             metrics.stages.labels(route.task, name) for name in ("decode", "infer", "publish")
         )
