@@ -168,6 +168,31 @@ def test_the_graph_of_a_model_is_bound_as_far_as_its_names_tell(tmp_path: Path) 
     assert {output.tensor for output in task.outputs}.isdisjoint(task.model.states.values())
 
 
+@pytest.mark.parametrize(("time", "length"), [("time", 500), (30, 30)])
+def test_a_model_that_takes_windows_is_drafted_as_a_window_task(tmp_path: Path, time: int | str, length: int) -> None:
+    pytest.importorskip("onnxruntime")
+    models = pytest.importorskip("tests.onnx_models")
+    (tmp_path / "pump.onnx").write_bytes(models.window_classifier(time=time))
+
+    task = made(draft_of(tmp_path / "pump.onnx", tmp_path))
+
+    assert (task.kind, task.width) == ("window", 3)
+    assert task.window is not None
+    assert task.window.length == length
+
+
+def test_an_example_that_stands_beside_the_model_is_named_in_the_draft(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    models = pytest.importorskip("tests.onnx_models")
+    (tmp_path / "pump.onnx").write_bytes(models.gru())
+    assert made(draft_of(tmp_path / "pump.onnx", tmp_path)).model.example is None
+
+    (tmp_path / "pump.example.npz").touch()
+
+    example = made(draft_of(tmp_path / "pump.onnx", tmp_path)).model.example
+    assert example == Path("pump.toml").absolute().parent / "pump.example.npz"
+
+
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("a,b\n1,2\n")
     draft, path = draft_of(tmp_path / "history.csv", tmp_path), tmp_path / "pump.toml"

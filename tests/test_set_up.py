@@ -284,3 +284,16 @@ def test_set_up_removes_the_metadata_of_an_earlier_version(tmp_path: Path) -> No
     set_up.remove_old_metadata(tmp_path)
 
     assert not old.exists()
+
+
+def test_the_packages_whose_files_the_examples_read_are_pinned_and_come_at_set_up_without_their_own() -> None:
+    """They are not imported, so that their requirements, an older numpy among them, stay out."""
+    scripts = "".join(path.read_text() for path in (ROOT / "examples").glob("*/make_*.py"))
+    read = {name.replace("_", "-") for name in re.findall(r'find_spec\("(\w+)"\)', scripts)}
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    others = {re.split("[<>=]", name)[0] for name in set_up.requirements()}
+
+    assert read == {re.split("[<>=]", name)[0] for name in set_up.requirements_of(set_up.EXAMPLES)}
+    assert read <= pinned
+    assert not read & others
+    assert not re.search(r"^\s*(import|from) (aeon|silero_vad)", scripts, flags=re.MULTILINE)

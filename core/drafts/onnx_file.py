@@ -11,6 +11,9 @@ from core.drafts.draft import Draft, DraftField
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph, Port, read_model
 
+RANK_OF_WINDOWS = 3
+LENGTH = 500  # where the model takes windows of any length: the default of a task file
+
 
 def draft_of_onnx(path: Path, folder: Path) -> Draft:
     """Read the inputs and outputs of a model.
@@ -28,6 +31,7 @@ def draft_of_onnx(path: Path, folder: Path) -> Draft:
     samples = next((port for port in left if len(port.shape) in (2, 3)), left[0] if left else graph.inputs[0])
     outputs = [port.name for port in graph.outputs if port.name not in states.values()]
     field = _field(samples)
+    example = path.with_suffix(".example.npz")
     return Draft(
         (field,),
         os.path.relpath(path, folder),
@@ -40,6 +44,8 @@ def draft_of_onnx(path: Path, folder: Path) -> Draft:
             f"Its inputs: {', '.join(map(str, graph.inputs))}.",
             f"Its outputs: {', '.join(map(str, graph.outputs))}.",
         ),
+        os.path.relpath(example, folder) if example.is_file() else None,
+        _window(samples) if len(inputs) == 1 else None,
     )
 
 
@@ -49,6 +55,13 @@ def _field(port: Port) -> DraftField:
     if isinstance(width, int):
         return DraftField(name, width, comment="or fields of their own, in the order of the model's input")
     return DraftField(name, comment="say length = the numbers of a sample: the model does not tell it")
+
+
+def _window(port: Port) -> int | None:
+    """The samples in a window of a model that takes windows, (B, T, F) with T above 1; None if it takes no windows."""
+    if len(port.shape) != RANK_OF_WINDOWS or port.shape[1] == 1 or port.shape[0] == 1:
+        return None
+    return port.shape[1] if isinstance(port.shape[1], int) else LENGTH
 
 
 def _named(tensors: Iterable[str], field: str) -> dict[str, str]:

@@ -63,8 +63,10 @@ def task_new(
 
     check_task_name(name)
     path = Path(f"{name}.toml")
-    write_draft(name, draft_of(source, Path()), path)
-    say(f"wrote {path}: read it through, then `caststream task describe {path}`")
+    draft = draft_of(source, Path())
+    write_draft(name, draft, path)
+    after = "check" if draft.model else "describe"
+    say(f"wrote {path}: read it through, then `caststream task {after} {path}`")
 
 
 @command(task_app, "export-help", example="caststream task export-help torch")

@@ -24,8 +24,9 @@ def found(name: str, checked: Checked, commit_interval: float) -> Iterator[str]:
         yield f"  output {tensor} {list(shape)}"
     yield f"  batch plan '{checked.plan}': {_PLANS[checked.plan]}; a row has the same bits in every batch"
     if checked.example is not None:
-        steps, apart = checked.example
-        yield f"  example: {steps} steps agree; largest difference {apart:.2g} of the largest value"
+        count, apart = checked.example
+        unit = "steps" if checked.states else "windows"
+        yield f"  example: {count} {unit} agree; largest difference {apart:.2g} of the largest value"
     costs = ", ".join(f"{cost:.3g} with {rows:,}" for rows, cost in checked.microseconds.items())
     yield f"  µs per row: {costs} rows in a call"
     if not checked.states:

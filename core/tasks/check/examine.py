@@ -103,7 +103,8 @@ def _doubts(graph: Graph, rows: CallRows, pool: Pool, unread: list[str]) -> list
         operator = min(graph.contents.operators & RECURRENT)
         found.append(
             f"the graph has the operator {operator} and no state that is carried, so it begins anew at every sample; "
-            "export its states as inputs and outputs (caststream task export-help torch)"
+            "export its states as inputs and outputs (caststream task export-help torch), or, if it looks at a "
+            'window of samples, write kind = "window"'
         )
     return found
 

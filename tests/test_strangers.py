@@ -1,0 +1,105 @@
+"""Models that were not made for caststream, on the real broker: live through a crash, every output as offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from core.arrays import Float32s
+from stream_app.settings import Settings
+from tests.broker import consume_until
+from tests.conftest import MakeSettings
+from tests.consistency import drained
+from tests.strangers import Example, Outputs, made, numbers_of
+from tests.worker import WorkerProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+PATIENCE_S = 120.0
+
+
+def play(example: Example, make_settings: MakeSettings, folder: Path) -> Outputs:
+    """Send all recordings to a worker that is killed in the middle; what it published, each output once."""
+    # Commits are rare: at the crash outputs are published whose states are not.
+    settings = make_settings(tasks=str(example.task), commit_interval=2.0)
+    half, output = example.steps // 2, settings.topic(example.declaration.topics.output)
+    with WorkerProcess(settings, folder) as worker:
+        worker.start()
+        example.send(settings, range(half))
+        consume_until(settings, output, len(example.streams), PATIENCE_S)
+        worker.sigkill()
+        worker.start()
+        example.send(settings, range(half, example.steps))
+        drained(settings, PATIENCE_S)
+        assert worker.metric("caststream_records_total", task=example.declaration.name, outcome="dead_letter") == 0
+        assert worker.sigterm() == 0
+    return published(example, settings)
+
+
+def published(example: Example, settings: Settings) -> Outputs:
+    """All outputs; one that was published twice, before and after the crash, is the same both times."""
+    count = len(example.streams) * example.steps
+    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in example.streams}
+
+    def complete(records: list[Any]) -> bool:
+        for record in records:
+            output = record.json
+            assert found[output["stream"]].setdefault(output["step"], output) == output
+        return sum(map(len, found.values())) >= count
+
+    consume_until(settings, settings.topic(example.declaration.topics.output), complete, PATIENCE_S)
+    assert all([*steps] == [*range(example.steps)] for steps in found.values())
+    return {name: [*steps.values()] for name, steps in found.items()}
+
+
+def by_onnx_runtime(example: Example, rows: Float32s, output: str, state: str, **constants: Any) -> Float32s:
+    """A model over all streams (streams, steps, numbers), by ONNX Runtime's own session: a step of all at a time."""
+    session = onnxruntime.InferenceSession(example.declaration.model.file, providers=["CPUExecutionProvider"])
+    shape = next(each.shape for each in session.get_inputs() if each.name == state)
+    after = example.declaration.model.states[state]
+    carried = np.zeros([size if isinstance(size, int) else len(rows) for size in shape], np.float32)
+    found = []
+    for step in range(rows.shape[1]):
+        given = {example.declaration.model.input: rows[:, step], state: carried, **constants}
+        numbers, carried = session.run([output, after], given)
+        found.append(numbers.reshape(len(rows), -1))
+    return np.stack(found, axis=1)
+
+
+def test_a_gru_of_twelve_channels_forecasts_live_as_offline_and_alarms_where_a_bearing_breaks(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    example = made("pump", tmp_path)
+    rows = np.stack([fields["vibration"] for fields in example.streams.values()])
+    expected = by_onnx_runtime(example, rows[:, :, None], "y", "h0")
+
+    found = play(example, make_settings, tmp_path)
+
+    for wanted, seen, outputs in zip(expected, rows, found.values(), strict=True):
+        np.testing.assert_array_equal(numbers_of(outputs, "forecast"), wanted)
+        apart = np.sqrt(np.square(wanted[:-1].astype(np.float64) - seen[1:, :3]).mean(axis=1))
+        np.testing.assert_allclose(numbers_of(outputs[1:], "score")[:, 0], apart, rtol=1e-6)
+    alarms = {name for name, outputs in found.items() if any(each["alarm"] for each in outputs)}
+    assert alarms == {"pump-18", "pump-19"}
+
+
+def test_a_public_model_of_speech_hears_two_hundred_microphones_live_as_offline(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    example = made("speech", tmp_path)
+    audio = np.stack([fields["audio"] for fields in example.streams.values()])
+    before = np.concatenate([np.zeros_like(audio[:, :1, -64:]), audio[:, :-1, -64:]], axis=1)
+    rows = np.concatenate([before, audio], axis=2)
+    expected = by_onnx_runtime(example, rows, "output", "state", sr=np.array(16_000))
+
+    found = play(example, make_settings, tmp_path)
+
+    assert len(found) == 200
+    for wanted, outputs in zip(expected, found.values(), strict=True):
+        np.testing.assert_array_equal(numbers_of(outputs, "speech"), wanted)
+    speaking = np.mean([each["speaking"] for outputs in found.values() for each in outputs])
+    assert 0.2 < speaking < 0.9
