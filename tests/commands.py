@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,11 @@ def parse(words: list[str]) -> dict[str, Any]:
     Raises:
         AssertionError: there is no such command, option or setting, or a value is not accepted.
     """
-    command: Any = typer.main.get_command(app)
+    command = _command_line()
     path, rest = [PROGRAM], list(words)
-    while rest and rest[0] in getattr(command, "commands", ()):
+    while rest and hasattr(command, "commands") and (found := command.get_command(None, rest[0])):
         path.append(rest.pop(0))
-        command = command.commands[path[-1]]
+        command = found
     if not rest and hasattr(command, "commands"):
         return {}  # a group of commands, which tells what is in it
     line = shlex.join([PROGRAM, *words])
@@ -84,3 +85,8 @@ def parse(words: list[str]) -> dict[str, Any]:
         raise AssertionError(f"{line}: {getattr(error, 'message', '') or error or type(error).__name__}") from error
     assert not hasattr(command, "commands"), f"{line}: there is no command {rest[0]!r}"
     return given
+
+
+@lru_cache
+def _command_line() -> Any:
+    return typer.main.get_command(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -93,6 +94,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in on_broker
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of tests and the packages that they import stay to the end: no collection need look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:

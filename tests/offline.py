@@ -131,10 +131,12 @@ def score(window: Sequence[Sample]) -> tuple[float, int]:
     return float(torch.sigmoid(logit)), peak
 
 
+@lru_cache
 def signal_fingerprint() -> str:
     return fingerprint(signal_model())
 
 
+@lru_cache
 def defect_fingerprint() -> str:
     return fingerprint(defect_model())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -124,6 +125,8 @@ def exported(
     model: nn.Module, inputs: Sequence[Tensor], batch_axes: Sequence[int] | None, names: Sequence[str]
 ) -> bytes:
     """What torch's default exporter writes; without ``batch_axes`` the batch is as in the example."""
+    # Only here: it takes a second and a half to load, and each lane collects every test.
+    pytest.importorskip("onnxscript")
     dynamic = None if batch_axes is None else tuple({axis: torch.export.Dim("batch")} for axis in batch_axes)
     buffer = io.BytesIO()
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ from core.step_batch import StepBatch
 from tests.strategies import examples, signal_model
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from core.engines.onnx.bank import FIRST_ROWS, OnnxStates
 from core.engines.onnx.binding import WantedGraph, bind

@@ -14,7 +14,7 @@ from core.errors import StartupError
 from tests.strategies import relaxed
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from core.engines.onnx.binding import Binding, WantedGraph, bind
 from core.engines.onnx.contents import read_contents

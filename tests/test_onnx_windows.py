@@ -15,7 +15,7 @@ from core.tasks.reading import read_declaration
 from tests.strategies import examples
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from core.engines.onnx.task import open_windows
 from core.tasks.check.examine import examine

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from tests.conftest import MakeSettings
 from tests.consistency import drained

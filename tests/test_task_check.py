@@ -16,7 +16,7 @@ from core.errors import StartupError
 from core.tasks.reading import read_declaration
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.probe import reach

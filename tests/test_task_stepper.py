@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 
 from core.engines.declared.stepper import StepModel, TaskStepper
 from core.engines.results import StreamRules

@@ -140,7 +140,8 @@ class WorkerProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of this name with (at least) these labels; 0 where there is none yet."""
-        families = text_string_to_metric_families(self.get("/metrics")[1])
+        lines = self.get("/metrics")[1].splitlines()
+        families = text_string_to_metric_families("\n".join(line for line in lines if line.startswith(name)))
         samples = (sample for family in families for sample in family.samples if sample.name == name)
         return sum((sample.value for sample in samples if labels.items() <= sample.labels.items()), 0.0)
 

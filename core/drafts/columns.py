@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, count
 
 from core.drafts.draft import DraftField
 from core.tasks.keys import FieldName, Text, Unit, fits
@@ -51,7 +52,7 @@ def field_name(text: str, taken: Iterable[str] = ()) -> str:
         plain = f"x_{plain}".rstrip("_")
     if why_not_a_field(plain):
         plain = f"{plain}_value"
-    names = (plain, *(f"{plain}_{number}" for number in range(2, 100_000)))
+    names = chain([plain], (f"{plain}_{number}" for number in count(2)))
     free = next(name for name in names if name not in taken)
     assert fits(free, FieldName)
     return free
