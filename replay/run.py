@@ -87,7 +87,7 @@ def replay(
         names = _names(progress, source)
         source.recording.notes += _repeated(progress, run)
         source.recording.tell(on_note)
-        sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED)
+        sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED, on_wait=on_note)
         progress.save(place)
         player = Player(source, sink, progress, names, place, speed, clock, on_progress, stop or (lambda: False))
         with prompt() if paced else contextlib.nullcontext():

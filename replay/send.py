@@ -83,7 +83,7 @@ def send(
         raise StartupError(f"rate is {rate}: must be a number of records per second, above 0")
     if stream is not None and not 1 <= len(stream.encode()) <= 255:
         raise StartupError(f"stream is {stream!r}: must be 1 to 255 bytes")
-    feed = _Feed(sink or KafkaSink(client_config, topic), rate, on_bad, clock or Clock())
+    feed = _Feed(sink or KafkaSink(client_config, topic, on_wait=on_notice), rate, on_bad, clock or Clock())
     parser = LineParser(task, stream, renamed=renamed, decimal=decimal, on_notice=on_notice, on_bad=feed.tell_bad)
     return feed.run(parser, stdin_chunks() if chunks is None else chunks)
 

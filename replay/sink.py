@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
 
@@ -44,6 +45,8 @@ PACED: Mapping[str, float] = {"linger.ms": 1.0}
 # Large batches. With librdkafka's 5 requests under way a full queue costs half as much again, in a thread that looks
 # for something to send (0.9 against 0.6 million records per second).
 FULL_SPEED: Mapping[str, float] = {"linger.ms": 5.0, "max.in.flight.requests.per.connection": 2}
+# After so many seconds without an answer a person is told.
+WAIT_TOLD_S = 4
 # Between looks at the answers to what was sent.
 POLL_RECORDS = 1000
 # The most that counts as waiting between two looks.
@@ -82,6 +85,7 @@ class KafkaSink:
         topic: an existing topic; it is not created.
         timeout_s: how long nothing may be acknowledged before the run is given up.
         tuning: `PACED` or `FULL_SPEED`.
+        on_wait: told once that the broker is waited for.
 
     Raises:
         RunError: the broker cannot be reached.
@@ -89,7 +93,12 @@ class KafkaSink:
     """
 
     def __init__(
-        self, client_config: Mapping[str, Any], topic: str, timeout_s: float = 30.0, tuning: Mapping[str, float] = PACED
+        self,
+        client_config: Mapping[str, Any],
+        topic: str,
+        timeout_s: float = 30.0,
+        tuning: Mapping[str, float] = PACED,
+        on_wait: OnNote = unheard,
     ) -> None:
         self.acked: defaultdict[bytes, int] = defaultdict(int)
         self._topic = topic
@@ -103,11 +112,13 @@ class KafkaSink:
             self._producer = Producer(config, logger=_silent)
         except KafkaException as error:
             raise StartupError(f"Kafka settings are not accepted: {_text(error)}") from error
-        self._places = _Places(self._count_partitions())
+        self._places = _Places(self._count_partitions(on_wait))
 
-    def _count_partitions(self) -> int:
+    def _count_partitions(self, on_wait: OnNote) -> int:
         # All topics: asking for one by its name would create it on brokers that do so.
         for left_s in range(math.ceil(self._timeout_s), 0, -1):  # in short waits, between which Ctrl-C is heard
+            if self._timeout_s - left_s == WAIT_TOLD_S:
+                on_wait(f"waiting for the Kafka broker at {self._broker}")
             try:
                 topics = self._producer.list_topics(timeout=1.0).topics
             except KafkaException as error:

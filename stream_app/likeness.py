@@ -6,18 +6,15 @@ A task of the user's own with the same fields and outputs runs as they do, on to
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from core.errors import StartupError
 from core.tasks import Task
-from core.tasks.declaration import Declaration, Field
+from core.tasks.declaration import Declaration
 from core.tasks.reading import shipped
-from core.wire.codecs import task_codec
-from core.wire.records import decode_casting, decode_prediction, decode_score, decode_signal
+from core.wire.records import decode_prediction, decode_score
 
 Decoder = Callable[..., Any]
-_SAMPLES: dict[Task, Decoder] = {"signal": decode_signal, "casting": decode_casting}
 _OUTPUTS: dict[Task, Decoder] = {"signal": decode_prediction, "casting": decode_score}
 
 
@@ -41,17 +38,6 @@ def need_like(task: Declaration, what: str) -> Task:
 
 def _form(task: Declaration) -> tuple[object, ...]:
     return task.kind, task.fields, task.outputs
-
-
-def sample_decoder(task: Declaration) -> Decoder:
-    """Return what reads the task's samples, and raises RecordError."""
-    found = like(task)
-    return _any_samples(task.name, task.fields) if found is None else _SAMPLES[found]
-
-
-@lru_cache
-def _any_samples(name: str, fields: tuple[Field, ...]) -> Decoder:
-    return task_codec(name, fields).decode
 
 
 def output_decoder(task: Declaration) -> Decoder | None:

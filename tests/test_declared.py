@@ -16,10 +16,10 @@ from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.errors import RecordError, StartupError
+from core.wire.samples import sample_decoder
 from stream_app.exits import EXIT_REFUSED
 from stream_app.flow.metrics import Metrics
 from stream_app.flow.task_metrics import TaskMetrics
-from stream_app.likeness import sample_decoder
 from stream_app.routes import ROUTES, route_of, routes
 from stream_app.rules import idle_timeout, stream_rules, window_rules
 from stream_app.settings import Settings, load_settings

@@ -119,7 +119,7 @@ def test_what_cannot_go_back_is_refused_and_named(feed: Feed, settings: Settings
     cases = {
         "only the start of its 9,999,999 bytes was kept": (block(feed.topic, offset, value_bytes=9_999_999), BAD),
         "another record stands at its place": (block(feed.topic, offset), {"forged": True}),
-        "it names no partition of our source topics": (block("__consumer_offsets", offset), BAD),
+        "its topic __consumer_offsets is of no task of the setting tasks": (block("__consumer_offsets", offset), BAD),
     }
     for why, (headers, value) in cases.items():
         produce(settings, letters, [ToSend(feed.name, value, headers, PARTITION)])

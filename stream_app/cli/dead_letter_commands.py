@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 RESEND_SETTINGS = (*KAFKA, "app_id", "topic_prefix", "tasks")
 TAIL_SETTINGS = (*KAFKA, "topic_prefix")
 
+OfTaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        help="Only dead letters of this task: signal, casting or a task file; repeatable.",
+        show_default=False,
+    ),
+]
 ReasonsOption = Annotated[
     list[str] | None, typer.Option("--reason", help="Only dead letters of this reason; repeatable.", show_default=False)
 ]
@@ -75,6 +83,7 @@ def follow(
     count: CountOption = None,
     reason: ReasonsOption = None,
     stream: StreamNamesOption = None,
+    task: OfTaskOption = None,
 ) -> None:
     """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
     from stream_app.cli.tail import TOPICS, tail
@@ -87,7 +96,8 @@ def follow(
         as_json=as_json,
         from_beginning=from_beginning,
         count=count,
-        choice=_choice(reason, stream, None),
+        choice=_choice(settings, reason, stream, None, task),
+        on_wait=say,
     )
 
 
@@ -96,6 +106,7 @@ def resend(
     reason: ReasonsOption = None,
     stream: StreamNamesOption = None,
     since: SinceOption = None,
+    task: OfTaskOption = None,
     corrected: CorrectedOption = None,
     even_if_late: EvenIfLateOption = False,
     dry_run: DryRunOption = False,
@@ -110,9 +121,9 @@ def resend(
     from stream_app.letters.dead_letters import make_plan
     from stream_app.letters.resend import Resender, overtaken
 
-    choice = _choice(reason, stream, since)
+    choice = _choice(settings, reason, stream, since, task)
     corrections = None if corrected is None else _read_corrected(corrected, may_ask=not (yes or dry_run))
-    plan = make_plan(settings, choice, corrections, even_if_late)
+    plan = make_plan(settings, choice, corrections, even_if_late, on_wait=say)
     passed: list[ResendVerdict] = []
     told: list[str] = []
     if plan.to_send and not dry_run:
@@ -137,15 +148,28 @@ def resend(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _choice(reasons: list[str] | None, streams: list[str] | None, since: str | None) -> "Choice":
+def _choice(
+    settings: "Settings",
+    reasons: list[str] | None,
+    streams: list[str] | None,
+    since: str | None,
+    tasks: list[str] | None,
+) -> "Choice":
+    from core.tasks.reading import find_declaration
     from core.wire.records import REASONS
     from stream_app.cli.since import since_ms
     from stream_app.letters.letter import Choice
+    from stream_app.routes import route_of
 
     for reason in reasons or []:
         if reason not in REASONS:
             raise StartupError(f"--reason {reason!r}: there is no such reason; the reasons are: {', '.join(REASONS)}")
-    return Choice(frozenset(reasons or []), frozenset(streams or []), None if since is None else since_ms(since))
+    return Choice(
+        frozenset(reasons or []),
+        frozenset(streams or []),
+        None if since is None else since_ms(since),
+        frozenset(route_of(settings, find_declaration(name, need_files=False)).source for name in tasks or []),
+    )
 
 
 def _read_corrected(path: Path, may_ask: bool) -> "dict[tuple[Partition, int], Correction]":

@@ -364,6 +364,7 @@ def tail_command(group: typer.Typer, name: str, what: str) -> None:
             as_json=as_json,
             from_beginning=from_beginning,
             count=count,
+            on_wait=say,
         )
 
     follow.__doc__ = f"Show {what} as they come, until Ctrl-C."

@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
 from confluent_kafka import Message
 
+from core.callbacks import OnNote, unheard
 from core.errors import RecordError, StartupError
+from core.tasks.declaration import Declaration
 from core.tasks.reading import find_declaration
-from core.wire.codecs import Codec
-from core.wire.records import NOT_FINITE, Prediction, Score, decode_prediction, decode_score
+from core.wire.records import decode_prediction, decode_score
+from stream_app.cli.output_lines import ANY, line_writer, prediction_line, safe_text, score_line, time_text
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.letters.letter import Choice, Letter, letter_of
-from stream_app.likeness import like
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, Partition, route_of
 from stream_app.settings import Settings
 
 # What can be followed -> the topic's name before the prefix.
 TOPICS = {"predictions": SIGNAL_PREDICTIONS, "scores": CASTING_SCORES, "dead-letters": DEAD_LETTERS}
-_LIKE = {"signal": "predictions", "casting": "scores"}
-_ANY: Codec[dict[str, Any]] = Codec(dict)
+_OF_SHIPPED = {"signal": "predictions", "casting": "scores"}
 _BATCH = 500
 FOLLOWING = {"auto.offset.reset": "latest"}  # where retention deletes faster than a person reads
-_SHOWN_BYTES = 200
 
 
 def tail(
-    kind: str,
+    kind: str | Declaration,
     *,
     client_config: Mapping[str, Any],
     topic: str,
@@ -45,11 +43,12 @@ def tail(
     choice: Choice | None = None,
     timeout_s: float = 30.0,
     on_ready: Callable[[], None] | None = None,
+    on_wait: OnNote = unheard,
 ) -> int:
     """Write the records of ``topic`` to ``out``, one line each, as they come.
 
     Args:
-        kind: one of ``TOPICS``, or outputs: those of any task.
+        kind: one of ``TOPICS``, or the task whose outputs are shown.
         client_config: librdkafka's configuration of where the broker is.
         topic: the topic's name on the broker, prefix included.
         out: gets the lines; flushed whenever nothing more is at hand.
@@ -58,6 +57,7 @@ def tail(
         count: end after so many records; None: go on until interrupted.
         choice: of dead letters, which ones; None: all.
         timeout_s: how long to look for the broker.
+        on_wait: told once that the broker is waited for.
         on_ready: called when the positions are known: what is sent later will be seen.
 
     Returns:
@@ -67,13 +67,13 @@ def tail(
         RunError: no broker, or a read failed.
         StartupError: the topic does not exist or may not be read, or ``kind`` or ``count`` is wrong.
     """
-    if kind not in _AS_TEXT:
+    if isinstance(kind, str) and kind not in _AS_TEXT:
         raise StartupError(f"cannot tail {kind!r}: one of {', '.join(TOPICS)}")
     if count is not None and count < 1:
         raise StartupError(f"count is {count}: must be 1 or more")
-    show = _AS_JSON[kind] if as_json else _AS_TEXT[kind]
+    show = _shows(kind, as_json)
     try:
-        with TopicReader(client_config, "tail", timeout_s, more=FOLLOWING) as reader:
+        with TopicReader(client_config, "tail", timeout_s, more=FOLLOWING, on_wait=on_wait) as reader:
             bounds = {at: reader.bounds(at) for at in reader.partitions(topic)}
             # As numbers: the broker would resolve a logical end later, past new records.
             starts = {at: low if from_beginning else high for at, (low, high) in bounds.items()}
@@ -84,7 +84,13 @@ def tail(
         return 0
 
 
-def topic_of(settings: Settings, name: str) -> tuple[str, str]:
+def _shows(kind: str | Declaration, as_json: bool) -> Callable[[Message], str]:
+    if isinstance(kind, str):
+        return _AS_JSON[kind] if as_json else _AS_TEXT[kind]
+    return _json_of_output(ANY.decode) if as_json else _text_of_output(ANY.decode, line_writer(kind))
+
+
+def topic_of(settings: Settings, name: str) -> tuple[str | Declaration, str]:
     """Return what to follow, as `tail` takes it, and the topic on the broker.
 
     Args:
@@ -96,8 +102,7 @@ def topic_of(settings: Settings, name: str) -> tuple[str, str]:
     if name in TOPICS:
         return name, settings.topic(TOPICS[name])
     task = find_declaration(name, need_files=False)
-    form = like(task)
-    return "outputs" if form is None else _LIKE[form], route_of(settings, task).output
+    return _OF_SHIPPED.get(task.name, task), route_of(settings, task).output
 
 
 def _follow(
@@ -166,36 +171,11 @@ def _bytes_fields(name: str, data: bytes | None) -> dict[str, str | None]:
         return {f"{name}_base64": base64.b64encode(data or b"").decode()}
 
 
-def _prediction(output: Prediction) -> str:
-    gap = f"  gap {output.gap}" if output.gap else ""
-    if output.prediction is None:
-        return f"{_head(output)}  no prediction: {NOT_FINITE}{gap}"
-    return f"{_head(output)}  prediction {output.prediction:+.4f}{gap}"
-
-
-def _score(output: Score) -> str:
-    window = f"window [{output.start}, {output.step + 1})"
-    final = "  final" if output.final else ""
-    if output.probability is None:
-        return f"{_head(output)}  {window}  no probability: {output.reason}{final}"
-    peak = f"attention peak {output.attention_peak}"
-    return f"{_head(output)}  {window}  probability {output.probability:.3f}  {peak}{final}"
-
-
-def _any(output: dict[str, Any]) -> str:
-    return msgspec.json.encode(output).decode()
-
-
-def _head(output: Prediction | Score) -> str:
-    stream, sequence = _text(output.stream.encode()), _text(output.sequence.encode()) or "-"
-    return f"{_time(output.timestamp_ms)}  {stream}  {sequence}  step {output.step}"
-
-
 def _text_of_dead_letter(message: Message) -> str:
     letter = letter_of(message)
     return (
-        f"{_time(letter.sent_ms)}  {source_text(letter)}  {_said(letter.reason)}: {_said(letter.message)}"
-        f"  key {_text(letter.key)}  value {_text(letter.value)}  letter {letter.partition}/{letter.offset}"
+        f"{time_text(letter.sent_ms)}  {source_text(letter)}  {_said(letter.reason)}: {_said(letter.message)}"
+        f"  key {safe_text(letter.key)}  value {safe_text(letter.value)}  letter {letter.partition}/{letter.offset}"
     )
 
 
@@ -205,35 +185,16 @@ def source_text(letter: Letter) -> str:
 
 
 def _said(value: str | int | None) -> str:
-    return "?" if value is None else _text(str(value).encode())
-
-
-def _text(data: bytes | None) -> str:
-    """Show ``data`` on one line, shortened, with control characters and bytes that are no UTF-8 as escapes."""
-    if data is None:
-        return "none"
-    shown = data[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
-    safe = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown)
-    return safe + ("..." if len(data) > _SHOWN_BYTES else "")
-
-
-def _time(timestamp_ms: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):  # any integer may stand there
-        return str(timestamp_ms)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{timestamp_ms % 1000:03d}"
+    return "?" if value is None else safe_text(str(value).encode())
 
 
 _AS_TEXT = {
-    "predictions": _text_of_output(decode_prediction, _prediction),
-    "scores": _text_of_output(decode_score, _score),
-    "outputs": _text_of_output(_ANY.decode, _any),
+    "predictions": _text_of_output(decode_prediction, prediction_line),
+    "scores": _text_of_output(decode_score, score_line),
     "dead-letters": _text_of_dead_letter,
 }
 _AS_JSON = {
     "predictions": _json_of_output(decode_prediction),
     "scores": _json_of_output(decode_score),
-    "outputs": _json_of_output(_ANY.decode),
     "dead-letters": _json_of_dead_letter,
 }

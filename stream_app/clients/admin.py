@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from core.errors import OutageError, StartupError, UnreachableError
 from stream_app.clients.access import FIRST_LOOK_S, look, open_admin
 from stream_app.clients.asking import patiently
-from stream_app.clients.outages import NOT_YET, failure, words
+from stream_app.clients.outages import NOT_YET, REMEDY, failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0
@@ -58,8 +58,7 @@ class Cluster:
                 raise StartupError(why)
             if not answered and time.monotonic() >= end_s:
                 raise UnreachableError(
-                    f"no Kafka broker answers on {settings.broker} within {timeout:g} s{_reason(heard)}; "
-                    "start one with: caststream broker, or name yours with --broker"
+                    f"no Kafka broker answers on {settings.broker} within {timeout:g} s{_reason(heard)}{REMEDY}"
                 )
 
     def partitions(self, names: Collection[str]) -> dict[str, int]:

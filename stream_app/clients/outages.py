@@ -75,6 +75,11 @@ OUTAGES = (NOT_YET - {KafkaError.UNKNOWN_TOPIC_OR_PART}) | {
 }
 
 
+# Nobody answers at any of the addresses.
+_NOBODY_THERE = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT}
+)
+
 # Whoever is not let in or may not do it has to be granted it first.
 NOT_ALLOWED = frozenset(
     {
@@ -86,6 +91,15 @@ NOT_ALLOWED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+
+
+REMEDY = "; start one with: caststream broker, or name yours with --broker"
+"""The way on where no broker answers."""
+
+
+def remedy(error: KafkaError) -> str:
+    """Return the way on, where an error means that no broker can be reached; else ""."""
+    return REMEDY if error.code() in _NOBODY_THERE else ""
 
 
 def is_outage(error: KafkaError) -> bool:

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from core.callbacks import OnCount, unheard
+from core.callbacks import OnCount, OnNote, unheard
 from core.errors import RunError, StartupError, UnreachableError
 from stream_app.clients.access import check_access
 from stream_app.clients.asking import PASSING, patiently
-from stream_app.clients.outages import run_failure, words
+from stream_app.clients.outages import REMEDY, remedy, run_failure, words
 from stream_app.routes import Partition
 
 BEGINNING = 0
@@ -32,6 +32,7 @@ class TopicReader:
         stalled_s: how long `read` waits for the next record.
         on_read: called by `read` with the number of offsets passed, as they are.
         more: of librdkafka's configuration.
+        on_wait: told once, in a line, that there was no answer for a while.
 
     Raises:
         StartupError: the broker refuses us, or a setting is not accepted.
@@ -45,12 +46,13 @@ class TopicReader:
         stalled_s: float = _STALLED_S,
         on_read: OnCount = unheard,
         more: Mapping[str, Any] = {},
+        on_wait: OnNote = unheard,
     ) -> None:
         check_access(client_config)
         self._broker = client_config.get("bootstrap.servers", "?")
         self._client_config = client_config
         self._patience_s, self._stalled_s = patience_s, stalled_s
-        self._on_read = on_read
+        self._on_read, self._on_wait = on_read, on_wait
         own = {
             "group.id": f"caststream-{purpose}-{uuid.uuid4().hex[:8]}",  # asked for by the library
             "enable.auto.commit": False,
@@ -89,7 +91,7 @@ class TopicReader:
             topics = self._consumer.list_topics(timeout=timeout_s).topics
         except KafkaException as error:
             raise UnreachableError(
-                f"no Kafka broker answers on {self._broker} within {timeout_s:g} s: {words(error.args[0])}"
+                f"no Kafka broker answers on {self._broker} within {timeout_s:g} s: {words(error.args[0])}{REMEDY}"
             ) from error
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
@@ -136,10 +138,14 @@ class TopicReader:
 
     def _ask(self, topic: str, ask: Callable[[], Any]) -> Any:
         try:
-            return patiently(ask, self._patience_s)
+            return patiently(ask, self._patience_s, on_wait=self._tell_wait)
         except KafkaException as error:
             text = f"cannot read {topic} from the Kafka broker at {self._broker}: {words(error.args[0])}"
-            raise run_failure(text, error.args[0]) from error
+            raise run_failure(text + remedy(error.args[0]), error.args[0]) from error
+
+    def _tell_wait(self) -> None:
+        self._on_wait(f"waiting for the Kafka broker at {self._broker}")
+        self._on_wait = unheard
 
     # Records.
 

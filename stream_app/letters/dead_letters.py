@@ -14,6 +14,7 @@ from enum import Enum
 
 from confluent_kafka import Message
 
+from core.callbacks import OnNote, unheard
 from core.engines.state import unpack_state
 from core.engines.table_keys import state_at
 from core.errors import RecordError, StartupError, StateError
@@ -21,12 +22,12 @@ from core.native.streams import StreamState
 from core.tasks.declaration import Kind
 from core.wire.partition import partition_of
 from core.wire.records import stream_id
+from core.wire.samples import SampleDecoder, sample_decoder
 from stream_app.clients.topic_reader import BEGINNING, TopicReader, key_of, place_of
 from stream_app.headers import SOURCE_OFFSET, Headers, headers_of, number
 from stream_app.letters.corrections import Correction
 from stream_app.letters.letter import Choice, Letter, letter_of
 from stream_app.letters.source_scan import Scan, position_of
-from stream_app.likeness import Decoder, sample_decoder
 from stream_app.routes import DEAD_LETTERS, Partition, routes
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
@@ -104,6 +105,7 @@ def make_plan(
     choice: Choice,
     corrections: Mapping[tuple[Partition, int], Correction] | None = None,
     even_if_late: bool = False,
+    on_wait: OnNote = unheard,
 ) -> ResendPlan:
     """Read the dead letters and their source partitions, and decide; nothing is sent.
 
@@ -112,12 +114,13 @@ def make_plan(
         corrections: by source partition and offset; only the letters that they are about are looked at. None:
             letters go back as they came.
         even_if_late: also send letters whose stream has moved past them.
+        on_wait: told once that the broker is waited for.
 
     Raises:
         StartupError: a topic is missing, the broker refuses us, or more was asked for than fits into memory.
         RunError: the broker does not answer.
     """
-    with TopicReader(settings.client_config()) as reader:
+    with TopicReader(settings.client_config(), on_wait=on_wait) as reader:
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
         decoders = {route.source: sample_decoder(route.declaration) for route in routes(settings).values()}
         ours = [letter for letter in letters if letter.topic in decoders]
@@ -261,7 +264,7 @@ def _order(letter: Letter) -> tuple[Partition | tuple[()], int, int]:
 class _Judge:
     """Decides on one dead letter after the other."""
 
-    decoders: Mapping[str, Decoder]
+    decoders: Mapping[str, SampleDecoder]
     """Source topic -> what reads its samples."""
     scans: Mapping[Partition, Scan]
     bounds: Mapping[Partition, tuple[int, int]]
@@ -273,7 +276,7 @@ class _Judge:
         source = letter.source
         scan = None if source is None else self.scans.get(source)
         if source is None or scan is None or letter.source_offset is None:
-            return ResendVerdict(letter, ResendFate.REFUSED, "it names no partition of our source topics")
+            return ResendVerdict(letter, ResendFate.REFUSED, self._about_place(letter))
         if self._is_resent(letter, source, scan):
             return ResendVerdict(letter, ResendFate.RESENT)
         correction = self.corrections.get((source, letter.source_offset))
@@ -290,6 +293,11 @@ class _Judge:
         if why := self._still_wrong(wanted, correction):
             return ResendVerdict(letter, ResendFate.REFUSED, why)
         return wanted
+
+    def _about_place(self, letter: Letter) -> str:
+        if letter.topic is None or letter.topic in self.decoders:
+            return "it names no partition of our source topics"
+        return f"its topic {letter.topic} is of no task of the setting tasks: name the task's file there (--tasks)"
 
     def _is_resent(self, letter: Letter, source: Partition, scan: Scan) -> bool:
         place = source[1], letter.source_offset

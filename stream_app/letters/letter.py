@@ -71,6 +71,7 @@ class Choice:
     reasons: Collection[str] = ()
     streams: Collection[str] = ()
     since_ms: int | None = None
+    topics: Collection[str] = ()
 
     def takes(self, letter: Letter) -> bool:
         """True if it is one of them."""
@@ -78,6 +79,7 @@ class Choice:
             (not self.reasons or letter.reason in self.reasons)
             and (not self.streams or letter.stream in self.streams)
             and (self.since_ms is None or letter.sent_ms >= self.since_ms)
+            and (not self.topics or letter.topic in self.topics)
         )
 
 
