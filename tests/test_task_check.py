@@ -444,8 +444,17 @@ def test_the_fingerprint_follows_what_moves_outputs_alone(make: Any) -> None:
     names = of(model)
 
     assert len(names) == 12
-    assert of(model, fields='vibration = { length = 3, unit = "mm", alias = ["vib"] }') == names
-    assert of(model, top="[rules]\nidle_timeout = 5") == names
+    for key in (
+        'unit = "mm"',
+        'alias = ["vib"]',
+        "normal = [-2, 2]",
+        "range = [-9, 9]",
+        'missing = "hold"',
+        'columns = ["x", "y", "z"]',
+    ):
+        assert of(model, fields=f"vibration = {{ length = 3, {key} }}") == names, key
+    for table in ("[rules]\nidle_timeout = 5", '[topics]\nsource = "others"\ntable = "elsewhere"'):
+        assert of(model, top=table) == names, table
     assert of(model, 'states = { h0 = "hn" }') != names
     assert of(model, fields="vibration = { length = 2, overlap = 1 }") != names
     assert of(model, fields=THREE) != names

@@ -121,3 +121,50 @@ def test_a_record_that_does_not_fit_the_fields_is_a_dead_letter(
     (letter,) = stepper(folder, MemoryTable()).run([record(0, 1, sample, 0)]).dead_letters
 
     assert letter.reason == reason
+
+
+def restarted(folder: Path, before: str, after: str) -> dict[str, int]:
+    """What a worker counts as reset: it finds the states of three streams, and ``after`` in the file for ``before``."""
+    table = MemoryTable()
+    engine = stepper(write_pump(folder).parent, table)
+    sample = {"vibration": [0.5, 1.5], "load": 1.0}
+    engine.run([record(stream, stream, sample, 0) for stream in range(3)])
+    table.apply(take_changed(engine, [0]))
+    path = folder / "pump.toml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    model_of.cache_clear()
+
+    result = stepper(folder, table).run([record(3 + stream, stream, sample, 1) for stream in range(3)])
+
+    assert (result.counts.processed, result.counts.gaps) == (3, 0)
+    return dict(result.counts.resets)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("normal = [-2, 2]", "normal = [-1, 1]"),
+        ("normal = [-2, 2]", 'unit = "mm/s"'),
+        ("range = [0, 100]", "range = [0, 50]"),
+        ("[model]", "[rules]\nidle_timeout = 5\n[model]"),
+        ('names = ["de", "nde"]', 'names = ["de", "nde"], unit = "mm/s"'),
+    ],
+)
+def test_a_change_that_moves_no_output_resets_no_state(tmp_path: Path, before: str, after: str) -> None:
+    assert restarted(tmp_path, before, after) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("threshold = 1.0", "threshold = 2.0"),
+        ('score = { of = "forecast", apply = "forecast_error" }', 'score = { of = "forecast", apply = "error" }'),
+        ('names = ["de", "nde"]', 'names = ["de", "other"]'),
+    ],
+)
+def test_a_change_that_moves_outputs_resets_every_state_counted_and_the_streams_go_on(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    assert restarted(tmp_path, before, after) == {"model": 3}

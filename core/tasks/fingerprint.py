@@ -12,7 +12,8 @@ from core.tasks.declaration import Declaration, Output
 def fingerprint_of(declaration: Declaration, model: bytes) -> str:
     """First 12 hex digits of a SHA-256 over what of a declaration moves outputs, and the model file's bytes.
 
-    Topics, rules, units, ranges, other names of fields and the example are not in it. Of tasks that ship with the
+    Not in it are the task's name, topics, rules, units, ranges, what is normal, what is done where a field is missing,
+    other names of fields, columns and the example: a change of them resets no state. Of tasks that ship with the
     package see `core.models.fingerprint`.
     """
     digest = hashlib.sha256(_canonical(declaration))

@@ -53,9 +53,12 @@ APPLIES = {
     "label": "The label of the largest number.",
     "argmax_step": "The step of the window at which the number is largest. For tasks of the kind `window`.",
     "above": "True from `threshold` on, until the number falls below `clear`. A window is judged by itself.",
-    "error": "The root mean square of the differences between the model's reconstruction and the sample, or the "
-    "samples of a window.",
-    "forecast_error": "The distance of the last sample's forecast from this sample. For tasks of the kind `step`.",
+    "error": "For a reconstruction: the root mean square of the differences between the output's n numbers and the "
+    "first n numbers that the model reads of the sample, in the order of the fields. In a window: of all its samples, "
+    "with n numbers for each.",
+    "forecast_error": "For a forecast: the root mean square of the differences between the output's n numbers of the "
+    "step before and the first n numbers that the model reads of this sample; null at the first step of a sequence. "
+    "For tasks of the kind `step`.",
 }
 """The meaning of each `apply`."""
 
