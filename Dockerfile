@@ -19,8 +19,9 @@ WORKDIR /build
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 # Mounted, not copied: the wheel stays out of the image's layers.
+# With ONNX Runtime, for models of your own.
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c constraints.txt /wheels/*.whl && rm -rf /build
+    pip install --no-cache-dir -c constraints.txt "caststream[onnx] @ file://$(echo /wheels/*.whl)" && rm -rf /build
 
 RUN useradd --uid 10001 --create-home caststream && install -d -o caststream -g caststream /data
 USER caststream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,17 @@ def image_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for rest in dockerfile("ENV") for pair in rest.split())
 
 
-def settings_of(service: str) -> Settings:
-    """The settings that a service's container loads."""
-    return settings_from(image_environment() | services()[service]["environment"])
+def settings_of(service: str, **given: str) -> Settings:
+    """The settings that a service's container loads, where the environment of Compose is ``given``."""
+    environment = {name: filled_in(value, given) for name, value in services()[service]["environment"].items()}
+    return settings_from(image_environment() | environment)
+
+
+def filled_in(value: Any, given: Mapping[str, str]) -> Any:
+    """A value with its variables, as Compose fills them in."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1]) or found[2], value)
 
 
 def settings_from(environment: dict[str, str]) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -117,6 +118,23 @@ def test_health_checks_ask_the_port_that_is_published() -> None:
 def test_a_service_runs_a_command_that_exists_with_settings_that_are_accepted(service: str) -> None:
     assert parse([str(word) for word in services()[service]["command"]])
     assert settings_of(service).broker
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_reads_the_tasks_that_are_given_from_the_folder_that_is_mounted(service: str) -> None:
+    mounted = [text.split(":") for text in services()[service]["volumes"] if text.startswith("./")]
+    given = settings_of(service, CASTSTREAM_TASKS="signal,/tasks/pump.toml")
+
+    assert [(at, how) for _, at, how in mounted] == [("/tasks", "ro")]
+    assert (ROOT / mounted[0][0] / "README.md").exists()
+    assert settings_of(service).tasks == Settings().tasks
+    assert given.tasks == "signal,/tasks/pump.toml"
+
+
+def test_no_task_of_somebodys_own_can_be_committed() -> None:
+    ignored = subprocess.run(["git", "check-ignore", "-q", "deploy/tasks/pump.onnx"], cwd=ROOT, check=False)
+
+    assert ignored.returncode == 0
 
 
 def test_the_services_of_the_whole_path_are_there() -> None:

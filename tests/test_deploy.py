@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from stream_app.settings import Settings
 from stream_app.worker.supervisor import STOP_PATIENCE_S
 from tests.commands import PROGRAM, ROOT, parse
 from tests.containers import OURS, deployed_settings, dockerfile, routes, services, settings_from, settings_of
@@ -71,8 +72,8 @@ def test_kubernetes_refuses_what_is_wrong() -> None:
 def test_a_pod_runs_a_command_that_exists_with_settings_that_are_accepted(kind: str, tmp_path: Path) -> None:
     (container,) = pod(kind)["containers"]
     environment = resources()["ConfigMap"]["data"]
-    (secret,) = pod(kind)["volumes"]
-    (mount,) = container["volumeMounts"]
+    secret, tasks = pod(kind)["volumes"]
+    mount, tasks_mount = container["volumeMounts"]
 
     assert parse(container["args"])
     assert container["envFrom"] == [{"configMapRef": {"name": resources()["ConfigMap"]["metadata"]["name"]}}]
@@ -81,6 +82,16 @@ def test_a_pod_runs_a_command_that_exists_with_settings_that_are_accepted(kind: 
         assert Path(environment[name]).parent == Path(mount["mountPath"])
     environment = environment | {each["name"]: each["value"] for each in container.get("env", [])}
     assert deployed_settings(environment, tmp_path).security_protocol == "SASL_SSL"
+    assert deployed_settings(environment, tmp_path).tasks == Settings().tasks
+    assert (tasks_mount["name"], tasks_mount["mountPath"]) == (tasks["name"], "/tasks")
+    assert all(each["readOnly"] for each in container["volumeMounts"])
+
+
+def test_both_kinds_of_pods_have_the_same_tasks_and_start_without_any_of_the_users_own() -> None:
+    of_job, of_workers = (pod(kind)["volumes"][1]["configMap"] for kind in PODS)
+    (made,) = re.findall(r"create configmap (\S+)", (KUBERNETES / "caststream.yml").read_text())
+
+    assert of_job == of_workers == {"name": made, "optional": True}
 
 
 def test_the_secrets_are_made_of_the_files_that_the_settings_name() -> None:

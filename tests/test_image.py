@@ -70,6 +70,14 @@ def test_torch_alone_comes_from_an_address_of_its_own() -> None:
     assert "--no-deps" in torch
 
 
+def test_the_image_runs_onnx_models() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    [installed] = [rest for rest in dockerfile("RUN") if "/wheels/*.whl" in rest]
+    [named] = re.findall(rf'"{PROGRAM}\[(\w+)\] @ file://\$\(echo /wheels/\*\.whl\)"', installed)
+
+    assert any(each.startswith("onnxruntime") for each in extras[named])
+
+
 def test_paths_in_the_image_are_absolute_or_made_by_it() -> None:
     made = " ".join(dockerfile("RUN"))
 
