@@ -1,7 +1,7 @@
 """``caststream topics``."""
 
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -59,6 +59,31 @@ def topics_describe(settings: "Settings", as_json: JsonLinesOption = False) -> N
             typer.echo(f"{topic.name:{width}} missing")
     if not all(topic.partitions for topic in topics):
         raise typer.Exit(EXIT_FAILED)
+
+
+@command(
+    topics_app,
+    "permissions",
+    settings=("broker", "app_id", "topic_prefix", "tasks"),
+    example="caststream topics permissions --tasks pump.toml --role worker",
+)
+def topics_permissions(
+    settings: "Settings",
+    role: Annotated[
+        Literal["worker", "sender", "reader", "resender", "auditor", "admin"] | None,
+        typer.Option(help="Of this role alone.", show_default="all"),
+    ] = None,
+) -> None:
+    """Print the commands that grant each role what it needs on the topics of the tasks. Asks no broker.
+
+    They use kafka-acls.sh of Kafka. The users are called as the roles: replace them by yours.
+    """
+    from typing import get_args
+
+    from stream_app.topics.acls import Role, commands
+
+    for line in commands(settings, get_args(Role) if role is None else [role]):
+        typer.echo(line)
 
 
 @command(topics_app, "grow", settings=TOPIC_SETTINGS, example="caststream topics grow --partitions 8")
