@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.tasks.declaration import Kind
 from dashboards.panels import (
     TASKS,
     TASKS_AND_COMMITS,
     WORKERS,
     Dashboard,
+    Kind,
     Panel,
     Query,
     of_kind,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.tasks.declaration import Kind
 from stream_app.flow.metrics import PROBABILITY_BUCKETS
 
 # Which workers and tasks are looked at: variables of every dashboard.
@@ -19,6 +18,8 @@ THRESHOLDS = tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1])
 USUAL_THRESHOLD = "0.1"
 """The bound next to the shipped model's own."""
 
+Kind = Literal["step", "window"]
+"""Of a task, as its file has it."""
 PanelLook = Literal["lines", "stacked", "heatmap", "number"]
 
 

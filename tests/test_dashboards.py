@@ -8,13 +8,15 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
 import yaml
 
 from core.models.shipped import checkpoint_path
+from core.tasks import declaration
+from dashboards import panels
 from dashboards.generate import FOLDER, write_all
 from dashboards.pages import PAGES
 from dashboards.panels import THRESHOLDS, USUAL_THRESHOLD, fill_variables
@@ -136,6 +138,10 @@ def test_every_panel_asks_for_metrics_that_there_are() -> None:
     for query in queries():
         assert names_in(query)
         assert names_in(query) <= names_of_a_worker()
+
+
+def test_panels_know_the_kinds_of_tasks() -> None:
+    assert get_args(panels.Kind) == get_args(declaration.Kind)
 
 
 def test_every_panel_is_of_the_chosen_tasks_whatever_their_names() -> None:
