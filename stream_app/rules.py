@@ -74,7 +74,7 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
 
 
 def load_step_model(settings: Settings, task: Declaration) -> StepModel:
-    """The ONNX model of a declared task, checked.
+    """The model of a declared step task, an ONNX file or weights, checked.
 
     Raises:
         StartupError: it cannot be used: what, where, and what to do.

@@ -51,7 +51,7 @@ def draw(model: SignalExtractionLSTM, rows: int, seed: int = 1) -> tuple[Floats,
 
 def one_step(kernel: LstmKernel, samples: Floats, states: Floats) -> tuple[Floats, Floats]:
     after, rows = states.copy(), np.arange(len(samples))
-    return kernel.advance(samples, rows, np.zeros_like(rows), np.ones_like(rows), after), after
+    return kernel.advance(samples, rows, np.zeros_like(rows), np.ones_like(rows), after)[:, 0], after
 
 
 def torch_step(model: SignalExtractionLSTM, samples: Floats, states: Floats) -> tuple[Floats, Floats]:
@@ -135,7 +135,7 @@ def test_a_row_is_the_same_bits_in_every_batch(lengths: list[int], hidden: int, 
     predictions = kernel.advance(samples[mixed], rows[mixed], times[mixed], np.array(lengths), after)
 
     together = np.empty(len(rows), np.float32)
-    together[mixed] = predictions
+    together[mixed] = predictions[:, 0]
     for row in range(len(lengths)):
         state, alone = before[row : row + 1], []
         for sample in samples[rows == row]:
@@ -178,7 +178,9 @@ def test_no_samples_give_no_predictions() -> None:
     none = np.empty(0, np.int64)
     kernel = kernel_of(random_model())
 
-    assert kernel.advance(np.empty((0, 5), np.float32), none, none, none, np.empty((0, 256), np.float32)).shape == (0,)
+    found = kernel.advance(np.empty((0, 5), np.float32), none, none, none, np.empty((0, 256), np.float32))
+
+    assert found.shape == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from tests.strategies import relaxed
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-from core.engines.onnx.binding import Binding, WantedGraph, bind
+from core.engines.binding import Binding
+from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.contents import read_contents
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.models.factory import ModelFactory
-from core.models.fingerprint import fingerprint
+from core.tasks.fingerprint import fingerprint_of
+from core.tasks.reading import read_declaration
 from core.wire.records import decode_prediction
 from stream_app.clients.committed import committed_offsets
 from stream_app.settings import Settings
@@ -120,7 +121,8 @@ def test_a_task_of_the_users_own_runs_on_its_own_topics_and_is_audited(
         drained(settings)
         assert worker.sigterm() == 0
 
-    assert {one.model for one in found} == {fingerprint(model)}
+    named = fingerprint_of(read_declaration(file), (tmp_path / "press.pt").read_bytes())
+    assert {one.model for one in found} == {named}
     assert [one.prediction for one in found] == pytest.approx(run_signals(samples, model)[0], abs=TOLERANCE)
     report = assert_consistent(settings)
     assert (report.outputs, report.dead_letters, report.states) == (140, 2, 2)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.errors import StartupError
-from core.tasks.reading import read_declaration
+from core.tasks.reading import read_declaration, shipped
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -424,12 +424,9 @@ def test_the_command_refuses_in_one_line(make: Any, run: Run, more: tuple[str, .
     assert done.err.count("\n") == 1
 
 
-def test_a_checkpoint_of_caststream_is_no_onnx_model(make: Any, run: Run) -> None:
-    task = make(models.gru())
-    task.file.rename(task.path.with_name("pump.pt"))
-    task.path.write_text(task.path.read_text().replace("pump.onnx", "pump.pt"))
-
-    assert "pump.pt: is a checkpoint of caststream" in run("task", "check", str(task.path)).err
+def test_the_models_that_ship_are_checked_where_they_are_loaded(run: Run) -> None:
+    for name, model in (("signal", "signal.pt"), ("casting", "defect.pt")):
+        assert f"{model}: is a checkpoint of caststream" in run("task", "check", str(shipped(name).path)).err
 
 
 # The fingerprint.

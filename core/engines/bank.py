@@ -1,6 +1,7 @@
 """The bank of hidden states: numbered rows, and the step of a batch that reads and writes them.
 
-Shapes: N samples, L layers, H hidden units. A *state* is h of all layers, then c of all layers: 2*L*H float32.
+Shapes: N samples, S numbers of a state, K of a model's outputs. The *state* of an LSTM is h of all layers, then c of
+all layers: 2*L*H float32.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class StateBank(Protocol):
         """Step the runs of a batch through their samples.
 
         Returns:
-            The predictions (N,), in the order of the batch's samples.
+            The predictions (N,), or (N, K), in the order of the batch's samples.
 
         Raises:
             ValueError: sizes do not fit each other, or samples are not runs without holes.
@@ -35,10 +36,10 @@ class StateBank(Protocol):
         """
 
     def read(self, rows: Int64s) -> Float32s:
-        """A copy of the states in these rows, (n, 2*L*H)."""
+        """A copy of the states in these rows, (n, S)."""
 
     def write(self, row: int, state: Float32s) -> None:
-        """Put a state (2*L*H,) into a row."""
+        """Put a state (S,) into a row."""
 
     def clear(self, row: int) -> None:
         """Put zeros into a row."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from core.arrays import Float32s
 from core.engines.bank import StateBank
 from core.engines.infer import make_kernel, prepare
+from core.engines.own_weights import LstmStates
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.native.lstm import StateRows
 from core.step_batch import StepBatch
-
-WARM_RUNS = 64
 
 
 def make_hidden(model: SignalExtractionLSTM) -> StateBank:
@@ -22,20 +19,22 @@ def make_hidden(model: SignalExtractionLSTM) -> StateBank:
     return HiddenStates(model)
 
 
-class HiddenStates(StateRows):
-    """A `StateBank` in host memory. Rows never move, so growing costs nothing.
+class HiddenStates(LstmStates):
+    """A `StateBank` in host memory, whose predictions are (N,).
 
     Args:
         model: its parameters and input statistics are taken as they are now.
     """
 
     def __init__(self, model: SignalExtractionLSTM) -> None:
-        super().__init__(make_kernel(model))
+        super().__init__(make_kernel(model), model.input_size)
         self._model = model
 
+    def step(self, batch: StepBatch) -> Float32s:
+        """Step the runs of a batch; see `StateBank.step`."""
+        return super().step(batch)[:, 0]
+
     def warm_up(self) -> None:
-        """Run the shape of a live chunk. Changes no row."""
+        """Set torch up, and run the shape of a live chunk. Changes no row."""
         prepare(self._model)
-        runs, none = np.arange(WARM_RUNS), np.empty(0, np.int64)
-        samples, zeros = np.zeros((WARM_RUNS, self._model.input_size), np.float32), np.zeros_like(runs)
-        self.step(StepBatch(samples, runs, zeros, np.ones_like(runs), zeros, none, none))
+        super().warm_up()

@@ -78,7 +78,7 @@ def advance(
     if model.fc.weight.is_cuda:
         return _advance_by_torch(model, samples, rows, times, lengths, states)
     after = states.astype(np.float32, order="C")
-    return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after), after
+    return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after)[:, 0], after
 
 
 def _advance_by_torch(

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from core.models.finite import check_numbers
-from core.models.formats import looks_like_safetensors, what_it_is
+from core.models.formats import what_it_is
 from core.models.names import with_weights
-from core.models.safetensors import read_safetensors
+from core.models.safetensors import looks_like_safetensors, read_safetensors
 from core.whole_file import whole_file
 
 
@@ -57,6 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    return checked_content(path, raw)
+
+
+def checked_content(path: Path, raw: bytes) -> dict[str, Any]:
+    """The content of a checkpoint's bytes; raises CheckpointError as `read_checkpoint`."""
     content = _plain_content(path, raw)
     try:
         checked = with_weights(content)
@@ -73,7 +78,7 @@ def _plain_content(path: Path, raw: bytes) -> Any:
     """Read the file as plain data only: nothing of it is run."""
     try:
         if looks_like_safetensors(raw):
-            return read_safetensors(raw)
+            return {name: torch.from_numpy(array) for name, array in read_safetensors(raw).items()}
         damaged = _damaged_part(io.BytesIO(raw))
         content: Any = None if damaged else torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # zipfile and torch raise a dozen types, from KeyError to UnpicklingError

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 from collections.abc import Iterable
 
 import torch
 
+from core.models.safetensors import looks_like_safetensors
 from core.wire.packings import GIT_LFS, packing_of
 
 SAVE = "torch.save({'model_state_dict': model.state_dict(), 'config': config}, FILE)"
@@ -69,11 +69,6 @@ def _by_inner_marks(raw: bytes) -> str | None:
     if raw[0] == 0x80 and len(raw) > 1 and 2 <= raw[1] <= 5:
         return f"it is a pickle, and loading one can run code: save the model with {SAVE}"
     return None
-
-
-def looks_like_safetensors(raw: bytes) -> bool:
-    """True if it begins as one: the length of the header, then the header, a JSON object."""
-    return len(raw) > 9 and raw[8:9] == b"{" and struct.unpack("<Q", raw[:8])[0] < 2**27
 
 
 def _text(raw: bytes) -> str | None:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+_BFLOAT16 = "BF16"
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    _BFLOAT16: "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
 }
 
 
-def read_safetensors(raw: bytes) -> dict[str, Tensor]:
-    """The tensors of a file, by name; copies.
+def looks_like_safetensors(raw: bytes) -> bool:
+    """True if it begins as one: the length of the header, then the header, a JSON object."""
+    return len(raw) > 9 and raw[8:9] == b"{" and struct.unpack("<Q", raw[:8])[0] < 2**27
+
+
+def read_safetensors(raw: bytes) -> dict[str, NDArray[Any]]:
+    """The tensors of a file, by name; copies. bfloat16 becomes float32.
 
     Raises:
         ValueError: a header that is not one, or a tensor whose bytes are not all there.
@@ -34,26 +41,29 @@ def read_safetensors(raw: bytes) -> dict[str, Tensor]:
         raise ValueError("it is a safetensors file that is cut short: copy it again")
     try:
         header: dict[str, Any] = json.loads(raw[8 : 8 + size])
+        told = {name: each for name, each in header.items() if name != "__metadata__"}
         body = memoryview(raw)[8 + size :]
-        tensors = {name: _tensor(body, told) for name, told in header.items() if name != "__metadata__"}
+        tensors = {name: _tensor(body, each) for name, each in told.items()}
+        read = sum(each["data_offsets"][1] - each["data_offsets"][0] for each in told.values())
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"it is a safetensors file that is damaged or cut short: copy it again ({error})") from error
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) != len(body):
+    if read != len(body):
         raise ValueError("it is a safetensors file that is damaged or cut short: copy it again")
     return tensors
 
 
-def _tensor(body: memoryview, told: dict[str, Any]) -> Tensor:
+def _tensor(body: memoryview, told: dict[str, Any]) -> NDArray[Any]:
     dtype, shape, (first, end) = _DTYPES.get(told["dtype"]), told["shape"], told["data_offsets"]
     if dtype is None:
         raise ValueError(f"dtype {told['dtype']!r} is not read here")
     if not all(isinstance(number, int) and number >= 0 for number in (*shape, first, end)):
         raise ValueError("a shape or place is not a number")
-    part = bytearray(body[first:end])
+    part = bytes(body[first:end])
     if len(part) != end - first:
         raise ValueError("a tensor's bytes are missing")
-    flat = torch.frombuffer(part, dtype=dtype) if part else torch.empty(0, dtype=dtype)
-    try:
-        return flat.reshape(shape)
-    except RuntimeError as error:
-        raise ValueError("a tensor's shape does not fit its bytes") from error
+    if math.prod(shape) * np.dtype(dtype).itemsize != len(part):
+        raise ValueError("a tensor's shape does not fit its bytes")
+    found = np.frombuffer(part, dtype).reshape(shape)
+    if told["dtype"] == _BFLOAT16:
+        return (found.astype(np.uint32) << 16).view(np.float32)
+    return found.astype(found.dtype.newbyteorder("="))

@@ -1,5 +1,5 @@
 # distutils: extra_compile_args = -ffp-contract=off
-# distutils: depends = core/native/lstm_kernel.hpp core/native/lstm_tile.hpp
+# distutils: depends = core/native/lstm_batch.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp
 """The LSTM step of many streams at once, and the rows that hold their states; float32, on the CPU.
 
 A run's predictions and state are the same, bit for bit, whatever else is in its batch.
@@ -17,12 +17,12 @@ import numpy as np
 
 cdef extern from "lstm_batch.hpp" namespace "caststream" nogil:
     cdef cppclass Model:
-        int features, hidden_size
+        int features, hidden_size, outputs
         vector[float] mean, std
-        Model(int, int, int) except +
+        Model(int, int, int, int) except +
         int state_size()
         void set_layer(int, const float*, const float*, const float*, const float*)
-        void set_output(const float*, float)
+        void set_output(const float*, const float*)
 
     cdef cppclass InstructionSet:
         void activate(const float*, float*, int64_t)
@@ -78,13 +78,13 @@ cdef const InstructionSet* _instruction_set(str name) except NULL:
 
 
 cdef class LstmKernel:
-    """A batch-first LSTM (F -> H, L layers) and Linear (H -> 1) with weights packed for this machine.
+    """A batch-first LSTM (F -> H, L layers) and Linear (H -> K) with weights packed for this machine.
 
     Args:
         features: F.
         hidden_size: H; fast where it is a multiple of 16.
         layers: L of (weight_ih, weight_hh, bias_ih, bias_hh), float32, as nn.LSTM has them.
-        output: weight (1, H) and bias (1,).
+        output: weight (K, H) and bias (K,), K >= 1.
         mean, std: (F,) each, applied to every sample; None: samples go in as they are.
         instructions: one of `INSTRUCTION_SETS`.
     """
@@ -96,7 +96,10 @@ cdef class LstmKernel:
         self, int features, int hidden_size, layers, output, mean=None, std=None, instructions=INSTRUCTION_SETS[0]
     ):
         self.instructions = _instruction_set(instructions)
-        self.model.reset(new Model(features, hidden_size, len(layers)))
+        cdef int outputs = len(output[0])
+        if features < 1 or hidden_size < 1 or not layers or outputs < 1:
+            raise ValueError(f"sizes {features}, {hidden_size}, {len(layers)}, {outputs}: each must be 1 or more")
+        self.model.reset(new Model(features, hidden_size, len(layers), outputs))
         for index, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
             inputs = hidden_size if index else features
             self._set_layer(
@@ -106,8 +109,8 @@ cdef class LstmKernel:
                 _floats(bias_ih, (4 * hidden_size,)),
                 _floats(bias_hh, (4 * hidden_size,)),
             )
-        cdef const float[::1] weight = _floats(output[0], (1, hidden_size))
-        self.model.get().set_output(&weight[0], output[1][0])
+        cdef const float[::1] weight = _floats(output[0], (outputs, hidden_size)), bias = _floats(output[1], (outputs,))
+        self.model.get().set_output(&weight[0], &bias[0])
         if mean is not None:
             self.model.get().mean = [<float>value for value in mean]
             self.model.get().std = [<float>value for value in std]
@@ -130,7 +133,7 @@ cdef class LstmKernel:
         return self.model.get().state_size()
 
     def advance(self, samples, runs, times, lengths, float[:, ::1] states not None):
-        """Step B runs through their samples, and their states (B, 2*L*H) in place; the predictions (N,).
+        """Step B runs through their samples, and their states (B, 2*L*H) in place; the predictions (N, K).
 
         Arguments as `StateRows.step` has them; run b begins and ends in row b.
 
@@ -166,12 +169,12 @@ cdef class _Step:
             raise ValueError("samples: runs, times and lengths do not describe runs without holes")
 
     cdef run(self):
-        found = np.empty(self.samples.shape[0], np.float32)
-        cdef float[::1] predictions = found
         cdef const Model* model = self.kernel.model.get()
+        found = np.empty((self.samples.shape[0], model.outputs), np.float32)
+        cdef float[:, ::1] predictions = found
         if predictions.shape[0]:
             with nogil:
-                self.batch.step(model[0], self.kernel.instructions[0], &self.samples[0, 0], &predictions[0])
+                self.batch.step(model[0], self.kernel.instructions[0], &self.samples[0, 0], &predictions[0, 0])
         return found
 
 
@@ -219,7 +222,7 @@ cdef class StateRows:
         return self.at(row)
 
     def step(self, batch):
-        """Step the runs of a `core.step_batch.StepBatch` through their samples; the predictions (N,), in their order.
+        """Step the runs of a `core.step_batch.StepBatch` through their samples; the predictions (N, K) in their order.
 
         Raises:
             ValueError: sizes do not fit each other, or samples are not runs without holes.

@@ -32,7 +32,7 @@ class Batch {
         return total == samples && place(run_of, times, samples);
     }
 
-    // Step all runs. `samples` (N, F) and `predictions` (N,) are in the caller's order.
+    // Step all runs. `samples` (N, F) and `predictions` (N, K) are in the caller's order.
     void step(const Model& model, const InstructionSet& set, const float* samples, float* predictions) {
         const FlushToZero flush;
         const int64_t count = runs.size(), tiles = (count + set.max_rows - 1) / set.max_rows;
@@ -95,7 +95,8 @@ class Batch {
             }
             set.step(model, tile, rows);
             for (int r = 0; r < rows; ++r) {
-                predictions[places[tile_runs[r].first + time]] = set.predict(model, tile + r * model.row_size + last_h);
+                set.predict(model, tile + r * model.row_size + last_h,
+                            predictions + places[tile_runs[r].first + time] * model.outputs);
             }
             for (; rows > 0 && tile_runs[rows - 1].length == time + 1; --rows) {
                 store_state(model, tile + (rows - 1) * model.row_size, tile_runs[rows - 1].after);

@@ -1,5 +1,5 @@
-// A float32 LSTM of any depth with a linear output, one number a step, for inference: packed weights, and the choice of
-// an instruction set. Letters: F features, H hidden units, L layers.
+// A float32 LSTM of any depth with a linear output of K numbers a step, for inference: packed weights, and the choice
+// of an instruction set. Letters: F features, H hidden units, L layers.
 #pragma once
 
 #include <cmath>
@@ -49,22 +49,22 @@ struct Layer {
 // A row of a tile: the sample, h of all layers, c of all layers, and the h being made. Each begins at a multiple of
 // UNITS; the units that fill up H have zero weights, are never read by others and never leave the tile.
 struct Model {
-    int features, hidden_size, padded;
+    int features, hidden_size, outputs, padded;
     int fresh, row_size;
     std::vector<Layer> layers;
-    Floats output_packed;
+    Floats output_packed;  // (K, padded)
     const float* output;
-    float output_bias = 0.0f;
+    std::vector<float> output_bias;
     std::vector<float> mean, std;
 
-    Model(int features_, int hidden_size_, int layer_count)
-        : features(features_), hidden_size(hidden_size_), padded(caststream::padded(hidden_size_)),
-          mean(features_, 0.0f), std(features_, 1.0f) {
+    Model(int features_, int hidden_size_, int layer_count, int outputs_)
+        : features(features_), hidden_size(hidden_size_), outputs(outputs_), padded(caststream::padded(hidden_size_)),
+          output_bias(outputs_, 0.0f), mean(features_, 0.0f), std(features_, 1.0f) {
         const int h = caststream::padded(features), c = h + layer_count * padded;
         fresh = c + layer_count * padded;
         row_size = fresh + padded;
         for (int i = 0; i < layer_count; ++i) add_layer(i, h + i * padded, c + i * padded);
-        output_packed = aligned(padded);
+        output_packed = aligned(static_cast<size_t>(outputs) * padded);
         output = output_packed.get();
     }
 
@@ -85,9 +85,12 @@ struct Model {
         }
     }
 
-    void set_output(const float* weights, float bias) {
-        std::memcpy(output_packed.get(), weights, hidden_size * sizeof(float));
-        output_bias = bias;
+    // As torch has them: (K, H), (K,).
+    void set_output(const float* weights, const float* bias) {
+        for (int k = 0; k < outputs; ++k, weights += hidden_size) {
+            std::memcpy(output_packed.get() + static_cast<size_t>(k) * padded, weights, hidden_size * sizeof(float));
+            output_bias[k] = bias[k];
+        }
     }
 
   private:
@@ -108,7 +111,7 @@ struct Model {
 struct InstructionSet {
     int max_rows;
     void (*step)(const Model&, float* tile, int rows);
-    float (*predict)(const Model&, const float* h);
+    void (*predict)(const Model&, const float* h, float* to);
     void (*activate)(const float* gates, float* values, int64_t size);
 };
 

@@ -124,16 +124,23 @@ void step_rows(const Model& model, float* tile) {
     }
 }
 
-// The output layer, of one row.
-inline float predict(const Model& model, const float* h) {
+INLINE float product(const float* h, const float* weights, int size) {
     alignas(64) float sums[LANES];
     Vector sum{};
-    for (int i = 0; i < model.padded; i += LANES) sum = fma(load(h + i), load(model.output + i), sum);
+    for (int i = 0; i < size; i += LANES) sum = fma(load(h + i), load(weights + i), sum);
     store(sums, sum);
     for (int half = LANES / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
     }
-    return sums[0] + model.output_bias;
+    return sums[0];
+}
+
+// The output layer, of one row: K numbers.
+inline void predict(const Model& model, const float* h, float* to) {
+    const float* weights = model.output;
+    for (int k = 0; k < model.outputs; ++k, weights += model.padded) {
+        to[k] = product(h, weights, model.padded) + model.output_bias[k];
+    }
 }
 
 void step(const Model& model, float* tile, int rows) {

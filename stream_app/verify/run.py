@@ -12,9 +12,12 @@ from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
 from core.audit.signals import SignalAudit
 from core.callbacks import OnProgress, unheard
+from core.engines.results import StreamRules
 from core.errors import StartupError
 from core.models.signal_lstm import SignalExtractionLSTM
 from core.tasks.declaration import Declaration
+from core.tasks.fingerprint import fingerprint_of
+from core.tasks.reading import SHIPPED
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.likeness import like
@@ -167,8 +170,15 @@ def _maker(settings: Settings, task: Declaration) -> MakeAudit:
         raise StartupError(f"task {task.name!r}: verify cannot judge it yet; name the others with --tasks")
     model, rules = load_task_model(settings, task), stream_rules(settings, task)
     if isinstance(model, SignalExtractionLSTM):
-        return partial(SignalAudit, model, rules)
+        return partial(_signal_audit, task, model, rules)
     return partial(CastAudit, model, rules, window_rules(settings, task))
+
+
+def _signal_audit(task: Declaration, model: SignalExtractionLSTM, rules: StreamRules, scope: Scope) -> SignalAudit:
+    audit = SignalAudit(model, rules, scope)
+    if task.name not in SHIPPED:  # its weights run as those of any declared task
+        audit.fingerprint = fingerprint_of(task, task.model.file.read_bytes())
+    return audit
 
 
 def _check_topics(there: Mapping[str, int], ours: list[Route]) -> None:

@@ -1,4 +1,4 @@
-"""The engine of declared tasks: a model by ONNX Runtime, and what the task makes of its numbers.
+"""The engine of declared tasks: a model by the compiled kernel or ONNX Runtime, and what the task makes of its numbers.
 
 The worker's `engines` calls it. Begin with `stepper`; `outputs` has the closed list of `apply`, and what it keeps.
 """

@@ -1,15 +1,18 @@
-"""TaskStepper: steps the streams of a declared task by its ONNX model."""
+"""TaskStepper: steps the streams of a declared task, by the compiled kernel or by ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from core.engines.bank import StateBank
+from core.engines.binding import Binding
 from core.engines.declared.outputs import StepOutputs
-from core.engines.declared.rows import AppliedRows
+from core.engines.declared.states import AppliedStates
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import CallRows
 from core.engines.onnx.task import open_graph
+from core.engines.own_weights import LstmStates, has_own_weights, open_lstm
 from core.engines.results import StateStore, StreamRules
 from core.engines.steps import StepEngine, StepTask
 from core.models.ranges import Ranges
@@ -33,17 +36,27 @@ class StepModel:
     """
 
     def __init__(self, declaration: Declaration, model: bytes, plan: str) -> None:
-        graph, binding = open_graph(declaration, model)
+        binding, self._bank = _open(declaration, model, plan)
         file = str(declaration.model.file)
         self.outputs = StepOutputs(file, declaration.outputs, binding.columns, declaration.width)
-        self._rows = AppliedRows(CallRows(graph, binding, PLANS[plan]), self.outputs)
         self.declaration = declaration
         self.fingerprint = fingerprint_of(declaration, model)
-        self.state_size = self._rows.binding.state_size
+        self._own_size = binding.state_size
+        self.state_size = self._own_size + self.outputs.kept
 
-    def states(self) -> OnnxStates:
-        """An empty bank. Banks of one model share its buffers, so their calls must not overlap."""
-        return OnnxStates(self._rows)
+    def states(self) -> AppliedStates:
+        """An empty bank. Banks of one model may share its buffers, so their calls must not overlap."""
+        return AppliedStates(self._bank(), self.outputs, self._own_size)
+
+
+def _open(declaration: Declaration, model: bytes, plan: str) -> tuple[Binding, Callable[[], StateBank]]:
+    """A model's names, and what makes an empty bank of it."""
+    if has_own_weights(declaration):
+        kernel, binding = open_lstm(declaration, model)
+        return binding, lambda: LstmStates(kernel, declaration.width)
+    graph, binding = open_graph(declaration, model)
+    rows = CallRows(graph, binding, PLANS[plan])
+    return binding, lambda: OnnxStates(rows)
 
 
 class TaskStepper(StepEngine):

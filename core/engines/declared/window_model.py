@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.arrays import Float32s, Float64s, Int64s
+from core.engines.binding import Binding
 from core.engines.declared.window_outputs import WindowOutputs, WindowShapes
-from core.engines.onnx.binding import Binding
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.task import WindowGraph, open_window_graph
 from core.engines.onnx.windows import OnnxWindows

@@ -6,7 +6,6 @@ Shapes: B rows of the batch, F numbers of a sample. Samples are (B, F), (B, 1, F
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.engines.binding import RowTensor
 from core.engines.onnx.session import Graph, Port
 from core.errors import RunError, StartupError
 
@@ -21,23 +21,6 @@ FLOAT = "tensor(float)"
 REMEDY = "export it with a batch axis that is dynamic and an example batch of 2 (caststream task export-help torch)"
 _TRIED = (2, 3)  # rows
 _MOST_LAYOUTS = 64  # that are tried
-
-
-@dataclass(frozen=True, slots=True)
-class RowTensor:
-    """A tensor with one slice per row."""
-
-    name: str
-    shape: tuple[int, ...]  # of one row
-    axis: int  # where the rows are
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    def of_rows(self, rows: int) -> tuple[int, ...]:
-        """The shape for so many rows."""
-        return (*self.shape[: self.axis], rows, *self.shape[self.axis :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.arrays import Float32s, Int64s
 from core.engines.bank import ZEROS
-from core.engines.onnx.binding import Binding
+from core.engines.binding import Binding
 from core.engines.onnx.rows import Room, StepsRows, along
 from core.engines.ragged import BatchPlan, check_rows, checked
 from core.step_batch import StepBatch

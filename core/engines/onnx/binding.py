@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
-from core.engines.onnx.axes import FLOAT, Ports, RowTensor, find_layout, step_layouts, window_layouts
+from core.engines.binding import Binding, RowTensor, State
+from core.engines.onnx.axes import FLOAT, Ports, find_layout, step_layouts, window_layouts
 from core.engines.onnx.constants import as_constant
 from core.engines.onnx.names import pairs
 from core.engines.onnx.session import Graph, Port
@@ -27,44 +26,6 @@ class WantedGraph:
     states: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()  # the outputs that are read, each once
-
-
-@dataclass(frozen=True)
-class State:
-    """A tensor that is carried: it goes in under its own name and comes out as ``after``."""
-
-    before: RowTensor
-    after: str
-
-
-@dataclass(frozen=True)
-class Binding:
-    """Every input of a graph, and the outputs that are read. K: the numbers of all outputs that a row gives."""
-
-    samples: RowTensor
-    states: tuple[State, ...]
-    constants: Mapping[str, NDArray[Any]]
-    outputs: tuple[RowTensor, ...]
-    unread: tuple[str, ...]  # outputs that nobody reads
-
-    @property
-    def state_size(self) -> int:
-        """Numbers in the state of a row."""
-        return sum(state.before.size for state in self.states)
-
-    @property
-    def output_width(self) -> int:
-        """K."""
-        return sum(output.size for output in self.outputs)
-
-    def columns(self, tensor: str) -> slice:
-        """The place of a tensor's numbers among the K."""
-        start = 0
-        for output in self.outputs:
-            if output.name == tensor:
-                return slice(start, start + output.size)
-            start += output.size
-        raise KeyError(tensor)
 
 
 def bind(graph: Graph, wanted: WantedGraph, steps: int | None = None) -> Binding:

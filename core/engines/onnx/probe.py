@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from core.arrays import Float32s, Int64s
-from core.engines.onnx.axes import REMEDY, RowTensor
+from core.engines.binding import RowTensor
+from core.engines.onnx.axes import REMEDY
 from core.engines.onnx.plan import PLANS, PadPlan
-from core.engines.onnx.rows import CallRows
+from core.engines.onnx.rows import CallRows, StepsRows
 from core.errors import StartupError
 
 SMALL_BATCHES = (*range(1, 36), 47, 63, 64, 65, 100)
@@ -30,7 +31,7 @@ class Pool(NamedTuple):
     states: tuple[Float32s, ...]
 
 
-def reach(rows: CallRows, samples: Float32s) -> Pool:
+def reach(rows: StepsRows, samples: Float32s) -> Pool:
     """Step R rows of zeros through all but the last of their samples (T, R, F)."""
     states = [np.zeros(state.before.of_rows(samples.shape[1]), np.float32) for state in rows.binding.states]
     for now in samples[:-1]:
@@ -38,7 +39,7 @@ def reach(rows: CallRows, samples: Float32s) -> Pool:
     return Pool(samples[-1], tuple(states))
 
 
-def step(rows: CallRows, pool: Pool) -> tuple[Float32s, list[Float32s]]:
+def step(rows: StepsRows, pool: Pool) -> tuple[Float32s, list[Float32s]]:
     """One step of a pool: the outputs (R, K), and the states after."""
     room = rows.room(len(pool.samples))
     room.samples[...] = pool.samples

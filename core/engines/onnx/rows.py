@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s
-from core.engines.onnx.axes import RowTensor
-from core.engines.onnx.binding import Binding
+from core.engines.binding import Binding, RowTensor
 from core.engines.onnx.plan import ANY, PadPlan
 from core.engines.onnx.session import Graph
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.engines.binding import Binding
 from core.engines.onnx.bank import OnnxStates
-from core.engines.onnx.binding import Binding, WantedGraph, bind
+from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph

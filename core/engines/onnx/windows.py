@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.onnx.binding import Binding
+from core.engines.binding import Binding
 from core.engines.onnx.plan import PadPlan
 from core.engines.onnx.rows import aligned
 from core.engines.onnx.session import Graph

@@ -8,14 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.bank import ZEROS
-from core.engines.onnx.bank import OnnxStates
-from core.engines.onnx.binding import Binding
+from core.engines.bank import ZEROS, StateBank
+from core.engines.binding import Binding
 from core.errors import StartupError
 from core.step_batch import StepBatch
 
+HALF_STEPS, HALF_ROWS = 32, 8
+FINITE_STEPS, FINITE_ROWS = 1_000, 4
 
-def check_halves(file: str, whole: OnnxStates, halves: OnnxStates, samples: Float32s) -> None:
+
+def check_halves(file: str, whole: StateBank, halves: StateBank, samples: Float32s) -> None:
     """Compare one run over samples (T, R, F) with two that hand the state over.
 
     Args:
@@ -41,7 +43,7 @@ def check_halves(file: str, whole: OnnxStates, halves: OnnxStates, samples: Floa
         )
 
 
-def check_finite(file: str, bank: OnnxStates, binding: Binding, samples: Float32s) -> None:
+def check_finite(file: str, bank: StateBank, binding: Binding, samples: Float32s) -> None:
     """Run samples (T, R, F), noise in range.
 
     Raises:
@@ -63,7 +65,7 @@ def check_finite(file: str, bank: OnnxStates, binding: Binding, samples: Float32
         )
 
 
-def run(bank: OnnxStates, samples: Float32s, starts: np.ndarray, targets: np.ndarray) -> Float32s:
+def run(bank: StateBank, samples: Float32s, starts: np.ndarray, targets: np.ndarray) -> Float32s:
     """Step R rows through samples (T, R, F); the outputs (T, R, K)."""
     steps, rows, width = samples.shape
     times, runs = np.divmod(np.arange(steps * rows), rows)

@@ -1,37 +1,32 @@
-"""The check of a task's ONNX model, step by step."""
+"""The check of a task's model, step by step."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-import numpy as np
-
+from core.engines.binding import Binding
 from core.engines.declared.outputs import StepOutputs
 from core.engines.onnx.bank import OnnxStates
-from core.engines.onnx.binding import Binding
 from core.engines.onnx.contents import RECURRENT
 from core.engines.onnx.plan import ANY
 from core.engines.onnx.probe import LARGE_BATCHES, SMALL_BATCHES, Pool, find_plan, plans_of, reach
 from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
+from core.engines.own_weights import has_own_weights
 from core.errors import StartupError
-from core.tasks.check.carried import check_finite, check_halves, run
+from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves
+from core.tasks.check.cost import TIMED_ROWS, check_size, row_seconds
+from core.tasks.check.examine_weights import examine_weights
 from core.tasks.check.examine_windows import examine_windows
 from core.tasks.check.example import compare_example
 from core.tasks.check.findings import CarriedState, Checked
-from core.tasks.check.moves import are_many, check_fields, check_states, still_numbers, unread
+from core.tasks.check.moves import POOL_ROWS, POOL_STEPS, are_many, check_fields, check_states, still_numbers, unread
 from core.tasks.check.noise import SampleSource, read_samples
 from core.tasks.check.swapped import goes_on_elsewhere, named_otherwise
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of, model_hash
 
-POOL_ROWS, POOL_STEPS = 128, 10
-HALF_STEPS, HALF_ROWS = 32, 8
-FINITE_STEPS, FINITE_ROWS = 1_000, 4
-TIMED_ROWS = (1, 64, 1_000)
-TRIES, LONGEST_TIMING_SECONDS = 8, 0.1
 SLOW_SECONDS = 50e-6
 """For a row: a model that takes longer is tried in few large batches, so that a check stays short."""
 _PROVE = "correct it, or set example in [model]: a model that agrees with its example is right as it is"
@@ -41,7 +36,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     """Check a model.
 
     Args:
-        declaration: its model is an ONNX file.
+        declaration: its model is an ONNX file, or for a step task weights of its own.
         model: the file's bytes.
         data: samples to try it with (`noise.read_samples`); None: noise.
         most_state_bytes: of one stream.
@@ -51,9 +46,11 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     """
     if declaration.window is not None:
         return examine_windows(declaration, declaration.window, model, data)
+    if has_own_weights(declaration):
+        return examine_weights(declaration, model, data, most_state_bytes)
     graph, binding = open_graph(declaration, model)
     StepOutputs(graph.file, declaration.outputs, binding.columns, declaration.width)  # refuses what does not fit
-    _check_size(graph.file, binding, most_state_bytes)
+    check_size(graph.file, binding, most_state_bytes)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     rows = CallRows(graph, binding)
@@ -63,7 +60,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     still = still_numbers(rows, pool, samples)
     check_fields(graph.file, declaration, still)
     pool = reach(rows, source.draw(POOL_STEPS, POOL_ROWS))
-    rows = rows.by(find_plan(plans_of(rows), pool, _batches(_row_seconds(rows, source, 64))))
+    rows = rows.by(find_plan(plans_of(rows), pool, _batches(row_seconds(OnnxStates(rows), source, 64))))
     again = CallRows(*open_graph(declaration, model), rows.plan)
     check_halves(graph.file, OnnxStates(rows), OnnxStates(again), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
     check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
@@ -79,19 +76,10 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
         plan=rows.plan.name,
         states=tuple(CarriedState(state.before.name, state.after, state.before.of_rows(1)) for state in binding.states),
         outputs={tensor.name: tensor.shape for tensor in binding.outputs},
-        microseconds={count: round(1e6 * _row_seconds(rows, source, count), 2) for count in TIMED_ROWS},
+        microseconds={count: round(1e6 * row_seconds(OnnxStates(rows), source, count), 2) for count in TIMED_ROWS},
         example=agreed,
         notes=(*dict.fromkeys((*doubts, *told)), *_notes(graph, binding, agreed)),
     )
-
-
-def _check_size(file: str, binding: Binding, most: int) -> None:
-    size = 4 * binding.state_size
-    if size > most:
-        raise StartupError(
-            f"{file}: a stream's state has {size:,} bytes, more than the {most:,} that are accepted: every commit "
-            "writes it; train a smaller model, or raise the setting max_state_bytes, up to 524,288"
-        )
 
 
 def _doubts(graph: Graph, rows: CallRows, pool: Pool, unread: list[str]) -> list[str]:
@@ -124,16 +112,3 @@ def _batches(row_seconds: float) -> tuple[int, ...]:
     if row_seconds > 10 * SLOW_SECONDS:
         return SMALL_BATCHES
     return SMALL_BATCHES + (LARGE_BATCHES if row_seconds <= SLOW_SECONDS else LARGE_BATCHES[::6])
-
-
-def _row_seconds(rows: CallRows, source: SampleSource, count: int) -> float:
-    """Return the seconds for a step of each of so many rows, states read and written: the best of some tries."""
-    bank, samples, targets = OnnxStates(rows), source.draw(1, count, 3), np.arange(1, count + 1)
-    tries = []
-    for _ in range(TRIES):
-        started = time.perf_counter()
-        run(bank, samples, targets, targets)
-        tries.append(time.perf_counter() - started)
-        if sum(tries) > LONGEST_TIMING_SECONDS:
-            break
-    return min(tries) / count

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Float32s, Floats
-from core.engines.onnx.bank import OnnxStates
-from core.engines.onnx.binding import Binding
+from core.engines.bank import StateBank
+from core.engines.binding import Binding
 from core.engines.onnx.windows import OnnxWindows
 from core.errors import DataError, StartupError
 from core.step_batch import StepBatch
@@ -24,7 +24,7 @@ from core.step_batch import StepBatch
 TOLERANCE = 1e-4  # relative to the largest value of the tensor
 
 
-def compare_example(path: Path, file: str, bank: OnnxStates, binding: Binding) -> tuple[int, float]:
+def compare_example(path: Path, file: str, bank: StateBank, binding: Binding) -> tuple[int, float]:
     """Run an example.
 
     Args:
@@ -55,7 +55,7 @@ def compare_windows(path: Path, scorer: OnnxWindows, binding: Binding) -> tuple[
     return len(windows), _worst(path, scorer.file, arrays, binding, found)
 
 
-def run_row(bank: OnnxStates, samples: Float32s, start: int = 1) -> Float32s:
+def run_row(bank: StateBank, samples: Float32s, start: int = 1) -> Float32s:
     """Step row 1 through samples (T, F) from the state of a row; the outputs (T, K)."""
     steps = len(samples)
     zeros, one = np.zeros(steps, np.int64), np.ones(1, np.int64)

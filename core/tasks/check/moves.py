@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Float32s
-from core.engines.onnx.axes import RowTensor
+from core.engines.binding import RowTensor
 from core.engines.onnx.probe import Pool, step
-from core.engines.onnx.rows import CallRows
+from core.engines.onnx.rows import CallRows, StepsRows
 from core.errors import StartupError
 from core.tasks.declaration import Declaration, Field
 
+POOL_ROWS, POOL_STEPS = 128, 10  # that bring a model into the states that it is in live
 STEPS = 4  # within which a change has to reach an output
 FEW = 0.02  # of an array
 _AT_ONCE = 64  # numbers of a sample that are changed in one batch
@@ -59,7 +60,7 @@ def check_states(rows: CallRows, pool: Pool, following: Float32s) -> None:
             )
 
 
-def still_numbers(rows: CallRows, pool: Pool, following: Float32s) -> list[int]:
+def still_numbers(rows: StepsRows, pool: Pool, following: Float32s) -> list[int]:
     """The numbers of a sample that move no output; arguments as `check_states` has them."""
     return [
         number
@@ -68,7 +69,7 @@ def still_numbers(rows: CallRows, pool: Pool, following: Float32s) -> list[int]:
     ]
 
 
-def _still(rows: CallRows, pool: Pool, following: Float32s, numbers: range) -> Iterator[int]:
+def _still(rows: StepsRows, pool: Pool, following: Float32s, numbers: range) -> Iterator[int]:
     """Change some numbers, each in some rows of its own."""
     tensors = [state.before for state in rows.binding.states]
     few = np.tile(np.arange(_ROWS_EACH), len(numbers))
@@ -120,7 +121,7 @@ def _rolled(pool: Pool, place: int, tensor: RowTensor) -> Pool:
     return Pool(pool.samples, tuple(states))
 
 
-def _moved(rows: CallRows, first: Pool, second: Pool, following: Float32s, groups: int = 1) -> NDArray[np.bool_]:
+def _moved(rows: StepsRows, first: Pool, second: Pool, following: Float32s, groups: int = 1) -> NDArray[np.bool_]:
     """Return for each group of rows whether an output of one differs, now or in the steps that follow."""
     moved = np.zeros(groups, bool)
     for samples in (*following[:STEPS], None):
