@@ -1,14 +1,18 @@
-"""A task of a user's own: a declared pump with an ONNX model, and the same in plain Python."""
+"""A task of a user's own: a declared pump with an ONNX model or weights, and the same in plain Python."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
+from core.models.lstm_weights import find_lstm
+from core.native.lstm import LstmKernel
+from tests import lstm_files
 from tests import onnx_models as models
 
 DECLARATION = """
@@ -37,13 +41,57 @@ def write_pump(folder: Path) -> Path:
     return path
 
 
-class SlowPump:
-    """One pump as the declaration has it: ONNX Runtime's own session, a row at a time, and plain Python."""
+WEIGHTS = lstm_files.weights(3, 21, 2, 3)
+
+
+def write_native_pump(folder: Path) -> Path:
+    """Write the task file and weights, which forecast three numbers."""
+    (folder / "pump.safetensors").write_bytes(lstm_files.safetensors(WEIGHTS))
+    path = folder / "pump.toml"
+    names = 'names = ["de", "nde", "load"]'
+    path.write_text(DECLARATION.replace("pump.onnx", "pump.safetensors").replace('names = ["de", "nde"]', names))
+    return path
+
+
+class Steps(Protocol):
+    """A model, and the state of one stream."""
+
+    def step(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(1, F) to (1, K)."""
+
+
+class OnnxSteps:
+    """ONNX Runtime's own session, a row at a time."""
 
     def __init__(self, model: bytes) -> None:
         self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         shape = next(each.shape for each in self._session.get_inputs() if each.name == "h0")
         self._h = np.zeros([size if isinstance(size, int) else 1 for size in shape], np.float32)
+
+    def step(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        y, self._h = self._session.run(["y", "hn"], {"x": sample, "h0": self._h})
+        return np.asarray(y)
+
+
+class KernelSteps:
+    """The compiled kernel, a row at a time; tests/test_own_weights.py holds it against float64."""
+
+    def __init__(self) -> None:
+        found = find_lstm("pump.safetensors", WEIGHTS)
+        self._kernel = LstmKernel(found.features, found.hidden_size, found.layers, found.head)
+        self._state = np.zeros((1, self._kernel.state_size), np.float32)
+
+    def step(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        zero = np.zeros(1, np.int64)
+        return self._kernel.advance(sample, zero, zero, zero + 1, self._state)
+
+
+class SlowPump:
+    """One pump as the declaration has it: a model, a row at a time, and plain Python."""
+
+    def __init__(self, model: bytes | Steps, names: tuple[str, ...] = ("de", "nde")) -> None:
+        self._steps: Steps = OnnxSteps(model) if isinstance(model, bytes) else model
+        self._names = names
         self._load = 0.0
         self._forecast: list[float] | None = None
         self._alarm = False
@@ -53,11 +101,11 @@ class SlowPump:
         self._load = sample.get("load", self._load)
         vibration = sample.get("vibration", sample.get("vib"))
         numbers = np.array([[*vibration, self._load]], np.float32)
-        y, self._h = self._session.run(["y", "hn"], {"x": numbers, "h0": self._h})
+        y = self._steps.step(numbers)
         score = None
         if self._forecast is not None:
             pairs = zip(self._forecast, numbers[0].tolist(), strict=False)
-            score = float(np.float32(math.sqrt(sum((ahead - now) ** 2 for ahead, now in pairs) / 2)))
+            score = float(np.float32(math.sqrt(sum((ahead - now) ** 2 for ahead, now in pairs) / len(self._names))))
         self._forecast = y[0].tolist()
         number = -1.0 if score is None else score
         self._alarm = number >= 1.0 or (self._alarm and number >= 0.5)
@@ -67,7 +115,7 @@ class SlowPump:
             "sequence": "",
             "step": sample["step"],
             "timestamp_ms": sample["timestamp_ms"],
-            "forecast": dict(zip(("de", "nde"), self._forecast, strict=True)),
+            "forecast": dict(zip(self._names, self._forecast, strict=True)),
             "score": score,
             "alarm": self._alarm,
         }

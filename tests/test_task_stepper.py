@@ -20,20 +20,28 @@ from core.engines.results import StreamRules
 from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests.changes import take_changed
-from tests.pump import SlowPump, rounded, write_pump
+from tests.pump import KernelSteps, SlowPump, rounded, write_native_pump, write_pump
 from tests.strategies import MemoryTable, examples
 
 RULES = StreamRules()
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pump(tmp_path_factory.mktemp("pump")).parent
+@pytest.fixture(scope="session", params=[write_pump, write_native_pump], ids=["onnx", "native"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    written: Path = request.param(tmp_path_factory.mktemp("pump"))
+    return written.parent
 
 
 @cache
 def model_of(folder: Path) -> StepModel:
-    return StepModel(read_declaration(folder / "pump.toml"), (folder / "pump.onnx").read_bytes(), "any")
+    declaration = read_declaration(folder / "pump.toml")
+    return StepModel(declaration, declaration.model.file.read_bytes(), "any")
+
+
+def slow_pump(folder: Path) -> SlowPump:
+    if (folder / "pump.onnx").exists():
+        return SlowPump((folder / "pump.onnx").read_bytes())
+    return SlowPump(KernelSteps(), ("de", "nde", "load"))
 
 
 def stepper(folder: Path, table: MemoryTable) -> TaskStepper:
@@ -71,7 +79,7 @@ def one_by_one(folder: Path, records: list[Record]) -> list[tuple[int, Any]]:
     pumps: dict[bytes, SlowPump] = {}
     found = []
     for each in records:
-        pump = pumps.setdefault(each.key, SlowPump((folder / "pump.onnx").read_bytes()))
+        pump = pumps.setdefault(each.key, slow_pump(folder))
         found.append((each.offset, pump.step(each.key.decode(), json.loads(each.value))))
     return found
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from core.errors import StartupError
 from core.models.checkpoint import CheckpointError, checked_content
 
-Statistics = tuple[list[float], list[float]]
+_Statistics = tuple[list[float], list[float]]
 
 
-def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], Statistics | None]:
+def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Statistics | None]:
     """The weights of a file by name, and the mean and std of its inputs if it has them.
 
     Raises:
@@ -33,7 +33,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return found
 
 
-def _statistics(path: Path, content: Mapping[str, Any]) -> Statistics | None:
+def _statistics(path: Path, content: Mapping[str, Any]) -> _Statistics | None:
     told = content.get("input_statistics")
     if told is None:
         return None
