@@ -7,9 +7,9 @@ from dashboards.panels import (
     TASKS_AND_COMMITS,
     WORKERS,
     Dashboard,
-    Kind,
     Panel,
     Query,
+    TaskKind,
     of_kind,
     quantile,
     quantiles,
@@ -28,7 +28,7 @@ def _gauge(metric: str, how: str, by: str, of: str = TASKS) -> str:
     return f"{how} by ({by}) ({metric}{{{of}}})"
 
 
-def _in_time(kind: Kind, bound: str) -> Query:
+def _in_time(kind: TaskKind, bound: str) -> Query:
     within = rate(f"{LATENCY}_bucket", "task", f'le="{bound}"', kind=kind)
     return Query(share(within, rate(f"{LATENCY}_count", "task")), "{{task}}")
 

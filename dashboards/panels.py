@@ -18,8 +18,8 @@ THRESHOLDS = tuple(f"{bound:g}" for bound in PROBABILITY_BUCKETS[:-1])
 USUAL_THRESHOLD = "0.1"
 """The bound next to the shipped model's own."""
 
-Kind = Literal["step", "window"]
-"""Of a task, as its file has it."""
+TaskKind = Literal["step", "window"]
+"""The kind of a task, as its file has it."""
 PanelLook = Literal["lines", "stacked", "heatmap", "number"]
 
 
@@ -58,7 +58,7 @@ class Dashboard:
     panels: tuple[Panel, ...]
 
 
-def rate(metric: str, by: str = "", labels: str = "", of: str = TASKS, kind: Kind | None = None) -> str:
+def rate(metric: str, by: str = "", labels: str = "", of: str = TASKS, kind: TaskKind | None = None) -> str:
     """The increase of a counter a second, summed over workers.
 
     ``by`` and ``labels`` are as PromQL has them; ``of`` says which series are looked at; ``kind`` leaves tasks of that
@@ -69,7 +69,7 @@ def rate(metric: str, by: str = "", labels: str = "", of: str = TASKS, kind: Kin
     return f"sum{grouped} ({of_kind(f'rate({metric}{{{chosen}}}[$__rate_interval])', kind)})"
 
 
-def of_kind(expression: str, kind: Kind | None) -> str:
+def of_kind(expression: str, kind: TaskKind | None) -> str:
     """The series of an expression whose tasks are of a kind; all, if it is None."""
     if kind is None:
         return expression
@@ -77,14 +77,14 @@ def of_kind(expression: str, kind: Kind | None) -> str:
 
 
 def quantile(
-    q: float, histogram: str, by: str = "", labels: str = "", of: str = TASKS, kind: Kind | None = None
+    q: float, histogram: str, by: str = "", labels: str = "", of: str = TASKS, kind: TaskKind | None = None
 ) -> str:
     """A quantile of a histogram, of all workers together; the arguments as `rate` has them."""
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', f'{by}, le' if by else 'le', labels, of, kind)})"
 
 
 def quantiles(
-    histogram: str, labels: str = "", levels: Sequence[float] = QUANTILES, of: str = TASKS, kind: Kind | None = None
+    histogram: str, labels: str = "", levels: Sequence[float] = QUANTILES, of: str = TASKS, kind: TaskKind | None = None
 ) -> tuple[Query, ...]:
     """One query for each of the ``levels``, with the legend ``p50``, ``p99.9``."""
     return tuple(Query(quantile(q, histogram, "", labels, of, kind), f"p{100 * q:g}") for q in levels)

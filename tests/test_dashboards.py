@@ -141,7 +141,7 @@ def test_every_panel_asks_for_metrics_that_there_are() -> None:
 
 
 def test_panels_know_the_kinds_of_tasks() -> None:
-    assert get_args(panels.Kind) == get_args(declaration.Kind)
+    assert get_args(panels.TaskKind) == get_args(declaration.Kind)
 
 
 def test_every_panel_is_of_the_chosen_tasks_whatever_their_names() -> None:
