@@ -15,12 +15,12 @@ from core.models.shipped import ModelKind
 from core.tasks import Task
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
-from core.tasks.reading import SHIPPED, shipped
-from stream_app.likeness import like, need_like
+from core.tasks.reading import shipped
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
     from core.engines.declared.stepper import StepModel
+    from core.engines.declared.window_model import WindowModel
     from core.models.fingerprint import AnyModel
 
 _KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
@@ -51,8 +51,7 @@ def window_rules(settings: Settings, task: Declaration | None = None) -> WindowR
 
 def model_name(task: Declaration) -> str:
     """Return what a task's model is called in metrics: by its kind where it ships, else as the task."""
-    form = like(task)
-    return _KINDS[form] if form is not None and task.name in SHIPPED else task.name
+    return {"signal": "signal", "casting": "defect"}.get(task.name, task.name)
 
 
 def model_file(settings: Settings, task: Declaration) -> Path:
@@ -69,7 +68,13 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     """
     from core.models.factory import load_model  # loads torch, which an ONNX model does not need
 
-    form = need_like(task, f"weights such as {task.model.file.name} run")
+    form: Task = "signal" if task.window is None else "casting"
+    like = shipped(form)
+    if (task.fields, task.outputs) != (like.fields, like.outputs):
+        raise StartupError(
+            f"task {task.name!r}: weights such as {task.model.file.name} are for the fields and outputs of {form}: "
+            "declare those, or export the model as an ONNX file"
+        )
     return load_model(model_file(settings, task), _KINDS[form], settings.device)
 
 
@@ -80,12 +85,23 @@ def load_step_model(settings: Settings, task: Declaration) -> StepModel:
         StartupError: it cannot be used: what, where, and what to do.
     """
     from core.engines.declared.stepper import StepModel
+
+    return StepModel(task, *_checked_model(settings, task))
+
+
+def load_window_model(settings: Settings, task: Declaration) -> WindowModel:
+    """The ONNX model of a declared window task, checked; errors as `load_step_model` has them."""
+    from core.engines.declared.window_model import WindowModel
+
+    return WindowModel(task, *_checked_model(settings, task))
+
+
+def _checked_model(settings: Settings, task: Declaration) -> tuple[bytes, str]:
+    """Return the bytes of a task's model and its batch plan, by the check; raises StartupError."""
     from core.tasks.check.run import check_task
 
-    if task.kind != "step":
-        raise StartupError(f"task {task.name!r}: windows are scored by weights of `caststream train` alone so far")
     checked = check_task(task.path, settings.checks_dir, state_bytes=settings.max_state_bytes)
     model = task.model.file.read_bytes()
     if fingerprint_of(task, model) != checked.fingerprint:  # the check has read both files by itself
         raise StartupError(f"{task.path} or {task.model.file}: has changed while it was checked: start again")
-    return StepModel(task, model, checked.plan)
+    return model, checked.plan

@@ -21,7 +21,7 @@ BATCH_OVERHEAD_BYTES = 200
 OUTPUT_BYTES = 5_000
 # What we say of a record has up to 700 bytes: the rest is for the record.
 LETTER_BYTES = 1_500
-_HEAD_BYTES, _SAMPLE_BYTES, _SEGMENT_BYTES, _SEGMENT_SAMPLES = 2_000, 32, 800, 50
+_HEAD_BYTES, _STEP_BYTES, _SEGMENT_BYTES, _SEGMENT_SAMPLES = 2_000, 12, 800, 50
 
 
 def limit_of(config: Mapping[str, str]) -> int:
@@ -34,10 +34,10 @@ def state_bytes(state_numbers: int, sample_numbers: int) -> int:
     return _HEAD_BYTES + 4 * (state_numbers + sample_numbers)
 
 
-def window_bytes(window_length: int) -> int:
+def window_bytes(window_length: int, sample_numbers: int) -> int:
     """The most that the records of a whole window take, which go in one batch."""
     segments = window_length // _SEGMENT_SAMPLES + 4
-    return _HEAD_BYTES + window_length * _SAMPLE_BYTES + segments * _SEGMENT_BYTES
+    return _HEAD_BYTES + window_length * (_STEP_BYTES + 4 * sample_numbers) + segments * _SEGMENT_BYTES
 
 
 def check_limit(topic: str, limit: int, needed: int, what: str) -> None:

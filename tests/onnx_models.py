@@ -353,9 +353,10 @@ def window_classifier(
     mixed: bool = False,
     deaf_to: int | None = None,
     features: int = 3,
+    size: float = 0.5,
 ) -> bytes:
     """A GRU over a window (B, T, F): logits (B, 4), the highest number of each sample (B, T) as its attention, and the
-    samples at half their size (B, T, F), ``half``.
+    samples at another ``size`` (B, T, F), ``half``.
     """
     read = np.ones(features, np.float32)
     if deaf_to is not None:
@@ -364,7 +365,7 @@ def window_classifier(
         "read": read,
         "w": floats(1, 24, features),
         "r": floats(1, 24, 8, seed=1),
-        "a_half": np.array(0.5, np.float32),
+        "size": np.array(size, np.float32),
         "zero": np.array([0]),
         "head": floats(8, 4, seed=2),
     }
@@ -378,7 +379,7 @@ def window_classifier(
         helper.make_node("Identity", ["mixed" if mixed else "scores"], ["y"]),
         helper.make_node("ReduceMax", ["by_time"], ["highest"], axes=[2], keepdims=0),
         helper.make_node("Transpose", ["highest"], ["attention"], perm=[1, 0]),
-        helper.make_node("Mul", ["x", "a_half"], ["half"]),
+        helper.make_node("Mul", ["x", "size"], ["half"]),
     ]
     outputs: dict[str, Shape] = {"y": [batch, 4], "attention": [batch, time], "half": [batch, time, features]}
     return graph_of(nodes, {"x": [batch, time, features]}, outputs, weights).SerializeToString()

@@ -169,12 +169,28 @@ def test_a_worker_and_the_audit_name_the_weights_that_are_missing(tasks: Tasks, 
 
 
 def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path: Path) -> None:
-    windows = write_task(tmp_path, "mill", LIKE_CASTING, file="mill.onnx")
+    text = write_task(tmp_path, "mill", LIKE_CASTING).read_text().replace('mold_level = { unit = "mm" }\n', "")
+    (tmp_path / "mill.toml").write_text(text)
 
     with pytest.raises(
-        StartupError, match=r"task 'mill': windows are scored by weights of `caststream train` alone so far"
+        StartupError, match=r"task 'mill': weights such as mill.pt are for the fields and outputs of cas"
     ):
-        build_app(tasks(windows))
+        build_app(tasks(tmp_path / "mill.toml"))
+
+
+def test_a_window_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tmp_path: Path) -> None:
+    models = onnx_models()
+    from tests.motion import write_motion
+
+    settings = tasks(write_motion(tmp_path, mixed=True))
+    with pytest.raises(StartupError, match=r"motion.onnx: the outputs of a window change by"):
+        build_app(settings)
+    (tmp_path / "motion.onnx").write_bytes(models.window_classifier(features=6))
+
+    (pipeline,) = build_app(settings).pipelines
+
+    assert type(pipeline.engine).__name__ == "TaskScorer"
+    assert list((tmp_path / "checks").iterdir()), "the next start need not check again"
 
 
 def test_a_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tmp_path: Path) -> None:

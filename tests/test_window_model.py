@@ -33,7 +33,6 @@ squashed = {{ of = "logits", apply = "sigmoid", scale = 2.0, shift = -0.5, names
 peak = {{ tensor = "attention", apply = "argmax_step" }}
 apart = {{ tensor = "half", apply = "error" }}
 alarm = {{ of = "apart", apply = "above", threshold = 0.5 }}
-late = {{ of = "peak", apply = "above", threshold = 1004 }}
 """
 SIX = "".join(f"{name} = {{}}\n" for name in ("ax", "ay", "az", "gx", "gy", "gz"))
 
@@ -65,7 +64,7 @@ def slowly(session: onnxruntime.InferenceSession, window: Any, steps: Any) -> li
     apart = math.sqrt(sum(squared) / len(squared))
     peak = steps[attention.index(max(attention))]
     squashed = [1 / (1 + math.exp(-(2 * number - 0.5))) for number in y]
-    return [*y, *odds, odds.index(max(odds)), *squashed, peak, apart, apart >= 0.5, peak >= 1004]
+    return [*y, *odds, odds.index(max(odds)), *squashed, peak, apart, apart >= 0.5]
 
 
 @examples(25)
@@ -97,7 +96,6 @@ def test_the_fields_say_how_each_output_stands_in_a_record(tmp_path: Path) -> No
         OutputField("peak", kind="whole"),
         OutputField("apart", kind="distance"),
         OutputField("alarm", kind="text", texts=(False, True)),
-        OutputField("late", kind="text", texts=(False, True)),
     )
 
 
@@ -158,6 +156,13 @@ def test_outputs_that_do_not_fit_the_graph_are_refused_by_the_check_and_at_start
             refuse(path)
         assert line in str(refused.value)
         assert "motion.onnx: output '" in str(refused.value)
+
+
+def test_nothing_is_applied_to_a_step(tmp_path: Path) -> None:
+    path = write(tmp_path, OUTPUTS + 'late = { of = "peak", apply = "above", threshold = 1004 }')
+
+    with pytest.raises(StartupError, match='of is "peak": that is a step, to which nothing can be applied'):
+        read_declaration(path)
 
 
 def test_clear_of_a_window_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,13 @@ SIGNAL_FIELDS: ColumnSlices = shipped("signal").slices()
 CASTING_FIELDS: ColumnSlices = shipped("casting").slices()
 """The columns of a sample that a field of a record fills."""
 
-NO_LIMITS = Limits((-np.inf,) * FEATURES, (np.inf,) * FEATURES, False)
+
+def no_limits(width: int) -> Limits:
+    """Limits of samples (F,) that every sample keeps to."""
+    return Limits((-np.inf,) * width, (np.inf,) * width, False)
+
+
+NO_LIMITS = no_limits(FEATURES)
 
 
 @dataclass(frozen=True)

@@ -30,17 +30,27 @@ struct OutputShape {
     std::string model;       // the fingerprint
 };
 
+// What an output of a window says besides.
+struct WindowPart {
+    int64_t start;  // whole numbers among the outputs are steps that count from here
+    int64_t length;
+    bool is_final;
+    const char* reason;  // up to 31 characters; empty: on the wire only where the outputs are null
+};
+
 struct OutputRecord {
     int64_t step;
     int64_t timestamp_ms;
     int64_t gap;  // on the wire only when > 0
     const double* numbers;
+    const WindowPart* window = nullptr;
 };
 
-// What an output needs besides its head and its outputs: names of fields, three numbers and the fingerprint.
-constexpr size_t OUTPUT_ROOM = 192;
+// What an output needs besides its head and its outputs: names of fields, five numbers, a reason and the fingerprint.
+constexpr size_t OUTPUT_ROOM = 320;
 constexpr size_t NUMBER_ROOM = 32;
 constexpr int32_t FIELDS_OF_ALL = 5;  // stream, sequence, step, timestamp_ms, model
+constexpr int32_t FIELDS_OF_WINDOWS = 3;  // start, length, final
 
 inline char* put(char* out, const char* bytes, size_t size) {
     std::memcpy(out, bytes, size);
@@ -61,13 +71,13 @@ inline bool is_null(const OutputNumber& number, double value) {
     return !std::isfinite(number.kind == FLOAT64_NUMBER ? value : static_cast<float>(value));
 }
 
-inline char* put_number_json(char* out, const OutputNumber& number, double value) {
+inline char* put_number_json(char* out, const OutputNumber& number, double value, int64_t start) {
     if (is_null(number, value)) return put(out, "null");
     switch (number.kind) {
         case FLOAT32_NUMBER:
         case DISTANCE: return put_text(out, static_cast<float>(value));
         case FLOAT64_NUMBER: return put_text(out, value);
-        case WHOLE_NUMBER: return put(out, static_cast<int64_t>(value));
+        case WHOLE_NUMBER: return put(out, start + static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);
     }
 }
@@ -76,16 +86,28 @@ inline char* write_json(char* out, const char* head, size_t head_bytes, const Ou
                         const OutputRecord& record) {
     out = put(out, head, head_bytes);
     out = put(out, record.step);
+    if (record.window) {
+        out = put(out, ",\"start\":");
+        out = put(out, record.window->start);
+        out = put(out, ",\"length\":");
+        out = put(out, record.window->length);
+    }
     out = put(out, ",\"timestamp_ms\":");
     out = put(out, record.timestamp_ms);
     for (size_t i = 0; i < shape.numbers.size(); ++i) {
         out = put(out, shape.numbers[i].before);
-        out = put_number_json(out, shape.numbers[i], record.numbers[i]);
+        out = put_number_json(out, shape.numbers[i], record.numbers[i], record.window ? record.window->start : 0);
     }
     out = put(out, shape.after);
+    if (record.window) out = put(out, record.window->is_final ? ",\"final\":true" : ",\"final\":false");
     out = put(out, ",\"model\":\"");
     out = put(out, shape.model);
     out = put(out, "\"");
+    if (record.window && *record.window->reason) {
+        out = put(out, ",\"reason\":\"");
+        out = put(out, record.window->reason);
+        out = put(out, "\"");
+    }
     if (record.gap > 0) {
         out = put(out, ",\"gap\":");
         out = put(out, record.gap);
@@ -132,7 +154,7 @@ inline char* put_map(char* out, int32_t fields) {
     return fields < 16 ? put_big_endian(out, 0x80 | fields, 1) : put_tagged(out, 0xDE, fields, 2);
 }
 
-inline char* put_number_msgpack(char* out, const OutputNumber& number, double value) {
+inline char* put_number_msgpack(char* out, const OutputNumber& number, double value, int64_t start) {
     if (is_null(number, value)) return put_big_endian(out, 0xC0, 1);
     uint64_t bits;
     uint32_t half;
@@ -143,25 +165,41 @@ inline char* put_number_msgpack(char* out, const OutputNumber& number, double va
         case FLOAT32_NUMBER:
         case DISTANCE: return put_tagged(out, 0xCA, half, 4);
         case FLOAT64_NUMBER: return put_tagged(out, 0xCB, bits, 8);
-        case WHOLE_NUMBER: return put_shortest(out, static_cast<int64_t>(value));
+        case WHOLE_NUMBER: return put_shortest(out, start + static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);
     }
 }
 
 inline char* write_msgpack(char* out, const char* head, size_t head_bytes, const OutputShape& shape,
                            const OutputRecord& record) {
-    out = put_map(out, FIELDS_OF_ALL + shape.outputs + (record.gap > 0));
+    const WindowPart* window = record.window;
+    int32_t more = window ? FIELDS_OF_WINDOWS + (*window->reason != 0) : 0;
+    out = put_map(out, FIELDS_OF_ALL + shape.outputs + more + (record.gap > 0));
     out = put(out, head, head_bytes);
-    out = put_msgpack(out, record.step);
+    out = window ? put_shortest(out, record.step) : put_msgpack(out, record.step);
+    if (window) {
+        out = put_msgpack(out, "start");
+        out = put_shortest(out, window->start);
+        out = put_msgpack(out, "length");
+        out = put_shortest(out, window->length);
+    }
     out = put_msgpack(out, "timestamp_ms");
-    out = put_msgpack(out, record.timestamp_ms);
+    out = window ? put_shortest(out, record.timestamp_ms) : put_msgpack(out, record.timestamp_ms);
     for (size_t i = 0; i < shape.numbers.size(); ++i) {
         out = put(out, shape.numbers[i].before);
-        out = put_number_msgpack(out, shape.numbers[i], record.numbers[i]);
+        out = put_number_msgpack(out, shape.numbers[i], record.numbers[i], window ? window->start : 0);
+    }
+    if (window) {
+        out = put_msgpack(out, "final");
+        *out++ = static_cast<char>(window->is_final ? 0xC3 : 0xC2);
     }
     out = put_msgpack(out, "model");
     *out++ = static_cast<char>(0xA0 | shape.model.size());
     out = put(out, shape.model);
+    if (window && *window->reason) {
+        out = put_msgpack(out, "reason");
+        out = put_msgpack(out, window->reason);
+    }
     if (record.gap > 0) {
         out = put_msgpack(out, "gap");
         out = put_msgpack(out, record.gap);

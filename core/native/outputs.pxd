@@ -20,11 +20,17 @@ cdef extern from "output_write.hpp" namespace "caststream" nogil:
         int32_t outputs
         size_t room
         string model
+    cdef cppclass WindowPart:
+        int64_t start
+        int64_t length
+        bint is_final
+        const char* reason
     cdef cppclass OutputRecord:
         int64_t step
         int64_t timestamp_ms
         int64_t gap
         const double* numbers
+        const WindowPart* window
     size_t OUTPUT_ROOM
     size_t NUMBER_ROOM
     char* write_json(char* out, const char* head, size_t size, const NativeShape& shape, const OutputRecord& record)

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+from core.arrays import Float64s
 from core.wire.outputs import OutputField
 
 class NamedOutputs:
@@ -7,3 +8,15 @@ class NamedOutputs:
     def __init__(self, outputs: Sequence[OutputField], output_format: str, model: str) -> None: ...
     @property
     def width(self) -> int: ...
+    def of_window(
+        self,
+        stream: str,
+        sequence: str,
+        step: int,
+        start: int,
+        length: int,
+        timestamp_ms: int,
+        numbers: Float64s,
+        is_final: bool,
+        reason: bytes = b"",
+    ) -> bytes: ...

@@ -1,6 +1,7 @@
 """Writes the outputs of a task: K named ones, of one number or several, in JSON or MessagePack."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
 from libcpp.string cimport string
 
 import msgspec
@@ -91,3 +92,37 @@ cdef class NamedOutputs:
         if self.msgpack:
             return write_msgpack(out, text, size, self.native, record)
         return write_json(out, text, size, self.native, record)
+
+    def of_window(
+        self,
+        str stream,
+        str sequence,
+        int64_t step,
+        int64_t start,
+        int64_t length,
+        int64_t timestamp_ms,
+        const double[::1] numbers,
+        bint is_final,
+        bytes reason=b"",
+    ):
+        """The output of one window.
+
+        Args:
+            numbers: (K,); what is none is null. Whole ones are steps, counted from ``start``: those of a stream may lie
+                beyond what a float64 counts.
+            reason: why they are null, up to 31 characters; empty where they are not.
+        """
+        cdef OutputRecord record
+        cdef WindowPart window
+        cdef bytes head = self.head(stream, sequence)
+        cdef bytes room = PyBytes_FromStringAndSize(NULL, len(head) + self.native.room)
+        cdef char* at = PyBytes_AS_STRING(room)
+        if numbers.shape[0] != self.width:
+            raise ValueError(f"an output has {self.width} numbers, got {numbers.shape[0]}")
+        if len(reason) > 31:
+            raise ValueError(f"a reason has up to 31 characters, got {reason!r}")
+        record.step, record.timestamp_ms, record.gap = step, timestamp_ms, 0
+        record.numbers, record.window = &numbers[0], &window
+        window.start, window.length, window.is_final = start, length, is_final
+        window.reason = PyBytes_AS_STRING(reason)
+        return room[: self.write(at, head, record) - at]

@@ -81,6 +81,8 @@ def _check_source(place: Place, keys: OutputKeys, above: Mapping[str, Output], a
         raise place.error(
             f"of is {shown(keys.of)}: there is no such output{hint}; what the model gives is named by tensor"
         )
+    if above[keys.of].apply == "argmax_step":
+        raise place.error(f"of is {shown(keys.of)}: that is a step, to which nothing can be applied")
 
 
 def _check_apply(place: Place, keys: OutputKeys, values: Mapping[str, Any], kind: Kind) -> None:

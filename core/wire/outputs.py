@@ -1,4 +1,4 @@
-"""The outputs of a task as records hold them, and the one of the signal task."""
+"""The outputs of a task as records hold them, and those of the two tasks that ship."""
 
 from __future__ import annotations
 
@@ -24,3 +24,4 @@ class OutputField:
 
 
 PREDICTION = (OutputField("prediction"),)
+SCORE = (OutputField("probability", kind="float64"), OutputField("attention_peak", kind="whole"))

@@ -15,7 +15,7 @@ from core.engines.base import Engine
 from core.engines.results import StateStore
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED
-from stream_app.rules import load_step_model, load_task_model, stream_rules, window_rules
+from stream_app.rules import load_step_model, load_task_model, load_window_model, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.sizes import state_bytes, window_bytes
 
@@ -40,7 +40,7 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
             task yet.
     """
     if _is_declared(task):
-        return _declared(settings, task, states)
+        return (_steps if task.window is None else _windows)(settings, task, states)
     return _by_torch(settings, task, states)
 
 
@@ -72,10 +72,19 @@ def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> Task
         return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model), task.width))
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
     scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
-    return TaskEngine(scorer, fingerprint(model), window_bytes(windows.window_length))
+    return TaskEngine(scorer, fingerprint(model), window_bytes(windows.window_length, task.width))
 
 
-def _declared(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    from core.engines.declared.scorer import TaskScorer
+
+    model = load_window_model(settings, task)
+    rules, windows = stream_rules(settings, task), window_rules(settings, task)
+    scorer = TaskScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    return TaskEngine(scorer, model.fingerprint, window_bytes(windows.window_length, task.width))
+
+
+def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
     from core.engines.declared.stepper import TaskStepper
 
     model = load_step_model(settings, task)
