@@ -17,7 +17,22 @@ from core.errors import DataError
 from core.wire.record_limits import MAX_SEQUENCE_BYTES
 
 TURNED = "MATLAB stores matrices turned round: save the transpose"
+PLACES = (("sequence_start", "sequence_length"), ("cast_start", "cast_length"))
+"""The datasets that say where rows lie."""
+NAMES = ("sequence_name", "sequence")
 _WANTED = {"OS": "texts are needed", "OSUiuf": "texts are needed", "iuf": "whole numbers are needed"}
+
+
+def places_of(file: h5py.File) -> tuple[str, str] | None:
+    """Which two datasets say where the rows of a file lie; None where none does."""
+    held = set(file)
+    return next((names for names in PLACES if not held.isdisjoint(names)), None)
+
+
+def names_of(file: h5py.File) -> str:
+    """The dataset that has the rows' names, or would have them."""
+    held = set(file)
+    return next((name for name in NAMES if name in held), NAMES[0])
 
 
 def row_places(

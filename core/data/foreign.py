@@ -79,7 +79,10 @@ def not_ours(file: h5py.File) -> str:
     found = _found(file)
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     held = ", ".join(found[:_LISTED]) + more if found else "no dataset at all"
-    return f"holds neither signals (mixed_signals) nor castings (the five sensors) but {held}"
+    return (
+        f"holds neither signals (mixed_signals) nor castings (the five sensors) but {held}; name the task of other "
+        "samples by --task"
+    )
 
 
 def _attributes(file: h5py.File, name: str) -> Any:

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from core.callbacks import OnProgress, unheard
 from core.data.columns import (
+    PLACES,
     TURNED,
+    names_of,
     open_values,
+    places_of,
     refuse_repeats,
     refuse_rows,
     require_shape,
@@ -36,7 +39,7 @@ from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
 
 SIGNALS = ("mixed_signals", "target_signals")
-CASTS = ("cast_start", "cast_length", "label", "defect_probability", "trigger")
+CASTS = (*PLACES[1], "label", "defect_probability", "trigger")
 
 
 def require_counts(seed: int, **counts: int) -> None:
@@ -92,7 +95,7 @@ def open_checked(path: str | Path, on_check: OnProgress = unheard) -> tuple[Reco
     def layout(file: h5py.File, guard: Unchanged) -> Recording:
         if kind == "signal":
             return _signals(file, guard, SIGNALS[:1])
-        return _castings(file, guard, [name for name in CASTS[:2] if any(name in file for name in CASTS[:2])])
+        return _castings(file, guard, ())
 
     return _open(Path(path), layout, True, on_check), kind
 
@@ -104,12 +107,26 @@ def file_kind(path: str | Path) -> str:
         DataError: no such file, not HDF5, truncated, or neither of the two kinds.
     """
     with open_file(path) as file:
-        names = set(file)  # of links, too, that lead nowhere
-        if not names.isdisjoint((*SIGNALS, "condition_vectors")):
-            return "signal"
-        if not names.isdisjoint(("cast_start", *SENSORS)):
-            return "casting"
-        raise DataError(path, not_ours(file))
+        if (found := _kind(file)) is None:
+            raise DataError(path, not_ours(file))
+        return found
+
+
+def shipped_layout(path: str | Path) -> str | None:
+    """``"signal"`` or ``"casting"``, as `file_kind`; None for a file of another layout.
+
+    Raises:
+        DataError: no such file, not HDF5, or truncated.
+    """
+    with open_file(path) as file:
+        return _kind(file)
+
+
+def _kind(file: h5py.File) -> str | None:
+    names = set(file)  # of links, too, that lead nowhere
+    if not names.isdisjoint((*SIGNALS, "condition_vectors")):
+        return "signal"
+    return "casting" if not names.isdisjoint(("cast_start", *SENSORS)) else None
 
 
 def _open(
@@ -191,8 +208,9 @@ def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recor
     for name in SENSORS[1:]:
         found[name] = open_values(file, guard, name, 1)
         require_shape(file, found[name], (steps,))
-    if any(name in needed for name in CASTS[:2]):
-        start, length = row_places(file, guard, steps, ("cast_start", "cast_length"), "cast")
+    places = PLACES[1] if needed else places_of(file)
+    if places is not None:
+        start, length = row_places(file, guard, steps, places, "cast")
     else:  # a file that does not say where they lie is one cast
         start, length = np.zeros(1, np.int64), np.array([steps], np.int64)
     columns: dict[str, NDArray[Any]] = {"cast_start": start, "cast_length": length}
@@ -206,8 +224,9 @@ def _castings(file: h5py.File, guard: Unchanged, needed: Sequence[str]) -> Recor
 
 def _names(file: h5py.File, guard: Unchanged, rows: int) -> list[str] | None:
     """The rows' names of their own, each there once."""
-    names = row_names(file, guard, rows)
-    refuse_repeats(file, names or (), "sequence")
+    dataset = names_of(file)
+    names = row_names(file, guard, rows, dataset)
+    refuse_repeats(file, names or (), dataset)
     return names
 
 

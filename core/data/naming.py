@@ -13,8 +13,10 @@ _NUMBER_BYTES = 11
 
 
 def stream_name(task: str, row: int, streams: int) -> str:
-    """The stream of ``row`` when a file of ``task`` is spread over ``streams``: ``signal-0003``, or ``strand-03``."""
-    return f"signal-{row % streams:04d}" if task == "signal" else f"strand-{row % streams:02d}"
+    """The stream of ``row`` when a file of ``task`` is spread over ``streams``: ``signal-0003``, ``pump-0003``, and of
+    castings ``strand-03``.
+    """
+    return f"strand-{row % streams:02d}" if task == "casting" else f"{task}-{row % streams:04d}"
 
 
 def sequence_name(run: str, row: int, loop_pass: int | None = None) -> str:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import numpy as np
 
 # Streams played side by side where nobody says how many; a file with fewer rows has fewer.
-DEFAULT_STREAMS = {"signal": 20, "casting": 8}
+DEFAULT_STREAMS = {"casting": 8}
+OTHER_STREAMS = 20
 _FORMAT = "%Y%m%dT%H%M%S.%f"
 
 
 def default_streams(kind: str, rows: int) -> int:
-    """The number of streams for a file of ``rows`` rows of ``kind`` ("signal" or "casting")."""
-    return min(DEFAULT_STREAMS[kind], rows)
+    """The number of streams for a file of ``rows`` rows of the task ``kind``."""
+    return min(DEFAULT_STREAMS.get(kind, OTHER_STREAMS), rows)
 
 
 def run_name(start_ms: int) -> str:

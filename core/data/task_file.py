@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Float32s, Int64s
 from core.callbacks import OnNote, OnProgress, unheard
-from core.data.columns import open_values, refuse_repeats, require_shape, row_names, row_places
+from core.data.columns import names_of, open_values, places_of, refuse_repeats, require_shape, row_names, row_places
 from core.data.layout import notes_on
 from core.data.opening import Unchanged, open_file
 from core.data.outputs import first_line
@@ -32,8 +32,6 @@ from core.tasks.declaration import Declaration
 from core.wire.record_limits import MAX_TIME_MS, MIN_TIME_MS
 
 TIMES = "timestamp_ms"
-_PLACES = (("sequence_start", "sequence_length"), ("cast_start", "cast_length"))
-_NAMES = ("sequence_name", "sequence")
 _STREAMS = "stream_name"
 
 
@@ -154,7 +152,7 @@ class TaskFile:
     def _sequences(self) -> tuple[TaskSequence, ...]:
         file, guard = self._file, self._guard
         starts, counts = self._places()
-        label = next((name for name in _NAMES if name in set(file)), _NAMES[0])
+        label = names_of(file)
         names = row_names(file, guard, len(starts), label)
         streams = row_names(file, guard, len(starts), _STREAMS)
         refuse_repeats(file, names or (), label, streams)
@@ -165,9 +163,7 @@ class TaskFile:
         if (steps := self._rows.row_steps) is not None:
             starts = np.arange(0, self.samples, steps, dtype=np.int64)
             return starts, np.full(len(starts), steps, np.int64)
-        held = set(self._file)
-        found = next((names for names in _PLACES if not held.isdisjoint(names)), None)
-        if found is None:
+        if (found := places_of(self._file)) is None:
             return np.zeros(1, np.int64), np.array([self.samples], np.int64)
         return row_places(self._file, self._guard, self.samples, found, "sequence")
 

@@ -42,8 +42,10 @@ class Survey:
     def lines(self) -> list[str]:
         """Return a line for each field: how many values, the first one, and what was expected."""
         fields = () if self._ranges is None else self._ranges.fields
+        declared = self._ranges is not None and self._ranges.declared
+        where = "outside the normal range" if declared else "far outside what the model was trained on"
         return [
-            f"{field}: {found.count:,} of {self._samples:,} samples are far outside what the model was trained on: "
+            f"{field}: {found.count:,} of {self._samples:,} samples are {where}: "
             f"{found.first.seen} in row {found.row} at step {found.step}, expected {found.first.expected}"
             for field in fields
             if (found := self._found.get(field)) is not None

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from core.arrays import Float64s
+from core.arrays import Float64s, Int64s
 from core.wire.outputs import OutputField
 
 class NamedOutputs:
@@ -20,3 +20,4 @@ class NamedOutputs:
         is_final: bool,
         reason: bytes = b"",
     ) -> bytes: ...
+    def lines(self, stream: str, sequence: str, first: int, times: Int64s, numbers: Float64s) -> bytes: ...

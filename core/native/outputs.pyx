@@ -78,6 +78,30 @@ cdef class NamedOutputs:
         self.native.numbers.push_back(number)
         self.prefix.clear()
 
+    def lines(self, str stream, str sequence, int64_t first, const int64_t[::1] times, const double[:, ::1] numbers):
+        """The outputs of consecutive steps in JSON, a line for each.
+
+        Args:
+            first: the first step.
+            times: (n,), of the samples, in ms.
+            numbers: (n, K).
+        """
+        cdef OutputRecord record
+        cdef Py_ssize_t i
+        cdef char* end
+        cdef string found, room
+        cdef bytes head = self.head(stream, sequence)
+        if self.msgpack or numbers.shape[0] != times.shape[0] or numbers.shape[1] != self.width:
+            raise ValueError(f"lines of {self.width} numbers, got {numbers.shape[0]} x {numbers.shape[1]}")
+        room.resize(PyBytes_GET_SIZE(head) + self.native.room + 1)
+        for i in range(numbers.shape[0]):
+            record.step, record.timestamp_ms, record.gap = first + i, times[i], 0
+            record.numbers = &numbers[i, 0]
+            end = self.write(&room[0], head, record)
+            end[0] = b"\n"
+            found.append(&room[0], end + 1 - &room[0])
+        return <bytes>found
+
     cdef bytes head(self, str stream, str sequence):
         """All that stands before the step in an output of a stream and sequence."""
         if not self.msgpack:

@@ -104,11 +104,16 @@ def predict(
                     outputs += count
                     on_progress(done, rows.count)
         except ChangedError as error:
-            kept = f"{outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
-            raise DataError(path, f"{error.problem}; {kept}") from error
+            raise changed(error, path, out, outputs) from error
     for line in survey.lines():
         on_note(line)
     return PredictSummary(kind, rows.count, outputs, name)
+
+
+def changed(error: ChangedError, path: str | Path, out: Path | BinaryIO, outputs: int) -> DataError:
+    """The error about a file that changed while it was read, with what became of the outputs so far."""
+    kept = f"{outputs:,} were written before" if not isinstance(out, Path) else "nothing was written"
+    return DataError(path, f"{error.problem}; {kept}")
 
 
 def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> AnyModel:

@@ -149,6 +149,11 @@ class Declaration:
         ends = list(accumulate(field.numbers for field in self.fields))
         return {field.name: slice(end - field.numbers, end) for field, end in zip(self.fields, ends, strict=True)}
 
+    def places(self) -> dict[str, slice]:
+        """The place of each field's own numbers among the F that the model reads; those that overlap stand before."""
+        ends = list(accumulate(field.width for field in self.fields))
+        return {field.name: slice(end - field.numbers, end) for field, end in zip(self.fields, ends, strict=True)}
+
     def by_field(self, numbers: Sequence[float]) -> dict[str, Any]:
         """The fields of a record as its value holds them, of its numbers in order."""
         held: dict[str, Any] = {}

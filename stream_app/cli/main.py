@@ -65,7 +65,13 @@ app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.
 app.add_typer(send_app, name="send", help="Send each line of standard input as a record. COMMAND may be a task file.")
 app.add_typer(tail_app, name="tail", help="Read an output topic. COMMAND may be a task file.")
 
-HdfFileArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals or castings.", show_default=False)]
+HdfFileArgument = Annotated[
+    Path, typer.Argument(help="An HDF5 file of signals, of castings, or of a task's samples.", show_default=False)
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(help="signal, casting or a task file; by default what the file holds of the two.", show_default=False),
+]
 FileSeedOption = Annotated[int, typer.Option(help="The same seed gives the same file.")]
 StreamCountOption = Annotated[
     int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")
@@ -264,20 +270,19 @@ def predict(
         str | None, typer.Option(help="As replay --run; by default offline, or none for a file with names.")
     ] = None,
     streams: StreamCountOption = None,
+    task: TaskOption = None,
 ) -> None:
-    """Run the models over a whole file, without Kafka: the offline reference."""
-    import core.offline.predict
+    """Run a task's model over a whole file, without Kafka: the offline reference."""
+    from core.tasks.reading import find_declaration
     from stream_app.cli.progress import phases
-    from stream_app.rules import window_rules
+    from stream_app.offline import predict_file
 
     with phases() as phase:
-        done = core.offline.predict.predict(
+        done = predict_file(
+            settings,
             file,
             sys.stdout.buffer if str(output) == "-" else output,
-            signal_checkpoint=settings.signal_checkpoint,
-            defect_checkpoint=settings.defect_checkpoint,
-            device=settings.device,
-            rules=window_rules(settings),
+            None if task is None else find_declaration(task),
             run=run,
             streams=streams,
             on_check=phase("checking the file"),
@@ -285,7 +290,8 @@ def predict(
             on_note=say,
         )
     sys.stdout.flush()
-    say(f"{done.outputs:,} {'predictions' if done.kind == 'signal' else 'scores'} of model {done.model}")
+    what = {"signal": "predictions", "casting": "scores"}.get(done.kind, "outputs")
+    say(f"{done.outputs:,} {what} of model {done.model}")
 
 
 SEND_SETTINGS = (*KAFKA, "topic_prefix")

@@ -86,6 +86,6 @@ class TaskStepper(StepEngine):
             decode=task_codec(declaration.name, fields).decode,
             outputs=model.outputs.fields,
             state_size=model.state_size,
-            ranges=Ranges.normal(fields, declaration.slices()),
+            ranges=Ranges.normal(fields, declaration.places()),
         )
         super().__init__(task, model.states(), rules, store, output_format, clock)

@@ -1,0 +1,68 @@
+"""The offline reference of a declared task: its model over a whole file, without Kafka and without the stream engine.
+
+Only the model with its bank of states and the writer of outputs are shared with the worker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from core.callbacks import OnNote, OnProgress, unheard
+from core.data.opening import ChangedError
+from core.data.outputs import keep_inputs
+from core.data.task_file import TaskFile
+from core.data.task_rows import TaskRows
+from core.models.ranges import Ranges
+from core.models.survey import Survey
+from core.offline.output_file import step_writer
+from core.offline.predict import PredictSummary, changed
+from core.offline.steps import OfflineSteps, StepModelRun
+
+
+def predict_task(
+    path: str | Path,
+    out: Path | BinaryIO,
+    model: StepModelRun,
+    *,
+    run: str | None = None,
+    streams: int | None = None,
+    start_ms: int | None = None,
+    on_check: OnProgress = unheard,
+    on_progress: OnProgress = unheard,
+    on_note: OnNote = unheard,
+) -> PredictSummary:
+    """Run a task's model over all sequences of a file and write the outputs.
+
+    Args:
+        path: an HDF5 file in the layout of `TaskFile`.
+        out: a file, HDF5 if it ends in .h5 or .hdf5, else JSON lines; or an open stream for JSON lines. A line is the
+            value of the record that the worker publishes for the same sample.
+        model: of the task.
+        run: the first part of the sequences' names, as `TaskRows` has it; ``streams`` and ``start_ms`` too.
+        on_check: told the values of the file checked so far and their total.
+        on_progress: told the outputs written so far and their total.
+        on_note: told in lines what of the file is assumed, or not applied, and which values are not normal.
+
+    Raises:
+        DataError: the file cannot be used or changes while it is read; ``out`` is what is read, or cannot be written.
+        StartupError: an argument is wrong.
+    """
+    declaration = model.declaration
+    keep_inputs([out], [path, declaration.path, declaration.model.file])
+    survey = Survey(Ranges.normal(declaration.fields, declaration.places()))
+    with TaskFile(path, declaration, on_note, on_check) as file:
+        keep_inputs([out], file.files)
+        rows, done = TaskRows(file, run, streams, start_ms), 0
+        total = sum(sequence.count for sequence in file.sequences)
+        try:
+            with step_writer(out, file, rows, model.outputs, model.fingerprint) as written:
+                for part in OfflineSteps(file, model, survey).parts():
+                    written.write(part)
+                    done += len(part.numbers)
+                    on_progress(done, total)
+        except ChangedError as error:
+            raise changed(error, path, out, done) from error
+    for line in survey.lines():
+        on_note(line)
+    return PredictSummary(declaration.name, rows.count, done, model.fingerprint)

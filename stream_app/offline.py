@@ -1,0 +1,83 @@
+"""Runs over files: the model of a task, loaded and checked as a worker has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from core.errors import StartupError
+from core.tasks.declaration import Declaration
+from core.tasks.reading import SHIPPED
+from stream_app.rules import load_step_model, load_task_model, window_rules
+from stream_app.settings import Settings
+
+if TYPE_CHECKING:
+    from core.offline.predict import PredictSummary
+    from core.offline.steps import StepModelRun
+
+ONNX = ".onnx"
+
+
+def predict_file(
+    settings: Settings, path: Path, out: Path | BinaryIO, task: Declaration | None, **options: Any
+) -> PredictSummary:
+    """Run a task's model over a file: the given task's, or that of which the file has the layout.
+
+    Args:
+        options: those of `core.offline.task_predict.predict_task`.
+
+    Raises:
+        DataError: the file cannot be used, or the outputs cannot be written.
+        StartupError: the model or an argument is wrong.
+    """
+    from core.data.layout import shipped_layout
+
+    if task is None or (task.name in SHIPPED and task.name == shipped_layout(path)):
+        return _predict_shipped(settings, path, out, options)
+    if task.kind != "step":
+        raise StartupError(f"task {task.name!r}: predict does not score windows of such a file yet")
+    from core.offline.task_predict import predict_task
+
+    return predict_task(path, out, step_model(settings, task), **options)
+
+
+def _predict_shipped(settings: Settings, path: Path, out: Path | BinaryIO, options: dict[str, Any]) -> PredictSummary:
+    from core.offline.predict import predict
+
+    return predict(
+        path,
+        out,
+        signal_checkpoint=settings.signal_checkpoint,
+        defect_checkpoint=settings.defect_checkpoint,
+        device=settings.device,
+        rules=window_rules(settings),
+        **options,
+    )
+
+
+def step_model(settings: Settings, task: Declaration) -> StepModelRun:
+    """The model of a step task.
+
+    Raises:
+        StartupError: it cannot be used: what, where, and what to do.
+    """
+    from core.offline.steps import StepModelRun
+
+    if task.model.file.suffix == ONNX:
+        model = load_step_model(settings, task)
+        return StepModelRun(task, model.fingerprint, model.outputs.fields, model.states())
+    return _signal_model(settings, task)
+
+
+def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
+    from core.engines.hidden import make_hidden
+    from core.engines.infer import prepare
+    from core.models.fingerprint import fingerprint
+    from core.models.signal_lstm import SignalExtractionLSTM
+    from core.offline.steps import StepModelRun
+    from core.wire.outputs import PREDICTION
+
+    model = load_task_model(settings, task)
+    assert isinstance(model, SignalExtractionLSTM)
+    prepare(model.eval())
+    return StepModelRun(task, fingerprint(model), PREDICTION, make_hidden(model))
