@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from core.offline.predict import PredictSummary
     from core.offline.steps import StepModelRun
 
-ONNX = ".onnx"
-
 
 def predict_file(
     settings: Settings, path: Path, out: Path | BinaryIO, task: Declaration | None, **options: Any
@@ -63,10 +61,10 @@ def step_model(settings: Settings, task: Declaration) -> StepModelRun:
     """
     from core.offline.steps import StepModelRun
 
-    if task.model.file.suffix == ONNX:
-        model = load_step_model(settings, task)
-        return StepModelRun(task, model.fingerprint, model.outputs.fields, model.states())
-    return _signal_model(settings, task)
+    if task.name in SHIPPED:
+        return _signal_model(settings, task)
+    model = load_step_model(settings, task)
+    return StepModelRun(task, model.fingerprint, model.outputs.fields, model.states())
 
 
 def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
