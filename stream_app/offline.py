@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from core.errors import StartupError
+import numpy as np
+
+from core.arrays import Float32s, Float64s
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED
-from stream_app.rules import load_step_model, load_task_model, window_rules
+from stream_app.rules import load_step_model, load_task_model, load_window_model, window_rules
 from stream_app.settings import Settings
+
+ONNX = ".onnx"
 
 if TYPE_CHECKING:
     from core.offline.predict import PredictSummary
     from core.offline.steps import StepModelRun
+    from core.offline.windows import WindowModelRun
 
 
 def predict_file(
@@ -32,11 +38,9 @@ def predict_file(
 
     if task is None or (task.name in SHIPPED and task.name == shipped_layout(path)):
         return _predict_shipped(settings, path, out, options)
-    if task.kind != "step":
-        raise StartupError(f"task {task.name!r}: predict does not score windows of such a file yet")
     from core.offline.task_predict import predict_task
 
-    return predict_task(path, out, step_model(settings, task), **options)
+    return predict_task(path, out, (step_model if task.window is None else window_model)(settings, task), **options)
 
 
 def _predict_shipped(settings: Settings, path: Path, out: Path | BinaryIO, options: dict[str, Any]) -> PredictSummary:
@@ -79,3 +83,32 @@ def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
     assert isinstance(model, SignalExtractionLSTM)
     prepare(model.eval())
     return StepModelRun(task, fingerprint(model), PREDICTION, make_hidden(model))
+
+
+def window_model(settings: Settings, task: Declaration) -> WindowModelRun:
+    """The model of a window task; errors as `step_model` has them."""
+    from core.offline.windows import WindowModelRun
+
+    if task.model.file.suffix != ONNX:
+        return _cast_model(settings, task)
+    model = load_window_model(settings, task)
+    return WindowModelRun(task, model.fingerprint, model.outputs.fields, window_rules(settings, task), model.score)
+
+
+def _cast_model(settings: Settings, task: Declaration) -> WindowModelRun:
+    from core.engines.infer import prepare
+    from core.engines.scorer import CastModel
+    from core.models.defect_lstm import SteelDefectLSTM
+    from core.models.fingerprint import fingerprint
+    from core.offline.windows import WindowModelRun
+    from core.wire.outputs import SCORE
+
+    model = load_task_model(settings, task)
+    assert isinstance(model, SteelDefectLSTM)
+    prepare(model.eval())
+    scorer = CastModel(model)
+
+    def score(windows: Sequence[Float32s]) -> Float64s:
+        return scorer.score(windows, [np.arange(len(window)) for window in windows])
+
+    return WindowModelRun(task, fingerprint(model), SCORE, window_rules(settings, task), score)

@@ -18,22 +18,29 @@ from core.data.task_file import TaskFile
 from core.data.task_rows import TaskRows
 from core.native.outputs import NamedOutputs
 from core.offline.steps import OutputPart
+from core.offline.windows import OutputWindow
 from core.wire.outputs import OutputField
 
 HDF5 = (".h5", ".hdf5")
 
 
-class StepWriter(Protocol):
-    """Takes the outputs of steps in the order of the rows."""
+class OutputWriter(Protocol):
+    """Takes the outputs in the order of the rows."""
 
     def write(self, part: OutputPart) -> None:
         """Write some of a row's outputs."""
 
+    def window(self, window: OutputWindow) -> None:
+        """Write the outputs of a window."""
+
+    def flush(self) -> None:
+        """Write what waits."""
+
 
 @contextmanager
-def step_writer(
+def output_writer(
     out: Path | BinaryIO, file: TaskFile, rows: TaskRows, outputs: Sequence[OutputField], model: str
-) -> Iterator[StepWriter]:
+) -> Iterator[OutputWriter]:
     """A writer for ``out``: an open stream, or a file that takes its name when everything is written.
 
     Raises:
@@ -44,7 +51,10 @@ def step_writer(
         out.flush()
     elif out.suffix.lower() in HDF5:
         with create_file(out) as made:
-            yield _StepFile(made, file, rows, outputs, model)
+            kind = _StepFile if file.declaration.window is None else _WindowFile
+            results = kind(made, file, rows, outputs, model)
+            yield results
+            results.flush()
     else:
         with create_lines(out) as stream:
             yield _Lines(stream, rows, outputs, model)
@@ -62,6 +72,15 @@ class _Lines:
         times = rows.times_ms(row, part.step, len(part.numbers))
         names = rows.stream(row), rows.sequence(row)
         self._stream.write(self._outputs.lines(*names, part.step, times, part.numbers.astype(np.float64)))
+
+    def window(self, window: OutputWindow) -> None:
+        rows, row, step = self._rows, window.row, window.end - 1
+        place = step, window.start, window.end - window.start, int(rows.times_ms(row, step, 1)[0])
+        told = window.numbers, window.final, window.reason.encode()
+        self._stream.write(self._outputs.of_window(rows.stream(row), rows.sequence(row), *place, *told) + b"\n")
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 class _StepFile:
@@ -82,6 +101,57 @@ class _StepFile:
         first, count = int(self._starts[part.row]) + part.step, len(part.numbers)
         self._times[first : first + count] = self._rows.times_ms(part.row, part.step, count)
         self._columns.write(first, part.numbers)
+
+    def window(self, window: OutputWindow) -> None:
+        raise NotImplementedError("a step task has no windows")
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class _WindowFile:
+    """A row for each window: which sequence it is of, its place and time, and a dataset for each output."""
+
+    def __init__(
+        self, made: h5py.File, file: TaskFile, rows: TaskRows, outputs: Sequence[OutputField], model: str
+    ) -> None:
+        self._rows, self._waiting, self._written = rows, list[OutputWindow](), 0
+        describe(made, file, rows, model)
+        self._places = [
+            made.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(_WAITING,))
+            for name, kind in _WINDOW_COLUMNS.items()
+        ]
+        self._columns = OutputColumns(made, outputs, None)
+
+    def write(self, part: OutputPart) -> None:
+        raise NotImplementedError("a window task has no steps")
+
+    def window(self, window: OutputWindow) -> None:
+        self._waiting.append(window)
+        if len(self._waiting) == _WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, first = self._waiting, self._written
+        if not waiting:
+            return
+        end = first + len(waiting)
+        for data, values in zip(self._places, zip(*map(self._place, waiting), strict=True), strict=True):
+            data.resize(end, axis=0)
+            data[first:end] = values
+        # Whole numbers are steps, which count from the sequence's first sample here.
+        starts = np.array([window.start for window in waiting], np.float64)
+        self._columns.write(first, np.stack([window.numbers for window in waiting]), starts)
+        self._waiting, self._written = [], end
+
+    def _place(self, window: OutputWindow) -> tuple[int, ...]:
+        time_ms = int(self._rows.times_ms(window.row, window.end - 1, 1)[0])
+        size = window.end - window.start
+        return window.row, window.end - 1, window.start, size, time_ms, int(window.final)
+
+
+_WINDOW_COLUMNS = {"row": "i8", "step": "i8", "start": "i8", "length": "i8", "timestamp_ms": "i8", "final": "i1"}
+_WAITING = 4096
 
 
 def describe(made: h5py.File, file: TaskFile, rows: TaskRows, model: str) -> None:
@@ -115,12 +185,15 @@ class OutputColumns:
             self._columns.append((output, slice(place, place + numbers), data))
             place += numbers
 
-    def write(self, first: int, numbers: Floats) -> None:
-        """Write rows (n, M) from ``first`` on."""
+    def write(self, first: int, numbers: Floats, starts: Floats | None = None) -> None:
+        """Write rows (n, M) from ``first`` on; whole numbers count from ``starts`` (n,)."""
         for output, columns, data in self._columns:
             if len(data) < first + len(numbers):
                 data.resize(first + len(numbers), axis=0)
-            values = _stored(output, numbers[:, columns])
+            own = numbers[:, columns]
+            if starts is not None and output.kind == "whole":
+                own = own + starts[:, None]
+            values = _stored(output, own)
             data[first : first + len(numbers)] = values.reshape(len(numbers), *data.shape[1:])
 
 

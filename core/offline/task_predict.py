@@ -5,6 +5,8 @@ Only the model with its bank of states and the writer of outputs are shared with
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,15 +17,16 @@ from core.data.task_file import TaskFile
 from core.data.task_rows import TaskRows
 from core.models.ranges import Ranges
 from core.models.survey import Survey
-from core.offline.output_file import step_writer
+from core.offline.output_file import OutputWriter, output_writer
 from core.offline.predict import PredictSummary, changed
 from core.offline.steps import OfflineSteps, StepModelRun
+from core.offline.windows import OfflineWindows, WindowModelRun
 
 
 def predict_task(
     path: str | Path,
     out: Path | BinaryIO,
-    model: StepModelRun,
+    model: StepModelRun | WindowModelRun,
     *,
     run: str | None = None,
     streams: int | None = None,
@@ -41,7 +44,7 @@ def predict_task(
         model: of the task.
         run: the first part of the sequences' names, as `TaskRows` has it; ``streams`` and ``start_ms`` too.
         on_check: told the values of the file checked so far and their total.
-        on_progress: told the outputs written so far and their total.
+        on_progress: told the samples done so far and their total.
         on_note: told in lines what of the file is assumed, or not applied, and which values are not normal.
 
     Raises:
@@ -56,13 +59,27 @@ def predict_task(
         rows, done = TaskRows(file, run, streams, start_ms), 0
         total = sum(sequence.count for sequence in file.sequences)
         try:
-            with step_writer(out, file, rows, model.outputs, model.fingerprint) as written:
-                for part in OfflineSteps(file, model, survey).parts():
-                    written.write(part)
-                    done += len(part.numbers)
-                    on_progress(done, total)
+            with output_writer(out, file, rows, model.outputs, model.fingerprint) as written:
+                for count, samples in _written(file, model, survey, written):
+                    done += count
+                    on_progress(samples, total)
         except ChangedError as error:
             raise changed(error, path, out, done) from error
     for line in survey.lines():
         on_note(line)
     return PredictSummary(declaration.name, rows.count, done, model.fingerprint)
+
+
+def _written(
+    file: TaskFile, model: StepModelRun | WindowModelRun, survey: Survey, written: OutputWriter
+) -> Iterator[tuple[int, int]]:
+    """Write all outputs; after some, how many these were, and how many samples are done."""
+    before = list(accumulate((sequence.count for sequence in file.sequences), initial=0))
+    if isinstance(model, StepModelRun):
+        for part in OfflineSteps(file, model, survey).parts():
+            written.write(part)
+            yield len(part.numbers), before[part.row] + part.step + len(part.numbers)
+    else:
+        for window in OfflineWindows(file, model, survey).outputs():
+            written.window(window)
+            yield 1, before[window.row] + window.end

@@ -49,7 +49,7 @@ class TaskScorer(WindowEngine):
             decode=task_codec(declaration.name, fields).decode,
             outputs=model.outputs.fields,
             model=model,
-            ranges=Ranges.normal(fields, declaration.slices()),
+            ranges=Ranges.normal(fields, declaration.places()),
             probability=_probability(model),
             largest=_LARGEST,
         )
