@@ -86,17 +86,17 @@ def load_step_model(settings: Settings, task: Declaration) -> StepModel:
     """
     from core.engines.declared.stepper import StepModel
 
-    return StepModel(task, *_checked_model(settings, task))
+    return StepModel(task, *checked_model(settings, task))
 
 
 def load_window_model(settings: Settings, task: Declaration) -> WindowModel:
     """The ONNX model of a declared window task, checked; errors as `load_step_model` has them."""
     from core.engines.declared.window_model import WindowModel
 
-    return WindowModel(task, *_checked_model(settings, task))
+    return WindowModel(task, *checked_model(settings, task))
 
 
-def _checked_model(settings: Settings, task: Declaration) -> tuple[bytes, str]:
+def checked_model(settings: Settings, task: Declaration) -> tuple[bytes, str]:
     """Return the bytes of a task's model and its batch plan, by the check; raises StartupError."""
     from core.tasks.check.run import check_task
 

@@ -7,13 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
+from core.audit.samples import SampleReader
 from core.audit.scope import Scope
-from core.audit.signals import SignalAudit
+from core.audit.shipped_models import DefectWindows, SignalSteps
+from core.audit.steps import StepAudit
 from core.audit.stored import state_problems
+from core.audit.windows import WindowAudit
 from core.engines.results import StreamRules
 from core.engines.table_keys import HEAD, segment_key
+from core.tasks.reading import shipped
 from tests import test_scorer, test_stepper
 from tests.changes import take_changed
 from tests.reference import stream_rules
@@ -36,8 +39,11 @@ SAMPLE = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 def make_audit(kind: str, rules: StreamRules, scope: Scope) -> PartitionAudit:
     if kind == "signal":
-        return SignalAudit(signal_model(), rules, scope)
-    return CastAudit(defect_model(), rules, WINDOWS, scope)
+        signals = shipped("signal")
+        return StepAudit(signals, SampleReader.of(signals, "signal"), SignalSteps(signal_model()), rules, scope)
+    castings = shipped("casting")
+    samples = SampleReader.of(castings, "casting")
+    return WindowAudit(castings, samples, DefectWindows(defect_model()), rules, WINDOWS, scope)
 
 
 def audit_of(

@@ -137,7 +137,7 @@ def test_hidden_states_that_differ_are_found(difference: float) -> None:
 
     (problem,) = state_problems(audit, b"a", offset, changed(blob, body=hidden.tobytes()), segments(table)) or []
 
-    assert problem.startswith(f"1 of {len(hidden)} numbers of h and c differ, at 3: ")
+    assert problem.startswith(f"1 of {len(hidden)} numbers of its hidden state differ, at 3: ")
     assert state_problems(audit, b"a", offset, blob, segments(table)) == []
 
 
@@ -145,7 +145,7 @@ def test_hidden_states_that_differ_are_found(difference: float) -> None:
     ("fields", "words"),
     [
         ({"model": "0123456789ab"}, "it was written by model 0123456789ab"),
-        ({"body": b"1234"}, "h and c have 4 bytes"),
+        ({"body": b"1234"}, "its hidden state has 4 bytes"),
         ({"offset": 3}, "its offset 3 is not that of its header, 4"),
     ],
 )
@@ -204,7 +204,7 @@ def test_windows_that_differ_are_found() -> None:
     assert problems() == ""
     assert problems(segment=lambda number: None) == "segment 2 of its window is missing"
     assert problems(segment=other_sample) == "its window has other samples than were sent"
-    assert problems((13).to_bytes(8, "little") + body[8:]) == "it counts 13 samples of the cast, expected 12"
+    assert problems((13).to_bytes(8, "little") + body[8:]) == "it counts 13 samples of the sequence, expected 12"
     fewer = body[:8] + (4).to_bytes(4, "little") + body[20:]
     assert problems(fewer) == "its window has steps 4 to 11 (8), expected 3 to 11 (9)"
     assert problems(body[:-1]).startswith("a head's body of ")
@@ -213,7 +213,7 @@ def test_windows_that_differ_are_found() -> None:
 def test_a_long_run_is_stepped_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [signal(i, key=b"ab"[i % 2 : i % 2 + 1], step=i // 2) for i in range(40)]
     whole, table = stored("signal", records)
-    monkeypatch.setattr("core.audit.signals.BATCH_SAMPLES", 6)
+    monkeypatch.setattr("core.audit.steps.BATCH_NUMBERS", 30)
 
     parts, _ = stored("signal", records)
 

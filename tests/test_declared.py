@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.engines.declared.stepper import TaskStepper
+from core.audit.scope import Scope
 from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.errors import RecordError, StartupError
+from core.tasks.fingerprint import fingerprint_of
 from core.wire.samples import sample_decoder
 from stream_app.exits import EXIT_REFUSED
 from stream_app.flow.metrics import Metrics
@@ -26,7 +27,7 @@ from stream_app.rules import idle_timeout, stream_rules, window_rules
 from stream_app.settings import Settings, load_settings
 from stream_app.topics.permissions import worker_needs
 from stream_app.topics.plans import create_command, planned_topics
-from stream_app.verify.run import audit_makers
+from stream_app.verify.audits import audit_makers
 from stream_app.worker.agents import add_agents
 from stream_app.worker.build import build_app
 from tests.own_tasks import LIKE_CASTING, OTHER, write_task
@@ -205,13 +206,9 @@ def test_a_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tm
     (pipeline,) = app.pipelines
     assert type(pipeline.engine).__name__ == "TaskStepper"
     assert list((tmp_path / "checks").iterdir()), "the next start need not check again"
-    with pytest.raises(StartupError, match="task 'pump': verify cannot judge it yet"):
-        audit_makers(settings)
-
-
-def test_the_audit_judges_no_onnx_model_whatever_its_fields(tasks: Tasks, tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="task 'press': verify cannot judge it yet"):
-        audit_makers(tasks(write_task(tmp_path, "press", file="press.onnx")))
+    audit = audit_makers(settings)["pump"](Scope())
+    (task,) = settings.declarations()
+    assert audit.fingerprint == fingerprint_of(task, models.gru())
 
 
 def test_what_a_task_declares_as_normal_has_a_counter_of_its_own(tasks: Tasks, tmp_path: Path) -> None:

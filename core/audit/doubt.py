@@ -55,6 +55,14 @@ class Doubt:
         self._last_ms = max(self._last_ms, append_ms)
         return None
 
+    def passed_by(self, sequence: str, append_ms: int) -> None:
+        """Take a record into account that cannot begin a sequence: it is a step of the one at hand, or is refused."""
+        for current, previous in list(self._names):
+            if sequence not in (current, previous):
+                self._names |= {(sequence, previous)} if current is UNSEEN else set()
+                self._names |= {(current, sequence)} if previous is UNSEEN else set()
+        self._last_ms = max(self._last_ms, append_ms)
+
 
 def _after(names: Names, sequence: str) -> tuple[set[Names], bool]:
     """Return the names that may hold after a record of a sequence, and True if it begins that sequence for certain."""

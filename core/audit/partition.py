@@ -1,4 +1,4 @@
-"""The expected outputs of a source partition: the part that signals and casts have in common."""
+"""The expected outputs of a source partition: the part that steps and windows have in common."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from collections.abc import Iterator
 from copy import copy
 from typing import Any
 
+import msgspec
+
 from core.audit.doubt import Doubt, Name
 from core.audit.rules import AuditVerdict, Began, Candidate, Memory, entered, judge
+from core.audit.samples import NO_ROW, Row, SampleReader
 from core.audit.scope import NO_NAMES, NOT_JUDGED, NOTHING, AuditedStream, ExpectedLetter, Scope, Snapshot, checksum
 from core.engines.results import StreamRules
 from core.errors import RecordError
-from core.wire.records import Prediction, SampleHeaders, Score, stream_id
+from core.wire.records import SampleHeaders, stream_id
 
-AnyOutput = Prediction | Score
+AnyOutput = msgspec.Struct
+"""Of the type that `core.wire.output_types.output_type` makes of a task."""
 
 
 class PartitionAudit:
     """Takes all records of a source partition, then says what must stand in the other topics.
 
     Args:
+        samples: reads them.
         rules: the worker's.
         scope: what to judge.
     """
 
-    def __init__(self, rules: StreamRules, scope: Scope) -> None:
+    fingerprint: str
+    """Of the model."""
+
+    def __init__(self, samples: SampleReader, rules: StreamRules, scope: Scope) -> None:
+        self.samples = samples
         self.rules = rules
         self.scope = scope
         self.streams: dict[bytes, AuditedStream] = {}
@@ -41,11 +50,8 @@ class PartitionAudit:
 
     # What the two kinds add.
 
-    def _decode(self, value: bytes | None, headers: SampleHeaders) -> Any:
-        raise NotImplementedError
-
-    def _step(self, stream: AuditedStream, sample: Any, verdict: AuditVerdict) -> int:
-        """Take a sample in; the row of its output, or NOTHING."""
+    def _step(self, stream: AuditedStream, sample: Row, held: Row, verdict: AuditVerdict, ends: bool) -> int:
+        """Take a sample in, after ``verdict.held`` repeats of the one before; the row of its output, or NOTHING."""
         raise NotImplementedError
 
     def _conclude(self, stream: AuditedStream, cause: int | None) -> None:
@@ -83,13 +89,12 @@ class PartitionAudit:
         """The output of a row, after `finish`."""
         raise NotImplementedError
 
-    def difference(self, row: int, found: AnyOutput) -> float | None:
-        """Return how far an output's number is off if all else is as expected; else None."""
-        raise NotImplementedError
+    def differences(self, row: int, found: AnyOutput) -> dict[str, float]:
+        """Return how far each part of an output is off that is not exactly as expected; infinite if it is no number.
 
-    def is_peak(self, row: int, step: int | None) -> bool:
-        """True if a step has as much attention as the peak that is expected, as far as two machines agree."""
-        return False
+        Numbers above 1 differ by so much in relation to the expected one, as float32 does.
+        """
+        raise NotImplementedError
 
     # Records.
 
@@ -112,15 +117,20 @@ class PartitionAudit:
         try:
             if stream is None:
                 stream_id(key)
-            sample = self._decode(value, headers)
+            sample = self.samples.decode(value, headers)
         except RecordError as error:
             self._refused(error.reason, offset, append_ms, key, value)
             return NOTHING
         stream = stream or self._meet(key, offset)
-        sequence = sample.sequence or ""
-        if (stream.doubt is not None or stream.maybe_previous) and not self._is_certain(stream, sequence, append_ms):
+        sequence, lacks = sample.sequence or "", self.samples.lacks(sample)
+        if (stream.doubt is not None or stream.maybe_previous) and not self._is_certain(
+            stream, sequence, append_ms, lacks
+        ):
             return NOT_JUDGED
         verdict = judge(stream.memory, sequence, sample.step, append_ms, sample.timestamp_ms, self.rules)
+        if lacks and verdict.began is not None:  # nothing to hold; the stream stays as it was
+            self._refused("missing_field", offset, append_ms, key, value)
+            return NOTHING
         if verdict.fate == "step":
             return self._advance(stream, sample, verdict, offset, append_ms)
         if verdict.fate == "step_back":
@@ -135,6 +145,7 @@ class PartitionAudit:
 
     def _advance(self, stream: AuditedStream, sample: Any, verdict: AuditVerdict, offset: int, append_ms: int) -> int:
         memory = stream.memory
+        before = NO_ROW if memory is None or verdict.began is not None else memory.sample
         if verdict.began is not None or memory is None:
             memory = self._enter(stream, sample.sequence or "", verdict.began or "first", offset)
         memory.step = verdict.step
@@ -144,8 +155,9 @@ class PartitionAudit:
         memory.offset = offset
         memory.append_ms = append_ms
         memory.timestamp_ms = append_ms if sample.timestamp_ms is None else sample.timestamp_ms
-        row = self._step(stream, sample, verdict)
-        memory.sample = sample
+        memory.sample = self.samples.row(sample, before, overlaps=not verdict.zeros)
+        ends = memory.closed = bool(getattr(sample, "end", False))
+        row = self._step(stream, memory.sample, before, verdict, ends)
         self._include(stream, memory, offset)
         return row
 
@@ -199,12 +211,20 @@ class PartitionAudit:
         stream.doubt, stream.memory, stream.maybe_previous = doubt, None, NO_NAMES
         stream.snapshot = stream.committed_memory = None
 
-    def _is_certain(self, stream: AuditedStream, sequence: str, append_ms: int) -> bool:
-        """True if the stream's state before a record is known, or does not matter."""
+    def _is_certain(self, stream: AuditedStream, sequence: str, append_ms: int, lacks: bool) -> bool:
+        """True if the stream's state before a record is known, or does not matter.
+
+        ``lacks``: the record begins nothing, as there would be nothing to hold.
+        """
         if stream.maybe_previous:
+            if lacks and self._is_maybe_previous(stream, sequence, append_ms):
+                return False  # it is late, or lacks a field: refused in any case
             self._doubt_again(stream, sequence, append_ms)
         if stream.doubt is None:  # none, or no more
             return True
+        if lacks:
+            stream.doubt.passed_by(sequence, append_ms)
+            return False
         settled = stream.doubt.settled_by(sequence, append_ms, self.rules)
         if settled is None:
             return False
@@ -216,12 +236,17 @@ class PartitionAudit:
         """The record is late, or begins a sequence, if it has one of the names that may be the previous one's."""
         memory = stream.memory
         assert memory is not None
-        idle = append_ms - memory.append_ms > self.rules.idle_timeout_ms
-        if sequence in stream.maybe_previous and sequence != memory.sequence and not idle:
+        if self._is_maybe_previous(stream, sequence, append_ms):
             self._conclude(stream, None)
             last_ms = memory.append_ms if self.scope.ordered else float("inf")
             names: list[tuple[Name, Name]] = [(memory.sequence, sequence), (sequence, memory.sequence)]
             stream.doubt, stream.memory, stream.maybe_previous = Doubt(last_ms, names), None, NO_NAMES
+
+    def _is_maybe_previous(self, stream: AuditedStream, sequence: str, append_ms: int) -> bool:
+        memory = stream.memory
+        assert memory is not None
+        idle = append_ms - memory.append_ms > self.rules.idle_timeout_ms
+        return sequence in stream.maybe_previous and sequence != memory.sequence and not idle
 
     # What must stand elsewhere.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from core.engines.results import StreamRules
-from core.wire.records import CastingSample, SignalSample
 
 AuditFate = Literal["step", "duplicate", "late", "step_jump", "step_back"]
 Began = Literal["first", "idle", "sequence", "restart", "step_back"]
@@ -34,7 +33,7 @@ class Memory:
     offset: int = -1
     append_ms: int = 0
     timestamp_ms: int = 0
-    sample: SignalSample | CastingSample | None = None
+    sample: tuple[float, ...] = ()  # (F,), as the model reads it
     skipped: range = range(0)  # the steps of the last gap
     candidate: Candidate | None = None
 

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from core.arrays import Float32s, Int64s
-from core.audit.casts import CastAudit
 from core.audit.partition import PartitionAudit
 from core.audit.rules import Candidate, Memory
 from core.audit.scope import AuditedStream
-from core.audit.signals import SignalAudit
+from core.audit.steps import StepAudit
+from core.audit.windows import WindowAudit
 from core.engines.state import unpack_state
 from core.engines.windows import unpack_numbers, unpack_segment
 from core.errors import StateError
+from core.native.fields import MAX_FLOAT32
 from core.native.streams import NO_STEP, StreamState
-from core.wire.records import FEATURES
 
 TOLERANCE = 1e-5
-"""Tolerance of h and c; relative above 1, as float32 is."""
+"""Tolerance of hidden states; relative above 1, as float32 is."""
 
 SegmentBlob = Callable[[int], bytes | None]
 
@@ -57,9 +57,9 @@ def state_problems(
     if not maybe_previous and stored.previous != memory.previous:
         problems.append(f"previous is {stored.previous!r}, expected {memory.previous!r}")
     problems += _counter_problems(stored, memory) + _age_problems(stored, stream)
-    if isinstance(audit, SignalAudit):
+    if isinstance(audit, StepAudit):
         return problems + _hidden_problems(audit, stream, model, body)
-    assert isinstance(audit, CastAudit)
+    assert isinstance(audit, WindowAudit)
     return problems + _window_problems(audit, stream, stored.step, body, segment)
 
 
@@ -69,9 +69,8 @@ def _head_problems(stored: StreamState, memory: Memory) -> list[str]:
         for name in _FIELDS
         if getattr(stored, name) != getattr(memory, name)
     ]
-    values = memory.sample.values if memory.sample is not None else ()
-    if not np.array_equal(np.array(stored.sample, np.float32), np.array(values, np.float32)):
-        problems.append(f"sample is {stored.sample}, expected {values}")
+    if not np.array_equal(np.array(stored.sample, np.float32), np.array(memory.sample, np.float32)):
+        problems.append(f"sample is {stored.sample}, expected {memory.sample}")
     return problems
 
 
@@ -91,12 +90,12 @@ def _age_problems(stored: StreamState, stream: AuditedStream) -> list[str]:
     return [f"it is older than the stream's last record below the committed offset, {stream.committed_memory[0]}"]
 
 
-def _hidden_problems(audit: SignalAudit, stream: AuditedStream, model: str, body: bytes) -> list[str]:
+def _hidden_problems(audit: StepAudit, stream: AuditedStream, model: str, body: bytes) -> list[str]:
     if model != audit.fingerprint:
         return [f"it was written by model {model}, expected {audit.fingerprint}"]
     expected = audit.hidden[stream.key]
     if len(body) != expected.nbytes:
-        return [f"h and c have {len(body)} bytes, expected {expected.nbytes}"]
+        return [f"its hidden state has {len(body)} bytes, expected {expected.nbytes}"]
     found = np.frombuffer(body, "<f4")
     differences = np.abs(found - expected)
     audit.max_abs_diff = max(audit.max_abs_diff, float(differences.max(initial=0)))
@@ -104,21 +103,20 @@ def _hidden_problems(audit: SignalAudit, stream: AuditedStream, model: str, body
     if not wrong.any():
         return []
     at = int(wrong.argmax())
-    return [
-        f"{wrong.sum()} of {len(wrong)} numbers of h and c differ, at {at}: {found[at]!s}, expected {expected[at]!s}"
-    ]
+    said = f"{wrong.sum()} of {len(wrong)} numbers of its hidden state differ"
+    return [f"{said}, at {at}: {found[at]!s}, expected {expected[at]!s}"]
 
 
 def _window_problems(
-    audit: CastAudit, stream: AuditedStream, last_step: int, body: bytes, segment: SegmentBlob
+    audit: WindowAudit, stream: AuditedStream, last_step: int, body: bytes, segment: SegmentBlob
 ) -> list[str]:
-    cast, end = audit.stored[stream.key]
-    expected_steps, expected_samples = cast.window(end, audit.windows.window_length)
+    sequence, end = audit.stored[stream.key]
+    expected_steps, expected_samples = sequence.window(end, audit.windows.window_length)
     try:
-        count, steps, samples = _stored_window(body, last_step, segment)
+        count, steps, samples = _stored_window(body, last_step, segment, audit.samples.width)
     except StateError as error:
         return [str(error)]
-    problems = [f"it counts {count} samples of the cast, expected {end}"] if count != end else []
+    problems = [f"it counts {count} samples of the sequence, expected {end}"] if count != end else []
     length = min(len(steps), audit.windows.window_length)  # the first segment may reach further back
     steps, samples = steps[len(steps) - length :], samples[len(samples) - length :]
     if not np.array_equal(steps, expected_steps):
@@ -128,7 +126,7 @@ def _window_problems(
     return problems
 
 
-def _stored_window(body: bytes, last_step: int, segment: SegmentBlob) -> tuple[int, Int64s, Float32s]:
+def _stored_window(body: bytes, last_step: int, segment: SegmentBlob, width: int) -> tuple[int, Int64s, Float32s]:
     """Count, steps (T,) and samples (T, F). Raises StateError: what the head needs is damaged or missing."""
     count, numbers = unpack_numbers(body)
     steps: list[int] = []
@@ -137,10 +135,12 @@ def _stored_window(body: bytes, last_step: int, segment: SegmentBlob) -> tuple[i
         blob = segment(number)
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} of its window is missing")
-        part = unpack_segment(number, blob, last_step)  # samples behind the head are not applied yet
+        part = unpack_segment(
+            number, blob, last_step, width, MAX_FLOAT32
+        )  # samples behind the head are not applied yet
         steps += part.steps.tolist()
         samples += part.samples.tolist()
-    return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, FEATURES)
+    return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, width)
 
 
 def _ends(steps: Int64s) -> str:

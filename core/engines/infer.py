@@ -147,7 +147,8 @@ def score_windows(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[
     for alike in by_length.values():
         for start in range(0, len(alike), MAX_WINDOWS):
             chosen = alike[start : start + MAX_WINDOWS]
-            for i, probability, peak in zip(chosen, *_score_batch(model, [windows[i] for i in chosen]), strict=True):
+            found, attention = attended(model, [windows[i] for i in chosen])
+            for i, probability, peak in zip(chosen, found, _peaks(attention), strict=True):
                 probabilities[i], peaks[i] = probability, peak
     return probabilities, peaks
 
@@ -159,8 +160,12 @@ def attention_of(model: SteelDefectLSTM, window: Float32s) -> Float32s:
     return attention
 
 
-def _score_batch(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], list[int]]:
-    """Windows of one length: hop scores are, mostly, and a batch without padding in time needs no packing."""
+def attended(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], Float32s]:
+    """Score W windows of one length T: hop scores are, mostly, and a batch without padding in time needs no packing.
+
+    Returns:
+        The calibrated probabilities, and the attention (W, T).
+    """
     x = _standardised(torch.from_numpy(np.stack(windows)), model.input_statistics)  # (W, T, F)
     device = next(model.parameters()).device
     if device.type == "cuda":
@@ -168,13 +173,19 @@ def _score_batch(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[l
     with torch.inference_mode():
         # (W, 1) and (W, T), the attention of the pass just made: one copy back, which waits for the device.
         found = _numpy(torch.cat((model(x), model.get_attention_weights()), dim=1))
-    attention = found[:, 1:]
-    # Where attention is flat (a sensor that stands still), the last bits would decide an exact maximum: the first of
-    # those that float32 cannot tell apart is the same on one kind of machine. Another kind sums in another order, and
-    # may find another step of a tie: `caststream verify` takes either.
+    return _calibrated(found[:, 0], model.calibration), found[:, 1:]
+
+
+def _peaks(attention: Float32s) -> list[int]:
+    """The place of the most attention in each window.
+
+    Where attention is flat (a sensor that stands still), the last bits would decide an exact maximum: the first of
+    those that float32 cannot tell apart is the same on one kind of machine. Another kind sums in another order, and may
+    find another step of a tie: `caststream verify` takes either.
+    """
     highest = attention.max(axis=1, keepdims=True)
-    peaks = np.argmax(attention >= highest * (1 - PEAK_TOLERANCE), axis=1)
-    return _calibrated(found[:, 0], model.calibration), peaks.tolist()
+    peaks: list[int] = np.argmax(attention >= highest * (1 - PEAK_TOLERANCE), axis=1).tolist()
+    return peaks
 
 
 def _calibrated(logits: Float32s, calibration: dict[str, float] | None) -> list[float]:

@@ -7,24 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from core.audit.casts import CastAudit
-from core.audit.partition import PartitionAudit
 from core.audit.scope import Scope
-from core.audit.signals import SignalAudit
 from core.callbacks import OnProgress, unheard
-from core.engines.results import StreamRules
 from core.errors import StartupError
-from core.models.signal_lstm import SignalExtractionLSTM
-from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of
-from core.tasks.reading import SHIPPED
 from stream_app.clients.committed import committed_offsets
 from stream_app.clients.topic_reader import TopicReader
-from stream_app.likeness import like
 from stream_app.routes import Partition, Route, routes
-from stream_app.rules import load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.topics.grown import NOTED_IN, Grown, grown_of
+from stream_app.verify.audits import MakeAudit, audit_makers
 from stream_app.verify.cut import CLOCKS_DIFFER_MS, VerifiedRange, take_cut
 from stream_app.verify.outputs import LetterCheck, OutputCheck
 from stream_app.verify.report import VerifyReport
@@ -35,8 +26,6 @@ CONNECT_TIMEOUT_S = 10.0
 # its successor, or the broker after a minute, aborts it.
 STALLED_S = 90.0
 READING = {"fetch.wait.max.ms": 10, "queued.max.messages.kbytes": 64 * 1024}
-
-MakeAudit = Callable[[Scope], PartitionAudit]
 
 
 def verify(
@@ -158,27 +147,6 @@ def _came(grown: Sequence[Grown], partition: int, key: bytes, offset: int) -> fl
 
 def _left(grown: Sequence[Grown], partition: int, key: bytes) -> bool:
     return any(one.left(key, partition) for one in grown)
-
-
-def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
-    """Return the auditors of a partition, by task. Raises StartupError for a bad checkpoint or task."""
-    return {task.name: _maker(settings, task) for task in settings.declarations()}
-
-
-def _maker(settings: Settings, task: Declaration) -> MakeAudit:
-    if like(task) is None or task.model.file.suffix == ".onnx":
-        raise StartupError(f"task {task.name!r}: verify cannot judge it yet; name the others with --tasks")
-    model, rules = load_task_model(settings, task), stream_rules(settings, task)
-    if isinstance(model, SignalExtractionLSTM):
-        return partial(_signal_audit, task, model, rules)
-    return partial(CastAudit, model, rules, window_rules(settings, task))
-
-
-def _signal_audit(task: Declaration, model: SignalExtractionLSTM, rules: StreamRules, scope: Scope) -> SignalAudit:
-    audit = SignalAudit(model, rules, scope)
-    if task.name not in SHIPPED:  # its weights run as those of any declared task
-        audit.fingerprint = fingerprint_of(task, task.model.file.read_bytes())
-    return audit
 
 
 def _check_topics(there: Mapping[str, int], ours: list[Route]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.binding import Binding
+from core.engines.binding import Binding, RowTensor
 from core.engines.onnx.plan import PadPlan
 from core.engines.onnx.rows import aligned
 from core.engines.onnx.session import Graph
@@ -37,6 +37,11 @@ class OnnxWindows:
     @property
     def file(self) -> str:
         return self._graph.file
+
+    @property
+    def tensors(self) -> tuple[RowTensor, ...]:
+        """What it gives of a window, in order."""
+        return tuple(self._binding.outputs)
 
     def by(self, plan: PadPlan) -> OnnxWindows:
         """The same model by another plan."""

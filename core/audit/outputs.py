@@ -1,0 +1,132 @@
+"""The outputs of a task as records must hold them, made of the numbers of its model.
+
+Shapes: T steps of a run, or windows; n numbers of an output, M of all outputs, A that a state keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from core.arrays import Float32s, Float64s
+from core.audit.functions import Applied
+from core.native.fields import MAX_FLOAT32
+from core.tasks.declaration import Output
+
+Given = Callable[[Output], Float64s]
+"""The numbers (T, n) of an output that is made of a tensor."""
+Applying = Callable[[Output, Float64s], Applied]
+"""Computes an output of the numbers that it is made of."""
+ONE_NUMBER = ("above", "argmax_step", "error", "forecast_error", "label")
+
+
+class Made(NamedTuple):
+    """The outputs of some steps or windows: numbers (T, M), others as good (T, M), and what a state keeps (T, A)."""
+
+    numbers: Float64s
+    others: Float64s
+    kept: Float32s
+
+
+class ExpectedOutputs:
+    """What the outputs of a task hold.
+
+    Args:
+        outputs: as declared.
+        tensors: how many numbers each tensor has, of those that are published as they are.
+    """
+
+    def __init__(self, outputs: Sequence[Output], tensors: Mapping[str, int]) -> None:
+        self._outputs = tuple(outputs)
+        self._places: list[slice] = []
+        sizes: dict[str, int] = {}
+        for output in outputs:
+            read = tensors.get(output.tensor, 1) if output.of is None else sizes[output.of]
+            size = sizes[output.name] = 1 if output.apply in ONE_NUMBER else read
+            self._places.append(slice(self.width, self.width + size))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the outputs, in their order."""
+        return [output.name for output in self._outputs]
+
+    @property
+    def width(self) -> int:
+        """M."""
+        return self._places[-1].stop if self._places else 0
+
+    def make(self, rows: int, given: Given, apply: Applying) -> Made:
+        """Make the outputs of so many steps or windows."""
+        found: dict[str, Applied] = {}
+        with np.errstate(all="ignore"):  # what is not finite is not published
+            for output in self._outputs:
+                values = given(output) if output.of is None else found[output.of].numbers
+                found[output.name] = apply(output, values)
+            return _joined(list(found.values()), rows)
+
+    def values(self, numbers: Sequence[float]) -> list[Any]:
+        """The outputs as a record holds them, in their order, of numbers (M,)."""
+        return [_shown(output, list(numbers[place])) for output, place in zip(self._outputs, self._places, strict=True)]
+
+    def nothing(self) -> list[Any]:
+        """The outputs where there are no numbers: all null."""
+        return [None] * len(self._outputs)
+
+    def differences(self, numbers: Sequence[float], others: Sequence[float] | None, found: Any) -> dict[str, float]:
+        """Return by output how far a record is off, as `PartitionAudit.differences`.
+
+        Args:
+            numbers: (M,).
+            others: (M,), as good; None: there are none.
+            found: the record.
+        """
+        off: dict[str, float] = {}
+        for output, place in zip(self._outputs, self._places, strict=True):
+            value, wanted = getattr(found, output.name), list(numbers[place])
+            difference = _difference(_shown(output, wanted), value)
+            if difference == math.inf and others is not None and value is not None:
+                as_good = _shown(output, list(others[place]))
+                difference = 0.0 if as_good == value and type(as_good) is type(value) else difference
+            if difference:
+                off[output.name] = difference
+        return off
+
+
+def _joined(found: Sequence[Applied], rows: int) -> Made:
+    numbers = np.hstack([each.numbers for each in found])
+    numbers[np.abs(numbers) > MAX_FLOAT32] = np.inf
+    others = [np.full(each.numbers.shape, np.nan) if each.others is None else each.others for each in found]
+    kept = [np.empty((rows, 0), np.float32), *(each.kept for each in found if each.kept is not None)]
+    return Made(numbers, np.hstack(others), np.hstack(kept))
+
+
+def _shown(output: Output, numbers: list[float]) -> Any:
+    """One output as a record holds it."""
+    held = [number if math.isfinite(number) else None for number in numbers]
+    first = held[0] if held else None
+    if output.apply == "label":
+        return None if first is None else output.labels[int(first)]
+    if output.apply == "above":
+        return None if first is None else bool(first)
+    if output.apply == "argmax_step":
+        return None if first is None else int(first)
+    if output.apply in ("error", "forecast_error"):
+        return first if first is not None and first >= 0 else None
+    names = output.names or output.labels
+    if len(names) > 1:
+        return dict(zip(names, held, strict=True))
+    return first if len(held) == 1 else held
+
+
+def _difference(expected: Any, found: Any) -> float:
+    """Return how far a value is off, the worst of its numbers; infinite where no number stands against a number."""
+    if type(expected) is float and isinstance(found, (int, float)) and not isinstance(found, bool):
+        return abs(expected - found) / max(1.0, abs(expected))
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        return max((_difference(value, found[name]) for name, value in expected.items()), default=0.0)
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        return max(map(_difference, expected, found), default=0.0)
+    return 0.0 if type(expected) is type(found) and expected == found else math.inf

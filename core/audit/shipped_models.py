@@ -1,0 +1,54 @@
+"""The models of the two tasks that ship, as an audit runs them. Loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from core.arrays import Float32s
+from core.engines.infer import MAX_WINDOWS, advance_sequences, attended, prepare, state_size
+from core.models.defect_lstm import SteelDefectLSTM
+from core.models.fingerprint import fingerprint
+from core.models.signal_lstm import SignalExtractionLSTM
+
+
+class SignalSteps:
+    """The model of the signal task as a `StepsModel`."""
+
+    tensors: Mapping[str, slice] = {"prediction": slice(0, 1)}
+
+    def __init__(self, model: SignalExtractionLSTM) -> None:
+        self._model = model.eval()
+        self.fingerprint = fingerprint(model)
+        self.state_size = state_size(model)
+
+    def advance(self, runs: Sequence[Float32s], before: Float32s | None) -> tuple[list[Float32s], Float32s]:
+        prepare(self._model)
+        found, after = advance_sequences(self._model, runs, before)
+        return [predictions[:, None] for predictions in found], after
+
+
+class DefectWindows:
+    """The model of the casting task as a `WindowsModel`."""
+
+    tensors: Mapping[str, int] = {"probability": 1}
+
+    def __init__(self, model: SteelDefectLSTM) -> None:
+        self._model = model.eval()
+        self.fingerprint = fingerprint(model)
+
+    def score(self, windows: Sequence[Float32s]) -> list[Mapping[str, Float32s]]:
+        prepare(self._model)
+        found: list[Mapping[str, Float32s]] = [{}] * len(windows)
+        lengths = np.array([len(window) for window in windows])
+        for length in np.unique(lengths):
+            (places,) = np.nonzero(lengths == length)
+            for start in range(0, len(places), MAX_WINDOWS):
+                self._score(windows, places[start : start + MAX_WINDOWS].tolist(), found)
+        return found
+
+    def _score(self, windows: Sequence[Float32s], places: Sequence[int], found: list[Mapping[str, Float32s]]) -> None:
+        probabilities, attention = attended(self._model, [windows[place] for place in places])
+        for place, probability, weights in zip(places, probabilities, attention, strict=True):
+            found[place] = {"probability": np.array([probability]), "attention": weights}

@@ -1,0 +1,83 @@
+"""The audit of each task, with its model: by what it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from core.audit.models import BankSteps, OnnxWindowsModel, StepsModel, WindowsModel
+from core.audit.partition import PartitionAudit
+from core.audit.samples import SampleReader
+from core.audit.scope import Scope
+from core.audit.steps import StepAudit
+from core.audit.windows import WindowAudit
+from core.tasks.declaration import Declaration, Output
+from core.tasks.fingerprint import fingerprint_of
+from core.tasks.reading import SHIPPED
+from stream_app.rules import checked_model, load_task_model, stream_rules, window_rules
+from stream_app.settings import Settings
+
+ONNX = ".onnx"
+MakeAudit = Callable[[Scope], PartitionAudit]
+
+
+def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
+    """Return the auditors of a partition, by task. Raises StartupError for a bad checkpoint or task."""
+    return {task.name: _maker(settings, task) for task in settings.declarations()}
+
+
+def _maker(settings: Settings, task: Declaration) -> MakeAudit:
+    rules = stream_rules(settings, task)
+    if task.kind == "step":
+        return partial(StepAudit, task, *_steps_model(settings, task), rules)
+    return partial(WindowAudit, task, *_windows_model(settings, task), rules, window_rules(settings, task))
+
+
+def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, StepsModel]:
+    if task.name not in SHIPPED:
+        return SampleReader.of(task), declared_steps(task, *checked_model(settings, task))
+    from core.audit.shipped_models import SignalSteps  # loads torch
+
+    model: Any = load_task_model(settings, task)
+    return SampleReader.of(task, like="signal"), SignalSteps(model)
+
+
+def _windows_model(settings: Settings, task: Declaration) -> tuple[SampleReader, WindowsModel]:
+    if task.model.file.suffix == ONNX:
+        return SampleReader.of(task), declared_windows(task, *checked_model(settings, task))
+    from core.audit.shipped_models import DefectWindows  # loads torch
+
+    model: Any = load_task_model(settings, task)
+    return SampleReader.of(task, like="casting"), DefectWindows(model)
+
+
+def declared_steps(task: Declaration, model: bytes, plan: str) -> BankSteps:
+    """The model of a declared step task, without what the task computes of its numbers: the audit does that.
+
+    Args:
+        task: the declaration.
+        model: the model file's bytes, those that were checked.
+        plan: name of the batch plan that the check has found.
+
+    Raises:
+        StartupError: the model cannot be used, or does not fit the declaration.
+    """
+    from core.engines.declared.stepper import StepModel
+
+    names = list(dict.fromkeys(output.tensor for output in task.outputs if output.of is None))
+    plain = tuple(Output(f"tensor_{number}", name) for number, name in enumerate(names))
+    opened = StepModel(replace(task, outputs=plain), model, plan)
+    ends = list(accumulate(field.length for field in opened.outputs.fields))
+    places = [slice(end - field.length, end) for field, end in zip(opened.outputs.fields, ends, strict=True)]
+    tensors = dict(zip(names, places, strict=True))
+    return BankSteps(opened.states(), tensors, opened.state_size, fingerprint_of(task, model))
+
+
+def declared_windows(task: Declaration, model: bytes, plan: str) -> OnnxWindowsModel:
+    """The model of a declared window task; arguments and errors as `declared_steps` has them."""
+    from core.engines.onnx.task import open_windows
+
+    return OnnxWindowsModel(open_windows(task, model, plan), fingerprint_of(task, model))
