@@ -63,7 +63,7 @@ def applied_alone(output: Output, values: Float64s) -> Applied:
 
 
 def above_alone(number: Float64s, output: Output) -> Applied:
-    """Whether a number (N,) is at the threshold or above, by itself."""
+    """Return whether a number (N,) is at the threshold or above, by itself."""
     assert output.threshold is not None
     found = np.where(np.isnan(number), np.nan, number >= output.threshold)
     tied = np.abs(number - output.threshold) <= _near(output.threshold)

@@ -24,7 +24,7 @@ class StepsModel(Protocol):
     fingerprint: str
     state_size: int
     tensors: Mapping[str, slice]
-    """Where each tensor stands among the K."""
+    """The place of each tensor among the K."""
 
     def advance(self, runs: Sequence[Float32s], before: Float32s | None) -> tuple[list[Float32s], Float32s]:
         """Step runs, each (T, F), T >= 1 and of any length.
@@ -78,7 +78,7 @@ class WindowsModel(Protocol):
 
     fingerprint: str
     tensors: Mapping[str, int]
-    """How many numbers each tensor has whose size is the same for every window."""
+    """The size of each tensor that has the same for every window."""
 
     def score(self, windows: Sequence[Float32s]) -> list[Mapping[str, Float32s]]:
         """The tensors of each window (T, F), by name; windows may have any lengths."""

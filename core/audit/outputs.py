@@ -32,7 +32,7 @@ class Made(NamedTuple):
 
 
 class ExpectedOutputs:
-    """What the outputs of a task hold.
+    """The outputs of a task, by what it declares.
 
     Args:
         outputs: as declared.

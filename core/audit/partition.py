@@ -32,7 +32,7 @@ class PartitionAudit:
     """
 
     fingerprint: str
-    """Of the model."""
+    """The name of the model."""
 
     def __init__(self, samples: SampleReader, rules: StreamRules, scope: Scope) -> None:
         self.samples = samples

@@ -40,7 +40,7 @@ class OnnxWindows:
 
     @property
     def tensors(self) -> tuple[RowTensor, ...]:
-        """What it gives of a window, in order."""
+        """The outputs of a window, in order."""
         return tuple(self._binding.outputs)
 
     def by(self, plan: PadPlan) -> OnnxWindows:
