@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from core.audit.scope import Scope
+from core.engines.declared.stepper import TaskStepper
 from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper

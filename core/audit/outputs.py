@@ -50,7 +50,7 @@ class ExpectedOutputs:
 
     @property
     def names(self) -> list[str]:
-        """Of the outputs, in their order."""
+        """Their names, in order."""
         return [output.name for output in self._outputs]
 
     @property

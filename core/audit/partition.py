@@ -19,7 +19,7 @@ from core.errors import RecordError
 from core.wire.records import SampleHeaders, stream_id
 
 AnyOutput = msgspec.Struct
-"""Of the type that `core.wire.output_types.output_type` makes of a task."""
+"""Its type is the one that `core.wire.output_types.output_type` makes of a task."""
 
 
 class PartitionAudit:
