@@ -71,10 +71,6 @@ class ExpectedOutputs:
         """The outputs as a record holds them, in their order, of numbers (M,)."""
         return [_shown(output, list(numbers[place])) for output, place in zip(self._outputs, self._places, strict=True)]
 
-    def nothing(self) -> list[Any]:
-        """The outputs where there are no numbers: all null."""
-        return [None] * len(self._outputs)
-
     def differences(self, numbers: Sequence[float], others: Sequence[float] | None, found: Any) -> dict[str, float]:
         """Return by output how far a record is off, as `PartitionAudit.differences`.
 

@@ -184,7 +184,8 @@ class WindowAudit(PartitionAudit):
         return due.sequence.window(due.end, self.windows.window_length)
 
     def expected(self, row: int) -> AnyOutput:
-        return self.output_type(**self._head(row), **self._values(row))
+        values = self.outputs.values(self._shown(row))
+        return self.output_type(**self._head(row), **dict(zip(self.outputs.names, values, strict=True)))
 
     def _head(self, row: int) -> dict[str, object]:
         due = self.due[row]
@@ -207,19 +208,15 @@ class WindowAudit(PartitionAudit):
             return TOO_SHORT
         return None if all(map(math.isfinite, numbers)) else NOT_FINITE
 
-    def _values(self, row: int) -> dict[str, object]:
-        numbers = self._numbers[row] if self._reason(row) is None else None
-        values = self.outputs.nothing() if numbers is None else self.outputs.values(numbers)
-        return dict(zip(self.outputs.names, values, strict=True))
+    def _shown(self, row: int) -> list[float]:
+        """The numbers of the outputs; none of them where there is a reason."""
+        numbers = self._numbers[row]
+        return [math.nan] * self.outputs.width if numbers is None or self._reason(row) is not None else numbers
 
     def differences(self, row: int, found: AnyOutput) -> dict[str, float]:
         off = {name: math.inf for name, value in self._head(row).items() if getattr(found, name) != value}
-        if self._reason(row) is not None:
-            return off | {name: math.inf for name in self.outputs.names if getattr(found, name) is not None}
-        numbers = self._numbers[row]
-        assert numbers is not None
-        off |= self.outputs.differences(numbers, self._others.get(row), found)
-        for output in self._peaks:
+        off |= self.outputs.differences(self._shown(row), self._others.get(row), found)
+        for output in self._peaks if self._reason(row) is None else ():
             if output.name in off and self._is_peak(row, output, getattr(found, output.name)):
                 del off[output.name]
         return off
