@@ -151,7 +151,7 @@ def wait_until(predicate: Callable[[], T], deadline: float = DEADLINE_S, what: s
     pause = threading.Event()
     while not (answer := predicate()):
         assert time.monotonic() < end, f"not within {deadline:g} s: {what or predicate}"
-        pause.wait(0.02)
+        pause.wait(0.05)
     return answer
 
 

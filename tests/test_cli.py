@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from core.errors import DataError, RunError, StartupError
 from stream_app.cli import main as cli
-from stream_app.cli.options import ALL, MEANINGS, NOT_ON_THE_COMMAND_LINE
+from stream_app.cli.faulty_lines import MOST_KINDS, FaultyLines
+from stream_app.cli.options import ALL, DEFAULTS, MEANINGS, NOT_ON_THE_COMMAND_LINE
 from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings
 from stream_app.topics.administration import topic_ids
@@ -86,6 +87,16 @@ def test_the_worker_takes_every_setting_but_the_password_as_an_option() -> None:
     assert set(MEANINGS) == set(ALL) == set(Settings.model_fields)
     for name in MEANINGS:
         assert (f"--{name.replace('_', '-')} " in shown) == (name not in NOT_ON_THE_COMMAND_LINE)
+
+
+@pytest.mark.parametrize("name", [name for name in MEANINGS if name not in NOT_ON_THE_COMMAND_LINE])
+def test_the_help_tells_the_default_of_a_setting(name: str) -> None:
+    default = Settings.model_fields[name].default
+
+    if name in DEFAULTS:
+        assert type(default)(DEFAULTS[name].removeprefix("none")) == default
+    else:
+        assert default in (None, "")
 
 
 @pytest.mark.parametrize(
@@ -252,6 +263,37 @@ def test_a_replay_that_is_stopped_says_what_it_sent(run: Run, settings: Settings
     sent = len(consume_all(settings, settings.topic("signal-samples")))
     assert process.returncode == 130
     assert f"stopped: {sent:,} records of 1 streams" in err
+
+
+def test_what_is_wrong_with_many_lines_is_said_once_and_counted() -> None:
+    said: list[str] = []
+    bad = FaultyLines(said.append)
+    for number in range(1, 2001):
+        bad.tell(number, "names no stream")
+    bad.tell(2001, "is no JSON object")
+    bad.tell(2002, "step is 1.5")
+    bad.tell(2003, "step is 1.5")
+
+    bad.end()
+
+    assert said == [
+        "line 1: names no stream",
+        "line 2001: is no JSON object",
+        "line 2002: step is 1.5",
+        "1,999 more lines, the last of them line 2000: names no stream",
+        "line 2003 too: step is 1.5",
+    ]
+
+
+def test_bad_lines_of_endless_kinds_take_no_endless_memory() -> None:
+    said: list[str] = []
+    bad = FaultyLines(said.append)
+    for number in range(MOST_KINDS + 10):
+        bad.tell(number, f"step is {number}.5")
+
+    bad.tell(5000, f"step is {MOST_KINDS + 1}.5")
+
+    assert len(said) == MOST_KINDS + 11
 
 
 @pytest.mark.kafka

@@ -244,3 +244,24 @@ def test_the_document_has_every_setting_with_its_default() -> None:
     for column, settings in ((1, SignalSettings), (2, DefectSettings)):
         defaults = {field.name: field.default for field in msgspec.structs.fields(settings)}
         assert shown(column) == json.loads(json.dumps(defaults))
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures", "words"),
+    [
+        ("signal", {"mse_after_1s": 0.02, "bandpass_mse_after_1s": 0.018}, "a band-pass filter does as well or better"),
+        ("signal", {"mse_after_1s": 0.001, "bandpass_mse_after_1s": 0.018}, None),
+        ("signal", {"mse_after_1s": None, "bandpass_mse_after_1s": None}, None),
+        (
+            "defect",
+            {"auc": 0.8, "auc_baseline": 0.8, "baseline": "logistic regression"},
+            "(logistic regression) does as",
+        ),
+        ("defect", {"auc": 0.9, "auc_baseline": 0.8, "baseline": "logistic regression"}, None),
+        ("defect", {"auc": None, "auc_baseline": None, "baseline": None}, None),
+    ],
+)
+def test_a_model_that_a_simple_method_equals_is_told(kind: str, figures: dict[str, Any], words: str | None) -> None:
+    said = training_display.doubt(kind, figures)
+
+    assert said is None if words is None else said is not None and words in said

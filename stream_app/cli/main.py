@@ -94,7 +94,7 @@ VersionOption = Annotated[
 
 @app.callback()
 def caststream(version: VersionOption = False, debug: DebugOption = False) -> None:
-    """Recurrent models on live sensor feeds: one LSTM step per Kafka record, equal to the offline run through crashes.
+    """Recurrent models on live sensor feeds: a step per record, or a score per window, equal to the offline run.
 
     `caststream demo` shows all of it on this machine.
     """
@@ -317,6 +317,7 @@ def send_command(group: typer.Typer, name: str, example: str) -> None:
         from core.tasks.reading import find_declaration
         from replay.line_names import LineNames
         from replay.send import send
+        from stream_app.cli.faulty_lines import FaultyLines
         from stream_app.clients.access import check_access
         from stream_app.routes import route_of
 
@@ -324,9 +325,7 @@ def send_command(group: typer.Typer, name: str, example: str) -> None:
         renamed = parse_renamed(column or [], LineNames.of(task).nameable)
         check_access(settings.client_config())
 
-        def bad(number: int, why: str) -> None:
-            say(f"line {number}: {why}")
-
+        bad = FaultyLines(say)
         done: SendSummary = send(
             task,
             client_config=settings.client_config(),
@@ -335,9 +334,10 @@ def send_command(group: typer.Typer, name: str, example: str) -> None:
             rate=rate,
             renamed=renamed,
             decimal=decimal,
-            on_bad=bad,
+            on_bad=bad.tell,
             on_notice=say,
         )
+        bad.end()
         say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
         if done.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)

@@ -53,6 +53,36 @@ MEANINGS = {
     "sasl_oauth_token_file": "A file that holds nothing but a token for OAUTHBEARER; read again for every use.",
     "sasl_oauth_token_command": "A command that prints a token, alone or as JSON; run again before the token expires.",
 }
+# As the help shows them: where there is no default, or the meaning tells it, a setting has none here. A test holds them
+# equal to those of `Settings`, which the help does not load: that would take as long as all the rest of it.
+DEFAULTS = {
+    "broker": "127.0.0.1:9092",
+    "app_id": "caststream",
+    "topic_prefix": "none",
+    "partitions": "4",
+    "replication_factor": "1",
+    "processing_guarantee": "at_least_once",
+    "commit_interval": "0.5",
+    "max_commit_interval": "5",
+    "session_timeout": "6",
+    "output_format": "json",
+    "tasks": "signal,casting",
+    "device": "cpu",
+    "window_length": "500",
+    "window_min": "100",
+    "hop": "30",
+    "gap_policy": "step",
+    "max_gap": "50",
+    "max_step_jump": "1000000",
+    "idle_timeout": "300",
+    "max_state_bytes": "65536",
+    "metrics_host": "127.0.0.1",
+    "metrics_port": "8300",
+    "data_dir": "~/.local/share/caststream",
+    "log_format": "text",
+    "security_protocol": "PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+}
 # Anybody on the machine can read a command line.
 NOT_ON_THE_COMMAND_LINE = {"sasl_password", "ssl_password"}
 SECURITY = (*(name for name in MEANINGS if name.startswith(("security_", "ssl_", "sasl_"))),)
@@ -180,8 +210,8 @@ def _parameters(annotations: Mapping[str, Any]) -> list[inspect.Parameter]:
 def _option(name: str) -> Any:
     panel = "Kafka security" if name in SECURITY else "Settings (also CASTSTREAM_* in the environment, caststream.toml)"
     flag = f"--{name.replace('_', '-')}"
+    meaning = f"{MEANINGS[name]} Default: {DEFAULTS[name]}." if name in DEFAULTS else MEANINGS[name]
     # Text, whatever the setting is: the settings check it, and their error says what is accepted.
     return Annotated[
-        str | None,
-        typer.Option(flag, help=MEANINGS[name], rich_help_panel=panel, metavar="VALUE", show_default=False),
+        str | None, typer.Option(flag, help=meaning, rich_help_panel=panel, metavar="VALUE", show_default=False)
     ]

@@ -41,15 +41,26 @@ ConfigOption = Annotated[
 ]
 # Settings of both trainings.
 TRAINING_OPTIONS = {
-    "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most.", show_default=False)],
-    "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch.", show_default=False)],
-    "learning_rate": Annotated[
-        float | None, typer.Option(help="The highest learning rate of the schedule.", show_default=False)
+    "epochs": Annotated[
+        int | None,
+        typer.Option(help="Passes over the file, at most. Default: 10 for signals, 12 for casts.", show_default=False),
     ],
-    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default=False)],
-    "seed": Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)],
-    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU.", show_default=False)],
-    "max_minutes": Annotated[float | None, typer.Option(help="Minutes after which training ends.", show_default=False)],
+    "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch. Default: 64.", show_default=False)],
+    "learning_rate": Annotated[
+        float | None,
+        typer.Option(
+            help="The highest learning rate of the schedule. Default: 0.0001 for signals, 0.002 for casts.",
+            show_default=False,
+        ),
+    ],
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cpu.", show_default=False)],
+    "seed": Annotated[
+        int | None, typer.Option(help="The same seed gives the same weights. Default: 0.", show_default=False)
+    ],
+    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU. Default: 1.", show_default=False)],
+    "max_minutes": Annotated[
+        float | None, typer.Option(help="Minutes after which training ends. Default: no limit.", show_default=False)
+    ],
 }
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
@@ -118,7 +129,7 @@ def _train(
     from core.training.extras import require
     from core.training.snapshot import files_of
     from stream_app.cli.progress import phases
-    from stream_app.cli.training_display import ending, summary, training_display
+    from stream_app.cli.training_display import doubt, ending, summary, training_display
 
     for package in PACKAGES:
         require(package)
@@ -136,6 +147,8 @@ def _train(
     words = shlex.join(["caststream", *sys.argv[1:]])
     write_card(card, out, report, kind=kind, command=words, judged_on=_JUDGED_ON[kind], fitted=done)
     typer.echo(summary(kind, report), err=True)
+    if poor := doubt(kind, report):
+        say(poor)
     typer.echo(f"{out} and its card {card} are written; run it: caststream worker --{kind}-checkpoint {out}", err=True)
 
 

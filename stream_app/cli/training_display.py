@@ -112,6 +112,19 @@ def summary(kind: str, figures: Figures) -> str:
     )
 
 
+def doubt(kind: str, figures: Figures) -> str | None:
+    """Say in a line that a simple method does as well as the model, or better; None where the model is better."""
+    if kind == "defect":
+        model, simple, what = figures["auc"], figures["auc_baseline"], f"the baseline ({figures['baseline']})"
+        poor = model is not None and simple is not None and model <= simple
+    else:
+        model, simple, what = figures["mse_after_1s"], figures["bandpass_mse_after_1s"], "a band-pass filter"
+        poor = model is not None and simple is not None and model >= simple
+    if not poor:
+        return None
+    return f"warning: {what} does as well or better: train longer (--epochs, --max-minutes) or on more recordings"
+
+
 def ending(done: Fitted, out: Path) -> str:
     """Say in a line how a training ended."""
     why = {"patience": "nothing better came", "max_minutes": "its time was up", "interrupted": "interrupted"}

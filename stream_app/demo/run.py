@@ -130,6 +130,10 @@ class Demo:
         # The reference runs before the clock does, so that its load does not show up in the latencies.
         self._say("running the offline reference ...")
         reference = offline(self.signals, self.castings, RUN, settings)
+        self._say(
+            f"playing signals at {plan.speed:g} times their pace, and casts at {plan.speed * CASTING_SPEED:g} times: a "
+            "cast has one sample a second and lasts minutes"
+        )
         watcher = Watcher(settings, grid)
         watcher.start()
         url = f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"

@@ -19,6 +19,8 @@ SPARK_STEPS = 1200
 SPARK_COLUMNS = 64
 BAR = 24
 LINE_S = 5.0
+BEHIND_S = 2.0
+"""From here on the view says that the machine is busy."""
 
 
 def sparkline(values: Float32s, low: float, high: float) -> str:
@@ -27,6 +29,12 @@ def sparkline(values: Float32s, low: float, high: float) -> str:
         return ""
     places = (np.clip((values - low) / max(high - low, 1e-9), 0, 1) * (len(BLOCKS) - 1)).round()
     return "".join(" " if np.isnan(place) else BLOCKS[int(place)] for place in places)
+
+
+def lag_words(sent: int, seen: int, seconds: float) -> str:
+    """Say how far the predictions that were read are behind the samples, where it is seconds; else nothing."""
+    behind_s = (sent - seen) * seconds / sent if sent else 0.0
+    return f"; this machine is busy: predictions come {behind_s:.0f} s late" if behind_s >= BEHIND_S else ""
 
 
 class View:
@@ -88,6 +96,7 @@ class View:
         return (
             f"{elapsed:4.0f} s  {self.watched.sent_signals:,} samples sent, {self.watched.grid.seen:,} predicted "
             f"({self._rate:,.0f}/s), {len(self.watched.scores)} scores"
+            f"{lag_words(self.watched.sent_signals, self.watched.grid.seen, elapsed)}"
         )
 
     def _figures(self) -> Text:

@@ -16,7 +16,7 @@ COLOURS = {"core": "#dcebf7", "replay": "#e4f2dc", "stream_app": "#fbe9d3", "das
 
 
 def rooms_picture() -> str:
-    """One row for each level: a room imports from rows below its own only, and a colour is a package."""
+    """Each room as low as its imports let it stand, and a colour is a package."""
     rows = rows_of_rooms()
     width = LEFT + max(map(len, rows)) * (WIDTH + GAP)
     height = len(rows) * (HEIGHT + GAP) + GAP
@@ -26,7 +26,7 @@ def rooms_picture() -> str:
         for place, room in enumerate(row)
     ]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
-    title = "<title>The rooms of the code: each imports from rows below its own only</title>"
+    title = "<title>The rooms of the code, each as low as its imports let it stand: it imports from below only</title>"
     return "\n".join([head, title, '<rect width="100%" height="100%" fill="#ffffff"/>', *boxes, "</svg>"]) + "\n"
 
 
