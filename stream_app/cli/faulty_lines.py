@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 MOST_KINDS = 1000
-"""Of more kinds than this each line is said: the input is no feed, and the memory has an end."""
+"""The most kinds that are remembered: each line of a further kind is said, as the memory has an end."""
 
 
 class FaultyLines:
