@@ -246,6 +246,10 @@ class Settings(BaseSettings):
             )
         return self.data_dir
 
+    def __eq__(self, other: object) -> bool:
+        """Equal values make equal settings, whether their tasks have been read or not."""
+        return isinstance(other, Settings) and dict(self) == dict(other)
+
     def declarations(self) -> tuple[Declaration, ...]:
         """The tasks, read once: a file that changes under a running worker changes nothing in it.
 

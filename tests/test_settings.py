@@ -380,3 +380,13 @@ def test_a_path_in_a_home_directory_that_is_not_there_is_refused_by_its_reason(n
         StartupError, match=rf"setting {name}: '~/x' is not accepted: there is no home directory for ~;"
     ):
         load_settings(**{name: "~/x"})
+
+
+def test_settings_with_equal_values_are_equal_whether_their_tasks_were_read_or_not() -> None:
+    one, other = Settings(), Settings()
+    one.declarations()
+
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Settings(partitions=5)
+    assert one != dict(one)

@@ -27,7 +27,6 @@ CONNECT_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
 # On a fresh broker librdkafka may miss that a group's coordinator has come; asked again it finds it.
 GROUP_TIMEOUT_S = 3.0
-UNSEEN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 T = TypeVar("T")
 
@@ -66,7 +65,7 @@ class Cluster:
 
         Only these are asked for: the list of all topics grows with the cluster.
         """
-        topics = self._describe(names, UNSEEN)
+        topics, _ = self._look(names)
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
     def create(
@@ -96,12 +95,26 @@ class Cluster:
 
     def describe(self, names: Collection[str]) -> dict[str, Any]:
         """confluent-kafka's descriptions of those of the topics that are there."""
-        return self._describe(names, {KafkaError.UNKNOWN_TOPIC_OR_PART})
+        futures = self._ask(names)
+        return self._answers(futures, "describe", unless={KafkaError.UNKNOWN_TOPIC_OR_PART})
 
-    def _describe(self, names: Collection[str], unless: Collection[int]) -> dict[str, Any]:
+    def _ask(self, names: Collection[str]) -> dict[str, Any]:
         topics = TopicCollection(list(names))
-        futures = self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if names else {}
-        return self._answers(futures, "describe", unless=unless)
+        return self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S) if names else {}
+
+    def _look(self, names: Collection[str]) -> tuple[dict[str, Any], set[str]]:
+        """The descriptions of those of the topics that are there and that we may see; and those that we may not see."""
+        found: dict[str, Any] = {}
+        hidden: set[str] = set()
+        for name, future in self._ask(names).items():
+            with self._broker_errors(f"describe topic {name}", unless={KafkaError.UNKNOWN_TOPIC_OR_PART}):
+                try:
+                    found[name] = future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                        raise
+                    hidden.add(name)
+        return found, hidden
 
     def configs(self, names: Collection[str], unless: Collection[int] = ()) -> dict[str, dict[str, str]]:
         """Return all settings of existing topics, without topics that an error of ``unless`` hides."""
@@ -120,23 +133,12 @@ class Cluster:
 
     def hidden(self, names: Collection[str]) -> set[str]:
         """Return the topics that we may not see: the broker does not say whether they exist."""
-        found: set[str] = set()
-        if not names:
-            return found
-        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S)
-        for name, future in futures.items():
-            with self._broker_errors(f"describe topic {name}", unless={KafkaError.UNKNOWN_TOPIC_OR_PART}):
-                try:
-                    future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                        raise
-                    found.add(name)
-        return found
+        return self._look(names)[1]
 
     def existing(self, names: Collection[str]) -> set[str]:
         """Return the topics that exist, as far as the broker says: without those that are certainly gone."""
-        return self.partitions(names).keys() | self.hidden(names)
+        found, hidden = self._look(names)
+        return found.keys() | hidden
 
     def offsets(self, partitions: Mapping[str, int]) -> dict[str, int]:
         """Offsets from the start to the end of topics: their records, and the commit markers of transactions."""

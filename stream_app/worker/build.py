@@ -7,6 +7,7 @@ from typing import Any
 from stream_app.flow.idleness import PastPositions
 from stream_app.flow.pipeline import Pipeline
 from stream_app.flow.tables import StateTable
+from stream_app.kafka.assignor import LoudAssignor
 from stream_app.kafka.chunks import ChunkSchema
 from stream_app.routes import Route, routes
 from stream_app.rules import idle_timeout, model_name
@@ -31,6 +32,7 @@ def build_app(settings: Settings) -> CaststreamApp:
         broker=f"caststream://{settings.broker.split(',')[0]}",
         store="memory://",
         TableManager=TableManager,
+        PartitionAssignor=LoudAssignor,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
