@@ -37,6 +37,7 @@ hypothesis.settings.load_profile("untimed")
 
 LONGEST = [
     "test_faults",
+    "test_strangers",
     "test_defect_training",
     "test_wheel",
     "test_training_commands",
@@ -62,6 +63,7 @@ LONGEST = [
     "test_replay",
     "test_scorer",
     "test_eviction",
+    "test_own_model",
     "test_readme",
     "test_stream_machine",
     "test_logs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ class Example:
         """Of each stream its fields: (steps, numbers)."""
         with h5py.File(self.recordings) as file:
             fields = {field.name: file[field.name][:] for field in self.declaration.fields}
-            rows = zip(file["sequence_name"].asstr(), file["sequence_start"], file["sequence_length"], strict=True)
+            rows = zip(file["stream_name"].asstr(), file["sequence_start"], file["sequence_length"], strict=True)
             return {name: {each: fields[each][at : at + count] for each in fields} for name, at, count in rows}
 
     @property
@@ -58,13 +59,20 @@ class Example:
         return max(len(values) for fields in self.streams.values() for values in fields.values())
 
     def samples(self, name: str, steps: range) -> list[dict[str, Any]]:
-        """The samples of a stream as a producer sends them."""
+        """The samples of a stream as a producer sends them; the last one of a sequence that is scored says so."""
         columns = {field: values[steps.start : steps.stop] for field, values in self.streams[name].items()}
         return [
             {"sequence": "a", "step": step, "timestamp_ms": BEGIN_MS + step}
             | {field: values[row].astype(np.float64).round(6).tolist() for field, values in columns.items()}
+            | ({"end": True} if self.declaration.kind == "window" and step == self.steps - 1 else {})
             for row, step in enumerate(steps)
         ]
+
+    def predicted(self) -> list[dict[str, Any]]:
+        """The outputs of all recordings as `caststream predict` makes them."""
+        lines = self.folder / "offline.jsonl"
+        run("-m", "stream_app.cli.main", "predict", self.recordings, "--task", self.task, "--output", lines)
+        return [json.loads(line) for line in lines.read_text().splitlines()]
 
     def send(self, settings: Settings, steps: range) -> None:
         """These steps of all streams."""
@@ -77,9 +85,14 @@ def made(name: str, folder: Path) -> Example:
     copy = folder / name
     shutil.copytree(ROOT / "examples" / name, copy)
     [script] = copy.glob("make_*.py")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == 0, done.stderr
+    run(script)
     return Example(copy)
+
+
+def run(*arguments: str | Path) -> None:
+    """A program of Python in a process of its own; it must succeed."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def numbers_of(outputs: Sequence[Mapping[str, Any]], name: str) -> Float32s:

@@ -20,6 +20,8 @@ from tests.worker import WorkerProcess
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
 PATIENCE_S = 120.0
+WINDOWS = [(49, False), (74, False), (99, True)]
+"""Step, and whether it is the final one, of the outputs of a sequence of 100 samples: `first` 50, `hop` 25."""
 
 
 def play(example: Example, make_settings: MakeSettings, folder: Path) -> Outputs:
@@ -37,23 +39,40 @@ def play(example: Example, make_settings: MakeSettings, folder: Path) -> Outputs
         drained(settings, PATIENCE_S)
         assert worker.metric("caststream_records_total", task=example.declaration.name, outcome="dead_letter") == 0
         assert worker.sigterm() == 0
-    return published(example, settings)
+    found = published(example, settings)
+    if example.declaration.window is None:
+        assert_as_predicted(example, found)
+    return found
+
+
+def assert_as_predicted(example: Example, found: Outputs) -> None:
+    """Every output is that of `caststream predict` in each bit; the time and the sequence's name are the sender's."""
+    names = [*(output.name for output in example.declaration.outputs), "model"]
+    offline: Outputs = {name: [] for name in found}
+    for output in example.predicted():
+        offline[output["stream"]].append(output)
+    for name, outputs in found.items():
+        pairs = zip(outputs, offline[name], strict=True)
+        assert all(
+            live["step"] == line["step"] and {at: live[at] for at in names} == {at: line[at] for at in names}
+            for live, line in pairs
+        )
 
 
 def published(example: Example, settings: Settings) -> Outputs:
     """All outputs; one that was published twice, before and after the crash, is the same both times."""
-    count = len(example.streams) * example.steps
-    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in example.streams}
+    due = [(step, False) for step in range(example.steps)] if example.declaration.window is None else WINDOWS
+    found: dict[str, dict[tuple[int, bool], dict[str, Any]]] = {name: {} for name in example.streams}
 
     def complete(records: list[Any]) -> bool:
-        for record in records:
-            output = record.json
-            assert found[output["stream"]].setdefault(output["step"], output) == output
-        return sum(map(len, found.values())) >= count
+        for output in (record.json for record in records):
+            key = output["step"], output.get("final", False)
+            assert found[output["stream"]].setdefault(key, output) == output
+        return sum(map(len, found.values())) >= len(example.streams) * len(due)
 
     consume_until(settings, settings.topic(example.declaration.topics.output), complete, PATIENCE_S)
-    assert all([*steps] == [*range(example.steps)] for steps in found.values())
-    return {name: [*steps.values()] for name, steps in found.items()}
+    assert all(sorted(outputs) == due for outputs in found.values())
+    return {name: [outputs[key] for key in due] for name, outputs in found.items()}
 
 
 def by_onnx_runtime(example: Example, rows: Float32s, output: str, state: str, **constants: Any) -> Float32s:
@@ -103,3 +122,24 @@ def test_a_public_model_of_speech_hears_two_hundred_microphones_live_as_offline(
         np.testing.assert_array_equal(numbers_of(outputs, "speech"), wanted)
     speaking = np.mean([each["speaking"] for outputs in found.values() for each in outputs])
     assert 0.2 < speaking < 0.9
+
+
+def test_a_classifier_of_windows_tells_four_activities_apart_live_as_offline(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    example = made("motions", tmp_path)
+    session = onnxruntime.InferenceSession(example.declaration.model.file, providers=["CPUExecutionProvider"])
+
+    found = play(example, make_settings, tmp_path)
+
+    right = 0
+    for name, outputs in found.items():
+        fields = example.streams[name]
+        rows = np.concatenate([fields["acceleration"], fields["rotation"]], axis=1)
+        for (step, _), output in zip(WINDOWS, outputs, strict=True):
+            [logits] = session.run(["logits"], {"x": rows[None, : step + 1]})
+            powers = np.exp(logits[0].astype(np.float64))
+            np.testing.assert_allclose([*output["probability"].values()], powers / powers.sum(), rtol=0, atol=1e-6)
+            assert output["activity"] == [*output["probability"]][int(logits.argmax())]
+        right += outputs[-1]["activity"] == name.partition("-")[0]
+    assert right >= 36  # of the 40 test cases

@@ -75,12 +75,12 @@ def export(model: Classifier, path: Path) -> None:
 
 
 def write_recordings(cases: np.ndarray, classes: np.ndarray, path: Path) -> None:
-    """One sequence after the other; every case is a sequence here."""
+    """One sequence after the other; every case is a stream of its own here."""
     with h5py.File(path, "w") as file:
         file["acceleration"], file["rotation"] = np.split(cases.reshape(-1, CHANNELS), 2, axis=1)
         file["sequence_start"] = np.arange(len(cases)) * LENGTH
         file["sequence_length"] = np.full(len(cases), LENGTH)
-        file["sequence_name"] = [f"{CLASSES[one]}-{number}" for number, one in enumerate(classes)]
+        file["stream_name"] = [f"{CLASSES[one]}-{number}" for number, one in enumerate(classes)]
         file.attrs["sampling_rate"] = SAMPLES_PER_SECOND
 
 

@@ -88,12 +88,12 @@ def write_example(model: Forecaster, path: Path) -> None:
 
 
 def write_recordings(path: Path) -> None:
-    """One sequence after the other; every pump is a sequence here."""
+    """One sequence after the other; every pump is a stream of its own."""
     with h5py.File(path, "w") as file:
         file["vibration"] = np.concatenate([recording(pump, STEPS, pump >= PUMPS - BROKEN) for pump in range(PUMPS)])
         file["sequence_start"] = np.arange(PUMPS) * STEPS
         file["sequence_length"] = np.full(PUMPS, STEPS)
-        file["sequence_name"] = [f"pump-{pump}" for pump in range(PUMPS)]
+        file["stream_name"] = [f"pump-{pump}" for pump in range(PUMPS)]
         file.attrs["sampling_rate"] = SAMPLES_PER_SECOND
 
 

@@ -61,14 +61,14 @@ def write_example(model: Path, path: Path) -> None:
 
 
 def write_recordings(path: Path) -> None:
-    """One sequence after the other; every microphone is a sequence here."""
+    """One sequence after the other; every microphone is a stream of its own."""
     with h5py.File(path, "w") as file:
         audio = file.create_dataset("audio", (MICROPHONES * CHUNKS, CHUNK), "f4")
         for microphone in range(MICROPHONES):
             audio[microphone * CHUNKS : (microphone + 1) * CHUNKS] = voice(microphone, CHUNKS)
         file["sequence_start"] = np.arange(MICROPHONES) * CHUNKS
         file["sequence_length"] = np.full(MICROPHONES, CHUNKS)
-        file["sequence_name"] = [f"microphone-{microphone}" for microphone in range(MICROPHONES)]
+        file["stream_name"] = [f"microphone-{microphone}" for microphone in range(MICROPHONES)]
         file.attrs["sampling_rate"] = RATE / CHUNK
 
 
