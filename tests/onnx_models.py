@@ -354,9 +354,11 @@ def window_classifier(
     deaf_to: int | None = None,
     features: int = 3,
     size: float = 0.5,
+    operator: str = "Identity",
+    classes: int = 4,
 ) -> bytes:
-    """A GRU over a window (B, T, F): logits (B, 4), the highest number of each sample (B, T) as its attention, and the
-    samples at another ``size`` (B, T, F), ``half``.
+    """A GRU over a window (B, T, F): logits (B, classes), the highest number of each sample (B, T) as its attention,
+    and the samples at another ``size`` (B, T, F), ``half``. ``operator`` makes the logits of the scores.
     """
     read = np.ones(features, np.float32)
     if deaf_to is not None:
@@ -367,7 +369,7 @@ def window_classifier(
         "r": floats(1, 24, 8, seed=1),
         "size": np.array(size, np.float32),
         "zero": np.array([0]),
-        "head": floats(8, 4, seed=2),
+        "head": floats(8, classes, seed=2),
     }
     nodes = [
         helper.make_node("Mul", ["x", "read"], ["heard"]),
@@ -376,12 +378,12 @@ def window_classifier(
         helper.make_node("Squeeze", ["last", "zero"], ["top"]),
         helper.make_node("MatMul", ["top", "head"], ["scores"]),
         helper.make_node("Softmax", ["scores"], ["mixed"], axis=0),
-        helper.make_node("Identity", ["mixed" if mixed else "scores"], ["y"]),
+        helper.make_node(operator, ["mixed" if mixed else "scores"], ["y"]),
         helper.make_node("ReduceMax", ["by_time"], ["highest"], axes=[2], keepdims=0),
         helper.make_node("Transpose", ["highest"], ["attention"], perm=[1, 0]),
         helper.make_node("Mul", ["x", "size"], ["half"]),
     ]
-    outputs: dict[str, Shape] = {"y": [batch, 4], "attention": [batch, time], "half": [batch, time, features]}
+    outputs: dict[str, Shape] = {"y": [batch, classes], "attention": [batch, time], "half": [batch, time, features]}
     return graph_of(nodes, {"x": [batch, time, features]}, outputs, weights).SerializeToString()
 
 

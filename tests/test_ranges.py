@@ -21,7 +21,7 @@ from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.models.factory import ModelFactory, load_model
 from core.models.fingerprint import fingerprint
-from core.models.ranges import CASTING_FIELDS, NO_LIMITS, SIGNAL_FIELDS, RangeCounter, Ranges
+from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, RangeCounter, Ranges, no_limits
 from core.models.shipped import checkpoint_path
 from core.models.survey import Survey
 from core.offline.predict import predict
@@ -72,7 +72,7 @@ def test_a_value_is_far_outside_beyond_half_the_width_or_as_no_one_hot_vector(
 @given(sample=SAMPLE)
 def test_the_compiled_limits_hold_what_is_not_far_outside(ranges: Ranges, sample: tuple[float, ...]) -> None:
     assert ranges.limits().hold(sample) == (not far(ranges, sample))
-    assert NO_LIMITS.hold(sample)
+    assert no_limits(5).hold(sample)
 
 
 def test_a_sensor_that_stood_still_has_room_for_the_last_digits_only() -> None:

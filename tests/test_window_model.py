@@ -87,6 +87,22 @@ def test_every_output_of_any_batch_is_what_plain_python_makes_of_one_window(
     np.testing.assert_array_equal(found, alone)
 
 
+def test_by_the_plan_of_the_check_a_window_has_the_same_bits_in_any_batch(tmp_path: Path) -> None:
+    """Softplus goes another way at the end of a batch whose numbers are no multiple of eight."""
+    path = write(tmp_path, "y = {}", operator="Softplus", classes=5)
+    checked = check_task(path, None)
+    random = np.random.default_rng(5)
+    windows = [random.normal(size=(4 + n % 9, 6)).astype(np.float32) for n in range(70)]
+    model = opened(path, checked.plan)
+
+    alone = np.vstack([model.score([window]) for window in windows])
+
+    assert checked.plan == "pad 8"
+    for size in (2, 3, 9, 31, 70):
+        chosen = random.permutation(70)[:size]
+        np.testing.assert_array_equal(model.score([windows[place] for place in chosen]), alone[chosen])
+
+
 def test_the_fields_say_how_each_output_stands_in_a_record(tmp_path: Path) -> None:
     assert opened(write(tmp_path)).outputs.fields == (
         OutputField("logits", length=4),

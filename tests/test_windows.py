@@ -140,6 +140,31 @@ def test_a_damaged_or_missing_segment_or_body_is_found() -> None:
         unpack_body(body, 9, RULES, segments.get)
 
 
+WIDTHS = st.integers(1, 40)
+
+
+@relaxed
+@given(records=st.lists(st.integers(1, 6), min_size=1, max_size=20), width=WIDTHS, other=WIDTHS)
+def test_a_window_of_any_width_comes_back_and_as_no_other_width(records: list[int], width: int, other: int) -> None:
+    window, step = CastWindow(RULES, width), 0
+    for offset, samples in enumerate(records):
+        window.open(offset)
+        for _ in range(samples):
+            window.add(step, [step + number / 64 for number in range(width)])
+            step += 1
+        window.trim()
+    body, segments = pack_body(window), stored(window)
+
+    found = unpack_body(body, step - 1, RULES, segments.get, width)
+
+    assert found.count == step
+    np.testing.assert_array_equal(found.view().samples, window.view().samples)
+    np.testing.assert_array_equal(found.view().steps, window.view().steps)
+    if other != width:
+        with pytest.raises(StateError, match="do not fit"):
+            unpack_body(body, step - 1, RULES, segments.get, other)
+
+
 def test_a_cut_segment_keeps_nothing_it_was_not_asked_for() -> None:
     window = CastWindow(RULES)
     fill(window, [4], first_step=10)

@@ -16,7 +16,7 @@ from core.engines.notes import not_finite_note
 from core.engines.results import ChunkResult, StateStore, StreamRules
 from core.engines.state import Decision, unpack_state
 from core.errors import StateError
-from core.models.ranges import NO_LIMITS, Ranges
+from core.models.ranges import Ranges, no_limits
 from core.native.fields import FieldList
 from core.native.outputs import NamedOutputs
 from core.native.records import Records
@@ -79,7 +79,7 @@ class StepEngine(Engine[SignalStream]):
         self._chunk = 0
         self._batch = self._new_batch()
         self._packer = StatePacker(self._model)
-        self._limits = NO_LIMITS if task.ranges is None else task.ranges.limits()
+        self._limits = no_limits(self._fields.width) if task.ranges is None else task.ranges.limits()
 
     def warm_up(self) -> None:
         """Run some batches first, so that no live chunk pays for a first call."""

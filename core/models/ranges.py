@@ -36,9 +36,6 @@ def no_limits(width: int) -> Limits:
     return Limits((-np.inf,) * width, (np.inf,) * width, False)
 
 
-NO_LIMITS = no_limits(FEATURES)
-
-
 @dataclass(frozen=True)
 class Outside:
     """The values of one field far outside: their number, the ``place`` of the first one, and words for it and for the
