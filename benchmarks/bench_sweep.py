@@ -101,13 +101,14 @@ def table(report: Report) -> str:
     points += [(f"chunks of up to {point['chunk']:,}", point) for point in report["chunks"]]
     prices = [*(f"{stage}_us" for stage in STAGES), "worker_cpu_us", "broker_cpu_us"]
     rows: list[Row] = [
-        (name, point["rate"], _spread(point), *(point[price] for price in prices)) for name, point in points
+        (name, point["rate"], spread(point), *(point[price] for price in prices)) for name, point in points
     ]
     shown = [*(f"{stage}, µs" for stage in STAGES), "worker CPU, µs", "broker CPU, µs"]
     return markdown(("", "samples/s", "spread", *shown), rows)
 
 
-def _spread(point: dict[str, Any]) -> str | None:
+def spread(point: dict[str, Any]) -> str | None:
+    """The smallest and the largest rate; None where there was one round."""
     return None if point["min"] == point["max"] else f"{point['min']:,.0f} to {point['max']:,.0f}"
 
 

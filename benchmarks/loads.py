@@ -366,7 +366,7 @@ def send(load: AnyLoad) -> dict[str, Any]:
 class Watch:
     """The ends of the topics of one task before a load, so that the records of the load are found afterwards."""
 
-    def __init__(self, settings: Settings, kind: Task, output: str | None = None) -> None:
+    def __init__(self, settings: Settings, kind: str, output: str | None = None) -> None:
         self.settings = settings
         route = routes(settings)[kind]
         self.source, self.output, self.changelog = route.source, output or route.output, route.changelog

@@ -32,6 +32,7 @@ VALUES = 2**16  # the models' speed does not depend on what the numbers are: a f
 FLUSH_S = 120.0
 ENCODED_AHEAD = 2_000_000  # samples, some 400 MB; more are encoded as they go
 STARTED = "started"
+PUMP_CHANNELS = 12
 
 Record = tuple[int, bytes, bytes]  # partition, key, value
 
@@ -51,7 +52,7 @@ class Load:
 
     config: dict[str, Any]
     topic: str
-    kind: Literal["signal", "casting"]
+    kind: Literal["signal", "casting", "pump"]
     streams: int
     rate: float
     samples: int
@@ -77,7 +78,7 @@ def order(load: Load) -> Iterator[tuple[int, int]]:
 
 def records(load: Load) -> Iterator[Record]:
     """Yield the records that the broker gets."""
-    write = _signals(load) if load.kind == "signal" else _castings(load)
+    write = _WRITERS[load.kind](load)
     keys = [f"{load.kind}-{stream:04d}".encode() for stream in range(load.streams)]
     for stream, step in islice(order(load), None if load.fill else load.samples):
         yield stream % load.partitions, keys[stream], write(stream, step)
@@ -113,6 +114,21 @@ def _castings(load: Load) -> Any:
         return start + b'%d,"timestamp_ms":%d' % (step, START_MS + 1000 * step) + sensors % row
 
     return write
+
+
+def _pumps(load: Load) -> Any:
+    rows = 6 * np.random.default_rng(load.seed).standard_normal((VALUES, PUMP_CHANNELS))
+    values = [",".join(f"{number:.4f}" for number in row).encode() for row in rows.tolist()]
+    start = b'{"sequence":"%b","step":' % load.sequence.encode()
+
+    def write(stream: int, step: int) -> bytes:
+        vibration = values[(stream * 7919 + step) % VALUES]
+        return start + b'%d,"timestamp_ms":%d,"vibration":[%b]}' % (step, START_MS + step, vibration)
+
+    return write
+
+
+_WRITERS = {"signal": _signals, "casting": _castings, "pump": _pumps}
 
 
 def due(elapsed_s: float, rate: float, samples: int) -> int:

@@ -100,6 +100,18 @@ def _castings(report: Reports) -> Iterator[Found]:
     yield f"latency p50 of signals, beside {strands} strands", at(report, "both", "signal", "p50_ms"), "ms", p99
 
 
+def _tasks(report: Reports) -> Iterator[Found]:
+    least = figure(at(report, "least"))
+    for name, found in (at(report, "tasks") or {}).items():
+        wanted = f"; at least {least} are wanted" if name == "pump" else ""
+        remark = (
+            f"{figure(found['min'])} to {figure(found['max'])}; {figure(found['worker_cpu_us'])} µs of CPU a sample"
+        )
+        yield f"throughput of {found['what']}", found["rate"], "samples/s", remark + wanted
+    for name, ratio in (at(report, "ratios") or {}).items():
+        yield f"{at(report, 'tasks', name, 'what')}, beside the task that ships", ratio, "times", "in one run"
+
+
 def _scale(report: Reports) -> Iterator[Found]:
     for number, found in (at(report, "streams") or {}).items():
         of = f"{int(number):,} streams"
@@ -171,6 +183,7 @@ ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
     "latency": _latency,
     "model": _model,
     "castings": _castings,
+    "tasks": _tasks,
     "scale": _scale,
     "sweep": _sweep,
     "replay": _replay,

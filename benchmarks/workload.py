@@ -269,7 +269,7 @@ def read_outputs(settings: Settings, topic: str, names: Sequence[str]) -> Output
     streams, steps, predictions, appended_ms = array("i"), array("q"), array("d"), array("q")
     index = {name: i for i, name in enumerate(names)}
     decode = (msgspec.json if settings.output_format == "json" else msgspec.msgpack).Decoder(_Prediction).decode
-    for message in _read(settings, topic):
+    for message in read_messages(settings, topic):
         found = decode(message.value() or b"")
         streams.append(index.get(found.stream, UNKNOWN))
         steps.append(found.step)
@@ -284,7 +284,7 @@ def read_outputs(settings: Settings, topic: str, names: Sequence[str]) -> Output
     )
 
 
-def _read(settings: Settings, topic: str) -> Iterator[Message]:
+def read_messages(settings: Settings, topic: str) -> Iterator[Message]:
     consumer = Consumer(
         {
             **settings.client_config(),
