@@ -22,16 +22,17 @@ def other_model(folder: Path) -> None:
     (folder / "pump.safetensors").write_bytes(safetensors(weights(seed=1)))
 
 
-def other_names(folder: Path) -> None:
+def replace(folder: Path, old: str, new: str) -> None:
     path = folder / "pump.toml"
-    path.write_text(path.read_text(encoding="utf-8").replace('["de", "nde"]', '["nde", "de"]'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def other_names(folder: Path) -> None:
+    replace(folder, '["de", "nde"]', '["nde", "de"]')
 
 
 def other_unit(folder: Path) -> None:
-    path = folder / "pump.toml"
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("length = 3", 'length = 3, unit = "mm/s"'), encoding="utf-8"
-    )
+    replace(folder, "length = 3", 'length = 3, unit = "mm/s"')
 
 
 def load(folder: Path, monkeypatch: pytest.MonkeyPatch, before: Change | None, after: Change | None) -> Any:

@@ -165,7 +165,10 @@ class WindowKeys(Keys, frozen=True, kw_only=True):
 class ModelKeys(Keys, frozen=True, kw_only=True):
     """The model."""
 
-    file: Annotated[FileName, means("The model's file: an ONNX graph, the weights of an LSTM of a step task, or a checkpoint of caststream.")]
+    file: Annotated[
+        FileName,
+        means("The model's file: an ONNX graph, the weights of an LSTM of a step task, or a checkpoint of caststream."),
+    ]
     input: Annotated[Text | None, means("Name of the graph's input that takes the fields.", "the one that is left")] = (
         None
     )
