@@ -24,7 +24,7 @@ from core.wire.outputs import OutputField
 HDF5 = (".h5", ".hdf5")
 
 
-class OutputWriter(Protocol):
+class OfflineWriter(Protocol):
     """Takes the outputs in the order of the rows."""
 
     def write(self, part: OutputPart) -> None:
@@ -40,7 +40,7 @@ class OutputWriter(Protocol):
 @contextmanager
 def output_writer(
     out: Path | BinaryIO, file: TaskFile, rows: TaskRows, outputs: Sequence[OutputField], model: str
-) -> Iterator[OutputWriter]:
+) -> Iterator[OfflineWriter]:
     """A writer for ``out``: an open stream, or a file that takes its name when everything is written.
 
     Raises:

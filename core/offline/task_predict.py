@@ -17,7 +17,7 @@ from core.data.task_file import TaskFile
 from core.data.task_rows import TaskRows
 from core.models.ranges import Ranges
 from core.models.survey import Survey
-from core.offline.output_file import OutputWriter, output_writer
+from core.offline.output_file import OfflineWriter, output_writer
 from core.offline.predict import PredictSummary, changed
 from core.offline.steps import OfflineSteps, StepModelRun
 from core.offline.windows import OfflineWindows, WindowModelRun
@@ -71,7 +71,7 @@ def predict_task(
 
 
 def _written(
-    file: TaskFile, model: StepModelRun | WindowModelRun, survey: Survey, written: OutputWriter
+    file: TaskFile, model: StepModelRun | WindowModelRun, survey: Survey, written: OfflineWriter
 ) -> Iterator[tuple[int, int]]:
     """Write all outputs; after some, how many these were, and how many samples are done."""
     before = list(accumulate((sequence.count for sequence in file.sequences), initial=0))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.data.csv.casts import CastSummary
+    from core.data.csv.import_csv import ImportOptions, ImportSummary
     from core.data.csv.signals import SignalSummary
+    from core.data.csv.tasks import TaskSummary
     from stream_app.settings import Settings
 
 # A training that ends in an error of import would have been for nothing.
@@ -79,10 +81,11 @@ FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures a
 
 
 def add_training_commands(app: typer.Typer) -> None:
-    """Add ``train``, ``evaluate`` and ``import-csv`` to the command line."""
+    """Add ``train``, ``evaluate``, ``import-csv`` and ``import`` to the command line."""
     app.add_typer(train_app, name="train", help="Train a model on a file.")
     app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside limits and baselines.")
     command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
+    command(app, "import", example="caststream import history.parquet history.h5 --task pump.toml")(import_file)
 
 
 @command(
@@ -290,14 +293,56 @@ def import_csv_file(
     label, defect_probability, trigger. Of signals: signal, c1 to c4, and, if there are any, sequence, step,
     timestamp_ms or timestamp, target.
     """
-    from core.data.csv.casts import CastSummary
-    from core.data.csv.import_csv import FIELDS, ImportOptions, import_csv
+    from core.data.csv.import_csv import FIELDS, ImportOptions
     from core.data.csv.names import parse_renamed
+
+    renamed = parse_renamed(column or [], FIELDS)
+    _import(file, out, ImportOptions(task, renamed, decimal, skip_bad, sampling_rate))
+
+
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(help="A CSV, Parquet or Feather file, one sample on each line.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="signal, casting or a task file; by default the columns decide between the two.", show_default=False
+        ),
+    ] = None,
+    column: ColumnNamesOption = None,
+    decimal: DecimalSignOption = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip lines that cannot be used, and report how many.")
+    ] = False,
+    sampling_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
+    ] = None,
+) -> None:
+    """Turn a table of your own recordings into an HDF5 file of a task, for predict, replay and task check.
+
+    Columns: those of the task's fields (`caststream task describe` shows them), and, if there are any, stream,
+    sequence, step, and timestamp_ms or timestamp. Those of signal and casting are as `import-csv` has them. Parquet
+    and Feather need the extra `tables`.
+    """
+    from core.data.csv.import_csv import ImportOptions, fields_of
+    from core.data.csv.names import parse_renamed
+    from core.tasks.reading import SHIPPED, find_declaration
+
+    declared = None if task is None else find_declaration(task, need_files=False)
+    own = None if declared is None or declared.name in SHIPPED else declared
+    shipped: Any = declared.name if declared is not None and own is None else None
+    renamed = parse_renamed(column or [], fields_of(own))
+    _import(file, out, ImportOptions(shipped, renamed, decimal, skip_bad, sampling_rate, own))
+
+
+def _import(file: Path, out: Path, options: "ImportOptions") -> None:
+    from core.data.csv.import_csv import import_csv
     from stream_app.cli.progress import phases
 
     notices: list[str] = []
-    renamed = parse_renamed(column or [], FIELDS)
-    options = ImportOptions(task, renamed, decimal, skip_bad, sampling_rate)
     try:
         with phases() as phase:
             done = import_csv(file, out, phase("reading"), options, notices.append)
@@ -305,12 +350,30 @@ def import_csv_file(
         for notice in notices:
             say(notice)
         raise
-    written = _casts_written(done, out) if isinstance(done, CastSummary) else _signals_written(done, out)
-    for line in (*written, *notices):
+    for line in (*_what_was_written(done, out), *notices):
         say(line)
     if done.left_out.lines:
         of = f", of {', '.join(done.left_out.sequences)}" if done.left_out.sequences else ""
         say(f"skipped {done.left_out.lines:,} lines that cannot be used{of}: {'; '.join(done.left_out.named)}")
+
+
+def _what_was_written(done: "ImportSummary", out: Path) -> "Iterator[str]":
+    from core.data.csv.casts import CastSummary
+    from core.data.csv.signals import SignalSummary
+
+    if isinstance(done, CastSummary):
+        return _casts_written(done, out)
+    return _signals_written(done, out) if isinstance(done, SignalSummary) else _samples_written(done, out)
+
+
+def _samples_written(done: "TaskSummary", out: Path) -> "Iterator[str]":
+    yield f"wrote {done.samples:,} samples of {done.sequences:,} sequences of task {done.task} to {out}"
+    if not done.times and done.sampling_rate is None:
+        yield "the file has no times and no sampling rate: 1 Hz is assumed; --sampling-rate says another"
+    if done.lacking:
+        yield f"{done.lacking:,} values are missing: the one before is held there"
+    if done.gaps:
+        yield f"{done.gaps:,} steps are missing inside sequences"
 
 
 def _casts_written(done: "CastSummary", out: Path) -> "Iterator[str]":

@@ -23,10 +23,13 @@ NOTHING = LeftOut()
 
 
 class BadLines:
-    """Counts the lines that cannot be used, and names the first few. With ``skip`` they are skipped, not refused."""
+    """Counts the lines that cannot be used, and names the first few. With ``skip`` they are skipped, not refused.
 
-    def __init__(self, skip: bool) -> None:
-        self._skip = skip
+    ``what`` a line is called: a table has rows.
+    """
+
+    def __init__(self, skip: bool, what: str = "line") -> None:
+        self._skip, self.what = skip, what
         self._named: list[str] = []
         self._sequences: dict[str, None] = {}
         self.count = 0
@@ -35,15 +38,15 @@ class BadLines:
         """Line ``number`` cannot be used."""
         self.count += 1
         if self.count <= NAMED:
-            self._named.append(f"line {number}: {why}")
+            self._named.append(f"{self.what} {number}: {why}")
         if sequence and len(self._sequences) < NAMED:
             self._sequences[sequence[:SHOWN]] = None
 
     def refuse(self) -> None:
         """Raise StartupError if there are bad lines that must not be skipped."""
         if self.count and not self._skip:
-            more = f"; and {self.count - NAMED:,} more lines" if self.count > NAMED else ""
-            raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad skips such lines")
+            more = f"; and {self.count - NAMED:,} more {self.what}s" if self.count > NAMED else ""
+            raise StartupError(f"{'; '.join(self._named)}{more}; --skip-bad skips such {self.what}s")
 
     def left_out(self) -> LeftOut:
         """Return the skipped lines."""

@@ -1,13 +1,13 @@
-"""Turn a user's own recordings, a CSV, into a castings file or a signals file.
+"""Turn a user's own recordings, a CSV, Parquet or Feather file, into a file of castings, signals or a declared task.
 
-The CSV has one sample on each line under a header; columns have the names of the wire. A cast's lines stand together,
+The table has one sample on each line under a header; columns have the names of the wire. A cast's lines stand together,
 or ``step`` or a time gives their order. A file in order is read in bounded memory; a file in disorder takes about 60
 bytes a line. Samples wait on the disk, beside the result, until all lines are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
@@ -18,9 +18,10 @@ from typing import Any
 import h5py
 
 from core.callbacks import OnNote, OnProgress, unheard
+from core.data.csv.arrow import ArrowTable, ColumnarFile, Rows, is_columnar
 from core.data.csv.bad_lines import BadLines
 from core.data.csv.casts import CastImport, CastSummary
-from core.data.csv.header import NoHeaderError, mentions, read_header
+from core.data.csv.header import Columns, NoHeaderError, mentions, read_header
 from core.data.csv.lines import LineSplitter
 from core.data.csv.names import Renamed
 from core.data.csv.numbers import Decimal
@@ -29,15 +30,18 @@ from core.data.csv.samples import Samples
 from core.data.csv.sequences import Sequences
 from core.data.csv.signals import SignalImport, SignalSummary
 from core.data.csv.table import MAX_PREAMBLE, Table
+from core.data.csv.tasks import TaskImport, TaskSummary
 from core.data.outputs import create_file, keep_inputs
 from core.errors import DataError, RecordError, StartupError
 from core.firsts import Firsts
 from core.tasks import Task
+from core.tasks.declaration import Declaration
 
 Lines = Iterable[tuple[int, bytes | None]]
-Import = CastImport | SignalImport
+Import = CastImport | SignalImport | TaskImport
+ImportSummary = CastSummary | SignalSummary | TaskSummary
 
-IMPORTS: dict[Task, type[Import]] = {"casting": CastImport, "signal": SignalImport}
+IMPORTS: dict[Task, type[CastImport] | type[SignalImport]] = {"casting": CastImport, "signal": SignalImport}
 # Fields that a column can be given to.
 FIELDS = tuple(dict.fromkeys((*CastImport.columns.known, *SignalImport.columns.known)))
 READ_BYTES = 1 << 20
@@ -50,7 +54,8 @@ class ImportOptions:
     """Choices for reading a CSV, where its header and lines do not say it.
 
     ``task``: None goes by the columns. ``renamed``: names of fields in the file. ``decimal``: its decimal sign.
-    ``skip_bad``: leave lines out that cannot be used. ``sampling_rate``: of signals, in Hz.
+    ``skip_bad``: leave lines out that cannot be used. ``sampling_rate``: of signals, and of a declared task, in Hz.
+    ``declaration``: the task is this one, of a user's own.
     """
 
     task: Task | None = None
@@ -58,6 +63,12 @@ class ImportOptions:
     decimal: Decimal | None = None
     skip_bad: bool = False
     sampling_rate: float | None = None
+    declaration: Declaration | None = None
+
+
+def fields_of(declaration: Declaration | None) -> tuple[str, ...]:
+    """The fields that a column can be given to: of a declared task, or of those that ship."""
+    return FIELDS if declaration is None else TaskImport.columns(declaration).known
 
 
 def import_csv(
@@ -66,13 +77,13 @@ def import_csv(
     on_progress: OnProgress = unheard,
     options: ImportOptions | None = None,
     on_notice: OnNote = unheard,
-) -> CastSummary | SignalSummary:
-    """Write the recordings of the CSV ``path`` to ``out``, sequences in the order in which their first lines stand.
+) -> ImportSummary:
+    """Write the recordings of the table ``path`` to ``out``, sequences in the order in which their first lines stand.
 
     Missing steps are closed up, as the gap policy ``step`` does. The file appears under its name when it is complete.
 
     Args:
-        path: the CSV.
+        path: the CSV; or a Parquet or Feather file, whose rows are checked in the same way.
         out: the HDF5 file; its dataset ``sequence`` keeps the sequences' names.
         on_progress: told the bytes read so far and their total.
         options: how it is read.
@@ -90,31 +101,89 @@ def import_csv(
             on_notice(text)
 
     keep_inputs([out], [path])
-    with _open(path) as source, create_file(out) as file:
-        with _named(path):
-            lines = _lines(path, source, on_progress)
-            head = list(islice(lines, MAX_PREAMBLE))
-            task = options.task or _task_of(head, options.renamed)
-            made, bad = _import(task, chain(head, lines), file, out.absolute().parent, options, notice)
+    with _open(path) as source, create_file(out) as file, _named(path):
+        work = _Work(file, out.absolute().parent, options, notice)
+        if is_columnar(path):
+            made, bad = _import_columns(ColumnarFile(path), work, on_progress)
+        else:
+            made, bad = _import_lines(_lines(path, source, on_progress), work)
         return replace(made, left_out=bad.left_out())
 
 
+@dataclass(frozen=True)
+class _Work:
+    """The output and the choices of an import."""
+
+    file: h5py.File
+    folder: Path
+    options: ImportOptions
+    notice: OnNote
+
+
+def _import_lines(lines: Lines, work: _Work) -> tuple[ImportSummary, BadLines]:
+    lines, options = iter(lines), work.options
+    head = list(islice(lines, MAX_PREAMBLE)) if _is_open(options) else []
+    task = _task_of(head, options.renamed) if _is_open(options) else options.task
+    table = Table(_columns(task, options), options.renamed, options.decimal, work.notice)
+    bad = BadLines(options.skip_bad)
+    return _import(task, table, lambda rows: _read(chain(head, lines), table, rows, bad), bad, work)
+
+
+def _import_columns(source: ColumnarFile, work: _Work, on_progress: OnProgress) -> tuple[ImportSummary, BadLines]:
+    options = work.options
+    task = _task_of_names(source.names, options.renamed) if _is_open(options) else options.task
+    table = ArrowTable(_columns(task, options), options.renamed, None, work.notice)
+    table.begin_names(source.names)
+    bad = BadLines(options.skip_bad, "row")
+    return _import(task, table, lambda rows: _read_rows(source.read(on_progress), table, rows, bad), bad, work)
+
+
+def _is_open(options: ImportOptions) -> bool:
+    """True if the columns have to tell the task."""
+    return options.task is None and options.declaration is None
+
+
+def _columns(task: Task | None, options: ImportOptions) -> Columns:
+    if options.declaration is not None:
+        return TaskImport.columns(options.declaration)
+    assert task is not None
+    return IMPORTS[task].columns
+
+
 def _import(
-    task: Task, lines: Lines, file: h5py.File, folder: Path, options: ImportOptions, notice: OnNote
-) -> tuple[CastSummary | SignalSummary, BadLines]:
-    kind = IMPORTS[task]
-    table = Table(kind.columns, options.renamed, options.decimal, notice)
-    with Samples(folder, kind.width) as samples:
-        sequences = Sequences(table, samples, "cast" if task == "casting" else "sequence", notice)
-        rows, bad = kind(table, samples, sequences), BadLines(options.skip_bad)
-        if isinstance(rows, SignalImport):
-            rows.sampling_rate, rows.any_length = options.sampling_rate, options.skip_bad
-        _read(lines, table, rows, bad)
+    task: Task | None, table: Table, read: Callable[[Import], None], bad: BadLines, work: _Work
+) -> tuple[ImportSummary, BadLines]:
+    width = IMPORTS[task].width if task is not None else len(table.columns.numbers)
+    with Samples(work.folder, width) as samples:
+        sequences = Sequences(table, samples, "cast" if task == "casting" else "sequence", work.notice)
+        rows = _rows_of(task, table, samples, sequences, work)
+        read(rows)
         if not samples.count:
             raise StartupError("holds no samples: there is nothing below its header")
         if task == "casting":
-            _check_rate(sequences, notice)
-        return rows.write(file, _sorted(sequences, samples, bad)), bad
+            _check_rate(sequences, work.notice)
+        return rows.write(work.file, _sorted(sequences, samples, bad)), bad
+
+
+def _rows_of(task: Task | None, table: Table, samples: Samples, sequences: Sequences, work: _Work) -> Import:
+    options = work.options
+    if options.declaration is not None:
+        return TaskImport(options.declaration, table, samples, sequences, work.folder, options.sampling_rate)
+    assert task is not None
+    rows = IMPORTS[task](table, samples, sequences)
+    if isinstance(rows, SignalImport):
+        rows.sampling_rate, rows.any_length = options.sampling_rate, options.skip_bad
+    return rows
+
+
+def _read_rows(source: Rows, table: ArrowTable, rows: Import, bad: BadLines) -> None:
+    for number, cells in source:
+        try:
+            row: Any = table.read_cells(cells, rows.parse)
+            rows.add(number, row)
+        except RecordError as error:
+            bad.add(number, str(error), table.cell(cells, "sequence"))
+    bad.refuse()
 
 
 def _read(lines: Lines, table: Table, rows: Import, bad: BadLines) -> None:
@@ -139,8 +208,8 @@ def _sorted(sequences: Sequences, samples: Samples, bad: BadLines) -> Sorted:
         (name,) = sequences.names([sequence])
         if sequences.by == "time":
             raise StartupError(
-                f"line {line}: the times of {name!r} go back here and forward elsewhere: sort the file by time, or "
-                "give a column step"
+                f"{bad.what} {line}: the times of {name!r} go back here and forward elsewhere: sort the file by time, "
+                "or give a column step"
             )
         bad.add(line, f"{sequences.what} {name!r} has step {key} twice", name)
     bad.refuse()
@@ -152,6 +221,12 @@ def _check_rate(sequences: Sequences, notice: OnNote) -> None:
     rate = sequences.rate_hz()
     if rate is not None and abs(rate - 1.0) > _RATE_TOLERANCE:
         notice(f"by their times the samples come at {rate:g} Hz: casts are taken at 1 Hz")
+
+
+def _task_of_names(names: Iterable[str], renamed: Renamed) -> Task:
+    """The task whose columns a table names."""
+    quoted = ",".join('"{}"'.format(name.replace('"', '""')) for name in names)
+    return _task_of([(0, quoted.encode())], renamed)
 
 
 def _task_of(head: Iterable[tuple[int, bytes | None]], renamed: Renamed) -> Task:

@@ -106,6 +106,16 @@ class Sequences:
         """The column that decides the order, or "line"."""
         return self._order.by if self._order else "line"
 
+    @property
+    def has_instants(self) -> bool:
+        """True if the times that were read are instants, not numbers of an unknown unit."""
+        return self._scale is None
+
+    def pairs(self, numbers: Iterable[int]) -> list[tuple[str, str]]:
+        """The streams and names of sequences, as the table has them."""
+        held = list(self._numbers)
+        return [held[number] for number in numbers]
+
     def names(self, numbers: Iterable[int]) -> list[str]:
         """The names of sequences: with their stream, where several streams have one of this name."""
         pairs = list(self._numbers)

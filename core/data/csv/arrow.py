@@ -1,0 +1,152 @@
+"""Parquet and Feather files -> rows of cells, so that they are checked as those of a CSV are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from core.callbacks import OnProgress
+from core.data.csv.header import NoHeaderError, read_header
+from core.data.csv.table import Table
+from core.errors import DataError, StartupError
+
+PARQUET, ARROW, FEATHER_1 = b"PAR1", b"ARROW1", b"FEA1"
+BATCH_ROWS = 8192
+
+T = TypeVar("T")
+Rows = Iterator[tuple[int, list[str]]]
+
+
+def is_columnar(path: Path) -> bool:
+    """True if a file is Parquet or Feather, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError:
+        return False
+    return start.startswith((PARQUET, ARROW, FEATHER_1))
+
+
+class ArrowTable(Table):
+    """A table whose columns have names and types; rows come as cells."""
+
+    def begin_names(self, names: Sequence[str]) -> None:
+        """Take the names of the columns; raises StartupError: columns are lacking."""
+        quoted = ",".join('"{}"'.format(name.replace('"', '""')) for name in names)
+        try:
+            self._use(read_header(quoted, 0, self.columns, self._renamed, ","))
+        except NoHeaderError as error:
+            raise StartupError(_of_columns(str(error))) from error
+        except StartupError as error:
+            raise StartupError(_of_columns(str(error))) from error
+
+    def read_cells(self, cells: list[str], make: Callable[[list[str]], T]) -> T:
+        """Give the cells of a row to ``make``; raises RecordError."""
+        return make(cells)
+
+
+def _of_columns(text: str) -> str:
+    return text.replace("the header (line 0)", "the table")
+
+
+class ColumnarFile:
+    """An open file of columns.
+
+    Args:
+        path: a Parquet or Feather file.
+
+    Raises:
+        DataError: pyarrow is missing, or the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._errors():
+            self.rows, self.names, self._batches = _open(path)
+
+    def read(self, on_progress: OnProgress) -> Rows:
+        """The rows, numbered from 0."""
+        number = 0
+        batches = self._batches()
+        while True:
+            with self._errors():
+                if (batch := next(batches, None)) is None:
+                    return
+                columns = [_texts(column) for column in batch.columns]
+            for row in zip(*columns, strict=True):
+                yield number, list(row)
+                number += 1
+            on_progress(number, self.rows)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what pyarrow says of a file into an error that names it."""
+        try:
+            yield
+        except DataError:
+            raise
+        except (OSError, ValueError, KeyError, NotImplementedError, OverflowError) as error:
+            lines = str(error).splitlines()
+            raise DataError(
+                self._path, f"cannot be read: {lines[0][:300] if lines else type(error).__name__}"
+            ) from error
+
+
+def _open(path: Path) -> tuple[int, list[str], Callable[[], Iterator[Any]]]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(FEATHER_1):
+        raise DataError(path, "is a Feather file of version 1: write it again by a newer pandas or pyarrow")
+    if start.startswith(PARQUET):
+        parquet = _need(path, "pyarrow.parquet")
+        file = parquet.ParquetFile(path)
+        return file.metadata.num_rows, file.schema_arrow.names, lambda: file.iter_batches(BATCH_ROWS)
+    arrow, ipc = _need(path, "pyarrow"), _need(path, "pyarrow.ipc")
+    reader = ipc.open_file(arrow.memory_map(str(path)))
+    return _arrow_rows(reader), reader.schema.names, lambda: _slices(reader)
+
+
+def _arrow_rows(reader: Any) -> int:
+    return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+
+
+def _slices(reader: Any) -> Iterator[Any]:
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number)
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)
+
+
+def _need(path: Path, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DataError(
+            path, f"Parquet and Feather need pyarrow: pip install 'caststream[tables]' ({error})"
+        ) from error
+
+
+def _texts(column: Any) -> list[str]:
+    """The cells of a column as a CSV would have them."""
+    types = importlib.import_module("pyarrow").types
+    if types.is_timestamp(column.type) and column.type.unit == "ns":  # Python has microseconds
+        column = column.cast(importlib.import_module("pyarrow").timestamp("us", column.type.tz), safe=False)
+    return [_text(value) for value in column.to_pylist()]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return repr(float(value)) if isinstance(value, float) else str(value)
