@@ -8,53 +8,57 @@ import msgspec
 import numpy as np
 
 from core.arrays import Int64s
-from core.wire.records import SENSORS
-from replay.hdf5 import Block, Piece
+from replay.blocks import Block, Piece
+from replay.form import RecordForm
 from replay.native.encode import encode_records
 from replay.sink import Pair
 
 _text = msgspec.json.encode
-_SIGNAL = [b'{"signal":']
-_CASTING = [(b',"%s":' if column else b'{"%s":') % name.encode() for column, name in enumerate(SENSORS)]
 
 
 class BlockEncoder:
     """The records of one block.
 
     Args:
+        form: of the records.
         block: the samples.
         keys: the stream's id of each piece.
         sequences: the name of each piece's sequence.
     """
 
-    def __init__(self, block: Block, keys: Sequence[bytes], sequences: Sequence[str]) -> None:
+    def __init__(self, form: RecordForm, block: Block, keys: Sequence[bytes], sequences: Sequence[str]) -> None:
         pieces = block.pieces
-        signal = pieces[0].condition is not None
-        values = np.stack([piece.values for piece in pieces])  # (R, T) of signals, (R, T, 5) of casts
-        self._values = values[..., None] if signal else values
-        self._fields = _SIGNAL if signal else _CASTING
+        values = np.stack([piece.values for piece in pieces])  # (R, T) of signals, else (R, T, numbers)
+        self._form = form
+        self._values = values[..., None] if values.ndim == 2 else values
         self._keys = list(keys)
         self._shared = [_shared_text(piece, name) for piece, name in zip(pieces, sequences, strict=True)]
         self._steps = np.array([piece.step for piece in pieces], np.int64)
+        own_times = [piece.times_ms for piece in pieces if piece.times_ms is not None]
+        self._own_times = np.stack(own_times) if own_times else None
         ends = [piece.step + block.steps - 1 if piece.ends else -1 for piece in pieces]
-        self._last_steps = None if signal else np.array(ends, np.int64)
+        self._last_steps = np.array(ends, np.int64) if form.has_end else None
 
     def records(self, start: int, times_ms: Sequence[int], skips: Int64s) -> list[Pair]:
         """Encode records of all pieces from step ``start`` of the block on, one step for each time, step by step.
 
         Args:
             start: the first step, counted within the block.
-            times_ms: the steps' event times.
+            times_ms: the steps' event times, where the samples have none of their own.
             skips: how many of these steps are left out, for each piece.
         """
+        end = start + len(times_ms)
+        shape = len(self._keys), len(times_ms)
+        played = np.broadcast_to(np.array(times_ms, np.int64), shape)
         return encode_records(
             self._keys,
-            self._fields,
+            self._form.names,
+            self._form.lengths,
             self._shared,
-            self._values[:, start : start + len(times_ms)],
+            self._values[:, start:end],
             self._steps + start,
             skips,
-            np.array(times_ms, np.int64),
+            played if self._own_times is None else self._own_times[:, start:end],
             self._last_steps,
         )
 

@@ -8,81 +8,47 @@ longest stream ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from core.arrays import Float32s
-from core.callbacks import OnProgress, unheard
+from core.arrays import Float32s, Int64s
+from core.callbacks import OnNote, OnProgress, unheard
+from core.data.layout import SIGNALS as SIGNALS_DATA
 from core.data.layout import open_checked
-from core.data.naming import stream_name
+from core.data.opening import open_file
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
-from core.wire.records import SENSORS
+from replay.blocks import Block, Piece, Source
+from replay.form import CASTINGS, SIGNALS
+from replay.strands import StrandSource
 
 # Samples read at once: 8 MiB of float32 signals. At a pace nothing is sent while a block is read, so it is small: 1 ms.
 BLOCK_SAMPLES = 1 << 21
 PACED_BLOCK_SAMPLES = 1 << 18
-CAST_STEPS = 4096
-
-Condition = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Consecutive samples of one sequence of one stream.
-
-    ``row`` is the row of the file, ``step`` the first sample's step in it. ``values`` are float32, (steps,) of a
-    signal, (steps, 5) of a cast in the order of ``SENSORS``; ``condition`` are the four floats of a signal.
-    ``ends``: the last sample is the last of the sequence.
-    """
-
-    stream: int
-    row: int
-    step: int
-    values: Float32s
-    ends: bool
-    condition: Condition | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Positions ``first`` to ``first + steps`` of all streams that have samples there, one piece for each.
-
-    ``begins`` says that a sequence begins at ``first``: it never does further on.
-    """
-
-    first: int
-    steps: int
-    pieces: list[Piece]
-    begins: bool
-
-
-class Source:
-    """A file being replayed. ``totals`` has the samples of each stream in one pass."""
-
-    totals: list[int]
+class RecordingSource(Source):
+    """A file in the layout of signals or of castings."""
 
     def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
         self.recording, self.rows, self.streams = file, rows, streams
+        self.kind, self.path, self.files, self.names = file.kind, Path(file.filename), file.files, file.names
         self.period_ms = 1000.0 / file.rate_hz
         self._block_samples = block_samples
 
-    def stream_name(self, stream: int) -> str:
-        """The stream's name on the wire."""
-        return stream_name(self.recording.kind, stream, self.streams)
+    def tell(self, on_note: OnNote) -> None:
+        self.recording.tell(on_note)
 
-    def blocks(self, first: int) -> Iterator[Block]:
-        """Make one pass over the file, from position ``first`` on."""
-        raise NotImplementedError
+    def close(self) -> None:
+        self.recording.close()
 
 
 def open_source(
     path: str | Path, streams: int | None = None, on_check: OnProgress = unheard, block_samples: int | None = None
 ) -> Source:
-    """Open a file of either kind and check all its values.
+    """Open a file of signals or castings and check all its values.
 
     Args:
         path: the file.
@@ -94,8 +60,7 @@ def open_source(
         DataError: the file cannot be used; names the dataset.
         StartupError: ``streams`` is below 1.
     """
-    if streams is not None and streams < 1:
-        raise StartupError(f"streams is {streams}: must be 1 or more")
+    check_streams(streams)
     file, kind = open_checked(path, on_check)
     rows = len(file["mixed_signals" if kind == "signal" else "cast_start"])
     streams = streams or default_streams(kind, rows)
@@ -103,8 +68,25 @@ def open_source(
     return (SignalSource if kind == "signal" else CastSource)(file, rows, streams, block_samples)
 
 
-class SignalSource(Source):
+def is_recording(path: Path, task: str) -> bool:
+    """True if a file of a task that ships has the older layout; raises DataError: it cannot be opened."""
+    with open_file(path) as file:
+        held = set(file)
+    return (
+        not held.isdisjoint((*SIGNALS_DATA, "condition_vectors")) if task == "signal" else "sequence_start" not in held
+    )
+
+
+def check_streams(streams: int | None) -> None:
+    """Raise StartupError where there would be no stream."""
+    if streams is not None and streams < 1:
+        raise StartupError(f"streams is {streams}: must be 1 or more")
+
+
+class SignalSource(RecordingSource):
     """Signals: rows of equal length, so the streams play rounds of one row each."""
+
+    form = SIGNALS
 
     def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
         super().__init__(file, rows, streams, block_samples)
@@ -135,67 +117,17 @@ class SignalSource(Source):
         return int(min(self._steps, most // chunk * chunk or most))
 
 
-@dataclass(slots=True)
-class _Strand:
-    """The place of one strand: the row it plays, the step after those read, and the samples read but not given out."""
+class CastSource(RecordingSource, StrandSource):
+    """Casts: rows of different lengths."""
 
-    stream: int
-    row: int
-    start: int
-    length: int
-    step: int = 0
-    values: Float32s = field(default_factory=lambda: np.empty((0, len(SENSORS)), np.float32))
-
-
-class CastSource(Source):
-    """Casts: rows of different lengths, so each strand keeps its own place."""
+    form = CASTINGS
 
     def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
         super().__init__(file, rows, streams, block_samples)
         # 16 bytes of a cast whose samples are some 6,000 in the file.
-        self._starts, self._lengths = file["cast_start"], file["cast_length"]
-        self.totals = [int(self._lengths[stream::streams].sum()) for stream in range(streams)]
+        self._place(
+            [range(stream, rows, streams) for stream in range(streams)], file["cast_start"], file["cast_length"]
+        )
 
-    def blocks(self, first: int) -> Iterator[Block]:
-        strands = [strand for stream in range(self.streams) if (strand := self._seek(stream, first)) is not None]
-        position, most = first, max(1, min(CAST_STEPS, self._block_samples // (len(SENSORS) * max(1, len(strands)))))
-        while strands:
-            for strand in strands:
-                self._load(strand, most)
-            steps = min(len(strand.values) for strand in strands)
-            begins = any(strand.step == 0 for strand in strands)
-            yield Block(position, steps, [_take(strand, steps) for strand in strands], begins)
-            position += steps
-            strands = [moved for strand in strands if (moved := self._next(strand)) is not None]
-
-    def _seek(self, stream: int, position: int) -> _Strand | None:
-        """The strand at ``position`` of its pass; None when it has ended before."""
-        strand = self._open(stream, stream)
-        while strand is not None and position >= strand.length:
-            position -= strand.length
-            strand = self._open(stream, strand.row + self.streams)
-        if strand is not None:
-            strand.step = position
-        return strand
-
-    def _open(self, stream: int, row: int) -> _Strand | None:
-        if row >= self.rows:
-            return None
-        return _Strand(stream, row, int(self._starts[row]), int(self._lengths[row]))
-
-    def _next(self, strand: _Strand) -> _Strand | None:
-        ended = strand.step == strand.length
-        return self._open(strand.stream, strand.row + self.streams) if ended else strand
-
-    def _load(self, strand: _Strand, most: int) -> None:
-        if len(strand.values) == 0:
-            first = strand.start + strand.step
-            end = min(first + most, strand.start + strand.length)
-            strand.values = self.recording.sensors(first, end)
-
-
-def _take(strand: _Strand, steps: int) -> Piece:
-    end = strand.step + steps
-    piece = Piece(strand.stream, strand.row, strand.step, strand.values[:steps], end == strand.length)
-    strand.values, strand.step = strand.values[steps:], end
-    return piece
+    def read(self, first: int, end: int) -> tuple[Float32s, Int64s | None]:
+        return self.recording.sensors(first, end), None

@@ -20,9 +20,9 @@ import numpy as np
 from core.data.naming import SequenceNames
 from core.data.runs import event_times_ms
 from core.errors import DataError, RunError, StartupError
+from replay.blocks import Block, Source
 from replay.clock import Clock
 from replay.encode import BlockEncoder
-from replay.hdf5 import Block, Source
 from replay.pacing import Pacer
 from replay.progress import ReplayProgress
 from replay.sink import Pair, Sink
@@ -184,7 +184,8 @@ class Player:
         unsent = [self._unsent(block, piece.stream, loop_pass) for piece in block.pieces]
         self._count_sequences(block, unsent, loop_pass)
         keys = [self._keys[piece.stream] for piece in block.pieces]
-        encoder = BlockEncoder(block, keys, [self._sequence(piece.row, loop_pass) for piece in block.pieces])
+        names = [self._sequence(piece.row, loop_pass) for piece in block.pieces]
+        encoder = BlockEncoder(self._source.form, block, keys, names)
         position = loop_pass * self._pass_steps + block.first
         size = max(1, SLICE_RECORDS // len(block.pieces))
         for start in range(min(unsent), block.steps, size):
@@ -253,7 +254,7 @@ class Player:
     def _summary(self, resumed: bool, interrupted: bool) -> ReplaySummary:
         per_stream = {key.decode(): self._sink.acked.get(key, 0) for key in self._keys}
         return ReplaySummary(
-            self._source.recording.kind,
+            self._source.kind,
             self._progress.run,
             self._progress.start_ms,
             sum(per_stream.values()),

@@ -14,11 +14,15 @@ from core.data.naming import SequenceNames
 from core.data.outputs import keep_inputs
 from core.data.runs import run_name
 from core.errors import StartupError
+from core.tasks.declaration import Declaration
+from core.tasks.reading import SHIPPED, shipped
+from replay.blocks import Source
 from replay.clock import Clock
-from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, Source, open_source
+from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, check_streams, is_recording, open_source
 from replay.player import OnStatus, Player, ReplayError, ReplaySummary, Status, prompt
 from replay.progress import ReplayProgress, progress_place
 from replay.sink import FULL_SPEED, PACED, KafkaSink, Sink
+from replay.task_source import TaskSource
 
 __all__ = ["OnStatus", "ReplayError", "ReplaySummary", "Status", "replay"]
 
@@ -30,6 +34,8 @@ def replay(
     topic_signal: str,
     topic_casting: str,
     data_dir: Path,
+    task: Declaration | None = None,
+    topic: str | None = None,
     streams: int | None = None,
     speed: float = 1.0,
     loop: bool = False,
@@ -42,15 +48,18 @@ def replay(
     sink: Sink | None = None,
     clock: Clock | None = None,
 ) -> ReplaySummary:
-    """Send the samples of an HDF5 file, of signals or of castings, into the source topic of their task.
+    """Send the samples of an HDF5 file into the source topic of their task.
 
     Args:
-        path: the file; its datasets tell the kind.
+        path: the file.
         client_config: librdkafka's configuration of where the broker is.
         topic_signal: the topic for signals, as the broker names it.
         topic_casting: the topic for castings.
         data_dir: where the progress is kept.
-        streams: how many streams play side by side; None: 20 (signals) or 8 (castings), at most one per row.
+        task: of the samples; None: signal or casting, as the file's datasets tell.
+        topic: the source topic of ``task``.
+        streams: how many streams play side by side; None: those that the file names, else 8 of castings and 20 of
+            others, at most one for each sequence.
         speed: a factor on the recorded pace; infinity for as fast as the broker takes it. See `parse_speed`.
         loop: start again at the end of the file, until it is interrupted; each pass has its own sequences.
         resume: go on where the last replay of this file into this topic was acknowledged; with none, start.
@@ -72,33 +81,47 @@ def replay(
         RunError: the broker was not found, or lost (`ReplayError`, with the summary).
     """
     clock = clock or Clock()
-    topic = topic_signal if file_kind(path) == "signal" else topic_casting
+    task = shipped(file_kind(path)) if task is None else task
+    topic = topic or (topic_signal if task == shipped("signal") else topic_casting)
     place = progress_place(Path(data_dir), Path(path), str(client_config.get("bootstrap.servers", "")), topic)
     before = _resumable(place, Path(path), streams, run, start_ms, loop) if resume else None
     if before is not None:
         streams = before.streams
     paced = not math.isinf(speed)
     block_samples = PACED_BLOCK_SAMPLES if paced else BLOCK_SAMPLES
-    source = open_source(path, streams, lambda done, total: on_progress(Status("check", done, total)), block_samples)
+    source = _open(Path(path), task, streams, block_samples, on_progress)
     try:
-        keep_inputs([place], source.recording.files)
+        keep_inputs([place], source.files)
         start_ms = clock.epoch_ms() if start_ms is None else start_ms
         progress = before or _fresh(source, topic, run, start_ms, loop, again=_sent_before(place))
         names = _names(progress, source)
-        source.recording.notes += _repeated(progress, run)
-        source.recording.tell(on_note)
+        source.tell(on_note)
+        for note in _repeated(progress, run):
+            on_note(note)
         sink = sink or KafkaSink(client_config, topic, tuning=PACED if paced else FULL_SPEED, on_wait=on_note)
         progress.save(place)
         player = Player(source, sink, progress, names, place, speed, clock, on_progress, stop or (lambda: False))
         with prompt() if paced else contextlib.nullcontext():
             return player.play(resumed=before is not None)
     finally:
-        source.recording.close()
+        source.close()
+
+
+def _open(path: Path, task: Declaration, streams: int | None, block_samples: int, on_progress: OnStatus) -> Source:
+    """Open a file of a task, in the one layout or in the older one of the two tasks that ship."""
+
+    def on_check(done: int, total: int) -> None:
+        on_progress(Status("check", done, total))
+
+    check_streams(streams)
+    if task.name in SHIPPED and is_recording(path, task.name):
+        return open_source(path, streams, on_check, block_samples)
+    return TaskSource(path, task, streams, block_samples, on_check)
 
 
 def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: bool, again: bool) -> ReplayProgress:
     """The progress of a replay that has sent nothing; ``again``: this file was replayed into this topic before."""
-    path = Path(source.recording.filename)
+    path = source.path
     found, sent = path.stat(), [0] * source.streams
     name = run or run_name(start_ms)
     return ReplayProgress(
@@ -111,7 +134,7 @@ def _fresh(source: Source, topic: str, run: str | None, start_ms: int, loop: boo
         source.streams,
         loop,
         sent,
-        named=source.recording.names is not None,
+        named=source.names is not None,
         # A name that has ended must not come back: its records would be late.
         prefix=name if run is not None or again else "",
     )
@@ -127,7 +150,7 @@ def _sent_before(place: Path) -> bool:
 
 
 def _names(progress: ReplayProgress, source: Source) -> SequenceNames:
-    own = source.recording.names if progress.named else None
+    own = source.names if progress.named else None
     return SequenceNames(progress.prefix if progress.named else progress.run, own)
 
 

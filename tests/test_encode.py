@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.wire.records import SENSORS, CastingSample, SignalSample
+from replay.blocks import Block, Piece
 from replay.encode import BlockEncoder
-from replay.hdf5 import Block, Piece
+from replay.form import CASTINGS, SIGNALS
 from replay.native.encode import encode_records
 from tests.clock import START_MS
 
@@ -26,12 +27,13 @@ def texts_of(values):
     values = np.asarray(values, np.float32)
     records = encode_records(
         [b"k"],
-        [b'{"signal":'],
+        [b',"signal":'],
+        np.zeros(1, np.int64),
         [b',"step":'],
         values[None, :, None],
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
-        np.zeros(len(values), np.int64),
+        np.zeros((1, len(values)), np.int64),
     )
     return [value.partition(b",")[0].partition(b":")[2].decode() for _, value in records]
 
@@ -59,7 +61,7 @@ def test_few_digits_stand_as_they_were_written():
 @given(arrays(np.float32, (2, 7), elements=FLOATS), st.text(max_size=20), st.integers(0, 2**40))
 def test_signals_are_the_records_that_the_codec_would_write(values, run, step):
     pieces = [Piece(row, row, step, values[row], row == 0, SELECTED) for row in range(2)]
-    encoder = BlockEncoder(Block(step, 7, pieces, False), [b"a", b"b"], [f"{run}-0", f"{run}-1"])
+    encoder = BlockEncoder(SIGNALS, Block(step, 7, pieces, False), [b"a", b"b"], [f"{run}-0", f"{run}-1"])
 
     records = encoder.records(2, [START_MS + at for at in (2, 3, 4)], none_skipped(pieces))
 
@@ -81,7 +83,7 @@ def test_casts_end_with_their_last_sample_each_at_a_step_of_its_own():
         Piece(1, 1, 96, values[1], ends=True),
         Piece(2, 2, 7, values[2], ends=False),
     ]
-    encoder = BlockEncoder(Block(0, 4, pieces, True), [b"a", b"b", b"c"], ["x", "y", "z"])
+    encoder = BlockEncoder(CASTINGS, Block(0, 4, pieces, True), [b"a", b"b", b"c"], ["x", "y", "z"])
 
     records = encoder.records(0, [START_MS + at for at in range(4)], none_skipped(pieces))
 
@@ -98,7 +100,7 @@ def test_casts_end_with_their_last_sample_each_at_a_step_of_its_own():
 def test_steps_that_a_stream_has_sent_before_are_left_out():
     values = np.zeros((2, 3), np.float32)
     pieces = [Piece(row, row, 0, values[row], True, SELECTED) for row in range(2)]
-    encoder = BlockEncoder(Block(0, 3, pieces, True), [b"a", b"b"], ["x", "y"])
+    encoder = BlockEncoder(SIGNALS, Block(0, 3, pieces, True), [b"a", b"b"], ["x", "y"])
 
     records = encoder.records(0, [1, 2, 3], np.array([0, 2]))
 
@@ -106,9 +108,12 @@ def test_steps_that_a_stream_has_sent_before_are_left_out():
     assert steps == [(b"a", 0), (b"a", 1), (b"a", 2), (b"b", 2)]
 
 
-@pytest.mark.parametrize("wrong", ["keys", "shared", "steps", "skips", "times", "fields", "last"])
+@pytest.mark.parametrize("wrong", ["keys", "shared", "steps", "skips", "times", "fields", "lengths", "last"])
 def test_sizes_that_do_not_go_together_are_refused(wrong):
-    more = {name: 1 if name == wrong else 0 for name in ("keys", "shared", "steps", "skips", "times", "fields", "last")}
+    more = {
+        name: 1 if name == wrong else 0
+        for name in ("keys", "shared", "steps", "skips", "times", "fields", "lengths", "last")
+    }
 
     def zeros(size):
         return np.zeros(size, np.int64)
@@ -117,10 +122,11 @@ def test_sizes_that_do_not_go_together_are_refused(wrong):
         encode_records(
             [b"k"] * (2 + more["keys"]),
             [b"f"] * (1 + more["fields"]),
+            zeros(1 + more["lengths"]),
             [b"s"] * (2 + more["shared"]),
             np.zeros((2, 3, 1), np.float32),
             zeros(2 + more["steps"]),
             zeros(2 + more["skips"]),
-            zeros(3 + more["times"]),
+            np.zeros((2, 3 + more["times"]), np.int64),
             zeros(2 + more["last"]),
         )

@@ -3,7 +3,8 @@ from numpy.typing import NDArray
 
 def encode_records(
     keys: list[bytes],
-    fields: list[bytes],
+    names: list[bytes],
+    lengths: NDArray[np.int64],
     shared: list[bytes],
     values: NDArray[np.float32],
     first_steps: NDArray[np.int64],
@@ -15,13 +16,14 @@ def encode_records(
 
     Args:
         keys: (R,) the rows' streams.
-        fields: (F,) JSON that stands before each value: ``{"signal":``.
+        names: JSON that stands before each field, with a comma in front: ``,"signal":``.
+        lengths: the numbers of each field that is an array, 0 of one that is a number.
         shared: (R,) JSON between a row's last value and its step: ``,"sequence":"r-1","step":``.
-        values: (R, T, F).
+        values: (R, T, numbers of all fields). A field whose first number is NaN is left out.
         first_steps: (R,) the step of each row at the first of the T steps.
         skips: (R,) how many of the T steps are left out.
-        times_ms: (T,) event times.
-        last_steps: (R,) of casts: the step with ``"end":true``, -1 for none. Signals have no such field.
+        times_ms: (R, T) event times.
+        last_steps: (R,) the step with ``"end":true``, -1 for none; None: records have no such field.
 
     Raises:
         ValueError: the sizes do not go together.

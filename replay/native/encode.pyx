@@ -48,43 +48,71 @@ cdef inline char* put(char* at, bytes text):
 
 def encode_records(
     list keys,
-    list fields,
+    list names,
+    const int64_t[:] lengths,
     list shared,
     const float[:, :, :] values,
     const int64_t[:] first_steps,
     const int64_t[:] skips,
-    const int64_t[:] times_ms,
+    const int64_t[:, :] times_ms,
     const int64_t[:] last_steps=None,
 ):
     cdef Py_ssize_t rows = values.shape[0], steps = values.shape[1], columns = values.shape[2]
-    cdef Py_ssize_t row, step, column
+    cdef Py_ssize_t fields = len(names)
+    cdef Py_ssize_t row, step, column, field, end, needed = 0
     cdef int64_t number
     cdef vector[char] room
     cdef char* at
     cdef list records = []
-    if not (len(keys) == len(shared) == first_steps.shape[0] == skips.shape[0] == rows):
-        raise ValueError("not one key, shared text, first step and skip for each row")
+    if not (len(keys) == len(shared) == first_steps.shape[0] == skips.shape[0] == times_ms.shape[0] == rows):
+        raise ValueError("not one key, shared text, first step, skip and row of times for each row")
     if last_steps is not None and last_steps.shape[0] != rows:
         raise ValueError("not one last step for each row")
-    if len(fields) != columns or times_ms.shape[0] != steps:
-        raise ValueError("not one field for each column, or not one time for each step")
-    room.resize(sum(map(len, fields)) + max(map(len, shared), default=0) + (columns + 2) * NUMBER_BYTES + 64)
+    if lengths.shape[0] != fields:
+        raise ValueError("not one length for each field")
+    for field in range(fields):
+        if lengths[field] < 0 or lengths[field] > columns:
+            raise ValueError("a field is longer than a sample")
+        needed += max(1, lengths[field])
+    if needed != columns or times_ms.shape[1] != steps:
+        raise ValueError("not one column for each number of the fields, or not one time for each step")
+    room.resize(
+        sum(map(len, names)) + 2 * fields + max(map(len, shared), default=0) + (columns + 2) * (NUMBER_BYTES + 1) + 64
+    )
     for step in range(steps):
         for row in range(rows):
             if step < skips[row]:
                 continue
             at = room.data()
-            for column in range(columns):
-                at = put(at, <bytes>fields[column])
-                at = put_float(at, values[row, step, column])
+            column = 0
+            for field in range(fields):
+                end = column + max(1, lengths[field])
+                if values[row, step, column] != values[row, step, column]:
+                    column = end
+                    continue
+                at = put(at, <bytes>names[field])
+                if lengths[field]:
+                    at[0] = b"["
+                    at += 1
+                while True:
+                    at = put_float(at, values[row, step, column])
+                    column += 1
+                    if column == end:
+                        break
+                    at[0] = b","
+                    at += 1
+                if lengths[field]:
+                    at[0] = b"]"
+                    at += 1
             number = first_steps[row] + step
             at = put_integer(put(at, <bytes>shared[row]), number)
-            at = put_integer(put(at, b',"timestamp_ms":'), times_ms[step])
+            at = put_integer(put(at, b',"timestamp_ms":'), times_ms[row, step])
             if last_steps is None:
                 at = put(at, b"}")
             elif number == last_steps[row]:
                 at = put(at, b',"end":true}')
             else:
                 at = put(at, b',"end":false}')
+            room[0] = b"{"  # every text begins with a comma, also the first
             records.append((keys[row], PyBytes_FromStringAndSize(room.data(), at - room.data())))
     return records

@@ -221,15 +221,17 @@ def replay(
             help="First part of the sequences' names; by default the start time, or none for a file with names."
         ),
     ] = None,
+    task: TaskOption = None,
 ) -> None:
     """Send a file's samples into the source topic of their task, in order and at the recorded pace."""
     import replay.display
     import replay.pacing
     import replay.run
-    from core.tasks.reading import shipped
+    from core.tasks.reading import find_declaration, shipped
     from stream_app.clients.access import check_access
     from stream_app.routes import route_of
 
+    declaration = None if task is None else find_declaration(task, need_files=False)
     check_access(settings.client_config())
     with replay.display.display(sys.stderr) as told:
         done = replay.run.replay(
@@ -238,6 +240,8 @@ def replay(
             topic_signal=route_of(settings, shipped("signal")).source,
             topic_casting=route_of(settings, shipped("casting")).source,
             data_dir=settings.need_data_dir(),
+            task=declaration,
+            topic=None if declaration is None else route_of(settings, declaration).source,
             streams=streams,
             speed=replay.pacing.parse_speed(speed),
             loop=loop,
