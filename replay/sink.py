@@ -24,6 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
+from replay.held_signals import HeldSignals
 
 # A stream's id and an encoded value.
 Pair = tuple[bytes, bytes]
@@ -105,6 +106,7 @@ class KafkaSink:
         self._broker = client_config.get("bootstrap.servers", "?")
         self._timeout_s = timeout_s
         self._failure: str | None = None
+        self._handed = 0  # of the records of the last `send`
         self._silent_s, self._checked_s = 0.0, time.monotonic()
         self._untold: Counter[bytes] = Counter()
         config = PRODUCER | dict(client_config) | dict(tuning)
@@ -137,14 +139,14 @@ class KafkaSink:
         records = list(records)
         partitions = [self._places[key] for key, _ in records]
         last = dict(zip(partitions, range(len(records)), strict=True))  # of each partition
-        waiting = iter(zip(records, partitions, self._ask(records, last), strict=True))
+        self._handed = 0
         try:
-            self._produce(waiting)
+            with HeldSignals() as held:
+                self._produce(zip(records, partitions, self._ask(records, last), strict=True), held)
         except KeyboardInterrupt:
-            # Those that would have been asked after may not have been sent: `close` finds out in another way.
-            sent = max(0, len(records) - sum(1 for _ in waiting) - 1)
-            untold = zip(records[:sent], partitions, strict=False)
-            self._untold.update(key for (key, _), partition in untold if last[partition] >= sent)
+            # Those that would have been asked after were not sent: `close` finds out in another way.
+            untold = zip(records[: self._handed], partitions, strict=False)
+            self._untold.update(key for (key, _), partition in untold if last[partition] >= self._handed)
             raise
 
     def _ask(self, records: list[Pair], last: Mapping[int, int]) -> list[OnDelivery | None]:
@@ -157,21 +159,27 @@ class KafkaSink:
             asked[index] = partial(self._on_delivery, shares[partition])
         return asked
 
-    def _produce(self, waiting: Iterable[tuple[Pair, int, OnDelivery | None]]) -> None:
+    def _produce(self, waiting: Iterable[tuple[Pair, int, OnDelivery | None]], held: HeldSignals) -> None:
+        """Hand the records over, and count them: no signal comes between the two."""
         produce, topic = self._producer.produce, self._topic
-        for number, ((key, value), partition, asked) in enumerate(waiting):
+        for (key, value), partition, asked in waiting:
             try:
                 produce(topic, value, key, partition, asked)
             except BufferError:
-                self._wait_for_room(key, value, partition, asked)
+                self._wait_for_room(key, value, partition, asked, held)
             except KafkaException as error:
                 raise self._run_error(_text(error)) from error
-            if number % POLL_RECORDS == 0:
+            self._handed += 1
+            if self._handed % POLL_RECORDS == 1:
                 self.poll()
+            held.let_go()
 
-    def _wait_for_room(self, key: bytes, value: bytes, partition: int, asked: OnDelivery | None) -> None:
+    def _wait_for_room(
+        self, key: bytes, value: bytes, partition: int, asked: OnDelivery | None, held: HeldSignals
+    ) -> None:
         while True:
             self._look(0.1)
+            held.let_go()
             try:
                 self._producer.produce(self._topic, value, key, partition, asked)
             except BufferError:
