@@ -17,9 +17,11 @@ from core.models.fingerprint import AnyModel, fingerprint
 from core.models.rebuild import attach, build, signal_sizes
 from core.models.shipped import ModelKind
 from core.models.signal_lstm import SignalExtractionLSTM
+from core.tasks.reading import shipped
 
 _CLASSES: dict[str, type[AnyModel]] = {"signal": SignalExtractionLSTM, "defect": SteelDefectLSTM}
-_RECORD_FEATURES = 5  # both kinds of record carry five numbers per step
+_WIDTHS: dict[str, int] = {"signal": shipped("signal").width, "defect": shipped("casting").width}
+"""Numbers of a record of the task that a kind of model is for."""
 _EXPECTED = (
     "expected config['model']['lstm'] with input_size, hidden_size, num_layers, dropout (signal model) "
     "or config['architecture'] (defect model)"
@@ -42,8 +44,8 @@ def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "
         raise StartupError(" ".join(str(error).split())) from error  # torch lists weights line by line
     if not isinstance(model, wanted):
         raise StartupError(f"{path}: holds a {type(model).__name__}, expected a {kind} model ({wanted.__name__})")
-    if model.input_size != _RECORD_FEATURES:
-        raise StartupError(f"{path}: the model reads {model.input_size} numbers per step, records have 5")
+    if model.input_size != _WIDTHS[kind]:
+        raise StartupError(f"{path}: the model reads {model.input_size} numbers per step, records have {_WIDTHS[kind]}")
     return model
 
 

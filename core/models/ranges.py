@@ -18,7 +18,6 @@ from core.arrays import Float64s, Floats
 from core.native.limits import Limits
 from core.tasks.declaration import Field
 from core.tasks.reading import shipped
-from core.wire.records import FEATURES
 
 ColumnSlices = Mapping[str, slice]
 
@@ -29,6 +28,11 @@ STILL = 1e-3
 SIGNAL_FIELDS: ColumnSlices = shipped("signal").slices()
 CASTING_FIELDS: ColumnSlices = shipped("casting").slices()
 """The columns of a sample that a field of a record fills."""
+
+
+def width_of(fields: ColumnSlices) -> int:
+    """Return F, the columns of all fields."""
+    return max(int(columns.stop) for columns in fields.values())
 
 
 def no_limits(width: int) -> Limits:
@@ -82,7 +86,7 @@ class Ranges:
         low, high = (tuple(float(value) for value in told[name]) for name in ("low", "high"))
         if len(low) != len(high) or not all(a <= b for a, b in zip(low, high, strict=True)):
             raise ValueError("training_ranges must hold as many values of low as of high, and none above it")
-        return cls(fields, low, high, bool(told.get("one_hot", False))) if len(low) == FEATURES else None
+        return cls(fields, low, high, bool(told.get("one_hot", False))) if len(low) == width_of(fields) else None
 
     def plain(self) -> dict[str, Any]:
         """Return the ranges as a checkpoint holds them."""
@@ -132,8 +136,7 @@ class RangeCounter:
     """The ranges of samples that come in blocks."""
 
     def __init__(self) -> None:
-        self._low = np.full(FEATURES, np.inf)
-        self._high = np.full(FEATURES, -np.inf)
+        self._low, self._high = np.array(np.inf), np.array(-np.inf)  # of all columns, while nothing was added
         self._one_hot = True
 
     def add(self, samples: Floats) -> None:
@@ -149,7 +152,8 @@ class RangeCounter:
     def ranges(self, fields: ColumnSlices) -> Ranges:
         """The ranges of all that was added."""
         one_hot = self._one_hot and fields is SIGNAL_FIELDS
-        return Ranges(fields, tuple(self._low.tolist()), tuple(self._high.tolist()), one_hot)
+        low, high = (np.broadcast_to(each, width_of(fields)).tolist() for each in (self._low, self._high))
+        return Ranges(fields, tuple(low), tuple(high), one_hot)
 
 
 def _is_one_hot(conditions: Floats) -> NDArray[np.bool_]:

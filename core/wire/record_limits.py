@@ -6,7 +6,5 @@ MAX_KEY_BYTES = 255
 MAX_SEQUENCE_BYTES = 255
 MAX_STEP = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_VALUE = 1e6
-CONDITIONS = 4
-FEATURES = 5  # of one sample, for both kinds
 MIN_TIME_MS = 946_684_800_000  # 2000-01-01
 MAX_TIME_MS = 4_102_444_800_000  # 2100-01-01: seconds, microseconds and nanoseconds of today lie far outside

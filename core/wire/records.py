@@ -16,8 +16,6 @@ from core.tasks.reading import shipped
 from core.wire.codecs import Codec, SampleCodec
 from core.wire.codecs import SampleHeaders as SampleHeaders
 from core.wire.reasons import REASON_TEXTS
-from core.wire.record_limits import CONDITIONS as CONDITIONS
-from core.wire.record_limits import FEATURES as FEATURES
 from core.wire.record_limits import MAX_KEY_BYTES
 from core.wire.record_limits import MAX_SEQUENCE_BYTES as MAX_SEQUENCE_BYTES
 from core.wire.record_limits import MAX_STEP as MAX_STEP
@@ -107,7 +105,7 @@ class OutputStep(msgspec.Struct, frozen=True, gc=False):
     final: bool = False
 
 
-SENSORS = CastingSample.__struct_fields__[:FEATURES]
+SENSORS = tuple(field.name for field in shipped("casting").fields)
 TOO_SHORT = "too_short"
 NOT_FINITE = "not_finite"
 

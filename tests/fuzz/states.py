@@ -14,7 +14,8 @@ from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_bod
 from core.errors import StateError
 from core.native.fields import MAX_FLOAT32
 from core.native.states import WIDE_VERSION, peek_offset
-from core.wire.records import FEATURES, MAX_VALUE
+from core.tasks.reading import shipped
+from core.wire.records import MAX_VALUE
 from tests.fuzz.mutation import Mutator
 
 MODEL = "0123456789ab"
@@ -120,7 +121,7 @@ def _check_body(body: bytes, step: int, random: Random) -> None:
         pack_segment(segment)
         _check_numbers(segment.samples)
     if read.segments:
-        assert read.view().samples.shape[1] == FEATURES
+        assert read.view().samples.shape[1] == shipped("casting").width
 
 
 def _check_segment(blob: bytes, last_step: int) -> None:
@@ -128,6 +129,6 @@ def _check_segment(blob: bytes, last_step: int) -> None:
         segment = unpack_segment(3, blob, last_step)
     except StateError:
         return
-    assert len(segment.samples) == FEATURES * len(segment)
+    assert len(segment.samples) == shipped("casting").width * len(segment)
     _check_numbers(segment.samples)
     assert all(step <= last_step for step in segment.steps)
