@@ -96,7 +96,7 @@ def task_check(
         ),
     ] = None,
 ) -> None:
-    """Check the ONNX model of a task before it runs: names, states, fields, batches, and the example.
+    """Check the model of a task before it runs: names, states, fields, batches, and the example.
 
     A model that would give wrong outputs is refused, with what to do, and the exit status is 2. Findings are kept in
     the data directory: a check without `--data` runs again when the task, the model or this machine has changed.
