@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from core.engines.results import StreamRules, WindowRules
 from core.errors import StartupError
 from core.models.shipped import ModelKind
-from core.tasks import Task
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
 from core.tasks.reading import shipped
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from core.engines.declared.window_model import WindowModel
     from core.models.fingerprint import AnyModel
 
-_KINDS: dict[Task, ModelKind] = {"signal": "signal", "casting": "defect"}
+_KINDS: dict[str, ModelKind] = {"signal": "signal", "casting": "defect"}
 
 
 def stream_rules(settings: Settings, task: Declaration) -> StreamRules:
@@ -68,7 +67,7 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     """
     from core.models.factory import load_model  # loads torch, which an ONNX model does not need
 
-    form: Task = "signal" if task.window is None else "casting"
+    form = "signal" if task.window is None else "casting"
     like = shipped(form)
     if (task.fields, task.outputs) != (like.fields, like.outputs):
         raise StartupError(

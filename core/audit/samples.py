@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.tasks import Task
 from core.tasks.declaration import Declaration, Field
 from core.wire.codecs import task_codec
 from core.wire.records import SampleHeaders, decode_casting, decode_signal
@@ -16,7 +15,7 @@ NO_ROW: Row = ()
 """Stands for the sample before where a sequence begins."""
 
 Decode = Callable[[bytes | None, SampleHeaders], Any]
-_OF_SHIPPED: dict[Task, Decode] = {"signal": decode_signal, "casting": decode_casting}
+_OF_SHIPPED: dict[str, Decode] = {"signal": decode_signal, "casting": decode_casting}
 
 
 class SampleReader:
@@ -34,10 +33,10 @@ class SampleReader:
         self._may_lack = [field.name for field in fields if field.missing == "hold"]
 
     @classmethod
-    def of(cls, task: Declaration, like: Task | None = None) -> SampleReader:
+    def of(cls, task: Declaration, like: str | None = None) -> SampleReader:
         """The reader of a task's samples.
 
-        ``like``: they are read as those of a task that ships, where no step has an `end` and no number is a boolean.
+        ``like``: they are read as those of this task that ships, where no step has an `end` and no number is a boolean.
         """
         decode = task_codec(task.name, task.fields).decode if like is None else _OF_SHIPPED[like]
         return cls(task.fields, decode)

@@ -10,3 +10,4 @@ from __future__ import annotations
 from typing import Literal
 
 Task = Literal["signal", "casting"]
+"""The tasks that ship: formats of files that are older than declarations know these alone."""
