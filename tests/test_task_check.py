@@ -28,6 +28,7 @@ from core.tasks.check.carried import check_halves
 from core.tasks.check.examine import examine
 from core.tasks.check.example import run_row
 from core.tasks.check.findings import CarriedState, Checked
+from core.tasks.check.noise import read_samples
 from core.tasks.check.run import CheckLimits, check_task
 from core.tasks.check.swapped import goes_on_elsewhere
 from core.tasks.fingerprint import fingerprint_of
@@ -318,6 +319,18 @@ def test_recorded_samples_that_do_not_fit_are_refused(make: Any, tmp_path: Path,
             file[name] = values
 
     assert line in make(models.gru(), fields=THREE).refusal(data=tmp_path / "v.h5")
+
+
+def test_what_a_recorded_sample_lacks_is_held_as_live(tmp_path: Path) -> None:
+    (tmp_path / "h.toml").write_text(
+        'name = "h"\nkind = "step"\n[model]\nfile = "h.onnx"\n'
+        '[fields]\na = { length = 2, overlap = 1 }\nb = { missing = "hold" }\n'
+    )
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file["a"], file["b"] = np.arange(6).reshape(3, 2), [5.0, np.nan, 7.0]
+    declaration = read_declaration(tmp_path / "h.toml", need_files=False)
+
+    assert read_samples(tmp_path / "v.h5", declaration).tolist() == [[0, 0, 1, 5], [1, 2, 3, 5], [3, 4, 5, 7]]
 
 
 # The child process.

@@ -188,6 +188,8 @@ def test_streams_and_sequences_keep_the_names_of_the_file(folder: Path, tmp_path
         return [(each["stream"], each["sequence"]) for each in found]
 
     assert names() == [("p-2", "monday")] * 2 + [("p-1", "tuesday")] * 2
+    with pytest.raises(StartupError, match="streams is 3: the file names 2 streams"):
+        names(streams=3)
     assert names(run="w7") == [("p-2", "w7-monday")] * 2 + [("p-1", "w7-tuesday")] * 2
 
 

@@ -25,12 +25,15 @@ class TaskRows:
         start_ms: event time of the first samples, where the file has no times; None: what ``run`` says, else 0.
 
     Raises:
-        StartupError: ``streams`` is below 1, or a name becomes too long.
+        StartupError: ``streams`` is below 1, or not what the file has; a name becomes too long.
     """
 
     def __init__(self, file: TaskFile, run: str | None, streams: int | None, start_ms: int | None) -> None:
         if streams is not None and streams < 1:
             raise StartupError(f"streams is {streams}: must be 1 or more")
+        named = len({sequence.stream for sequence in file.sequences if sequence.stream})
+        if named and streams not in (None, named):
+            raise StartupError(f"streams is {streams}: the file names {named} streams, leave it out")
         self._file, self.count = file, len(file.sequences)
         own = [sequence.name for sequence in file.sequences] if file.is_named else None
         self.names = SequenceNames((OFFLINE if own is None else "") if run is None else run, own)

@@ -14,9 +14,10 @@ import numpy as np
 
 from core.arrays import Float32s, Int64s
 from core.data.task_file import TaskFile
+from core.data.task_inputs import ModelInputs
 from core.engines.bank import ZEROS, StateBank
 from core.models.survey import Survey
-from core.offline.inputs import ModelInputs, read_pieces
+from core.offline.inputs import read_pieces
 from core.step_batch import StepBatch
 from core.tasks.declaration import Declaration
 from core.wire.outputs import OutputField

@@ -12,9 +12,9 @@ import numpy as np
 
 from core.arrays import Float32s, Float64s
 from core.data.task_file import TaskFile
+from core.data.task_inputs import ModelInputs
 from core.engines.results import WindowRules
 from core.models.survey import Survey
-from core.offline.inputs import ModelInputs
 from core.offline.predict import BATCH_WINDOWS, scores_due
 from core.tasks.declaration import Declaration
 from core.wire.outputs import OutputField

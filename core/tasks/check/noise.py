@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from core.arrays import Float32s, Floats
+from core.data.task_inputs import ModelInputs
 from core.errors import DataError
 from core.tasks.declaration import LARGEST_VALUE, Declaration, Field
 
@@ -66,7 +67,7 @@ def read_samples(path: Path, declaration: Declaration) -> Float32s:
     lengths = {len(column) for column in columns}
     if len(lengths) != 1 or 0 in lengths:
         raise DataError(path, "its fields have different numbers of samples, or none")
-    found = np.concatenate(columns, axis=1).astype(np.float32)
+    found, _ = ModelInputs(declaration).of(np.concatenate(columns, axis=1).astype(np.float32), None)
     if not np.isfinite(found).all():
         raise DataError(path, "it holds numbers that are not finite in float32")
     return found
@@ -82,7 +83,4 @@ def _columns(path: Path, file: h5py.File, field: Field) -> Iterator[Floats]:
     values = values.reshape(len(values), -1)
     if values.shape[1] != field.numbers:
         raise DataError(path, f"has {values.shape[1]} numbers per sample, the field {field.numbers}", name)
-    if field.overlap:
-        before = np.vstack([np.zeros((1, field.overlap)), values[:-1, -field.overlap :]])
-        yield before
     yield values
