@@ -14,13 +14,13 @@ pytest.importorskip("onnxscript")
 
 from core.engines.results import WindowRules
 from tests.conftest import MakeSettings
-from tests.consistency import drained
+from tests.consistency import assert_consistent, drained
 from tests.feeds import Feed
 from tests.motion import NONE, assert_same, model_of, window_outputs, write_motion
 from tests.worker import WorkerProcess
 
 WINDOW = WindowRules(window_length=30, window_min=10, hop=5)
-STREAMS, STEPS, CRASH_AT = 5, 57, 33
+STREAMS, STEPS, STORED_AT, CRASH_AT = 5, 57, 17, 33
 SHORT = 4  # steps of the sequence after
 
 
@@ -83,8 +83,11 @@ def test_windows_of_a_declared_task_are_scored_live_through_a_crash(
     with WorkerProcess(settings, tmp_path) as worker:
         worker.start()
         for stream, samples in zip(streams, sent, strict=True):
-            stream.send(*samples[:CRASH_AT])
-        streams[0].outputs(5)  # of some a commit is still to come
+            stream.send(*samples[:STORED_AT])
+        drained(settings)
+        for stream, samples in zip(streams, sent, strict=True):
+            stream.send(*samples[STORED_AT:CRASH_AT])
+        streams[0].outputs(5)  # their commit may be still to come
         worker.sigkill()
         worker.start()
         for stream, samples in zip(streams, sent, strict=True):
@@ -95,6 +98,7 @@ def test_windows_of_a_declared_task_are_scored_live_through_a_crash(
         assert worker.metric("caststream_abnormal_total", task="motion", field="acceleration") > 0
         assert worker.metric("caststream_scores_total", task="motion", final="true") > 0
         assert worker.sigterm() == 0
+    assert assert_consistent(settings).outputs == sum(map(len, expected))
 
     for stream, outputs in zip(streams, expected, strict=True):
         found = [json.loads(each.value) for each in stream.outputs(len(outputs))]
