@@ -17,8 +17,8 @@ from core.native.records import Outputs
 from stream_app.flow.outputs import OutputWriter, all_acked
 from stream_app.flow.task_metrics import TaskMetrics
 
-# Windows that wait for the model before no more samples of their task are taken: a second or two of work, which a commit at
-# the end of an assignment has to wait for.
+# Windows that wait for the model before no more samples of their task are taken: a second or two of work, which a
+# commit at the end of an assignment has to wait for.
 ROOM_WINDOWS = 200
 
 
