@@ -32,6 +32,7 @@ from tests import onnx_models
 from tests.commands import Run
 from tests.files import write_castings, write_signals
 from tests.pump import SlowPump, rounded, write_pump
+from tests.replayed import outputs_of_a_replay
 from tests.strategies import MemoryTable, examples
 
 OVERLAPPING = """
@@ -164,6 +165,22 @@ def test_a_file_gives_what_the_worker_publishes_for_its_samples(
         lines = lines_of(path, run_of(folder, name))
 
     assert renamed(lines) == stepped(model_of(folder, name), path)
+
+
+@pytest.mark.parametrize("streams", [None, 1, 2])
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_replay_through_the_worker_gives_the_same_bytes(
+    folder: Path, tmp_path: Path, streams: int | None, timed: bool
+) -> None:
+    path = write_samples(tmp_path / "x.h5", [9, 1, 14, 6, 3], seed=8)
+    with h5py.File(path, "r+") as file:
+        if not timed:
+            del file["timestamp_ms"]
+            file.attrs["sampling_rate"] = 100.0
+    live = outputs_of_a_replay(path, model_of(folder).declaration, TaskStepper, model_of(folder), streams=streams)
+    offline = lines_of(path, run_of(folder), run="r", streams=streams, start_ms=START_MS)
+
+    assert sorted(live) == sorted(offline)
 
 
 def test_a_file_gives_what_plain_python_computes(folder: Path, tmp_path: Path) -> None:

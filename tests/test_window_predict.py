@@ -27,6 +27,7 @@ from tests.commands import Run
 from tests.files import write_castings
 from tests.motion import WINDOW, model_of, write_motion
 from tests.own_tasks import LIKE_CASTING, write_task
+from tests.replayed import outputs_of_a_replay
 from tests.strategies import MemoryTable, examples
 
 START_MS = 1_700_000_000_000
@@ -100,6 +101,14 @@ def test_a_file_gives_what_the_worker_publishes_for_its_samples(
         lines = lines_of(path, run_of(motion))
 
     assert lines == published(motion, path)
+
+
+def test_a_replay_through_the_worker_gives_the_same_bytes(motion: Path, tmp_path: Path) -> None:
+    path = write_samples(tmp_path / "x.h5", [15, 2, 9, 30], seed=4)
+    model = model_of(motion)
+    live = outputs_of_a_replay(path, model.declaration, TaskScorer, model, WINDOW)
+
+    assert sorted(live) == sorted(lines_of(path, run_of(motion), run="r"))
 
 
 def test_an_hdf5_file_has_a_row_for_each_window(motion: Path, tmp_path: Path) -> None:
