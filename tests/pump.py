@@ -97,6 +97,10 @@ class SlowPump:
         self._alarm = False
         self._next = 0
 
+    def begin_again(self, steps: Steps) -> None:
+        """From zeros; what may be missing is held all the same."""
+        self._steps, self._forecast, self._alarm = steps, None, False
+
     def step(self, stream: str, sample: dict[str, Any]) -> dict[str, Any]:
         self._load = sample.get("load", self._load)
         vibration = sample.get("vibration", sample.get("vib"))

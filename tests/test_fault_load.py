@@ -10,7 +10,7 @@ from core.audit.scope import Scope
 from core.engines.results import StreamRules
 from tests.audits import audit_of, engine, expected_of, heads_of, problems_of
 from tests.faults.load import LoadPlan
-from tests.faults.streams import SIGNAL, Habits
+from tests.faults.streams import Habits
 from tests.reference import CrashingWorker
 from tests.strategies import Event, FakeRecord
 
@@ -24,7 +24,7 @@ def sent(kind: str, seed: str) -> list[FakeRecord]:
     """The streams' records as they arrive in one partition."""
     drawn = random.Random(seed)
     plan = LoadPlan(strands=24, habits=Habits(restart=0.03, odd_step=0.01))
-    streams = [iter(one) for one, _ in plan.streams(1, seed) if (one.topic == SIGNAL) == (kind == "signal")]
+    streams = [iter(one) for one, _ in plan.streams(1, seed) if one.topic == f"{kind}-samples"]
     records: list[FakeRecord] = []
     while len(records) < RECORDS:
         record = next(drawn.choice(streams[:STREAMS]))

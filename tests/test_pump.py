@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
 from tests.conftest import MakeSettings
-from tests.consistency import drained
+from tests.consistency import assert_consistent, drained
 from tests.feeds import Feed
 from tests.pump import SlowPump, rounded, write_pump
 from tests.worker import WorkerProcess
@@ -53,6 +53,8 @@ def test_a_declaration_and_a_model_file_give_live_outputs_through_crashes(
         assert worker.metric("caststream_held_fields_total", task="pump", field="load") > 0
         assert worker.metric("caststream_abnormal_total", task="pump", field="vibration") > 0
         assert worker.sigterm() == 0
+    report = assert_consistent(settings)
+    assert (report.outputs, report.states) == (STREAMS * STEPS * ROUNDS, STREAMS)
 
     model = (tmp_path / "pump.onnx").read_bytes()
     for pump, samples in zip(pumps, sent, strict=True):

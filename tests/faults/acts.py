@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stream_app.routes import ROUTES
+from stream_app.routes import routes
 from tests.admin import alter_topic
 from tests.faults import administration
 from tests.faults.orders import KILL, STOP
@@ -98,8 +98,8 @@ def _disk_full(play: Play, fault: Fault) -> None:
 
 
 def _compaction(play: Play, fault: Fault) -> None:
-    for _, table in ROUTES.values():
-        alter_topic(play.settings, play.settings.changelog(table), **COMPACTION)
+    for route in routes(play.settings).values():
+        alter_topic(play.settings, route.changelog, **COMPACTION)
 
 
 # The network.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import StartupError
 from stream_app.clients.admin import Cluster
-from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS
+from stream_app.routes import DEAD_LETTERS, SIGNAL_PREDICTIONS, routes
 from stream_app.topics.administration import create_topics, reset_state
 from stream_app.verify import verify
 from tests.admin import add_partitions, committed, delete_records
@@ -51,7 +51,7 @@ def source_made_anew(play: Play, fault: Fault) -> None:
     play.load.renew()
     play.load.burst(fault.with_["burst"])
     again = _refusals(play, source, RESET)
-    cluster.delete([settings.topic(name) for name in (SIGNAL_PREDICTIONS, CASTING_SCORES, DEAD_LETTERS)])
+    cluster.delete([settings.topic(DEAD_LETTERS), *(route.output for route in routes(settings).values())])
     create_topics(settings)
     _reset(play)
     again()

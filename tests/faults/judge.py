@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from core.tasks.declaration import Declaration
+from stream_app.declared import task_names
 from stream_app.headers import ERROR_REASON
 from stream_app.routes import DEAD_LETTERS
 from stream_app.verify import VerifyReport, verify
 from stream_app.verify.report import KINDS
 from tests.broker import consume_all
+from tests.faults.pumps import pump_problems
 from tests.faults.standstill import Standstill, append_times, standstills
 from tests.faults.streams import SIGNAL
 
@@ -42,6 +47,8 @@ class Row:
     states: int = 0
     states_wrong: int = 0
     not_judged: int = 0
+    wrong: dict[str, int] = field(default_factory=dict)
+    """By task, the problems that the checker has found; and those that the suite's own model of the pump has."""
     max_abs_diff: float = 0.0
     dead_s: float | None = None
     """The longest that a dead worker's streams stood still."""
@@ -66,8 +73,10 @@ class Row:
 
 def judge(play: Play) -> Row:
     """Look at everything that a performance has left behind. Workers are stopped, everything is committed."""
-    report = verify(play.settings)
+    reports = {task.name: verify(play.settings.replace(tasks=name)) for name, task in _tasks(play)}
+    report = together(reports.values())
     row = new_row(play)
+    row.wrong = {name: sum(getattr(each, kind) for kind in KINDS) for name, each in reports.items()}
     row.records, row.outputs, row.states = report.records, report.outputs, report.states
     row.missing = report.missing + report.dead_letters_missing
     row.repeated = report.repeated + report.dead_letters_repeated
@@ -76,9 +85,30 @@ def judge(play: Play) -> Row:
     row.states_wrong = report.states_differing + report.states_missing
     row.not_judged = report.not_judged
     row.problems += _of_report(play, report) + _of_counters(play)
+    row.problems += [f"no output of {name}: it was not tried" for name, each in reports.items() if not each.outputs]
+    if play.schedule.log_is_complete and not play.schedule.reprocesses:
+        found = pump_problems(play.settings)
+        row.wrong["pump by its own model"] = len(found)
+        row.problems += found[:3]
     row.problems += [problem for look in play.at_end for problem in look()]
     _measure(play, row)
     return row
+
+
+def _tasks(play: Play) -> list[tuple[str, Declaration]]:
+    """Each task as the setting names it, and its declaration."""
+    names = task_names(play.settings.tasks)
+    return list(zip(names, play.settings.declarations(), strict=True))
+
+
+def together(reports: Iterable[VerifyReport]) -> VerifyReport:
+    """One report of all tasks."""
+    found = VerifyReport()
+    for report in reports:
+        for each in dataclasses.fields(report):
+            mine, theirs = getattr(found, each.name), getattr(report, each.name)
+            setattr(found, each.name, max(mine, theirs) if each.name == "max_abs_diff" else mine + theirs)
+    return found
 
 
 def new_row(play: Play) -> Row:

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, Producer
 
 from stream_app.settings import Settings
-from tests.faults.streams import CastingStream, Habits, Record, SignalStream, Stream
+from tests.faults.streams import CastingStream, Habits, PumpStream, Record, SignalStream, Stream
 
 FLUSH_S = 60.0
 TURN_S = 0.01
@@ -29,6 +29,8 @@ class LoadPlan:
     signal_hz: float = 30.0
     strands: int = 8
     strand_hz: float = 20.0
+    pumps: int = 6
+    pump_hz: float = 20.0
     seconds: float = 12.0
     idempotent: bool = True
     habits: Habits = field(default_factory=Habits)
@@ -38,6 +40,7 @@ class LoadPlan:
         for kind, count, hz in (
             (SignalStream, self.signals, self.signal_hz),
             (CastingStream, self.strands, self.strand_hz),
+            (PumpStream, self.pumps, self.pump_hz),
         ):
             for number in range(count):
                 yield kind(number, partitions, seed, self.habits), hz

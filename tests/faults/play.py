@@ -13,6 +13,7 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_app.routes import routes
 from stream_app.settings import Settings, load_settings
 from stream_app.topics.administration import create_topics
 from tests.admin import committed
@@ -22,7 +23,6 @@ from tests.faults.crew import Crew
 from tests.faults.load import LiveLoad
 from tests.faults.schedule import Fault, Schedule
 from tests.faults.stage import LOAD, Stage
-from tests.faults.streams import CASTING, SIGNAL
 
 TURN_S = 0.02
 DRAIN_S = 120.0
@@ -89,7 +89,7 @@ class Play:
         wait_until(ask, seconds, what)
 
     def at_the_end(self) -> bool:
-        """True if the group has committed all records of both sources; False while no broker answers.
+        """True if the group has committed all records of the sources; False while no broker answers.
 
         A play beside this one may have killed the broker that both stand on.
         """
@@ -104,7 +104,7 @@ class Play:
         consumer = Consumer({**self.settings.client_config(), "group.id": "faults"})
         try:
             topics = consumer.list_topics(timeout=30).topics
-            names = [self.settings.topic(name) for name in (SIGNAL, CASTING)]
+            names = [route.source for route in routes(self.settings).values()]
             return {
                 (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
                 for name in names
@@ -150,5 +150,5 @@ class Play:
 
 def _settings(schedule: Schedule, stage: Stage) -> Settings:
     name = f"f{schedule.number}-{uuid.uuid4().hex[:4]}"  # it may be played again on the same stage
-    names = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": stage.data_dir}
+    names = {"app_id": name, "topic_prefix": f"{name}-", "data_dir": stage.data_dir, "tasks": stage.tasks}
     return load_settings(broker=stage.broker.address, **names, **schedule.settings)

@@ -75,7 +75,8 @@ class Schedule:
         load, settings = self.load, ", ".join(f"{name}={value}" for name, value in self.settings.items())
         lines = [
             f"schedule {self.number} ({self.theme}): {self.workers} workers; {settings}",
-            f"  {load.signals} signals at {load.signal_hz:g} Hz, {load.strands} strands at {load.strand_hz:g} Hz for "
+            f"  {load.signals} signals at {load.signal_hz:g} Hz, {load.strands} strands at {load.strand_hz:g} Hz, "
+            f"{load.pumps} pumps at {load.pump_hz:g} Hz for "
             f"{load.seconds:g} s, producer {'idempotent' if load.idempotent else 'not idempotent'}; {load.habits}",
         ]
         return "\n".join([*lines, *(f"  {fault}" for fault in self.faults)])

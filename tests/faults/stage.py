@@ -16,6 +16,7 @@ from pathlib import Path
 from stream_app.local.broker import LocalBroker, free_port
 from tests.broker import JARS_DIR
 from tests.faults.proxy import HOST, Proxy
+from tests.pump import write_pump
 
 LOAD = "LOAD"
 MOST_WORKERS = 3
@@ -70,6 +71,8 @@ class Stage:
             options = f"size={SMALL_DISK_BYTES}"
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "caststream-faults", str(self._disk)], check=True)
         self.data_dir.mkdir()
+        self._pump.mkdir()
+        write_pump(self._pump)
         try:
             self.broker.start()
         except BaseException:
@@ -91,6 +94,15 @@ class Stage:
     def data_dir(self) -> Path:
         """For the workers' data: on the same disk as the broker's."""
         return (self._disk if self.small_disk else self.directory) / "workers"
+
+    @property
+    def tasks(self) -> str:
+        """The tasks of every schedule: those that ship, and one of a user's own with an ONNX model."""
+        return f"signal,casting,{self._pump / 'pump.toml'}"
+
+    @property
+    def _pump(self) -> Path:
+        return self.directory / "pump"
 
     def heal(self) -> None:
         """End whatever the network, the disk and the broker suffer from."""

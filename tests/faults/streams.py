@@ -1,4 +1,4 @@
-"""What producers send: endless streams of both kinds with everything that real ones do wrong, drawn from a seed."""
+"""What producers send: endless streams of each task with everything that real ones do wrong, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-SIGNAL, CASTING = "signal-samples", "casting-samples"
+SIGNAL, CASTING, PUMP = "signal-samples", "casting-samples", "pump-samples"
 FIRST_MS = 1_700_000_000_000  # the clock of samples that say their time
 MSGPACK = (("content-type", b"application/msgpack"),)
 
@@ -237,6 +237,35 @@ class CastingStream(Stream):
             "cooling_water_flow": draw(200, 15),
             "superheat": draw(25, 3),
         }
+
+
+class PumpStream(Stream):
+    """A pump of `tests.pump`: now and then without load, also where a sequence begins; runs end in two ways."""
+
+    topic, word = PUMP, "pump"
+
+    def begin(self) -> None:
+        super().begin()
+        self._length = self.random.choice((40, 150, 400))
+        self._says_end = self.random.random() < 0.5
+
+    @property
+    def sequence(self) -> str:
+        return f"run-{self._sequences}"
+
+    def sample(self) -> Record:
+        if self.step >= self._length:
+            self.begin()
+        fields = self._fields(self.sequence, self.step)
+        self.step += 1
+        return self.record({**fields, "end": True} if self._says_end and self.step >= self._length else fields)
+
+    def numbers(self) -> dict[str, Any]:
+        name = "vib" if self.random.random() < 0.1 else "vibration"
+        found: dict[str, Any] = {name: [round(self.random.gauss(0, 1.5), 3) for _ in range(2)]}
+        if self.random.random() < (0.97 if self.step == 0 else 0.7):
+            found["load"] = self.random.uniform(0, 100)
+        return found
 
 
 Bad = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]

@@ -45,8 +45,9 @@ class Target:
 TARGETS = {
     "json": Target("codecs", "json_value", "check_json", 0.15),
     "msgpack": Target("codecs", "msgpack_value", "check_msgpack", 0.15),
-    "scanner": Target("codecs", "signal_value", "check_scanner", 0.15),
-    "fields": Target("fields", "sample", "check_sample", 0.09),
+    "scanner": Target("codecs", "signal_value", "check_scanner", 0.11),
+    "fields": Target("fields", "sample", "check_sample", 0.03),
+    "declared": Target("declared", "sample", "check_sample", 0.1),
     "batches": Target("batches", "fetched", "check_batches", 0.15),
     "states": Target("states", "stored", "check_states", 0.1),
     "tasks": Target("tasks", "task_file", "check_task", 0.1),
