@@ -150,6 +150,17 @@ def test_a_refused_field_is_named_with_its_value_in_both_formats(change: dict[st
     assert message == refused(msgspec.msgpack.encode(fields), MSGPACK)[1]
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("name", ["timestamp_ms", "step", "signal", "sequence"])
+def test_a_whole_number_that_no_float_can_hold_is_refused(name: str, sign: str) -> None:
+    fields = json.dumps({each: value for each, value in SIGNAL.items() if each != name}).encode()
+
+    reason, said = refused(b'{"%s": %s1%s, %s' % (name.encode(), sign.encode(), b"0" * 400, fields[1:]))
+
+    assert reason == ("wrong_type" if name == "sequence" else "out_of_range")
+    assert said.startswith(f"{name} is {sign}1000")
+
+
 @pytest.mark.parametrize(
     ("held", "message"),
     [("true", 'end is "true": a word in quotes, send it without'), (2, "end is 2: must be true or false")],

@@ -45,10 +45,14 @@ def _cut(text: str) -> str:
 # What a number is divided by to be milliseconds, and its name. .NET counts 100 ns from the year 1.
 _UNITS = ((1e-3, "seconds"), (1e3, "microseconds"), (1e6, "nanoseconds"))
 _TICKS_OF_1970 = 621_355_968_000_000_000
+_LARGEST_GUESSED = 2**63
+_NO_TIME = "must be milliseconds since 1970, from the year 2000 to 2100"
 
 
 def unit_of(time: float) -> str:
     """Guess the unit of a time that is no milliseconds of our years."""
+    if isinstance(time, int) and abs(time) > _LARGEST_GUESSED:  # perhaps more than a float can hold
+        return _NO_TIME
     if not math.isfinite(time):
         return "must be a finite number"
     for scale, unit in _UNITS:
@@ -56,4 +60,4 @@ def unit_of(time: float) -> str:
             return f"looks like {unit}: milliseconds are needed"
     if MIN_TIME_MS <= (time - _TICKS_OF_1970) / 10_000 <= MAX_TIME_MS:
         return "looks like ticks of .NET: milliseconds since 1970 are needed"
-    return "must be milliseconds since 1970, from the year 2000 to 2100"
+    return _NO_TIME

@@ -31,7 +31,7 @@ def pump_problems(settings: Settings) -> list[str]:
         at = each.partition, int(each.header("source-offset") or -1)
         streams[each.partition, each.key].append((samples[at] or {}, _read(each) or {}))
     model, holds = Path(route.declaration.model.file).read_bytes(), settings.gap_policy == "hold"
-    problems = [problem for outputs in streams.values() for problem in _of_stream(model, holds, outputs)]
+    problems = [problem for outputs in streams.values() for problem in problems_of_stream(model, holds, outputs)]
     tried = sum(output["score"] is not None for outputs in streams.values() for _, output in outputs)
     return problems if tried >= FEWEST else [f"{tried} scores of pumps: nothing was tried", *problems]
 
@@ -46,7 +46,8 @@ def _read(record: Received) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _of_stream(model: bytes, holds: bool, outputs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
+def problems_of_stream(model: bytes, holds: bool, outputs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
+    """Return what is wrong with the outputs of one stream, each with its sample; ``holds``: by policy `hold`."""
     problems: list[str] = []
     pump, before = SlowPump(model), {}
     for place, (sample, output) in enumerate(outputs):
