@@ -182,6 +182,37 @@ def test_columns_that_are_lacking_are_named(tmp_path: Path, pump: Declaration, e
         assert file.values(4, 1)[0, 1] == -1.0
 
 
+@pytest.mark.parametrize("kind", [pyarrow.list_(pyarrow.float64()), pyarrow.list_(pyarrow.float32(), 2)])
+def test_a_column_of_lists_is_an_array(tmp_path: Path, pump: Declaration, kind: Any) -> None:
+    lists = pyarrow.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], kind)
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table({"vib": lists, "Load [%]": [1.0, 2.0, 3.0]}), path)
+    out, _, _ = imported(path, pump)
+
+    with TaskFile(out, pump) as file:
+        assert file.values(0, 3).tolist() == [[1.0, 2.0, 1.0], [3.0, 4.0, 2.0], [5.0, 6.0, 3.0]]
+
+
+def test_a_list_of_another_length_is_named_by_row(tmp_path: Path, pump: Declaration) -> None:
+    path = tmp_path / "x.parquet"
+    lists = [[1.0, 2.0], [3.0], None]
+    parquet.write_table(pyarrow.table({"vibration": lists, "Load [%]": [1.0, 2.0, 3.0]}), path)
+    said = refused(path, pump)
+
+    assert "row 1: vibration_1 is 'a list of 1, not 2': must be a number" in said
+    assert "row 2: vibration_1 is empty" in said
+
+
+def test_columns_that_are_not_used_may_hold_anything(tmp_path: Path, pump: Declaration) -> None:
+    path = tmp_path / "x.parquet"
+    held = pyarrow.table(table()).append_column("more", pyarrow.array([{"a": [1]}] * 6))
+    parquet.write_table(held.append_column("raw", pyarrow.array([b"\xff"] * 6)), path)
+    _, done, notes = imported(path, pump)
+
+    assert done.ignored == ("more", "raw")
+    assert notes == ["columns without a meaning here: more, raw"]
+
+
 def test_a_sequence_that_begins_without_a_held_field_is_refused(tmp_path: Path, pump: Declaration) -> None:
     columns = table(sequence=["a"] * 3 + ["b"] * 3)
     columns["Load [%]"][3] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -44,6 +44,11 @@ class ArrowTable(Table):
         except StartupError as error:
             raise StartupError(_of_columns(str(error))) from error
 
+    @property
+    def used(self) -> Container[int]:
+        """The places of the cells that are read."""
+        return set(self._at.values())
+
     def read_cells(self, cells: list[str], make: Callable[[list[str]], T]) -> T:
         """Give the cells of a row to ``make``; raises RecordError."""
         return make(cells)
@@ -58,29 +63,42 @@ class ColumnarFile:
 
     Args:
         path: a Parquet or Feather file.
+        arrays: names of columns that may hold lists, each with the columns that its numbers stand for.
 
     Raises:
         DataError: pyarrow is missing, or the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, arrays: Mapping[str, Sequence[str]]) -> None:
         self._path = path
         with self._errors():
-            self.rows, self.names, self._batches = _open(path)
+            self.rows, schema, self._batches = _open(path)
+            self._arrays = [arrays.get(column.name) if _is_list(column.type) else None for column in schema]
+        parts = [held or [column.name] for column, held in zip(schema, self._arrays, strict=True)]
+        self.names: list[str] = [name for part in parts for name in part]
 
-    def read(self, on_progress: OnProgress) -> Rows:
-        """The rows, numbered from 0."""
+    def read(self, on_progress: OnProgress, used: Container[int]) -> Rows:
+        """The rows, numbered from 0; the cells of columns that are not ``used`` are empty."""
         number = 0
         batches = self._batches()
         while True:
             with self._errors():
                 if (batch := next(batches, None)) is None:
                     return
-                columns = [_texts(column) for column in batch.columns]
+                columns = self._columns(batch, used)
             for row in zip(*columns, strict=True):
                 yield number, list(row)
                 number += 1
             on_progress(number, self.rows)
+
+    def _columns(self, batch: Any, used: Container[int]) -> list[list[str]]:
+        found: list[list[str]] = []
+        for column, parts in zip(batch.columns, self._arrays, strict=True):
+            if parts is not None:
+                found += _spread(column, len(parts))
+            else:
+                found.append(_texts(column) if len(found) in used else [""] * len(column))
+        return found
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -96,7 +114,7 @@ class ColumnarFile:
             ) from error
 
 
-def _open(path: Path) -> tuple[int, list[str], Callable[[], Iterator[Any]]]:
+def _open(path: Path) -> tuple[int, Any, Callable[[], Iterator[Any]]]:
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(FEATHER_1):
@@ -104,10 +122,10 @@ def _open(path: Path) -> tuple[int, list[str], Callable[[], Iterator[Any]]]:
     if start.startswith(PARQUET):
         parquet = _need(path, "pyarrow.parquet")
         file = parquet.ParquetFile(path)
-        return file.metadata.num_rows, file.schema_arrow.names, lambda: file.iter_batches(BATCH_ROWS)
+        return file.metadata.num_rows, file.schema_arrow, lambda: file.iter_batches(BATCH_ROWS)
     arrow, ipc = _need(path, "pyarrow"), _need(path, "pyarrow.ipc")
     reader = ipc.open_file(arrow.memory_map(str(path)))
-    return _arrow_rows(reader), reader.schema.names, lambda: _slices(reader)
+    return _arrow_rows(reader), reader.schema, lambda: _slices(reader)
 
 
 def _arrow_rows(reader: Any) -> int:
@@ -128,6 +146,24 @@ def _need(path: Path, module: str) -> Any:
         raise DataError(
             path, f"Parquet and Feather need pyarrow: pip install 'caststream[tables]' ({error})"
         ) from error
+
+
+def _is_list(kind: Any) -> bool:
+    types = importlib.import_module("pyarrow").types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _spread(column: Any, numbers: int) -> list[list[str]]:
+    """The cells of a column of lists: a column for each number. A list of another length is no number."""
+    rows = []
+    for held in column.to_pylist():
+        if held is None:
+            rows.append([""] * numbers)
+        elif len(held) != numbers:
+            rows.append([f"a list of {len(held)}, not {numbers}"] * numbers)
+        else:
+            rows.append([_text(value) for value in held])
+    return [list(part) for part in zip(*rows, strict=True)] if rows else [[] for _ in range(numbers)]
 
 
 def _texts(column: Any) -> list[str]:

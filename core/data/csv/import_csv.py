@@ -104,7 +104,7 @@ def import_csv(
     with _open(path) as source, create_file(out) as file, _named(path):
         work = _Work(file, out.absolute().parent, options, notice)
         if is_columnar(path):
-            made, bad = _import_columns(ColumnarFile(path), work, on_progress)
+            made, bad = _import_columns(ColumnarFile(path, _arrays(options.declaration)), work, on_progress)
         else:
             made, bad = _import_lines(_lines(path, source, on_progress), work)
         return replace(made, left_out=bad.left_out())
@@ -135,7 +135,17 @@ def _import_columns(source: ColumnarFile, work: _Work, on_progress: OnProgress) 
     table = ArrowTable(_columns(task, options), options.renamed, None, work.notice)
     table.begin_names(source.names)
     bad = BadLines(options.skip_bad, "row")
-    return _import(task, table, lambda rows: _read_rows(source.read(on_progress), table, rows, bad), bad, work)
+    return _import(
+        task, table, lambda rows: _read_rows(source.read(on_progress, table.used), table, rows, bad), bad, work
+    )
+
+
+def _arrays(declaration: Declaration | None) -> dict[str, tuple[str, ...]]:
+    """The names under which a column may hold all numbers of an array, with the columns of those."""
+    fields = () if declaration is None else declaration.fields
+    return {
+        name: field.columns for field in fields if field.length is not None for name in (field.name, *field.aliases)
+    }
 
 
 def _is_open(options: ImportOptions) -> bool:
