@@ -60,6 +60,13 @@ class Service:
         """The last lines."""
         return " / ".join(self.log.strip().splitlines()[-3:])
 
+    @property
+    def why_ended(self) -> str:
+        """The lines that say why processes ended, and each line before one of them."""
+        lines = self.log.splitlines()
+        ends = [number for number, line in enumerate(lines) if "ended with status" in line]
+        return " / ".join(lines[at] for end in ends for at in (end - 1, end) if at >= 0) or self.said
+
     def get(self, path: str, index: int = 0) -> tuple[int, str]:
         """Status and text; status 0 where nobody answers."""
         try:
