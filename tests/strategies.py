@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import msgspec
@@ -147,16 +147,15 @@ class EventFeed:
     """The step that a stream's counter went back to, last."""
 
     def event(self) -> Event:
-        partition = self.draw(st.sampled_from((0, 0, 0, 1)))
-        key = self.draw(st.sampled_from((b"a", b"a", b"a", b"b")))
-        self.now_ms += self.draw(st.sampled_from((1,) * 22 + (IDLE_TIMEOUT_MS // 2, IDLE_TIMEOUT_MS + 1)))
-        self.offsets[partition] = self.offsets.get(partition, -1) + self.draw(st.sampled_from((1, 1, 1, 3)))
-        move = self.draw(st.sampled_from(_MOVES))
+        partition, key, offsets = self.draw(_WHERE)
+        self.now_ms += self.draw(_PAUSE_MS)
+        self.offsets[partition] = self.offsets.get(partition, -1) + offsets
+        move = self.draw(_MOVE)
         if (partition, key) in self.backs and move == "next" and self.draw(st.booleans()):
             move = "onward"
         place = self.places.get((partition, key), ("", -1))
         if move == "bad":
-            return Event(self._record(partition, *self.draw(st.sampled_from(_bad_records(key, self.casts)))))
+            return Event(self._record(partition, *_bad_records(key, self.casts)[self.draw(_BAD)]))
         sequence, step = self._position(move, *place, self.backs.pop((partition, key), 0))
         self.places[partition, key] = (sequence, place[1] + 1 if step is None else max(step, place[1]))
         if move in ("new", "zero"):
@@ -173,30 +172,32 @@ class EventFeed:
             return self.draw(st.sampled_from(("", "A", "B", "ä" * 127))), self.draw(st.sampled_from((None, 0, 0, 3)))
         steps: dict[str, int | None] = {"none": None, "zero": 0, "repeat": max(last, 0), "gap": last + 3}
         steps |= {"wide": last + 12, "jump": last + MAX_STEP_JUMP + 1, "next": last + 1, "end": last + 1}
-        steps |= {"skipped": max(last - self.draw(st.integers(1, 12)), 0), "onward": back + 1}
-        steps["back"] = self.draw(st.sampled_from((0, 1, max(last - 1, 0), max(last - 5, 0), back)))
+        steps["onward"] = back + 1
+        if move == "skipped":
+            return sequence, max(last - self.draw(st.integers(1, 12)), 0)
+        if move == "back":
+            return sequence, self.draw(st.sampled_from((0, 1, max(last - 1, 0), max(last - 5, 0), back)))
         return sequence, steps[move]
 
     def _good(self, partition: int, key: bytes, sequence: str, step: int | None, end: bool, counts_anew: bool) -> Event:
-        head = self.draw(st.integers(-20, 20)) / 8
-        sample = (head, *self.draw(st.sampled_from(((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)))))
+        own_time, tail, has_step, has_surplus, is_msgpack = self.draw(_FORM_ANEW if counts_anew else _FORM)
+        sample = (self.draw(_EIGHTHS) / 8, *tail)
         fields: dict[str, Any] = {"sequence": sequence}
-        if step is not None or self.draw(st.booleans()):
+        if step is not None or has_step:
             fields["step"] = step
-        if self.draw(st.sampled_from((False, False, False, True))):
+        if has_surplus:
             fields["surplus"] = [1]  # nested: not for the compiled way of plain records
         timestamp_ms = self.now_ms
-        own_time = self.draw(st.sampled_from((True, True, True, False) if counts_anew else (True, False)))
         if own_time:
             timestamp_ms = TIME_MS + 10 * (self.now_ms - TIME_MS)
             if not counts_anew:  # by another clock, or of a sample that was taken before
-                timestamp_ms = self.draw(st.sampled_from((timestamp_ms, timestamp_ms, timestamp_ms - 50, self.now_ms)))
+                timestamp_ms = (timestamp_ms, timestamp_ms, timestamp_ms - 50, self.now_ms)[self.draw(_CLOCK)]
             fields["timestamp_ms"] = timestamp_ms
         if end:
             fields["end"] = True
         value = casting_value(sample, **fields) if self.casts else signal_value(sample, **fields)
         headers = ()
-        if self.draw(st.booleans()):
+        if is_msgpack:
             value, headers = msgspec.msgpack.encode(json.loads(value)), tuple(MSGPACK)
         record = self._record(partition, key, value, headers)
         return Event(record, sequence, step, timestamp_ms, sample, end, own_time)
@@ -211,6 +212,19 @@ _MOVES = (
     + ("gap", "wide", "repeat", "new", "new", "zero", "jump", "bad", "end")
     + ("back", "back", "onward", "onward", "onward", "skipped", "skipped")
 )
+
+# What a record is made of is drawn at once: hypothesis takes as long for a choice as the engine for a record.
+_MOVE = st.sampled_from(_MOVES)
+_WHERE = st.sampled_from([*product((0, 0, 0, 1), (b"a", b"a", b"a", b"b"), (1, 1, 1, 3))])
+"""Partition, key, and how far the offset is from the one before."""
+_PAUSE_MS = st.sampled_from((1,) * 22 + (IDLE_TIMEOUT_MS // 2, IDLE_TIMEOUT_MS + 1))
+_BAD = st.integers(0, 4)
+_CLOCK = st.integers(0, 3)
+_EIGHTHS = st.integers(-20, 20)
+_REST = (((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.0, 2.0)), (False, True), (False, False, False, True), (False, True))
+_FORM = st.sampled_from([*product((True, False), *_REST)])
+"""Whether it has a time of its own, the sample's other numbers, a step, a surplus field; whether it is MessagePack."""
+_FORM_ANEW = st.sampled_from([*product((True, True, True, False), *_REST)])
 
 
 def _bad_records(key: bytes, casts: bool) -> list[tuple[Any, ...]]:
