@@ -299,12 +299,13 @@ def test_the_command_imports_a_table_of_a_task(tmp_path: Path, pump: Declaration
     assert run("import", str(path), str(out), "--task", task, "--column", "loud=x").status == 2
 
 
-def test_what_task_new_writes_from_a_csv_imports_that_csv(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_task_new_writes_from_a_table_imports_that_table(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = write(
-        tmp_path / "history.csv",
+        tmp_path / f"history{ending}",
         {"Motor [A]": [1.0, 2.0], "axis 1": [3.0, 4.0], "axis 2": [5.0, 6.0], "step": [0, 1]},
     )
     new = run("task", "new", "press", "--from", str(path))

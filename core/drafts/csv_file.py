@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -36,14 +36,31 @@ def draft_of_csv(path: Path) -> Draft:
         DataError: it cannot be read, has no header, or no column of numbers.
     """
     read = _table(path, [*islice(_lines(path), LOOKED_AT)])
-    columns = {name: [row[place].strip() for row in read.rows] for place, name in enumerate(read.names) if name}
-    skipped = {name: why for name, cells in columns.items() if (why := _why_not(name, cells, read.names))}
+    return draft_of_rows(path, read.names, read.units, read.rows, f"the header and the first {len(read.rows):,} lines")
+
+
+def draft_of_rows(
+    path: Path, names: list[str], units: Mapping[str, str], rows: Sequence[Sequence[str]], what: str
+) -> Draft:
+    """Make a draft of the columns of a table.
+
+    Args:
+        names: of the columns; "" has none.
+        units: of columns, where they are known.
+        rows: the first ones, as cells.
+        what: was read of the file.
+
+    Raises:
+        DataError: no column has numbers.
+    """
+    columns = {name: [row[place].strip() for row in rows] for place, name in enumerate(names) if name}
+    skipped = {name: why for name, cells in columns.items() if (why := _why_not(name, cells, names))}
     left = [name for name in columns if name not in skipped]
     if not left:
-        raise DataError(path, f"has no column of numbers for a field; its columns are {shown(read.names)}")
+        raise DataError(path, f"has no column of numbers for a field; its columns are {shown(names)}")
     spans = {name: span for name in left if (span := _span(columns[name]))}
-    fields = fields_of_columns(left, read.units, spans)
-    notes = [f"Written from the header and the first {len(read.rows):,} lines of {path.name}."]
+    fields = fields_of_columns(left, units, spans)
+    notes = [f"Written from {what} of {path.name}."]
     if skipped:
         notes.append(f"Columns that are no fields: {'; '.join(f'{name} ({why})' for name, why in skipped.items())}.")
     return Draft(tuple(fields), notes=tuple(_on_one_line(note) for note in notes))

@@ -9,6 +9,7 @@ from core.errors import StartupError
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 _CSV = (".csv", ".txt", ".tsv")
+_COLUMNAR = (".parquet", ".pq", ".feather", ".arrow")
 
 
 def draft_of(source: Path, folder: Path) -> Draft:
@@ -24,6 +25,10 @@ def draft_of(source: Path, folder: Path) -> Draft:
         from core.drafts.csv_file import draft_of_csv
 
         return draft_of_csv(source)
+    if ending in _COLUMNAR:
+        from core.drafts.columnar_file import draft_of_columnar
+
+        return draft_of_columnar(source)
     if ending in _HDF5:
         from core.drafts.hdf5_file import draft_of_hdf5
 
@@ -32,4 +37,4 @@ def draft_of(source: Path, folder: Path) -> Draft:
         from core.drafts.onnx_file import draft_of_onnx
 
         return draft_of_onnx(source, folder)
-    raise StartupError(f"{source}: must end in {', '.join((*_CSV, *_HDF5, '.onnx'))}")
+    raise StartupError(f"{source}: must end in {', '.join((*_CSV, *_COLUMNAR, *_HDF5, '.onnx'))}")

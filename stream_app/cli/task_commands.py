@@ -51,7 +51,10 @@ def task_describe(
 def task_new(
     name: Annotated[str, typer.Argument(help="Name of the task; NAME.toml is written.", show_default=False)],
     source: Annotated[
-        Path, typer.Option("--from", help="A CSV with a header, an HDF5 file, or an ONNX model.", show_default=False)
+        Path,
+        typer.Option(
+            "--from", help="A CSV with a header, a Parquet, Feather or HDF5 file, or an ONNX model.", show_default=False
+        ),
     ],
 ) -> None:
     """Write a task file to begin with, into this directory: the fields of a CSV or HDF5 file, or of an ONNX model.
