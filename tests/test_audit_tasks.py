@@ -174,6 +174,16 @@ def test_a_record_that_lacks_a_field_leaves_a_stream_in_doubt_and_a_later_one_se
     assert [audit.is_judged(10 + at) for at in range(5)] == [False, False, False, False, True]
 
 
+def test_a_record_that_lacks_a_field_settles_nothing_although_its_name_is_new() -> None:
+    """It is refused, and the next record goes on with the sequence before it."""
+    names = "aabbccdc"
+    records = [sample(10 + at, sequence=name, load=None if at == 6 else 1.0) for at, name in enumerate(names)]
+
+    audit = audit_of(records, Scope(start=10, committed=ALL))
+
+    assert not any(audit.is_judged(10 + at) for at in range(len(names)))
+
+
 def test_after_end_a_step_is_late() -> None:
     audit = audit_of([sample(0, sequence="A"), sample(1, sequence="A", end=True), sample(2, sequence="A")])
 
