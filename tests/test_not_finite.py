@@ -14,7 +14,7 @@ from core.engines.results import StreamRules, WindowRules
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
 from core.wire.records import Prediction, Score, decode_prediction, decode_score, published
-from stream_app.cli.tail import _prediction, _score
+from stream_app.cli.output_lines import prediction_line, score_line
 from tests.strategies import FakeRecord, MemoryTable, casting_value, defect_model, signal_model, signal_value
 
 
@@ -91,5 +91,5 @@ def test_every_reader_takes_null() -> None:
     for output, decode in ((prediction, decode_prediction), (score, decode_score)):
         assert decode(msgspec.json.encode(output)) == decode(msgspec.msgpack.encode(output), packed) == output
         assert json.loads(msgspec.json.encode(output))["stream"] == "s"
-    assert _prediction(prediction).endswith("step 3  no prediction: not_finite")
-    assert _score(score).endswith("no probability: not_finite  final")
+    assert prediction_line(prediction).endswith("step 3  no prediction: not_finite")
+    assert score_line(score).endswith("no probability: not_finite  final")
