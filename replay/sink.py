@@ -132,7 +132,8 @@ class KafkaSink:
             else:
                 break
         if self._topic not in topics:
-            raise StartupError(f"topic {self._topic} does not exist: create it with 'caststream topics create'")
+            how = "'caststream topics create', with --tasks FILE for a task of your own"
+            raise StartupError(f"topic {self._topic} does not exist: create it with {how}")
         return len(topics[self._topic].partitions)
 
     def send(self, records: Iterable[Pair]) -> None:

@@ -21,6 +21,7 @@ SEND = ROOT / "docs" / "send.md"
 READ = ROOT / "docs" / "read.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
+DOCUMENTS += sorted(ROOT.glob("examples/**/*.md"))
 
 
 def name(path: Path) -> str:

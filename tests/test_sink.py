@@ -63,7 +63,9 @@ def test_every_sample_arrives_once_and_in_order(tmp_path, settings):
 def test_a_missing_topic_is_named_before_anything_is_sent(tmp_path, settings):
     write_signals(tmp_path / "s.h5", rows=2, steps=4)
 
-    with pytest.raises(StartupError, match="topic none does not exist: create it with 'caststream topics create'"):
+    with pytest.raises(
+        StartupError, match="topic none does not exist: create it with 'caststream topics create', with --tasks"
+    ):
         replay(tmp_path / "s.h5", **options(settings, topic_signal="none"))
 
 

@@ -13,7 +13,7 @@ from core.arrays import Float32s
 from stream_app.settings import Settings
 from tests.broker import consume_until
 from tests.conftest import MakeSettings
-from tests.consistency import drained
+from tests.consistency import assert_consistent, drained
 from tests.strangers import Example, Outputs, made, numbers_of
 from tests.worker import WorkerProcess
 
@@ -41,6 +41,7 @@ def play(example: Example, make_settings: MakeSettings, folder: Path) -> Outputs
         assert worker.sigterm() == 0
     found = published(example, settings)
     if example.declaration.window is None:
+        assert_consistent(settings)
         assert_as_predicted(example, found)
     return found
 

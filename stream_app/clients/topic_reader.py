@@ -255,7 +255,8 @@ def missing(topic: str, client_config: Mapping[str, Any]) -> StartupError:
     known = str(client_config.get("security.protocol", "")).startswith("SASL")
     user = f"the user {client_config['sasl.username']!r}" if "sasl.username" in client_config else "our user"
     hidden = f", or {user} may not see it" if known else ""
-    return StartupError(f"topic {topic} does not exist{hidden}: create it with 'caststream topics create'")
+    how = "'caststream topics create', with --tasks FILE for a task of your own"
+    return StartupError(f"topic {topic} does not exist{hidden}: create it with {how}")
 
 
 def place_of(message: Message) -> Partition:
