@@ -17,6 +17,7 @@ import pytest
 from core.engines.infer import advance_sequences
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
+from core.tasks.reading import read_declaration
 from stream_app.local.broker import LocalBroker
 from stream_app.local.jars import KAFKA_VERSION
 from tests.broker import Received, ToSend, consume_until, produce
@@ -128,3 +129,11 @@ def test_an_example_is_short_and_opens_with_commands_that_exist(path: Path) -> N
     assert str(path.relative_to(ROOT)) in opening
     for words in commands:
         parse(words)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.toml")), ids=lambda path: path.name)
+def test_the_task_file_of_an_example_is_accepted_and_named_as_its_folder(path: Path) -> None:
+    task = read_declaration(path, need_files=False)
+
+    assert task.name == path.stem == path.parent.name
+    assert task.model.example == path.with_suffix(".example.npz")

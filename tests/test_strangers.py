@@ -40,9 +40,8 @@ def play(example: Example, make_settings: MakeSettings, folder: Path) -> Outputs
         assert worker.metric("caststream_records_total", task=example.declaration.name, outcome="dead_letter") == 0
         assert worker.sigterm() == 0
     found = published(example, settings)
-    if example.declaration.window is None:
-        assert_consistent(settings)
-        assert_as_predicted(example, found)
+    assert_consistent(settings)
+    assert_as_predicted(example, found)
     return found
 
 

@@ -58,27 +58,31 @@ def new_target(source: Path, place: str, target: str, places: dict[str, str], ou
         return target
     found = (source.parent / path).resolve()
     name = str(found.relative_to(ROOT))
-    new = places.get(name) or _copy(found, name, out)
+    new = places.get(name) or _copy(found, name, places, out)
     return os.path.relpath(new, Path(place).parent) + (f"#{anchor}" if anchor else "")
 
 
-def _copy(found: Path, name: str, out: Path) -> str:
-    """Copy a file, or list a folder; the name of what is to be linked to."""
+def _copy(found: Path, name: str, places: dict[str, str], out: Path) -> str:
+    """Copy a file, or list a folder; the name of what is to be linked to. A text beside code keeps its links, too."""
     if found.is_relative_to(ROOT / "docs"):
         return _below_docs(found)
     if found.is_dir():
-        return _listing(found, name, out)
-    (out / FILES / name).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(found, out / FILES / name)
-    return f"{FILES}/{name}"
+        return _listing(found, name, places, out)
+    place = f"{FILES}/{name}"
+    if not (out / place).exists():
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, out / place)
+        if found.suffix == ".md":
+            (out / place).write_text(with_links(found, place, places, out))
+    return place
 
 
-def _listing(folder: Path, name: str, out: Path) -> str:
+def _listing(folder: Path, name: str, places: dict[str, str], out: Path) -> str:
     """A page that links to a copy of each file of a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     kept = [path for path in files if not {"secrets"} & set(path.parts)]
     for path in kept:
-        _copy(path, str(path.relative_to(ROOT)), out)
+        _copy(path, str(path.relative_to(ROOT)), places, out)
     place = out / FILES / name / "index.md"
     lines = [f"- [{path.relative_to(folder)}]({path.relative_to(folder)})" for path in kept if path.suffix != ".md"]
     place.write_text(page(f"Files in {name}", "\n".join(lines)))
