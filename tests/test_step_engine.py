@@ -187,7 +187,22 @@ def test_a_restart_anywhere_changes_no_output(samples: list[dict[str, Any]], cut
     assert found == expected
 
 
-@pytest.mark.parametrize("width", [0, 3, 5])
+def test_a_stream_may_be_stored_without_a_sample() -> None:
+    """As after a change of the fields, when a step back comes first: it is stored, and no sample yet."""
+    engine = make()
+    engine.run(records({"vib": [1, 2], "rpm": 1}))
+    (stream,) = engine._streams[0].values()
+    stream.sample = ()
+    table, store = MemoryTable(), PartitionedStore()
+    table.apply(take_changed(engine, [0]))
+    table.fill(store)
+
+    result = make(store=store).run(records({"vib": [1, 2], "rpm": 1}, first=1))
+
+    assert (result.counts.resets, result.counts.processed) == ({}, 1)
+
+
+@pytest.mark.parametrize("width", [3, 5])
 def test_a_stored_sample_of_another_width_is_damage(width: int) -> None:
     engine = make()
     engine.run(records({"vib": [1, 2], "rpm": 1}))

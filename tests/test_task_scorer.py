@@ -202,6 +202,19 @@ def wider(folder: Path) -> Path:
     return write_motion(folder, declaration=DECLARATION.replace("[model]", "[fields.more]\n[model]"), features=7)
 
 
+def test_a_window_of_as_many_numbers_of_other_fields_begins_anew(path: Path, tmp_path: Path) -> None:
+    table = MemoryTable()
+    old = scorer_of(path, table)
+    old.run([record(step, step) for step in range(5)])
+    table.apply(take_changed(old, [0]))
+    renamed = write_motion(tmp_path, declaration=DECLARATION.replace("load = {", "weight = {"))
+
+    result = scorer_of(renamed, table).run([record(5 + step, 5 + step, weight=1.0) for step in range(4)])
+
+    assert result.counts.resets == {"model": 1}
+    assert [(found["start"], found["length"]) for found in outputs_of(result)] == [(5, 4)]
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_window_of_other_fields_begins_anew_and_is_counted(path: Path, tmp_path: Path, ended: bool) -> None:
     table = MemoryTable()

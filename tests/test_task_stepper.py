@@ -176,3 +176,28 @@ def test_a_change_that_moves_outputs_resets_every_state_counted_and_the_streams_
     tmp_path: Path, before: str, after: str
 ) -> None:
     assert restarted(tmp_path, before, after) == {"model": 3}
+
+
+@pytest.mark.parametrize(("before", "after"), [("load = {", "pressure = {"), ("vibration = {", "swing = {")])
+def test_a_sample_of_other_fields_is_held_for_none_of_now(tmp_path: Path, before: str, after: str) -> None:
+    """As many numbers as before: the worker knows by the fingerprint that they are of other fields."""
+    table = MemoryTable()
+    engine = stepper(write_pump(tmp_path).parent, table)
+    engine.run([record(0, 1, {"vibration": [0.5, 1.5], "load": 7.0}, 0)])
+    table.apply(take_changed(engine, [0]))
+    path = tmp_path / "pump.toml"
+    path.write_text(path.read_text().replace(before, after))
+    model_of.cache_clear()
+    holds = StreamRules(gap_policy="hold")
+    array, load = (after if name in before else name for name in ("vibration = {", "load = {"))
+    lacking = {array.split()[0]: [0.5, 1.5]}
+
+    changed = TaskStepper(model_of(tmp_path), holds, table.recovered())
+    first = changed.run([record(1, 1, lacking, 3)])
+    table.apply(take_changed(changed, [0]))
+    changed = TaskStepper(model_of(tmp_path), holds, table.recovered())
+    rest = changed.run([record(2, 1, lacking | {load.split()[0]: 1.0}, 4), record(3, 1, lacking, 5)])
+
+    assert [letter.reason for letter in first.dead_letters] == ["missing_field"]
+    assert (rest.counts.processed, rest.counts.gaps, rest.counts.batch_steps) == (2, 1, 2)  # the gap holds nothing
+    assert not rest.dead_letters

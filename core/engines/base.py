@@ -180,7 +180,7 @@ class Engine(Generic[S]):
             self._turn_away(stream, sample, decision.fate, offset)
             return
         missing = lacked(sample, self._fields.may_lack)
-        if missing and decision.fresh:
+        if missing and (decision.fresh or not stream.width):
             raise RecordError(
                 "missing_field", f"{missing[0]} is missing, and the sequence has no sample before this one"
             )
@@ -203,7 +203,7 @@ class Engine(Generic[S]):
         self._apply(stream, values, decision, ends=bool(getattr(sample, "end", False)))
 
     def _before(self, stream: S, decision: Decision) -> Sequence[float]:
-        return (0.0,) * self._fields.width if decision.fresh else stream.sample
+        return (0.0,) * self._fields.width if decision.fresh or not stream.width else stream.sample
 
     def _turn_away(self, stream: S, sample: Sample, fate: Fate, offset: int) -> None:
         """Count a record that is not to be applied. Raises RecordError unless it is a duplicate."""
@@ -292,10 +292,14 @@ class Engine(Generic[S]):
 
     def _check_width(self, stream: S) -> None:
         """Raise StateError for a stored sample of another width than the task's."""
-        if stream.width != self._fields.width:
+        if stream.width not in (0, self._fields.width):  # 0: none was kept when the fields changed
             raise StateError(
                 "corrupt_state", f"a sample of {stream.width} numbers, where the task has {self._fields.width}"
             )
+
+    def _is_of_others(self, stream: S, model: str, digits: int) -> bool:
+        """True if a stored sample is of other fields than those of now, by its width or by the writer's fingerprint."""
+        return stream.width != self._fields.width or model[:digits] != self._model[:digits]
 
     def _settle_opened(self) -> None:
         """Keep the streams that got or had a state; drop the others, which nothing would ever evict."""

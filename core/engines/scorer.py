@@ -70,7 +70,6 @@ class CastScorer(WindowEngine):
             ranges=Ranges.read(model.training_ranges, CASTING_FIELDS),
             probability=0,
             largest=MAX_VALUE,
-            fields_change=False,
         )
         super().__init__(task, rules, window_rules, store, output_format, clock, deferred)
 

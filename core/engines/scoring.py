@@ -44,7 +44,8 @@ class WindowTask:
         ranges: of the model's training, or declared as normal, if known.
         probability: which of the model's numbers is a probability whose distribution is shown, if one is.
         largest: the largest number that a sample may hold.
-        fields_change: a stored window may be of other fields than those of now.
+        fields_digits: of the fingerprint, how many of its first characters are of the fields alone; 0: fields never
+            change, so a stored window is of those of now.
     """
 
     fingerprint: str
@@ -55,7 +56,7 @@ class WindowTask:
     ranges: Ranges | None
     probability: int | None
     largest: float
-    fields_change: bool = True
+    fields_digits: int = 0
 
 
 class Pending(NamedTuple):

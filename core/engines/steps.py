@@ -39,6 +39,8 @@ class StepTask:
         outputs: of a record, in the order of the bank's numbers.
         state_size: numbers of a state in the bank.
         ranges: of the model's training, if known.
+        fields_digits: of the fingerprint, how many of its first characters are of the fields alone; 0: fields never
+            change.
     """
 
     fingerprint: str
@@ -47,6 +49,7 @@ class StepTask:
     outputs: Sequence[OutputField]
     state_size: int
     ranges: Ranges | None = None
+    fields_digits: int = 0
 
 
 class StepEngine(Engine[SignalStream]):
@@ -103,8 +106,9 @@ class StepEngine(Engine[SignalStream]):
         elif stream.chunk != self._chunk:
             batch.start(stream, stream.row)
         stream.chunk = self._chunk
-        for _ in range(decision.held):
-            batch.add(stream)
+        if stream.width:  # else no sample is known that a gap could hold
+            for _ in range(decision.held):
+                batch.add(stream)
         stream.sample = values
         batch.add(stream)
         batch.publish(stream, decision.gap)
@@ -153,8 +157,8 @@ class StepEngine(Engine[SignalStream]):
         model, body = unpack_state(blob, stream)
         if model != self._model:
             self._hidden.clear(stream.row)
-            if stream.width != self._fields.width:
-                stream.sample = (0.0,) * self._fields.width
+            if self._is_of_others(stream, model, self._task.fields_digits):
+                stream.sample = ()
             return "model"
         self._check_width(stream)
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)

@@ -82,8 +82,9 @@ class WindowEngine(Engine[CastStream]):
         if decision.fresh or decision.reset is not None:
             stream.retired += window.clear()
         window.open(stream.offset)
-        for step in range(stream.step - decision.held, stream.step):
-            window.add(step, stream.sample)
+        if stream.width:  # else no sample is known that a gap could hold
+            for step in range(stream.step - decision.held, stream.step):
+                window.add(step, stream.sample)
         stream.sample = values
         if not self._limits.hold(values):
             self._strange.append((stream, stream.step, values))
@@ -152,13 +153,13 @@ class WindowEngine(Engine[CastStream]):
         if blob is None:
             return None
         model, body = unpack_state(blob, stream)  # another model's window is as good: nothing goes to zeros
-        if model != self._model and stream.width != self._fields.width:  # of other fields it is none
-            stream.sample = (0.0,) * self._fields.width
+        if model != self._model and self._is_of_others(stream, model, self._task.fields_digits):  # then it is none
+            stream.sample = ()
             return "model"
         self._check_width(stream)
         width, largest = self._fields.width, self._task.largest
         stream.window = unpack_body(body, stream.step, self.window_rules, blobs.get, width, largest)
-        was_emptied = self._task.fields_change and stream.window.count == 0
+        was_emptied = self._task.fields_digits and stream.window.count == 0
         if not (stream.closed or stream.window.segments or was_emptied):
             raise StateError("corrupt_state", "a sequence that has not ended has no samples")
         needed = {segment.number for segment in stream.window.segments}

@@ -6,11 +6,15 @@ import hashlib
 import json
 from typing import Any
 
-from core.tasks.declaration import Declaration, Output
+from core.tasks.declaration import Declaration, Field, Output
+
+FIELDS_DIGITS = 4
+"""Of a fingerprint, the first digits: they are of the fields alone. What was kept of other fields is no sample now."""
 
 
 def fingerprint_of(declaration: Declaration, model: bytes) -> str:
-    """First 12 hex digits of a SHA-256 over what of a declaration moves outputs, and the model file's bytes.
+    """12 hex digits of SHA-256: `FIELDS_DIGITS` of the fields, the others of what of a declaration moves outputs, and
+    of the model file's bytes.
 
     Not in it are the task's name, topics, rules, units, ranges, what is normal, what is done where a field is missing,
     other names of fields, columns and the example: a change of them resets no state. Of tasks that ship with the
@@ -18,7 +22,7 @@ def fingerprint_of(declaration: Declaration, model: bytes) -> str:
     """
     digest = hashlib.sha256(_canonical(declaration))
     digest.update(model)
-    return digest.hexdigest()[:12]
+    return _digits(_fields(declaration.fields), FIELDS_DIGITS) + digest.hexdigest()[: 12 - FIELDS_DIGITS]
 
 
 def model_hash(model: bytes) -> str:
@@ -31,14 +35,26 @@ def _canonical(declaration: Declaration) -> bytes:
     model = declaration.model
     told = {
         "kind": declaration.kind,
-        "fields": [[field.name, field.length, field.overlap] for field in declaration.fields],
+        "fields": _fields(declaration.fields),
         "input": model.input,
         "states": list(model.states.items()),  # their order is that of the stored state
         "constants": model.constants,
         "outputs": [_output(output) for output in declaration.outputs],
         "window": None if window is None else [window.length, window.first, window.hop],
     }
+    return _json(told)
+
+
+def _fields(fields: tuple[Field, ...]) -> list[Any]:
+    return [[field.name, field.length, field.overlap] for field in fields]
+
+
+def _json(told: Any) -> bytes:
     return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digits(told: Any, count: int) -> str:
+    return hashlib.sha256(_json(told)).hexdigest()[:count]
 
 
 def _output(output: Output) -> list[Any]:

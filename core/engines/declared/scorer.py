@@ -12,6 +12,7 @@ from core.engines.scoring import WindowTask
 from core.engines.window_engine import WindowEngine
 from core.models.ranges import Ranges
 from core.native.fields import FieldList
+from core.tasks.fingerprint import FIELDS_DIGITS
 from core.wire.codecs import task_codec
 from core.wire.records import OutputFormat
 
@@ -52,6 +53,7 @@ class TaskScorer(WindowEngine):
             ranges=Ranges.normal(fields, declaration.places()),
             probability=_probability(model),
             largest=_LARGEST,
+            fields_digits=FIELDS_DIGITS,
         )
         super().__init__(task, rules, window_rules, store, output_format, clock, deferred)
 

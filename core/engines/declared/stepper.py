@@ -18,7 +18,7 @@ from core.engines.steps import StepEngine, StepTask
 from core.models.ranges import Ranges
 from core.native.fields import FieldList
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of
+from core.tasks.fingerprint import FIELDS_DIGITS, fingerprint_of
 from core.wire.codecs import task_codec
 from core.wire.records import OutputFormat
 
@@ -87,5 +87,6 @@ class TaskStepper(StepEngine):
             outputs=model.outputs.fields,
             state_size=model.state_size,
             ranges=Ranges.normal(fields, declaration.places()),
+            fields_digits=FIELDS_DIGITS,
         )
         super().__init__(task, model.states(), rules, store, output_format, clock)
