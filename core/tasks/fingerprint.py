@@ -9,7 +9,7 @@ from typing import Any
 from core.tasks.declaration import Declaration, Field, Output
 
 FIELDS_DIGITS = 4
-"""Of a fingerprint, the first digits: they are of the fields alone. What was kept of other fields is no sample now."""
+"""The number of a fingerprint's first digits that are of the fields alone: what was kept of others is no sample now."""
 
 
 def fingerprint_of(declaration: Declaration, model: bytes) -> str:
