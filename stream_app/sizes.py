@@ -34,10 +34,13 @@ def state_bytes(state_numbers: int, sample_numbers: int) -> int:
     return _HEAD_BYTES + 4 * (state_numbers + sample_numbers)
 
 
-def window_bytes(window_length: int, sample_numbers: int) -> int:
-    """The most that the records of a whole window take, which go in one batch."""
-    segments = window_length // _SEGMENT_SAMPLES + 4
-    return _HEAD_BYTES + window_length * (_STEP_BYTES + 4 * sample_numbers) + segments * _SEGMENT_BYTES
+def window_bytes(window_length: int, sample_numbers: int, filled: int = 0) -> int:
+    """The most that the records of a whole window take, which go in one batch.
+
+    A segment is dropped only as a whole, so nearly one more is kept. ``filled``: the most samples that a gap adds.
+    """
+    samples, segments = window_length + _SEGMENT_SAMPLES + filled, window_length // _SEGMENT_SAMPLES + 4
+    return _HEAD_BYTES + samples * (_STEP_BYTES + 4 * sample_numbers) + segments * _SEGMENT_BYTES
 
 
 def check_limit(topic: str, limit: int, needed: int, what: str) -> None:

@@ -141,6 +141,21 @@ def test_hidden_states_that_differ_are_found(difference: float) -> None:
     assert state_problems(audit, b"a", offset, blob, segments(table)) == []
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_hidden_states_that_a_model_has_overflowed_to_are_right(number: float) -> None:
+    audit, table = stored("signal", [signal(i) for i in range(5)])
+    offset, blob = heads_of("signal", table, 0)[b"a"]
+    audit.hidden[b"a"][3] = number
+    hidden = audit.hidden[b"a"].copy()
+    same = changed(blob, body=hidden.tobytes())
+    hidden[3] = 0.5
+
+    (problem,) = state_problems(audit, b"a", offset, changed(blob, body=hidden.tobytes()), segments(table)) or []
+
+    assert problem.startswith(f"1 of {len(hidden)} numbers of its hidden state differ, at 3: 0.5")
+    assert state_problems(audit, b"a", offset, same, segments(table)) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

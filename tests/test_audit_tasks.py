@@ -262,6 +262,16 @@ def test_either_of_two_labels_that_tie_is_right() -> None:
     assert np.isnan(found.others[1, 0])
 
 
+def test_no_other_label_is_right_beside_one_whose_number_is_infinite() -> None:
+    label = Output("best", "y", apply="label", labels=("a", "b", "c"))
+
+    found = applied(label, np.array([[np.inf, 1.0, 2.0]]), np.zeros((1, 1), np.float32))
+
+    assert found.numbers.tolist() == [[0]]
+    assert found.others is not None
+    assert np.isnan(found.others).all()
+
+
 def test_idle_streams_of_a_declared_task_begin_again() -> None:
     audit = audit_of([sample(0, 0, step=5), sample(1, IDLE_TIMEOUT_MS + 1, step=6)])
 

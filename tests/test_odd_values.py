@@ -42,6 +42,17 @@ def test_a_whole_number_names_a_sequence_by_its_digits(held: float, text: str) -
     assert both(CASTING | {"sequence": held}, decode_casting).sequence == text
 
 
+@pytest.mark.parametrize("step", [b"3", b"3.0"])
+def test_numbers_of_many_digits_are_read_alike_where_another_field_is_odd(step: bytes) -> None:
+    """A step of 3.0 has the whole sample read field by field."""
+    digits = b"0.5" + b"0" * 5_000
+    value = b'{"signal": %b, "condition_vector": [1, 0, %b, 0], "step": %b}' % (digits, digits, step)
+
+    sample = decode_signal(value)
+
+    assert (sample.signal, list(sample.condition_vector), sample.step) == (0.5, [1, 0, 0.5, 0], 3)
+
+
 @pytest.mark.parametrize("held", [3.0, 0.0, -0.0, 2.0**53 - 1])
 def test_a_whole_float_is_a_step(held: float) -> None:
     sample = both(SIGNAL | {"step": held})

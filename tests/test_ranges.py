@@ -25,6 +25,7 @@ from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, RangeCounter, Rang
 from core.models.shipped import checkpoint_path
 from core.models.survey import Survey
 from core.offline.predict import predict
+from core.tasks.declaration import Field
 from core.training.config import DefectSettings, SignalSettings
 from core.training.defect import DefectTask
 from core.training.signal import SignalTask
@@ -295,3 +296,14 @@ def test_predict_says_what_lies_far_outside_and_nothing_of_other_files(tmp_path:
     else:
         assert [count.partition(":")[0] for count, _, _ in found] == ["mold_temperature"]
         assert found[0][2].endswith(" in row 0 at step 0, expected 1480 to 1580")
+
+
+def test_a_value_at_the_bound_of_what_a_task_calls_normal_is_normal_as_float32_too() -> None:
+    field = Field("level", normal=(-0.3, 0.1))
+    ranges = Ranges.normal((field,), {"level": slice(0, 1)})
+    assert ranges is not None
+
+    assert ranges.far_outside(np.array([[-0.3], [0.1]], np.float32)) == []
+    assert all(ranges.limits().hold((bound,)) for bound in field.normal or ())
+    (found,) = ranges.far_outside(np.array([[0.1], [0.1001]], np.float32))
+    assert (found.count, found.expected) == (1, "-0.3 to 0.1")

@@ -19,6 +19,7 @@ from core.engines.declared.stepper import StepModel, TaskStepper
 from core.engines.results import StreamRules
 from core.native.records import Record
 from core.tasks.reading import read_declaration
+from tests import onnx_models as models
 from tests.changes import take_changed
 from tests.pump import KernelSteps, SlowPump, rounded, write_native_pump, write_pump
 from tests.strategies import MemoryTable, examples
@@ -201,3 +202,75 @@ def test_a_sample_of_other_fields_is_held_for_none_of_now(tmp_path: Path, before
     assert [letter.reason for letter in first.dead_letters] == ["missing_field"]
     assert (rest.counts.processed, rest.counts.gaps, rest.counts.batch_steps) == (2, 1, 2)  # the gap holds nothing
     assert not rest.dead_letters
+
+
+LOGARITHM = """
+name = "logarithm"
+kind = "step"
+[fields]
+load = { alias = ["loads"], length = 64, range = [-3.1e38, 3.1e38] }
+[model]
+file = "logarithm.onnx"
+states = { sum = "sumn" }
+[outputs]
+y = { names = ["first", "second"] }
+score = { of = "y", apply = "forecast_error" }
+total = {}
+"""
+WIDTH = 64
+
+
+def logarithms(folder: Path) -> StepModel:
+    """Adds up its samples; what it forecasts are the logarithms of two numbers, of which one may have none."""
+    node = models.helper.make_node
+    nodes = [
+        node("Add", ["x", "sum"], ["sumn"]),
+        node("Slice", ["x", "zero", "two", "one"], ["x2"]),
+        node("Log", ["x2"], ["y"]),
+        node("Slice", ["sumn", "zero", "one", "one"], ["total"]),
+    ]
+    weights = {name: np.array([number]) for number, name in enumerate(("zero", "one", "two"))}
+    inputs, outputs = {"x": ["B", WIDTH], "sum": ["B", WIDTH]}, {"sumn": ["B", WIDTH], "y": ["B", 2], "total": ["B", 1]}
+    graph = models.graph_of(nodes, inputs, outputs, weights)
+    (folder / "logarithm.onnx").write_bytes(graph.SerializeToString())
+    path = folder / "logarithm.toml"
+    path.write_text(LOGARITHM)
+    declaration = read_declaration(path)
+    return StepModel(declaration, declaration.model.file.read_bytes(), "any")
+
+
+def found_of(model: StepModel, records: list[Record], at: int) -> list[tuple[int, Any]]:
+    """The outputs of records where a worker ends after ``at`` of them, with all committed, and another goes on."""
+    table = MemoryTable()
+    engine = TaskStepper(model, RULES, table.recovered())
+    found = outputs_of(engine, records[:at])
+    table.apply(take_changed(engine, [0]))
+    return found + outputs_of(TaskStepper(model, RULES, table.recovered()), records[at:])
+
+
+@pytest.mark.parametrize("bad", [[-1.0], [0.0], [3e38, 3e38]])
+def test_a_restart_goes_on_from_a_state_that_is_not_finite(tmp_path: Path, bad: list[float]) -> None:
+    """The forecast is NaN or infinite after one sample; with the last ones the sum of the model itself stays so."""
+    model = logarithms(tmp_path)
+    loads = enumerate([2.0, 3.0, *bad, 4.0, 5.0])
+    records = [record(step, 1, {"load": [load] * WIDTH}, step) for step, load in loads]
+
+    found = [found_of(model, records, at) for at in range(1, len(records))]
+
+    assert all(each == found[0] for each in found)
+    assert found[0][-1][1]["total"] == (None if len(bad) > 1 else 14.0 + bad[0])
+    assert found[0][-2][1]["score"] is None or len(bad) > 1
+
+
+@pytest.mark.parametrize("indent", [None, 16])
+def test_a_restart_refuses_no_array_for_the_space_in_it(tmp_path: Path, indent: int | None) -> None:
+    """It stands under the alias, so the first record of a stream is read another way than those that follow."""
+    model = logarithms(tmp_path)
+    samples = [{"loads": [1 + step + place / 7 for place in range(WIDTH)], "step": step} for step in range(4)]
+    values = [json.dumps(sample, indent=indent).encode() for sample in samples]
+    records = [Record(0, offset, 1_700_000_000_000, b"pump", value) for offset, value in enumerate(values)]
+
+    found = [found_of(model, records, at) for at in range(1, len(records))]
+
+    assert [offset for offset, _ in found[0]] == [0, 1, 2, 3]
+    assert all(each == found[0] for each in found)

@@ -97,7 +97,7 @@ def _label(values: Float64s) -> Applied:
     if values.shape[1] < 2:
         return Applied(found)
     best, second = (np.take_along_axis(values, ordered[:, place : place + 1], axis=1) for place in (0, 1))
-    tied = best - second <= NEAR * np.maximum(1, np.abs(best))
+    tied = np.isfinite(best) & (best - second <= NEAR * np.maximum(1, np.abs(best)))
     return Applied(found, np.where(tied, ordered[:, 1:2], np.nan))
 
 

@@ -41,6 +41,7 @@ class StepTask:
         ranges: of the model's training, if known.
         fields_digits: of the fingerprint, how many of its first characters are of the fields alone; 0: fields never
             change.
+        finite: a stored state that is not finite is damaged; else its model may have overflowed, and goes on with it.
     """
 
     fingerprint: str
@@ -50,6 +51,7 @@ class StepTask:
     state_size: int
     ranges: Ranges | None = None
     fields_digits: int = 0
+    finite: bool = True
 
 
 class StepEngine(Engine[SignalStream]):
@@ -164,7 +166,7 @@ class StepEngine(Engine[SignalStream]):
         hidden = np.frombuffer(body, np.float32) if len(body) % 4 == 0 else np.empty(0, np.float32)
         if len(hidden) != self._task.state_size:
             raise StateError("corrupt_state", f"{len(body)} bytes of hidden state do not fit the model that wrote them")
-        if not np.isfinite(hidden).all():  # every prediction from here on would be none
+        if self._task.finite and not np.isfinite(hidden).all():  # every prediction from here on would be none
             raise StateError("corrupt_state", "a hidden state holds numbers that are not finite")
         self._hidden.write(stream.row, hidden)
         return None

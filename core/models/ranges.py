@@ -99,8 +99,8 @@ class Ranges:
 
     def _bounds(self) -> tuple[Float64s, Float64s]:
         low, high = np.array(self.low), np.array(self.high)
-        if self.declared:
-            return low, high
+        if self.declared:  # a value at its bound may be rounded beyond it
+            return np.minimum(low, low.astype(np.float32)), np.maximum(high, high.astype(np.float32))
         margin = np.maximum(MARGIN * (high - low), STILL * np.maximum(np.abs(low), np.abs(high)))
         return low - margin, high + margin
 

@@ -42,6 +42,9 @@ class RawReader:
         self._aliases = {field.name: field.aliases for field in fields}
         self._needed = [field.name for field in fields if field.missing == "refuse"]
         self._most_bytes = {field.name: _ARRAY_NUMBER_BYTES * (field.length or 0) for field in fields}
+        self._counts = {field.name: field.length for field in fields}
+        self._number_of: Callable[[Any], float] = codec.Decoder(float | bool).decode
+        self._numbers_of: Callable[[Any], list[float]] = codec.Decoder(list[float | bool]).decode
         self._is_json = codec is msgspec.json
         self._places = {name: f"raw_{number}" for number, name in enumerate(self._all_names())}
         raws = msgspec.defstruct(
@@ -78,21 +81,34 @@ class RawReader:
         for each in (name, *self._aliases.get(name, ())):
             raw = getattr(raws, self._places[each])
             if len(raw):
-                found = self._held(raw, max(MOST_BYTES, self._most_bytes.get(name, 0)))
+                found = self._held(name, raw)
             if not _is_absent(found):
                 break
         return found
 
-    def _held(self, raw: msgspec.Raw, most_bytes: int) -> Any:
+    def _held(self, name: str, raw: msgspec.Raw) -> Any:
         data = memoryview(raw)
-        if len(data) > most_bytes:
-            return TooLong(len(data), is_number=self._is_json and bytes(data[:1]) in b"-0123456789")
+        if len(data) > max(MOST_BYTES, self._most_bytes.get(name, 0)):
+            return self._long(name, data)
         try:
             return self._any(data)
         except _ERRORS as error:
             if self._is_json and bytes(data[:1]) in b"-0123456789":  # 1e400
                 return TooLong(len(data), is_number=True)
             raise RecordError("not_decodable", str(error)) from error
+
+    def _long(self, name: str, data: memoryview) -> Any:
+        """A long value: the numbers of a field, with many digits or much space, as the strict decoders take them."""
+        too_long = TooLong(len(data), is_number=self._is_json and bytes(data[:1]) in b"-0123456789")
+        if name not in self._counts:
+            return too_long
+        try:
+            if (count := self._counts[name]) is None:
+                return self._number_of(data)
+            numbers = self._numbers_of(data)
+        except _ERRORS:
+            return too_long
+        return numbers if len(numbers) == count else too_long
 
     def _lack(self, name: str, is_null: bool, value: bytes) -> str:
         said = f"{name} is null: a value is needed" if is_null else f"{name} is missing"

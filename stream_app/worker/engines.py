@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.engines.base import Engine
-from core.engines.results import StateStore
+from core.engines.results import StateStore, StreamRules, WindowRules
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED
 from stream_app.rules import load_step_model, load_task_model, load_window_model, stream_rules, window_rules
@@ -72,7 +72,7 @@ def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> Task
         return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model), task.width))
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
     scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
-    return TaskEngine(scorer, fingerprint(model), window_bytes(windows.window_length, task.width))
+    return TaskEngine(scorer, fingerprint(model), _window_bytes(rules, windows, task))
 
 
 def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
@@ -81,7 +81,7 @@ def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskE
     model = load_window_model(settings, task)
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
     scorer = TaskScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
-    return TaskEngine(scorer, model.fingerprint, window_bytes(windows.window_length, task.width))
+    return TaskEngine(scorer, model.fingerprint, _window_bytes(rules, windows, task))
 
 
 def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
@@ -90,3 +90,8 @@ def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEng
     model = load_step_model(settings, task)
     stepper = TaskStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
     return TaskEngine(stepper, model.fingerprint, state_bytes(model.state_size, task.width))
+
+
+def _window_bytes(rules: StreamRules, windows: WindowRules, task: Declaration) -> int:
+    filled = rules.max_gap if rules.gap_policy == "hold" else 0
+    return window_bytes(windows.window_length, task.width, filled)

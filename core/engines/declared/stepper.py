@@ -88,5 +88,6 @@ class TaskStepper(StepEngine):
             state_size=model.state_size,
             ranges=Ranges.normal(fields, declaration.places()),
             fields_digits=FIELDS_DIGITS,
+            finite=False,
         )
         super().__init__(task, model.states(), rules, store, output_format, clock)
