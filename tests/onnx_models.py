@@ -387,6 +387,36 @@ def window_classifier(
     return graph_of(nodes, {"x": [batch, time, features]}, outputs, weights).SerializeToString()
 
 
+def classes(count: int) -> bytes:
+    """One number names a class, whose embedding is read; the runtime refuses a class that is not there."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["whole", "one"], ["class"]),
+        helper.make_node("Gather", ["table", "class"], ["embedding"]),
+        helper.make_node("Add", ["embedding", "h0"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["hn"]),
+        helper.make_node("Identity", ["hn"], ["y"]),
+    ]
+    weights = {"one": np.array([1]), "table": floats(count, 4)}
+    inputs: dict[str, Shape] = {"x": ["B", 1], "h0": ["B", 4]}
+    outputs: dict[str, Shape] = {"y": ["B", 4], "hn": ["B", 4]}
+    return graph_of(nodes, inputs, outputs, weights).SerializeToString()
+
+
+def logarithms(width: int) -> bytes:
+    """Adds up its samples, and gives the first number of the sum and the logarithms of two of the sample."""
+    nodes = [
+        helper.make_node("Add", ["x", "sum"], ["sumn"]),
+        helper.make_node("Slice", ["x", "zero", "two", "one"], ["x2"]),
+        helper.make_node("Log", ["x2"], ["y"]),
+        helper.make_node("Slice", ["sumn", "zero", "one", "one"], ["total"]),
+    ]
+    weights = {name: np.array([number]) for number, name in enumerate(("zero", "one", "two"))}
+    inputs: dict[str, Shape] = {"x": ["B", width], "sum": ["B", width]}
+    outputs: dict[str, Shape] = {"sumn": ["B", width], "y": ["B", 2], "total": ["B", 1]}
+    return graph_of(nodes, inputs, outputs, weights).SerializeToString()
+
+
 def two_states() -> bytes:
     """Two plain recurrent states, a -> u and b -> v, that no number tells apart."""
     nodes = []

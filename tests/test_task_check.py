@@ -475,3 +475,21 @@ def test_a_check_loads_no_torch() -> None:
     code = "import core.tasks.check.examine, core.engines.onnx.task, sys; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("range = [0, 7]", None),
+        ("range = [0, 8]", "the high end of the fields' ranges (mode = 8)"),
+        ("range = [-9, 7], normal = [0, 7]", "the low end of the fields' ranges (mode = -9)"),
+        ("normal = [0, 7]", "the low end of the fields' ranges (mode = -1e+06)"),
+    ],
+)
+def test_a_graph_that_a_record_in_range_would_stop_is_refused(make: Any, field: str, said: str | None) -> None:
+    task = make(models.classes(8), fields=f"mode = {{ {field} }}")
+
+    if said is None:
+        assert task.check().plan == "any"
+    else:
+        assert said in task.refusal()

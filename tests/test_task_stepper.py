@@ -221,18 +221,8 @@ WIDTH = 64
 
 
 def logarithms(folder: Path) -> StepModel:
-    """Adds up its samples; what it forecasts are the logarithms of two numbers, of which one may have none."""
-    node = models.helper.make_node
-    nodes = [
-        node("Add", ["x", "sum"], ["sumn"]),
-        node("Slice", ["x", "zero", "two", "one"], ["x2"]),
-        node("Log", ["x2"], ["y"]),
-        node("Slice", ["sumn", "zero", "one", "one"], ["total"]),
-    ]
-    weights = {name: np.array([number]) for number, name in enumerate(("zero", "one", "two"))}
-    inputs, outputs = {"x": ["B", WIDTH], "sum": ["B", WIDTH]}, {"sumn": ["B", WIDTH], "y": ["B", 2], "total": ["B", 1]}
-    graph = models.graph_of(nodes, inputs, outputs, weights)
-    (folder / "logarithm.onnx").write_bytes(graph.SerializeToString())
+    """It forecasts the logarithms of two numbers, which may have none."""
+    (folder / "logarithm.onnx").write_bytes(models.logarithms(WIDTH))
     path = folder / "logarithm.toml"
     path.write_text(LOGARITHM)
     declaration = read_declaration(path)

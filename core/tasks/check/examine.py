@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from core.engines.binding import Binding
 from core.engines.declared.outputs import StepOutputs
 from core.engines.onnx.bank import OnnxStates
@@ -15,8 +17,9 @@ from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
 from core.engines.own_weights import has_own_weights
 from core.errors import StartupError
-from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves
+from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves, run
 from core.tasks.check.cost import TIMED_ROWS, check_size, row_seconds
+from core.tasks.check.ends import check_ends
 from core.tasks.check.examine_weights import examine_weights
 from core.tasks.check.examine_windows import examine_windows
 from core.tasks.check.example import compare_example
@@ -64,6 +67,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     again = CallRows(*open_graph(declaration, model), rows.plan)
     check_halves(graph.file, OnnxStates(rows), OnnxStates(again), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
     check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
+    check_ends(declaration, lambda sample: run(OnnxStates(rows), sample[None, None], np.zeros(1), np.ones(1)))
     example = declaration.model.example
     agreed = None if example is None else compare_example(example, graph.file, OnnxStates(rows), binding)
     told = unread(declaration, still)

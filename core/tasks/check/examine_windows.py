@@ -17,6 +17,7 @@ from core.engines.onnx.probe import MIXED
 from core.engines.onnx.task import open_window_graph
 from core.engines.onnx.windows import OnnxWindows
 from core.errors import StartupError
+from core.tasks.check.ends import check_ends
 from core.tasks.check.example import compare_windows
 from core.tasks.check.findings import Checked
 from core.tasks.check.moves import are_many, check_fields, unread
@@ -44,6 +45,7 @@ def examine_windows(declaration: Declaration, window: Window, model: bytes, data
     plans = [find_plan(scorer, _draw(source, length)) for length in lengths]
     scorer = scorer.by(max(plans, key=list(PLANS.values()).index))  # what holds for a fast plan holds for slower ones
     _check_finite(scorer, [window for length in lengths for window in _draw(source, length)])
+    check_ends(declaration, lambda sample: scorer.score([np.tile(sample, (window.length, 1))]))
     example = declaration.model.example
     agreed = None if example is None else compare_windows(example, scorer, binding)
     if agreed is None and are_many(declaration, still):

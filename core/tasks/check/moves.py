@@ -22,7 +22,8 @@ POOL_ROWS, POOL_STEPS = 128, 10  # that bring a model into the states that it is
 STEPS = 4  # within which a change has to reach an output
 FEW = 0.02  # of an array
 _AT_ONCE = 64  # numbers of a sample that are changed in one batch
-_ROWS_EACH = 4
+_ROWS_EACH, _ROWS_OF_FEW = 4, 16  # the latter where a sample has few numbers: one may stand for a class
+_AS_WIDE = 4  # rows from one to the next whose noise is as wide: `noise` has so many scales
 _SHOWN = 5
 _EXPORT = "(caststream task export-help torch)"
 
@@ -72,13 +73,15 @@ def still_numbers(rows: StepsRows, pool: Pool, following: Float32s) -> list[int]
 def _still(rows: StepsRows, pool: Pool, following: Float32s, numbers: range) -> Iterator[int]:
     """Change some numbers, each in some rows of its own."""
     tensors = [state.before for state in rows.binding.states]
-    few = np.tile(np.arange(_ROWS_EACH), len(numbers))
+    each = _ROWS_OF_FEW if pool.samples.shape[1] <= _AT_ONCE else _ROWS_EACH
+    few = np.tile(np.arange(each), len(numbers))
     states = tuple(np.take(state, few, tensor.axis) for state, tensor in zip(pool.states, tensors, strict=True))
     samples = pool.samples[few]
     changed = samples.copy()
     for place, number in enumerate(numbers):
-        own = slice(place * _ROWS_EACH, (place + 1) * _ROWS_EACH)
-        changed[own, number] = np.roll(pool.samples[:, number], 1)[:_ROWS_EACH]
+        own = slice(place * each, (place + 1) * each)
+        column = pool.samples[:, number]
+        changed[own, number] = np.append(np.roll(column, 1)[: each // 2], np.roll(column, _AS_WIDE)[each // 2 : each])
     same = Pool(samples, states), Pool(changed, states)
     moved = _moved(rows, *same, following[:, few], len(numbers))
     return (number for number, any_row in zip(numbers, moved, strict=True) if not any_row)
