@@ -14,15 +14,13 @@ import numpy as np
 
 from core.arrays import Float32s, Int64s
 from core.callbacks import OnNote, OnProgress, unheard
-from core.data.layout import SIGNALS as SIGNALS_DATA
 from core.data.layout import open_checked
-from core.data.opening import open_file
 from core.data.recording import Recording
 from core.data.runs import default_streams
 from core.errors import StartupError
 from replay.blocks import Block, Piece, Source
 from replay.form import CASTINGS, SIGNALS
-from replay.strands import StrandSource
+from replay.ragged import RaggedSource
 
 # Samples read at once: 8 MiB of float32 signals. At a pace nothing is sent while a block is read, so it is small: 1 ms.
 BLOCK_SAMPLES = 1 << 21
@@ -68,15 +66,6 @@ def open_source(
     return (SignalSource if kind == "signal" else CastSource)(file, rows, streams, block_samples)
 
 
-def is_recording(path: Path, task: str) -> bool:
-    """True if a file of a task that ships has the older layout; raises DataError: it cannot be opened."""
-    with open_file(path) as file:
-        held = set(file)
-    return (
-        not held.isdisjoint((*SIGNALS_DATA, "condition_vectors")) if task == "signal" else "sequence_start" not in held
-    )
-
-
 def check_streams(streams: int | None) -> None:
     """Raise StartupError where there would be no stream."""
     if streams is not None and streams < 1:
@@ -117,7 +106,7 @@ class SignalSource(RecordingSource):
         return int(min(self._steps, most // chunk * chunk or most))
 
 
-class CastSource(RecordingSource, StrandSource):
+class CastSource(RecordingSource, RaggedSource):
     """Casts: rows of different lengths."""
 
     form = CASTINGS
@@ -125,7 +114,7 @@ class CastSource(RecordingSource, StrandSource):
     def __init__(self, file: Recording, rows: int, streams: int, block_samples: int) -> None:
         super().__init__(file, rows, streams, block_samples)
         # 16 bytes of a cast whose samples are some 6,000 in the file.
-        self._place(
+        self._lay_out(
             [range(stream, rows, streams) for stream in range(streams)], file["cast_start"], file["cast_length"]
         )
 

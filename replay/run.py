@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.callbacks import OnNote, unheard
-from core.data.layout import file_kind
+from core.data.layout import file_kind, has_older_layout
 from core.data.naming import SequenceNames
 from core.data.outputs import keep_inputs
 from core.data.runs import run_name
@@ -18,7 +18,7 @@ from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED, shipped
 from replay.blocks import Source
 from replay.clock import Clock
-from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, check_streams, is_recording, open_source
+from replay.hdf5 import BLOCK_SAMPLES, PACED_BLOCK_SAMPLES, check_streams, open_source
 from replay.player import OnStatus, Player, ReplayError, ReplaySummary, Status, prompt
 from replay.progress import ReplayProgress, progress_place
 from replay.sink import FULL_SPEED, PACED, KafkaSink, Sink
@@ -114,7 +114,7 @@ def _open(path: Path, task: Declaration, streams: int | None, block_samples: int
         on_progress(Status("check", done, total))
 
     check_streams(streams)
-    if task.name in SHIPPED and is_recording(path, task.name):
+    if task.name in SHIPPED and has_older_layout(path, task.name):
         return open_source(path, streams, on_check, block_samples)
     return TaskSource(path, task, streams, block_samples, on_check)
 

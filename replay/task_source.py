@@ -11,16 +11,17 @@ from core.callbacks import OnNote, OnProgress
 from core.data.naming import stream_name
 from core.data.runs import default_streams
 from core.data.task_file import TaskFile
+from core.data.task_rows import own_streams
 from core.errors import StartupError
 from core.tasks.declaration import Declaration
 from replay.form import form_of
-from replay.strands import StrandSource
+from replay.ragged import RaggedSource
 
 # Samples at the beginning of the longest sequence, whose times tell the pace of a file that tells no rate.
 _PACE_SAMPLES = 1000
 
 
-class TaskSource(StrandSource):
+class TaskSource(RaggedSource):
     """The sequences of a file, in its order.
 
     Where the file names streams, each plays its own sequences. Else row i is of stream i % streams.
@@ -45,15 +46,16 @@ class TaskSource(StrandSource):
         self.kind, self.form, self.path, self.files = task.name, form_of(task), file.path, file.files
         sequences = file.sequences
         self.names = [each.name for each in sequences] if file.is_named else None
-        own = list(dict.fromkeys(each.stream for each in sequences if each.stream))
-        if own and streams not in (None, len(own)):
+        try:
+            own = own_streams(file, streams)
+        except StartupError:
             file.close()
-            raise StartupError(f"streams is {streams}: the file names {len(own)} streams, leave it out")
+            raise
         self.streams = len(own) or streams or default_streams(task.name, len(sequences))
         self._own_names = own
         self.period_ms = self._period_ms()
         self._block_samples = block_samples
-        self._place(self._rows_of_streams(), [each.start for each in sequences], [each.count for each in sequences])
+        self._lay_out(self._rows_of_streams(), [each.start for each in sequences], [each.count for each in sequences])
 
     def _rows_of_streams(self) -> list[list[int]]:
         place = {name: stream for stream, name in enumerate(self._own_names)}
