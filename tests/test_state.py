@@ -329,10 +329,10 @@ def has_extension(of: StreamState) -> bool:
     return of.gap_end > 0 or of.back_step >= 0
 
 
-def test_a_sample_that_nothing_needs_is_left_out() -> None:
-    whole, after = wide(*map(float, range(576))), StreamState()
+def test_a_state_without_a_sample_is_kept_as_one() -> None:
+    whole, without, after = wide(*map(float, range(576))), wide(), StreamState()
 
-    head = pack_head(whole, MODEL.encode(), with_sample=False)
+    head = pack_head(without, MODEL.encode())
 
     unpack_state(seal(head + b"body"), after)
     assert (len(head), after.sample, after.width) == (48 + 4 + 2, (), 0)

@@ -1,4 +1,4 @@
 from core.native.streams cimport StreamState
 
 
-cpdef bytes pack_head(StreamState state, bytes model, bint with_sample=*)
+cpdef bytes pack_head(StreamState state, bytes model)

@@ -39,14 +39,13 @@ WIDE_VERSION = int(WIDE_STATE)
 cdef Py_ssize_t PLAIN_SAMPLE_BYTES = PLAIN_WIDTH * sizeof(float)
 
 
-cpdef bytes pack_head(StreamState state, bytes model, bint with_sample=True):
+cpdef bytes pack_head(StreamState state, bytes model):
     """A state's fixed head, the last sample, an extension where it has a gap or a step back, and both sequences;
     little-endian.
 
     Args:
         state: one that has an offset.
         model: fingerprint of the model that made what follows the head, 12 ASCII characters.
-        with_sample: False: the sample is left out where the version is 3: nothing will ask for it.
     """
     cdef StateHead head
     cdef StateExtension more
@@ -71,7 +70,7 @@ cpdef bytes pack_head(StreamState state, bytes model, bint with_sample=True):
     head.append_ms = state.append_ms
     head.step, head.timestamp_ms = state.step, state.timestamp_ms
     memcpy(head.model, PyBytes_AS_STRING(model), 12)
-    sample = _wide_sample(state, with_sample) if is_wide else (<char*>state.values)[:PLAIN_SAMPLE_BYTES]
+    sample = _wide_sample(state) if is_wide else (<char*>state.values)[:PLAIN_SAMPLE_BYTES]
     return (<char*>&head)[:sizeof(head)] + sample + extension + sequence + previous
 
 
@@ -84,8 +83,8 @@ cdef bint _is_plain(StreamState state) noexcept:
     return state.width == PLAIN_WIDTH
 
 
-cdef bytes _wide_sample(StreamState state, bint with_sample):
-    cdef uint32_t numbers = state.width if with_sample else 0
+cdef bytes _wide_sample(StreamState state):
+    cdef uint32_t numbers = state.width
     return (<char*>&numbers)[:sizeof(numbers)] + (<char*>state.values)[: numbers * sizeof(float)]
 
 
@@ -162,16 +161,13 @@ cdef class StatePacker:
 
     Args:
         model: fingerprint.
-        with_sample: see `pack_head`.
     """
 
     cdef bytes model
     cdef list entries
-    cdef bint with_sample
 
-    def __init__(self, str model, bint with_sample=True):
+    def __init__(self, str model):
         self.model = model.encode("ascii")
-        self.with_sample = with_sample
         self.entries = []
 
     def __len__(self):
@@ -179,7 +175,7 @@ cdef class StatePacker:
 
     def add(self, SignalStream stream):
         """Take a state's head now, before it changes."""
-        head = pack_head(stream, self.model, self.with_sample)
+        head = pack_head(stream, self.model)
         self.entries.append((stream.partition, stream.key, stream.included, stream.row, head))
 
     def rows(self):
