@@ -187,7 +187,7 @@ def test_a_state_that_is_never_carried_is_refused(make: Any, how: str) -> None:
 def test_a_recurrent_model_without_any_state_is_refused(make: Any) -> None:
     line = make(models.forgetful()).refusal()
 
-    assert "the graph has the operator GRU and no state that is carried, so it begins anew at every sample" in line
+    assert "the graph has the operator GRU and no state that is carried, so it starts over at every sample" in line
 
 
 def test_a_field_that_the_graph_does_not_read_is_refused(make: Any) -> None:

@@ -70,7 +70,9 @@ HdfFileArgument = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option(help="signal, casting or a task file; by default what the file holds of the two.", show_default=False),
+    typer.Option(
+        help="signal, casting or a task file; by default that of the two which the file holds.", show_default=False
+    ),
 ]
 FileSeedOption = Annotated[int, typer.Option(help="The same seed gives the same file.")]
 StreamCountOption = Annotated[

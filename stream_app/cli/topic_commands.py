@@ -71,12 +71,12 @@ def topics_permissions(
     settings: "Settings",
     role: Annotated[
         Literal["worker", "sender", "reader", "resender", "auditor", "admin"] | None,
-        typer.Option(help="Of this role alone.", show_default="all"),
+        typer.Option(help="Of this role alone; by default of all.", show_default=False),
     ] = None,
 ) -> None:
     """Print the commands that grant each role what it needs on the topics of the tasks. Asks no broker.
 
-    They use kafka-acls.sh of Kafka. The users are called as the roles: replace them by yours.
+    They use kafka-acls.sh of Kafka. The users have the names of the roles: replace them with yours.
     """
     from typing import get_args
 

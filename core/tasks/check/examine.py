@@ -94,7 +94,7 @@ def _doubts(graph: Graph, rows: CallRows, pool: Pool, unread: list[str]) -> list
     if not states and graph.contents.operators & RECURRENT:
         operator = min(graph.contents.operators & RECURRENT)
         found.append(
-            f"the graph has the operator {operator} and no state that is carried, so it begins anew at every sample; "
+            f"the graph has the operator {operator} and no state that is carried, so it starts over at every sample; "
             "export its states as inputs and outputs (caststream task export-help torch), or, if it looks at a "
             'window of samples, write kind = "window"'
         )
