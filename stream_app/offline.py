@@ -11,10 +11,8 @@ import numpy as np
 from core.arrays import Float32s, Float64s
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED
-from stream_app.rules import load_step_model, load_task_model, load_window_model, window_rules
+from stream_app.rules import load_step_model, load_task_model, load_window_model, runs_by_torch, window_rules
 from stream_app.settings import Settings
-
-ONNX = ".onnx"
 
 if TYPE_CHECKING:
     from core.offline.predict import PredictSummary
@@ -65,7 +63,7 @@ def step_model(settings: Settings, task: Declaration) -> StepModelRun:
     """
     from core.offline.steps import StepModelRun
 
-    if task.name in SHIPPED:
+    if runs_by_torch(task):
         return _signal_model(settings, task)
     model = load_step_model(settings, task)
     return StepModelRun(task, model.fingerprint, model.outputs.fields, model.states())
@@ -89,7 +87,7 @@ def window_model(settings: Settings, task: Declaration) -> WindowModelRun:
     """The model of a window task; errors as `step_model` has them."""
     from core.offline.windows import WindowModelRun
 
-    if task.model.file.suffix != ONNX:
+    if runs_by_torch(task):
         return _cast_model(settings, task)
     model = load_window_model(settings, task)
     return WindowModelRun(task, model.fingerprint, model.outputs.fields, window_rules(settings, task), model.score)

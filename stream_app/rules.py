@@ -14,7 +14,7 @@ from core.errors import StartupError
 from core.models.shipped import ModelKind
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
-from core.tasks.reading import shipped
+from core.tasks.reading import SHIPPED, shipped
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core.engines.declared.window_model import WindowModel
     from core.models.fingerprint import AnyModel
 
+ONNX = ".onnx"
 _KINDS: dict[str, ModelKind] = {"signal": "signal", "casting": "defect"}
 
 
@@ -50,7 +51,12 @@ def window_rules(settings: Settings, task: Declaration | None = None) -> WindowR
 
 def model_name(task: Declaration) -> str:
     """Return what a task's model is called in metrics: by its kind where it ships, else as the task."""
-    return {"signal": "signal", "casting": "defect"}.get(task.name, task.name)
+    return _KINDS.get(task.name, task.name)
+
+
+def runs_by_torch(task: Declaration) -> bool:
+    """True if torch runs the task's model; else ONNX Runtime does, or the compiled kernel with the user's weights."""
+    return task.name in SHIPPED if task.window is None else task.model.file.suffix != ONNX
 
 
 def model_file(settings: Settings, task: Declaration) -> Path:
@@ -63,7 +69,7 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
     """The model of a task, on the device of the settings.
 
     Raises:
-        StartupError: its file is missing or holds another kind of model, or nothing runs such a task yet.
+        StartupError: its file is missing or holds another kind of model, or the task has other fields or outputs.
     """
     from core.models.factory import load_model  # loads torch, which an ONNX model does not need
 

@@ -90,7 +90,7 @@ def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
         "from stream_app.worker.build import build_app\n"
         "from stream_app.worker.health import Health\n"
         "settings = load_settings(tasks={tasks!r}, data_dir={folder!r})\n"
-        "process.load_models_needs(settings)\n"
+        "process.load_for_models(settings)\n"
         "app = build_app(settings)\n"
         "[pipeline.engine.warm_up() for pipeline in app.pipelines]\n"
         "add_agents(app)\n"

@@ -14,7 +14,7 @@ from core.data.reading import _blocks, check_values
 from core.data.values import Values
 from core.errors import DataError, StartupError
 from core.wire.records import SENSORS
-from replay import hdf5, strands
+from replay import hdf5, ragged
 from replay.hdf5 import open_source
 from tests.files import write_castings, write_large, write_signals
 
@@ -60,7 +60,7 @@ def test_each_stream_plays_its_rows_in_order(tmp_path, monkeypatch, chunks, stre
 @pytest.mark.parametrize("streams", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("block", [1, 4, 4096])
 def test_each_strand_plays_its_casts_whatever_their_lengths(tmp_path, monkeypatch, streams, block):
-    monkeypatch.setattr(strands, "STRAND_STEPS", block)
+    monkeypatch.setattr(ragged, "MOST_STEPS", block)
     lengths = [5, 1, 9, 3, 12]
     casts = write_castings(tmp_path / "c.h5", lengths)
     source = open_source(tmp_path / "c.h5", streams)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import StartupError
+from core.errors import DataError, StartupError
 from core.tasks.declaration import Declaration
 from core.tasks.reading import declare, shipped
 from core.wire.samples import sample_decoder
@@ -23,6 +23,7 @@ from replay.encode import BlockEncoder
 from replay.form import form_of
 from replay.run import ReplayError, replay
 from tests.clock import START_MS, HandClock
+from tests.files import write_signals
 from tests.sinks import MemorySink
 
 PUMP = {"vibration": {"length": 3, "alias": ["vib"]}, "load": {"missing": "hold"}, "flow": {"length": 1}}
@@ -185,6 +186,13 @@ def test_a_task_that_ships_has_files_of_the_one_layout_too(tmp_path: Path, name:
 
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
+
+
+def test_a_file_of_signals_is_not_sent_as_castings(tmp_path: Path) -> None:
+    write_signals(tmp_path / "x.h5", 2, 10)
+
+    with pytest.raises(DataError, match="casting_speed"):
+        play(tmp_path / "x.h5", task=shipped("casting"))
 
 
 @st.composite

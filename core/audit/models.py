@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from core.arrays import Float32s, Int64s
+from core.arrays import Float32s
 from core.engines.bank import ZEROS, StateBank
 from core.step_batch import StepBatch
 
@@ -60,17 +60,9 @@ class BankSteps:
             for row, state in zip(rows.tolist(), before, strict=True):
                 self._bank.write(row, state)
         starts = np.full_like(rows, ZEROS) if before is None else rows
-        numbers = self._bank.step(_batch(runs, starts, rows)).reshape(sum(map(len, runs)), -1)
+        numbers = self._bank.step(StepBatch.of_runs(runs, starts, rows)).reshape(sum(map(len, runs)), -1)
         ends = np.cumsum([len(run) for run in runs])
         return np.split(numbers, ends[:-1]), self._bank.read(rows)
-
-
-def _batch(runs: Sequence[Float32s], starts: Int64s, rows: Int64s) -> StepBatch:
-    lengths = np.array([len(run) for run in runs])
-    of_run = np.arange(len(runs))
-    times = np.concatenate([np.arange(length) for length in lengths])
-    samples = np.ascontiguousarray(np.concatenate(runs), np.float32)
-    return StepBatch(samples, np.repeat(of_run, lengths), times, lengths, starts, rows, of_run)
 
 
 class WindowsModel(Protocol):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.tasks.declaration import Declaration, Field
-from core.wire.codecs import task_codec
-from core.wire.records import SampleHeaders, decode_casting, decode_signal
+from core.tasks.reading import shipped
+from core.wire.samples import SampleDecoder, sample_decoder
 
 Row = tuple[float, ...]
 """A sample (F,) as the model reads it."""
 NO_ROW: Row = ()
 """Stands for the sample before where a sequence begins."""
-
-Decode = Callable[[bytes | None, SampleHeaders], Any]
-_OF_SHIPPED: dict[str, Decode] = {"signal": decode_signal, "casting": decode_casting}
 
 
 class SampleReader:
@@ -26,7 +23,7 @@ class SampleReader:
         decode: reads a record's value; raises RecordError.
     """
 
-    def __init__(self, fields: Sequence[Field], decode: Decode) -> None:
+    def __init__(self, fields: Sequence[Field], decode: SampleDecoder) -> None:
         self.decode = decode
         self.width = sum(field.width for field in fields)
         self._fields = tuple(fields)
@@ -38,8 +35,7 @@ class SampleReader:
 
         ``like``: they are read as those of this task that ships, where no step has an `end` and no number is a boolean.
         """
-        decode = task_codec(task.name, task.fields).decode if like is None else _OF_SHIPPED[like]
-        return cls(task.fields, decode)
+        return cls(task.fields, sample_decoder(task if like is None else shipped(like)))
 
     def lacks(self, sample: Any) -> bool:
         """True if a value must be held from the sample before."""

@@ -139,9 +139,8 @@ def _stored_window(body: bytes, last_step: int, segment: SegmentBlob, width: int
         blob = segment(number)
         if blob is None:
             raise StateError("corrupt_state", f"segment {number} of its window is missing")
-        part = unpack_segment(
-            number, blob, last_step, width, MAX_FLOAT32
-        )  # samples behind the head are not applied yet
+        # Up to the head's step: samples behind it are not applied yet.
+        part = unpack_segment(number, blob, last_step, width, MAX_FLOAT32)
         steps += part.steps.tolist()
         samples += part.samples.tolist()
     return count, np.array(steps, np.int64), np.array(samples, np.float32).reshape(-1, width)

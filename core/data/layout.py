@@ -122,6 +122,16 @@ def shipped_layout(path: str | Path) -> str | None:
         return _kind(file)
 
 
+def has_older_layout(path: str | Path, task: str) -> bool:
+    """True if a file has the layout of a task that ships, which is older than the one of any task (`TaskFile`).
+
+    Raises:
+        DataError: no such file, not HDF5, or truncated.
+    """
+    with open_file(path) as file:
+        return _kind(file) == task and (task == "signal" or PLACES[0][0] not in set(file))
+
+
 def _kind(file: h5py.File) -> str | None:
     names = set(file)  # of links, too, that lead nowhere
     if not names.isdisjoint((*SIGNALS, "condition_vectors")):

@@ -120,11 +120,6 @@ class TaskFile:
         """True if the file names its sequences."""
         return bool(self.sequences[0].name)
 
-    @property
-    def has_times(self) -> bool:
-        """True if each sample has a time of its own."""
-        return self._times is not None
-
     def values(self, start: int, count: int) -> Float32s:
         """Read some samples, (count, numbers), in the order of the fields, each as a record holds it.
 

@@ -15,6 +15,24 @@ from core.errors import StartupError
 OFFLINE = "offline"
 
 
+def own_streams(file: TaskFile, streams: int | None) -> list[str]:
+    """The streams that a file names, in the order in which they come; none where it names none.
+
+    Args:
+        file: an open one.
+        streams: how many somebody wants; None: as many as there are.
+
+    Raises:
+        StartupError: ``streams`` is below 1, or not what the file has.
+    """
+    if streams is not None and streams < 1:
+        raise StartupError(f"streams is {streams}: must be 1 or more")
+    named = list(dict.fromkeys(sequence.stream for sequence in file.sequences if sequence.stream))
+    if named and streams not in (None, len(named)):
+        raise StartupError(f"streams is {streams}: the file names {len(named)} streams, leave it out")
+    return named
+
+
 class TaskRows:
     """The rows of a file are its sequences, in their order.
 
@@ -29,11 +47,7 @@ class TaskRows:
     """
 
     def __init__(self, file: TaskFile, run: str | None, streams: int | None, start_ms: int | None) -> None:
-        if streams is not None and streams < 1:
-            raise StartupError(f"streams is {streams}: must be 1 or more")
-        named = len({sequence.stream for sequence in file.sequences if sequence.stream})
-        if named and streams not in (None, named):
-            raise StartupError(f"streams is {streams}: the file names {named} streams, leave it out")
+        own_streams(file, streams)
         self._file, self.count = file, len(file.sequences)
         own = [sequence.name for sequence in file.sequences] if file.is_named else None
         self.names = SequenceNames((OFFLINE if own is None else "") if run is None else run, own)

@@ -174,7 +174,7 @@ class OutputColumns:
         self._columns: list[tuple[OutputField, slice, h5py.Dataset]] = []
         place = 0
         for output in outputs:
-            numbers = len(output.names) or output.length
+            numbers = output.numbers
             inner = () if numbers == 1 and not output.names else (numbers,)
             grows = {"maxshape": (None, *inner)} if rows is None else {}
             data = made.create_dataset(output.name, (rows or 0, *inner), _TYPES[output.kind], **grows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.arrays import Float32s, Int64s
+from core.arrays import Float32s
 from core.data.task_file import TaskFile
 from core.data.task_inputs import ModelInputs
 from core.engines.bank import ZEROS, StateBank
@@ -69,7 +69,7 @@ class OfflineSteps:
     def __init__(self, file: TaskFile, model: StepModelRun, survey: Survey) -> None:
         self._file, self._survey = file, survey
         self._inputs, self._bank = ModelInputs(model.declaration), model.bank
-        self._width = sum(len(output.names) or output.length for output in model.outputs)
+        self._width = sum(output.numbers for output in model.outputs)
         self._read = model.declaration.width
         while self._bank.capacity <= SIDE_BY_SIDE:
             self._bank.grow()
@@ -116,21 +116,13 @@ class OfflineSteps:
                 self._survey.add(block, row, position)
                 blocks.append(block)
             targets = np.array([row - rows.start + 1 for row in active])
-            numbers = self._bank.step(_batch(blocks, targets, fresh=position == 0)).reshape(-1, self._width)
+            starts = targets if position else np.full_like(targets, ZEROS)
+            numbers = self._bank.step(StepBatch.of_runs(blocks, starts, targets)).reshape(-1, self._width)
             ends = np.cumsum(lengths).tolist()
             for row, end, length in zip(active, ends, lengths, strict=True):
                 yield OutputPart(row, position, numbers[end - length : end])
             position += most
             active = [row for row in active if sequences[row].count > position]
-
-
-def _batch(blocks: list[Float32s], rows: Int64s, fresh: bool) -> StepBatch:
-    """One run for each block, which begins in its row, or at zeros."""
-    lengths = np.array([len(block) for block in blocks])
-    runs = np.arange(len(blocks))
-    times = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    starts = np.full_like(rows, ZEROS) if fresh else rows
-    return StepBatch(np.concatenate(blocks), np.repeat(runs, lengths), times, lengths, starts, rows, runs)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class OfflineWindows:
     def __init__(self, file: TaskFile, model: WindowModelRun, survey: Survey) -> None:
         self._file, self._model, self._survey = file, model, survey
         self._inputs = ModelInputs(model.declaration)
-        self._none = np.full(sum(len(output.names) or output.length for output in model.outputs), np.nan)
+        self._none = np.full(sum(output.numbers for output in model.outputs), np.nan)
 
     def outputs(self) -> Iterator[OutputWindow]:
         """All outputs, in the order of the rows, and in a row by step."""

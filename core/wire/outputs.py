@@ -22,6 +22,11 @@ class OutputField:
     kind: NumberKind = "float32"
     texts: tuple[str | bool, ...] = ()
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has."""
+        return len(self.names) or self.length
+
 
 PREDICTION = (OutputField("prediction"),)
 SCORE = (OutputField("probability", kind="float64"), OutputField("attention_peak", kind="whole"))

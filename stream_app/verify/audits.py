@@ -16,11 +16,9 @@ from core.audit.steps import StepAudit
 from core.audit.windows import WindowAudit
 from core.tasks.declaration import Declaration, Output
 from core.tasks.fingerprint import fingerprint_of
-from core.tasks.reading import SHIPPED
-from stream_app.rules import checked_model, load_task_model, stream_rules, window_rules
+from stream_app.rules import checked_model, load_task_model, runs_by_torch, stream_rules, window_rules
 from stream_app.settings import Settings
 
-ONNX = ".onnx"
 MakeAudit = Callable[[Scope], PartitionAudit]
 
 
@@ -37,7 +35,7 @@ def _maker(settings: Settings, task: Declaration) -> MakeAudit:
 
 
 def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, StepsModel]:
-    if task.name not in SHIPPED:
+    if not runs_by_torch(task):
         return SampleReader.of(task), declared_steps(task, *checked_model(settings, task))
     from core.audit.shipped_models import SignalSteps  # loads torch
 
@@ -46,7 +44,7 @@ def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, S
 
 
 def _windows_model(settings: Settings, task: Declaration) -> tuple[SampleReader, WindowsModel]:
-    if task.model.file.suffix == ONNX:
+    if not runs_by_torch(task):
         return SampleReader.of(task), declared_windows(task, *checked_model(settings, task))
     from core.audit.shipped_models import DefectWindows  # loads torch
 

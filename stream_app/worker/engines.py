@@ -14,8 +14,14 @@ from typing import Any
 from core.engines.base import Engine
 from core.engines.results import StateStore, StreamRules, WindowRules
 from core.tasks.declaration import Declaration
-from core.tasks.reading import SHIPPED
-from stream_app.rules import load_step_model, load_task_model, load_window_model, stream_rules, window_rules
+from stream_app.rules import (
+    load_step_model,
+    load_task_model,
+    load_window_model,
+    runs_by_torch,
+    stream_rules,
+    window_rules,
+)
 from stream_app.settings import Settings
 from stream_app.sizes import state_bytes, window_bytes
 
@@ -36,27 +42,22 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
     """Load the model of a task and make its engine, on the table's states. A model of the user's own is checked first.
 
     Raises:
-        StartupError: its file is missing or holds another kind of model, the check refuses it, or nothing runs such a
-            task yet.
+        StartupError: its file is missing or holds another kind of model, the check refuses it, or the task has fields
+            or outputs that are not those of its weights.
     """
-    if _is_declared(task):
-        return (_steps if task.window is None else _windows)(settings, task, states)
-    return _by_torch(settings, task, states)
+    if runs_by_torch(task):
+        return _by_torch(settings, task, states)
+    return (_steps if task.window is None else _windows)(settings, task, states)
 
 
 def load_torch(tasks: Iterable[Declaration]) -> None:
     """Import torch if the model of a task needs it. That takes 2 s, most of a start."""
-    if all(map(_is_declared, tasks)):
+    if not any(map(runs_by_torch, tasks)):
         return
     # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
     # of hop scores, which come all the time, are some hundred; one that is met again costs a fifth more.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     import torch  # noqa: F401
-
-
-def _is_declared(task: Declaration) -> bool:
-    """True if ONNX Runtime runs the task's model, or the compiled kernel its weights."""
-    return task.model.file.suffix == ONNX or (task.kind == "step" and task.name not in SHIPPED)
 
 
 def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:

@@ -61,7 +61,7 @@ async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
     await _first(
         stop.wait(),
-        asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(load_models_needs, settings)),
+        asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(load_for_models, settings)),
     )
     return not stop.is_set()
 
@@ -97,8 +97,8 @@ def _check_topics(settings: Settings) -> None:
         log.warning("%s", warning)
 
 
-def load_models_needs(settings: Settings) -> None:
-    """While the broker is waited for."""
+def load_for_models(settings: Settings) -> None:
+    """Load torch if the model of a task needs it: that takes seconds, while the broker is waited for."""
     from stream_app.worker.engines import load_torch
 
     load_torch(settings.declarations())

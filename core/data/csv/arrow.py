@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -36,12 +36,9 @@ class ArrowTable(Table):
 
     def begin_names(self, names: Sequence[str]) -> None:
         """Take the names of the columns; raises StartupError: columns are lacking."""
-        quoted = ",".join('"{}"'.format(name.replace('"', '""')) for name in names)
         try:
-            self._use(read_header(quoted, 0, self.columns, self._renamed, ","))
-        except NoHeaderError as error:
-            raise StartupError(_of_columns(str(error))) from error
-        except StartupError as error:
+            self._use(read_header(header_of(names), 0, self.columns, self._renamed, ","))
+        except (NoHeaderError, StartupError) as error:
             raise StartupError(_of_columns(str(error))) from error
 
     @property
@@ -52,6 +49,11 @@ class ArrowTable(Table):
     def read_cells(self, cells: list[str], make: Callable[[list[str]], T]) -> T:
         """Give the cells of a row to ``make``; raises RecordError."""
         return make(cells)
+
+
+def header_of(names: Iterable[str]) -> str:
+    """The line of a CSV that names columns."""
+    return ",".join('"{}"'.format(name.replace('"', '""')) for name in names)
 
 
 def _of_columns(text: str) -> str:
@@ -118,7 +120,7 @@ def _open(path: Path) -> tuple[int, Any, Callable[[], Iterator[Any]]]:
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(FEATHER_1):
-        raise DataError(path, "is a Feather file of version 1: write it again by a newer pandas or pyarrow")
+        raise DataError(path, "is a Feather file of version 1: write it again with a newer pandas or pyarrow")
     if start.startswith(PARQUET):
         parquet = _need(path, "pyarrow.parquet")
         file = parquet.ParquetFile(path)

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 
 from core.callbacks import OnNote, OnProgress, unheard
-from core.data.csv.arrow import ArrowTable, ColumnarFile, Rows, is_columnar
+from core.data.csv.arrow import ArrowTable, ColumnarFile, Rows, header_of, is_columnar
 from core.data.csv.bad_lines import BadLines
 from core.data.csv.casts import CastImport, CastSummary
 from core.data.csv.header import Columns, NoHeaderError, mentions, read_header
@@ -235,8 +235,7 @@ def _check_rate(sequences: Sequences, notice: OnNote) -> None:
 
 def _task_of_names(names: Iterable[str], renamed: Renamed) -> Task:
     """The task whose columns a table names."""
-    quoted = ",".join('"{}"'.format(name.replace('"', '""')) for name in names)
-    return _task_of([(0, quoted.encode())], renamed)
+    return _task_of([(0, header_of(names).encode())], renamed)
 
 
 def _task_of(head: Iterable[tuple[int, bytes | None]], renamed: Renamed) -> Task:

@@ -62,8 +62,7 @@ def _probability(model: WindowModel) -> int | None:
     """The place of the first output that is one probability; None without one."""
     place = 0
     for output, field in zip(model.declaration.outputs, model.outputs.fields, strict=True):
-        numbers = max(len(field.names), field.length)
-        if output.apply == "sigmoid" and numbers == 1:
+        if output.apply == "sigmoid" and field.numbers == 1:
             return place
-        place += numbers
+        place += field.numbers
     return None

@@ -22,14 +22,11 @@ def wanted_of(declaration: Declaration) -> WantedGraph:
 
 
 def open_graph(declaration: Declaration, model: bytes) -> tuple[Graph, Binding]:
-    """A task's graph, and what its names are.
+    """A step task's graph, and what its names are.
 
     Raises:
         StartupError: it cannot be used, or does not fit the declaration.
     """
-    if declaration.window is not None:
-        opened = open_window_graph(declaration, model)
-        return opened.graph, opened.longest
     graph = Graph(str(declaration.model.file), model)
     return graph, bind(graph, wanted_of(declaration))
 
@@ -66,5 +63,5 @@ def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates
 
 def open_windows(declaration: Declaration, model: bytes, plan: str) -> OnnxWindows:
     """A window task's model, ready to score; arguments and errors as `open_states` has them."""
-    graph, binding = open_graph(declaration, model)
-    return OnnxWindows(graph, binding, PLANS[plan])
+    opened = open_window_graph(declaration, model)
+    return OnnxWindows(opened.graph, opened.longest, PLANS[plan])
