@@ -155,7 +155,7 @@ def _put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("load", 0, np.nan), "'load': sample 0 has no value, and begins a sequence"),
         (_put("sequence_start", [0]), "'sequence_length': is missing"),
         (_put("cast_length", [N]), "'cast_start': is missing"),
-        (_put("timestamp_ms", np.arange(N)), "value at [0] is 0: must be from 9.46685e+11 to 4.10244e+12"),
+        (_put("timestamp_ms", np.arange(N)), "value at [0] is 0: must be milliseconds since 1970, from the year 2000"),
         (
             _put("timestamp_ms", 1.7e12 + np.arange(N) / 2),
             "[1] is 1700000000000.5: must be whole milliseconds",

@@ -188,11 +188,12 @@ class TaskFile:
         partly = lacking.any(axis=1) & ~lacking.all(axis=1)
         if partly.any():
             place = first + int(np.argmax(partly))
-            raise DataError(self.path, f"some numbers of sample {place} are lacking: all of them, or none", data.name)
+            problem = f"some numbers of sample {place} are lacking: give all of them, or none"
+            raise DataError(self.path, problem, data.name)
         begins = lacking[:, 0] & starts
         if begins.any():
             place = first + int(np.argmax(begins))
-            problem = f"sample {place} has no value, and begins a sequence: there is none before it to hold"
+            problem = f"sample {place} has no value, and begins a sequence: put one there, or begin the sequence later"
             raise DataError(self.path, problem, data.name)
 
 
@@ -201,5 +202,5 @@ def _times(file: h5py.File, guard: Unchanged, samples: int) -> Values | None:
         return None
     data = open_values(file, guard, TIMES, 1, kinds="iuf")
     require_shape(file, data, (samples,))
-    data.limits = (MIN_TIME_MS, MAX_TIME_MS)
+    data.limits, data.accepted = (MIN_TIME_MS, MAX_TIME_MS), "milliseconds since 1970, from the year 2000 to 2100"
     return data

@@ -32,8 +32,8 @@ Mark = tuple[str, Any]
 class Values:
     """One dataset of an open file, read in blocks.
 
-    ``limits`` are the lowest and the highest value that is accepted. With ``may_lack`` NaN, and what was not measured,
-    is accepted too.
+    ``limits`` are the lowest and the highest value that is accepted; messages show them, or what ``accepted`` calls
+    them. With ``may_lack`` NaN, and what was not measured, is accepted too.
 
     Args:
         file: the file.
@@ -57,7 +57,7 @@ class Values:
     ) -> None:
         self._data, self._guard = _with_cache(file, name), guard
         self.name = name
-        self.limits = (-MAX_VALUE, MAX_VALUE)
+        self.limits, self.accepted = (-MAX_VALUE, MAX_VALUE), ""
         self.may_lack = False
         self._path = Path(file.filename)
         self._fold = _axis(self._data.shape) if flat else None
@@ -147,7 +147,8 @@ class Values:
             return ": must be finite"
         low, high = self.limits
         if not low <= float(value) <= high:
-            return f": must be within {high:g}" if low == -high else f": must be from {low:g} to {high:g}"
+            numbers = f"within {high:g}" if low == -high else f"from {low:g} to {high:g}"
+            return f": must be {self.accepted or numbers}"
         return ": outside its valid_range"
 
     def _read(self, place: Index) -> Any:

@@ -15,7 +15,7 @@ from core.step_batch import StepBatch
 from core.tasks.declaration import Declaration
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
-"""The ending of files that hold weights; all others are ONNX models."""
+"""Endings of files that hold weights; all others are ONNX models."""
 WARM_RUNS = 64
 
 

@@ -24,7 +24,7 @@ class OutputField:
 
     @property
     def numbers(self) -> int:
-        """How many numbers it has."""
+        """The count of its numbers."""
         return len(self.names) or self.length
 
 
