@@ -57,7 +57,7 @@ def replay(
         topic_casting: the topic for castings.
         data_dir: where the progress is kept.
         task: of the samples; None: signal or casting, as the file's datasets tell.
-        topic: the source topic of ``task``.
+        topic: the source topic of ``task``; needed for one that does not ship.
         streams: how many streams play side by side; None: those that the file names, else 8 of castings and 20 of
             others, at most one for each sequence.
         speed: a factor on the recorded pace; infinity for as fast as the broker takes it. See `parse_speed`.
@@ -82,7 +82,7 @@ def replay(
     """
     clock = clock or Clock()
     task = shipped(file_kind(path)) if task is None else task
-    topic = topic or (topic_signal if task == shipped("signal") else topic_casting)
+    topic = topic or {"signal": topic_signal, "casting": topic_casting}[task.name]
     place = progress_place(Path(data_dir), Path(path), str(client_config.get("bootstrap.servers", "")), topic)
     before = _resumable(place, Path(path), streams, run, start_ms, loop) if resume else None
     if before is not None:

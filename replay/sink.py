@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
-from replay.held_signals import HeldSignals
+from replay.held_interrupts import HeldInterrupts
 
 # A stream's id and an encoded value.
 Pair = tuple[bytes, bytes]
@@ -142,7 +142,7 @@ class KafkaSink:
         last = dict(zip(partitions, range(len(records)), strict=True))  # of each partition
         self._handed = 0
         try:
-            with HeldSignals() as held:
+            with HeldInterrupts() as held:
                 self._produce(zip(records, partitions, self._ask(records, last), strict=True), held)
         except KeyboardInterrupt:
             # Those that would have been asked after were not sent: `close` finds out in another way.
@@ -160,7 +160,7 @@ class KafkaSink:
             asked[index] = partial(self._on_delivery, shares[partition])
         return asked
 
-    def _produce(self, waiting: Iterable[tuple[Pair, int, OnDelivery | None]], held: HeldSignals) -> None:
+    def _produce(self, waiting: Iterable[tuple[Pair, int, OnDelivery | None]], held: HeldInterrupts) -> None:
         """Hand the records over, and count them: no signal comes between the two."""
         produce, topic = self._producer.produce, self._topic
         for (key, value), partition, asked in waiting:
@@ -176,7 +176,7 @@ class KafkaSink:
             held.let_go()
 
     def _wait_for_room(
-        self, key: bytes, value: bytes, partition: int, asked: OnDelivery | None, held: HeldSignals
+        self, key: bytes, value: bytes, partition: int, asked: OnDelivery | None, held: HeldInterrupts
     ) -> None:
         while True:
             self._look(0.1)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay import sink as sinks
-from replay.held_signals import HeldSignals
+from replay.held_interrupts import HeldInterrupts
 from replay.sink import KafkaSink
 
 PARTITIONS = 3
@@ -80,7 +80,7 @@ def test_signals_wait_for_the_end_and_find_their_handlers_again() -> None:
     done = []
 
     def work() -> None:
-        with HeldSignals() as held:
+        with HeldInterrupts() as held:
             held.let_go()
             signal.raise_signal(signal.SIGINT)
             done.append("after the signal")
@@ -96,7 +96,7 @@ def test_another_thread_holds_nothing_back() -> None:
     found = []
 
     def hold() -> None:
-        with HeldSignals():
+        with HeldInterrupts():
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=hold)

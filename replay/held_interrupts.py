@@ -1,4 +1,4 @@
-"""Signals that would end the program in the middle of something wait until it is done."""
+"""Ctrl-C, and what else ends the program from outside, waits until something that must not be cut is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class HeldSignals:
+class HeldInterrupts:
     """Inside of the context, handlers of Ctrl-C, SIGTERM and SIGHUP run where `let_go` is called, and at its end.
 
     Only the main thread has such handlers; elsewhere nothing is held back.
