@@ -181,9 +181,8 @@ class Engine(Generic[S]):
             return
         missing = lacked(sample, self._fields.may_lack)
         if missing and (decision.fresh or not stream.width):
-            raise RecordError(
-                "missing_field", f"{missing[0]} is missing, and the sequence has no sample before this one"
-            )
+            text = f"{missing[0]} is missing, and the sequence has no earlier sample to take it from"
+            raise RecordError("missing_field", text)
         self._touch(stream)
         if decision is NEXT:
             stream.step += 1

@@ -16,6 +16,7 @@ from core.data.naming import SequenceNames, stream_name
 from core.data.outputs import create_file, create_lines
 from core.data.recording import Recording
 from core.data.runs import default_streams, event_times_ms, run_start_ms
+from core.data.task_rows import OFFLINE
 from core.wire.records import Prediction, Score, encoder, published
 
 _HDF5 = (".h5", ".hdf5")
@@ -32,7 +33,6 @@ _COLUMNS = {
 _BUFFER = 4096
 # Predictions that are written to HDF5 at once: 4 MiB.
 _BUFFERED_VALUES = 1 << 20
-OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
