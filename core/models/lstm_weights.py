@@ -105,7 +105,7 @@ def _check_kind(file: str, arrays: Arrays) -> tuple[str, int]:
         )
     if len(prefixes) > 1:
         raise StartupError(
-            f"{file}: holds {len(prefixes)} separate recurrent layers, {_listed(prefixes)}: the compiled kernel "
+            f"{file}: holds {len(prefixes)} recurrent layers, {_listed(prefixes)}: the compiled kernel "
             f"runs one nn.LSTM of num_layers layers; {_ONNX}"
         )
     for name, match in found.items():
