@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -123,6 +124,20 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
         import_csv(tmp_path / "a.csv", tmp_path / "a.h5", options=ImportOptions(task="casting"))
     with pytest.raises(DataError, match="holds no samples"):
         import_csv(tmp_path / "a.csv", tmp_path / "a.h5")
+
+
+def test_a_pipe_is_read_once_and_whole(tmp_path: Path) -> None:
+    fifo = tmp_path / "a.csv"
+    os.mkfifo(fifo)
+    text = HEADER + "\n" + "".join(f"a,{step},1,1,0,0,0,1\n" for step in range(20_000))
+    writer = threading.Thread(target=fifo.write_text, args=(text,))
+    writer.start()
+
+    done = import_csv(fifo, tmp_path / "a.h5")
+    writer.join()
+
+    assert isinstance(done, SignalSummary)
+    assert (done.rows, done.steps) == (1, 20_000)
 
 
 def test_an_import_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:

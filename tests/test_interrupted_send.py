@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,14 @@ from replay.held_interrupts import HeldInterrupts
 from replay.sink import KafkaSink
 
 PARTITIONS = 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def interrupts() -> Iterator[None]:
+    """A program that is started in the background ignores Ctrl-C, and so do its children: these tests do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Library:

@@ -22,7 +22,9 @@ Rows = Iterator[tuple[int, list[str]]]
 
 
 def is_columnar(path: Path) -> bool:
-    """True if a file is Parquet or Feather, by its first bytes."""
+    """True if a file is Parquet or Feather, by its first bytes. A pipe is none: it can be read only once."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(6)
