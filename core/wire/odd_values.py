@@ -105,6 +105,9 @@ class RawReader:
         try:
             if (count := self._counts[name]) is None:
                 return self._number_of(data)
+            # Counted before they are read: millions of numbers would take twenty times the bytes of their text.
+            if not self._is_json or bytes(data).count(b",") != count - 1:
+                return too_long
             numbers = self._numbers_of(data)
         except _ERRORS:
             return too_long
