@@ -46,7 +46,7 @@ PACED: Mapping[str, float] = {"linger.ms": 1.0}
 # Large batches. With librdkafka's 5 requests under way a full queue costs half as much again, in a thread that looks
 # for something to send (0.9 against 0.6 million records per second).
 FULL_SPEED: Mapping[str, float] = {"linger.ms": 5.0, "max.in.flight.requests.per.connection": 2}
-# After so many seconds without an answer a person is told.
+# Seconds without an answer until the user is told.
 WAIT_TOLD_S = 4
 # Between looks at the answers to what was sent.
 POLL_RECORDS = 1000

@@ -16,7 +16,7 @@ PASSING = NOT_YET | OUTAGES
 _MADE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # not known to the library yet
 
 WAIT_TOLD_S = 4.0
-"""After so many seconds without an answer a person is told."""
+"""Seconds without an answer until the user is told."""
 
 T = TypeVar("T")
 

@@ -19,6 +19,15 @@ NO_DISTANCE = -1.0
 """The distance where there is no forecast yet."""
 
 
+def alone(values: Float64s, output: Output) -> Float64s:
+    """The numbers of an output that needs nothing but its own values (B, n); by default these."""
+    if output.apply == "sigmoid":
+        return sigmoid(values, output)
+    if output.apply == "softmax":
+        return softmax(values)
+    return largest(values) if output.apply == "label" else values
+
+
 def sigmoid(values: Float64s, output: Output) -> Float64s:
     """Return 1 / (1 + exp(-(scale * x + shift))) of values (B, n)."""
     with np.errstate(over="ignore"):  # exp(709) and more: the result is 0

@@ -31,12 +31,6 @@ class _Made:
 
     def apply(self, values: Float64s, samples: Float32s, before: Float32s, after: Float32s) -> Float64s:
         output = self.output
-        if output.apply == "sigmoid":
-            return functions.sigmoid(values, output)
-        if output.apply == "softmax":
-            return functions.softmax(values)
-        if output.apply == "label":
-            return functions.largest(values)
         if output.apply == "error":
             return functions.distance(values, samples)
         if output.apply == "above":
@@ -45,7 +39,7 @@ class _Made:
         if output.apply == "forecast_error":
             found, after[:, self.kept] = functions.forecast_distance(values, samples, before[:, self.kept])
             return found
-        return values
+        return functions.alone(values, output)
 
 
 class StepOutputs:

@@ -62,19 +62,13 @@ class _Made:
     def apply(self, values: Float64s, steps: Sequence[Int64s]) -> Float64s:
         """The numbers of the output (N, n), of those that it is made of."""
         output = self.output
-        if output.apply == "sigmoid":
-            return functions.sigmoid(values, output)
-        if output.apply == "softmax":
-            return functions.softmax(values)
-        if output.apply == "label":
-            return functions.largest(values)
         if output.apply == "above":
             return functions.above(values, output, np.zeros((len(values), 1), np.float32))[0]
         if output.apply == "argmax_step":
             if self.place < 0:
                 values = np.array([[functions.first_largest(row)] for row in values])
             return functions.at_steps(values, steps)
-        return values
+        return functions.alone(values, output)
 
 
 class WindowOutputs:
