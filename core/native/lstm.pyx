@@ -1,5 +1,5 @@
 # distutils: extra_compile_args = -ffp-contract=off
-# distutils: depends = core/native/lstm_batch.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp
+# distutils: depends = core/native/lstm_batch.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp core/native/vectors.hpp core/native/vector_math.hpp core/native/for_each_set.hpp core/native/end_of_set.hpp core/native/platform.hpp core/native/aligned.hpp
 """The LSTM step of many streams at once, and the rows that hold their states; float32, on the CPU.
 
 A run's predictions and state are the same, bit for bit, whatever else is in its batch.
@@ -43,7 +43,7 @@ cdef extern from "lstm_batch.hpp" namespace "caststream" nogil:
 
 ctypedef float* float_pointer
 
-INSTRUCTION_SETS = tuple(name for name in ("avx512", "avx2", "plain") if instruction_set(name.encode()) != NULL)
+INSTRUCTION_SETS = tuple(name for name in ("avx512", "avx2", "neon", "plain") if instruction_set(name.encode()) != NULL)
 """What this machine has, the fastest first."""
 
 cdef enum:
