@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.native.records import Records, raw_headers
+from stream_app.native import checksum
 from stream_app.native.batches import BatchBuilder, next_header
 from tests.record_batches import (
     APPEND_TIME,
@@ -49,6 +50,14 @@ def read_by_aiokafka(built: bytes) -> list[Any]:
         assert batch.validate_crc()
         found += list(batch)
     return found
+
+
+@given(st.binary(max_size=300), st.integers(0, 20))
+def test_the_checksum_is_the_same_by_the_instruction_and_by_tables(raw: bytes, start: int) -> None:
+    by_instruction = checksum.crc32c(memoryview(raw)[start:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checksum, "_HAS_INSTRUCTION", False)
+        assert checksum.crc32c(memoryview(raw)[start:]) == by_instruction
 
 
 def packed(rows: list[tuple[bytes | None, bytes | None]], ties: list[bool] | None = None) -> Records:

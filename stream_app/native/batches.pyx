@@ -9,9 +9,9 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.util import calc_crc32c
 
 from core.native.records import raw_headers
+from stream_app.native.checksum import crc32c
 
 from core.native.records cimport Records, Span
 from core.native.varint cimport put_varint, read_varint
@@ -142,7 +142,7 @@ def check_crc(bytes fetched, BatchHeader header):
     """Raises CorruptRecordException when the batch is not what its producer wrote."""
     if header.end - header.start < HEADER_BYTES:
         raise CorruptRecordException(f"a batch of {header.end - header.start} bytes is shorter than its header")
-    if calc_crc32c(memoryview(fetched)[header.start + ATTRIBUTES_AT : header.end]) != header.crc:
+    if crc32c(memoryview(fetched)[header.start + ATTRIBUTES_AT : header.end]) != header.crc:
         raise CorruptRecordException(f"the checksum of the batch at offset {header.base_offset} does not fit")
 
 
@@ -416,7 +416,7 @@ cdef class BatchBuilder:
         store[int16_t](at + PRODUCER_EPOCH_AT, <int16_t>self._producer_epoch)
         store[int32_t](at + BASE_SEQUENCE_AT, self._base_sequence)
         store[int32_t](at + RECORD_COUNT_AT, self._records)
-        store[uint32_t](at + CRC_AT, calc_crc32c(memoryview(self._buffer)[ATTRIBUTES_AT:]))
+        store[uint32_t](at + CRC_AT, crc32c(memoryview(self._buffer)[ATTRIBUTES_AT:]))
         return self._buffer
 
 
