@@ -10,7 +10,7 @@ import numpy as np
 
 from core.arrays import Float32s, Float64s
 from core.tasks.declaration import Declaration
-from core.tasks.reading import SHIPPED
+from core.tasks.reading import SHIPPED, shipped
 from stream_app.rules import load_step_model, load_task_model, load_window_model, runs_by_torch, window_rules
 from stream_app.settings import Settings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def predict_file(
     settings: Settings, path: Path, out: Path | BinaryIO, task: Declaration | None, **options: Any
 ) -> PredictSummary:
-    """Run a task's model over a file: the given task's, or that of which the file has the layout.
+    """Run a task's model over a file: the given task's, or that whose datasets the file has.
 
     Args:
         options: those of `core.offline.task_predict.predict_task`.
@@ -32,9 +32,10 @@ def predict_file(
         DataError: the file cannot be used, or the outputs cannot be written.
         StartupError: the model or an argument is wrong.
     """
-    from core.data.layout import shipped_layout
+    from core.data.layout import file_kind, has_older_layout
 
-    if task is None or (task.name in SHIPPED and task.name == shipped_layout(path)):
+    task = shipped(file_kind(path)) if task is None else task
+    if task.name in SHIPPED and has_older_layout(path, task.name):
         return _predict_shipped(settings, path, out, options)
     from core.offline.task_predict import predict_task
 
@@ -73,6 +74,7 @@ def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
     from core.engines.hidden import make_hidden
     from core.engines.infer import prepare
     from core.models.fingerprint import fingerprint
+    from core.models.ranges import Ranges
     from core.models.signal_lstm import SignalExtractionLSTM
     from core.offline.steps import StepModelRun
     from core.wire.outputs import PREDICTION
@@ -80,7 +82,8 @@ def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
     model = load_task_model(settings, task)
     assert isinstance(model, SignalExtractionLSTM)
     prepare(model.eval())
-    return StepModelRun(task, fingerprint(model), PREDICTION, make_hidden(model))
+    ranges = Ranges.read(model.training_ranges, task.places())
+    return StepModelRun(task, fingerprint(model), PREDICTION, make_hidden(model), ranges)
 
 
 def window_model(settings: Settings, task: Declaration) -> WindowModelRun:
@@ -98,6 +101,7 @@ def _cast_model(settings: Settings, task: Declaration) -> WindowModelRun:
     from core.engines.scorer import CastModel
     from core.models.defect_lstm import SteelDefectLSTM
     from core.models.fingerprint import fingerprint
+    from core.models.ranges import Ranges
     from core.offline.windows import WindowModelRun
     from core.wire.outputs import SCORE
 
@@ -109,4 +113,5 @@ def _cast_model(settings: Settings, task: Declaration) -> WindowModelRun:
     def score(windows: Sequence[Float32s]) -> Float64s:
         return scorer.score(windows, [np.arange(len(window)) for window in windows])
 
-    return WindowModelRun(task, fingerprint(model), SCORE, window_rules(settings, task), score)
+    ranges = Ranges.read(model.training_ranges, task.places())
+    return WindowModelRun(task, fingerprint(model), SCORE, window_rules(settings, task), score, ranges)

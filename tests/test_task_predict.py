@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,18 @@ pytest.importorskip("onnxscript")
 
 from core.data.task_file import TaskFile
 from core.engines.declared.stepper import StepModel, TaskStepper
-from core.engines.results import StreamRules
+from core.engines.results import StreamRules, WindowRules
+from core.engines.scorer import CastScorer
+from core.engines.stepper import SignalStepper
 from core.errors import DataError, StartupError
+from core.models.factory import load_model
+from core.models.shipped import ModelKind, checkpoint_path
 from core.native.records import Record
 from core.offline import steps
 from core.offline.steps import StepModelRun
 from core.offline.task_predict import predict_task
 from core.tasks.declaration import Declaration
-from core.tasks.reading import read_declaration
+from core.tasks.reading import read_declaration, shipped
 from core.wire.records import SENSORS
 from tests import onnx_models
 from tests.commands import Run
@@ -330,6 +335,53 @@ def test_signals_in_the_layout_of_any_task_are_predicted_as_those_of_a_signals_f
     lines = [[json.loads(line) for line in done.out.splitlines()] for done in (expected, found)]
     assert rounded(list(enumerate(lines[1]))) == rounded(list(enumerate(lines[0])))
     assert run("predict", str(tmp_path / "s.h5"), "--task", "signal").out == expected.out
+
+
+def write_shipped(path: Path, task: Declaration, counts: list[int]) -> Path:
+    """A file of a task that ships in the layout of any task, whose streams, sequences and times are its own."""
+    random, total, rows = np.random.default_rng(3), sum(counts), len(counts)
+    with h5py.File(path, "w") as file:
+        for field in task.fields:
+            file[field.name] = random.normal(size=(total, field.length) if field.length else total).astype("f4")
+        file["sequence_start"], file["sequence_length"] = np.cumsum(counts) - counts, counts
+        file["sequence_name"] = [f"heat-{row}" for row in range(rows)]
+        file["stream_name"] = [f"line-{row % 2}" for row in range(rows)]
+        file["timestamp_ms"] = START_MS + np.cumsum(random.integers(1, 5000, total))
+    return path
+
+
+@pytest.mark.parametrize(("name", "options"), [("signal", True), ("casting", True), ("casting", False)])
+def test_a_task_that_ships_has_the_names_and_times_of_the_file_as_a_replay_of_it_has(
+    tmp_path: Path, run: Run, name: str, options: bool
+) -> None:
+    task = shipped(name)
+    path = write_shipped(tmp_path / "x.h5", task, [160, 40, 100, 131])
+    kind: ModelKind = "signal" if name == "signal" else "defect"
+    engine, rules = (SignalStepper, []) if name == "signal" else (CastScorer, [WindowRules()])
+    live = outputs_of_a_replay(path, task, engine, load_model(checkpoint_path(kind), kind), *rules)
+
+    done = run("predict", str(path), "--run", "r", *(["--task", name] if options else []))
+
+    assert done.status == 0
+    for offline, online in zip(in_order(done.out.splitlines()), in_order(live), strict=True):
+        for number in ("prediction", "probability"):  # another batch may give other last bits
+            assert offline.pop(number, None) == pytest.approx(online.pop(number, None), abs=1e-6)
+        assert offline == online
+
+
+def in_order(lines: Sequence[str | bytes]) -> list[dict[str, Any]]:
+    outputs = [json.loads(line) for line in lines]
+    return sorted(outputs, key=lambda output: (output["sequence"], output["step"], output.get("final", False)))
+
+
+def test_values_far_outside_the_training_are_told_also_of_a_file_in_the_layout_of_any_task(
+    tmp_path: Path, run: Run
+) -> None:
+    path = write_shipped(tmp_path / "x.h5", shipped("casting"), [120])
+
+    told = run("predict", str(path)).err
+
+    assert "mold_temperature: 120 of 120 samples are far outside what the model was trained on" in told
 
 
 def test_casts_in_the_layout_of_any_task_are_scored_one_by_one(tmp_path: Path, run: Run) -> None:

@@ -112,16 +112,6 @@ def file_kind(path: str | Path) -> str:
         return found
 
 
-def shipped_layout(path: str | Path) -> str | None:
-    """``"signal"`` or ``"casting"``, as `file_kind`; None for a file of another layout.
-
-    Raises:
-        DataError: no such file, not HDF5, or truncated.
-    """
-    with open_file(path) as file:
-        return _kind(file)
-
-
 def has_older_layout(path: str | Path, task: str) -> bool:
     """True if a file has the layout of a task that ships, which is older than the one of any task (`TaskFile`).
 

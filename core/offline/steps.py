@@ -16,6 +16,7 @@ from core.arrays import Float32s
 from core.data.task_file import TaskFile
 from core.data.task_inputs import ModelInputs
 from core.engines.bank import ZEROS, StateBank
+from core.models.ranges import Ranges
 from core.models.survey import Survey
 from core.offline.inputs import read_pieces
 from core.step_batch import StepBatch
@@ -40,12 +41,14 @@ class StepModelRun:
         fingerprint: of the model.
         outputs: of a record, in the order of the bank's numbers.
         bank: empty; its numbers are (N,) or (N, M).
+        ranges: of the model's training, if it tells them.
     """
 
     declaration: Declaration
     fingerprint: str
     outputs: Sequence[OutputField]
     bank: StateBank
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def predict_task(
     """
     declaration = model.declaration
     keep_inputs([out], [path, declaration.path, declaration.model.file])
-    survey = Survey(Ranges.normal(declaration.fields, declaration.places()))
+    survey = Survey(model.ranges or Ranges.normal(declaration.fields, declaration.places()))
     with TaskFile(path, declaration, on_note, on_check) as file:
         keep_inputs([out], file.files)
         rows, done = TaskRows(file, run, streams, start_ms), 0

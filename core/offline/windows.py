@@ -14,6 +14,7 @@ from core.arrays import Float32s, Float64s
 from core.data.task_file import TaskFile
 from core.data.task_inputs import ModelInputs
 from core.engines.results import WindowRules
+from core.models.ranges import Ranges
 from core.models.survey import Survey
 from core.offline.predict import BATCH_WINDOWS, scores_due
 from core.tasks.declaration import Declaration
@@ -33,6 +34,7 @@ class WindowModelRun:
         outputs: of a record, in the order of the model's numbers.
         rules: length of windows, first output and hop.
         score: windows, (T, F) each, to their numbers (N, M); whole ones count from a window's first sample.
+        ranges: of the model's training, if it tells them.
     """
 
     declaration: Declaration
@@ -40,6 +42,7 @@ class WindowModelRun:
     outputs: Sequence[OutputField]
     rules: WindowRules
     score: Callable[[Sequence[Float32s]], Float64s]
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True)
