@@ -40,9 +40,9 @@ SAMPLE = (1.0, 2.0, 3.0, 4.0, 5.0)
 def make_audit(kind: str, rules: StreamRules, scope: Scope) -> PartitionAudit:
     if kind == "signal":
         signals = shipped("signal")
-        return StepAudit(signals, SampleReader.of(signals, "signal"), SignalSteps(signal_model()), rules, scope)
+        return StepAudit(signals, SampleReader.of(signals), SignalSteps(signal_model()), rules, scope)
     castings = shipped("casting")
-    samples = SampleReader.of(castings, "casting")
+    samples = SampleReader.of(castings)
     return WindowAudit(castings, samples, DefectWindows(defect_model()), rules, WINDOWS, scope)
 
 

@@ -17,8 +17,9 @@ from core.audit.samples import SampleReader
 from core.audit.scope import Scope
 from core.audit.steps import StepAudit
 from core.audit.stored import state_problems
-from core.engines.declared.stepper import StepModel, TaskStepper
+from core.engines.declared.stepper import StepModel
 from core.engines.results import StreamRules
+from core.engines.steps import StepEngine
 from core.tasks.declaration import Declaration
 from core.tasks.reading import declare
 from core.tasks.toml_file import parse_tables
@@ -65,9 +66,10 @@ def _model() -> StepModel:
     return StepModel(*pump(), "any")
 
 
-def engine(rules: StreamRules, table: Any = None) -> TaskStepper:
+def engine(rules: StreamRules, table: Any = None) -> StepEngine:
     """As a worker runs it."""
-    return TaskStepper(_model(), rules, MemoryTable().recovered() if table is None else table)
+    store = MemoryTable().recovered() if table is None else table
+    return StepEngine(_model().task, _model().states(), rules, store)
 
 
 @cache

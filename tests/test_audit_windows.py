@@ -17,8 +17,8 @@ pytest.importorskip("onnxscript")
 from core.audit.samples import SampleReader
 from core.audit.scope import Scope
 from core.audit.windows import WindowAudit
-from core.engines.declared.scorer import TaskScorer
 from core.engines.results import StreamRules
+from core.engines.window_engine import WindowEngine
 from core.tasks.reading import read_declaration
 from stream_app.verify.audits import declared_windows
 from stream_app.verify.outputs import TOLERANCE
@@ -61,7 +61,7 @@ def test_a_worker_of_a_declared_window_task_passes_an_audit_at_any_commit(
     path: Path, data: Any, events: Any, policy: str
 ) -> None:
     rules = stream_rules(policy)
-    worker = CrashingWorker(lambda table: TaskScorer(model_of(path), rules, WINDOW, table))
+    worker = CrashingWorker(lambda table: WindowEngine(model_of(path).task, rules, WINDOW, table))
     worker.live(events, data.draw)
     now_ms = max(event.record.timestamp or 0 for event in events)
     if data.draw(st.booleans()):
@@ -85,7 +85,7 @@ def whole(path: Path) -> tuple[WindowAudit, list[Published]]:
     """An audit, and what an engine gives of its records: of a window, and of one that is too short."""
     records = [record(step, step, end=step == 8, sequence="a") for step in range(9)]
     records += [record(9 + step, step, end=step == 1, sequence="b") for step in range(2)]
-    result = TaskScorer(model_of(path), stream_rules(), WINDOW, MemoryTable().recovered()).run(records)
+    result = WindowEngine(model_of(path).task, stream_rules(), WINDOW, MemoryTable().recovered()).run(records)
     return audit_of(path, records, Scope(committed=ALL)), read_outputs(result.outputs)  # type: ignore[arg-type]
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from core.audit.scope import Scope
-from core.engines.declared.stepper import TaskStepper
 from core.engines.results import ChunkResult
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
+from core.engines.steps import StepEngine
 from core.errors import RecordError, StartupError
 from core.tasks.fingerprint import fingerprint_of
 from core.wire.samples import sample_decoder
@@ -156,7 +156,7 @@ def test_each_task_has_a_table_a_pipeline_and_an_agent(tasks: Tasks, tmp_path: P
     assert [pipeline.table for pipeline in app.pipelines] == list(app.tables)
     assert list(app.tables) == ["signal-states", "casting-windows", "press-states", "mill-states"]
     assert list(app.agents) == ["step_signals", "score_castings", "step.press", "score.mill"]
-    assert [type(pipeline.engine) for pipeline in app.pipelines] == [SignalStepper, CastScorer, TaskStepper, CastScorer]
+    assert [type(pipeline.engine) for pipeline in app.pipelines] == [SignalStepper, CastScorer, StepEngine, CastScorer]
     assert [agent.channel.get_topic_name() for agent in app.agents.values()] == [
         *("plant-signal-samples", "plant-casting-samples", "plant-press-samples", "plant-mill-samples")
     ]
@@ -191,7 +191,7 @@ def test_a_window_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Ta
 
     (pipeline,) = build_app(settings).pipelines
 
-    assert type(pipeline.engine).__name__ == "TaskScorer"
+    assert type(pipeline.engine).__name__ == "WindowEngine"
     assert list((tmp_path / "checks").iterdir()), "the next start need not check again"
 
 
@@ -205,7 +205,7 @@ def test_a_task_of_an_onnx_model_is_checked_and_gets_its_engine(tasks: Tasks, tm
     app = build_app(settings)
 
     (pipeline,) = app.pipelines
-    assert type(pipeline.engine).__name__ == "TaskStepper"
+    assert type(pipeline.engine).__name__ == "StepEngine"
     assert list((tmp_path / "checks").iterdir()), "the next start need not check again"
     audit = audit_makers(settings)["pump"](Scope())
     (task,) = settings.declarations()

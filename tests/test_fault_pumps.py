@@ -12,8 +12,9 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from core.engines.declared.stepper import StepModel, TaskStepper
+from core.engines.declared.stepper import StepModel
 from core.engines.results import StreamRules
+from core.engines.steps import StepEngine
 from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests.faults.pumps import problems_of_stream
@@ -28,7 +29,8 @@ def played(folder: Path, policy: Any) -> tuple[bytes, list[tuple[dict[str, Any],
     """The model, and each output of one stream of the suite's with its sample."""
     task = read_declaration(write_pump(folder))
     model = task.model.file.read_bytes()
-    engine = TaskStepper(StepModel(task, model, "any"), StreamRules(policy), MemoryTable().recovered())
+    opened = StepModel(task, model, "any")
+    engine = StepEngine(opened.task, opened.states(), StreamRules(policy), MemoryTable().recovered())
     stream = iter(PumpStream(1, 1, "seed", Habits(restart=0.02, gap=0.03)))
     drawn = random.Random(1)
     sent = [each for each in (next(stream) for _ in range(RECORDS)) if each.topic]

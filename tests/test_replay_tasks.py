@@ -11,10 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.errors import DataError, StartupError
+from core.errors import DataError, RecordError, StartupError
 from core.tasks.declaration import Declaration
 from core.tasks.reading import declare, shipped
 from core.wire.samples import sample_decoder
@@ -25,6 +25,7 @@ from replay.run import ReplayError, replay
 from tests.clock import START_MS, HandClock
 from tests.files import write_signals
 from tests.sinks import MemorySink
+from tests.strategies import examples
 
 PUMP = {"vibration": {"length": 3, "alias": ["vib"]}, "load": {"missing": "hold"}, "flow": {"length": 1}}
 LENGTHS = [5, 1, 9, 3, 12, 7]
@@ -193,6 +194,37 @@ def test_a_file_of_signals_is_not_sent_as_castings(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="casting_speed"):
         play(tmp_path / "x.h5", task=shipped("casting"))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@examples(60)
+@given(
+    end=st.floats(1e-6, 1e9) | st.integers(1, 2**40).map(float), away=st.integers(-2, 2), side=st.sampled_from([1, -1])
+)
+@example(end=0.09999999999, away=0, side=1)
+@example(end=16777219.0, away=0, side=1)
+def test_a_number_at_the_end_of_a_range_lies_in_it_offline_and_live_alike(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, end: float, away: int, side: int
+) -> None:
+    path = tmp_path_factory.mktemp("range") / "x.h5"
+    task = task_of({"x": {"range": [-end, end]}})
+    value = np.array([side * end]).astype(dtype)
+    for _ in range(abs(away)):
+        value = (
+            value + np.sign(away) if dtype == "i8" else np.nextafter(value, value.dtype.type(np.sign(away) * np.inf))
+        )
+    with h5py.File(path, "w") as file:
+        file["x"] = value
+    decode = sample_decoder(task)
+
+    try:
+        _, sink = play(path, task=task, run="r")
+    except DataError:
+        number = json.dumps({"x": float(str(value[0]))}).encode()  # as the float32 would be sent
+        with pytest.raises(RecordError):
+            decode(number)
+    else:
+        assert [np.float32(decode(record).x) for _, record in sink.records] == value.astype("f4").tolist()
 
 
 @st.composite

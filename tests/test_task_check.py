@@ -386,6 +386,28 @@ def test_findings_are_kept_until_something_changes(make: Any, tmp_path: Path, mo
     assert ran == [task.path]
 
 
+@pytest.mark.parametrize("held", ["outputs.py", "window_outputs.py", "examine.py", "own_weights.py", "rows.py", "lstm"])
+def test_findings_depend_on_the_code_that_tries_and_runs_a_model(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    task, whole = make(models.gru()), kept.sources()
+    declaration = read_declaration(task.path)
+    assert any(source.name.startswith(held) for source in whole)
+    before = kept.key_of(declaration, task.model, 1)
+
+    def changed(path: Path) -> bytes:
+        return read(path) + (b"#" if path.name.startswith(held) else b"")
+
+    read = Path.read_bytes
+    kept._check.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", changed)
+        after = kept.key_of(declaration, task.model, 1)
+    kept._check.cache_clear()
+
+    assert after != before == kept.key_of(declaration, task.model, 1)
+
+
 @pytest.mark.parametrize("raw", ["", "{}", "[]", '{"states": 1}', "null"])
 def test_findings_that_are_damaged_count_as_none(tmp_path: Path, raw: str) -> None:
     (tmp_path / "key.json").write_text(raw)

@@ -396,6 +396,24 @@ def test_tasks_of_different_names_run_together(folder: Folder) -> None:
     refuse_clashes([shipped("signal"), shipped("casting"), chained])
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c"), ("before", "a", "b")])
+def test_tasks_that_feed_each_other_are_refused(folder: Folder, names: tuple[str, ...]) -> None:
+    ring = [name for name in names if name != "before"]
+    reads = dict(zip(ring, ring[-1:] + ring[:-1], strict=True))
+    tasks = [
+        folder.read(changed("pump", name) + (f'[topics]\nsource = "{reads[name]}-outputs"' if name in reads else ""))
+        for name in names
+    ]
+    refuse_clashes(tasks[1:] if "before" not in names else tasks[:2])
+
+    with pytest.raises(StartupError) as raised:
+        refuse_clashes(tasks)
+
+    way = "'a' publishes to 'a-outputs', 'b' publishes to 'b-outputs'"
+    assert str(raised.value).startswith(f"tasks feed each other: {way}")
+    assert str(raised.value).endswith(f"the source of '{ring[0]}': give one another source")
+
+
 @pytest.mark.parametrize(
     ("key", "names", "said"),
     [

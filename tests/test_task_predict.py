@@ -19,10 +19,12 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from core.data.task_file import TaskFile
-from core.engines.declared.stepper import StepModel, TaskStepper
-from core.engines.results import StreamRules, WindowRules
+from core.engines.base import Engine
+from core.engines.declared.stepper import StepModel
+from core.engines.results import StateStore, StreamRules, WindowRules
 from core.engines.scorer import CastScorer
 from core.engines.stepper import SignalStepper
+from core.engines.steps import StepEngine
 from core.errors import DataError, StartupError
 from core.models.factory import load_model
 from core.models.shipped import ModelKind, checkpoint_path
@@ -123,7 +125,8 @@ def stepped(model: StepModel, path: Path) -> list[bytes]:
         Record(0, offset, START_MS, row.encode(), json.dumps(sample).encode())
         for offset, (row, sample) in enumerate(samples_of(path, model.declaration))
     ]
-    result = TaskStepper(model, StreamRules(), MemoryTable().recovered()).run(records)
+    engine = StepEngine(model.task, model.states(), StreamRules(), MemoryTable().recovered())
+    result = engine.run(records)
     assert not result.dead_letters
     return [value for _, value, _, _ in result.outputs[0]]
 
@@ -182,7 +185,13 @@ def test_a_replay_through_the_worker_gives_the_same_bytes(
         if not timed:
             del file["timestamp_ms"]
             file.attrs["sampling_rate"] = 100.0
-    live = outputs_of_a_replay(path, model_of(folder).declaration, TaskStepper, model_of(folder), streams=streams)
+    model = model_of(folder)
+    live = outputs_of_a_replay(
+        path,
+        model.declaration,
+        lambda rules, store: StepEngine(model.task, model.states(), rules, store),
+        streams=streams,
+    )
     offline = lines_of(path, run_of(folder), run="r", streams=streams, start_ms=START_MS)
 
     assert sorted(live) == sorted(offline)
@@ -357,8 +366,13 @@ def test_a_task_that_ships_has_the_names_and_times_of_the_file_as_a_replay_of_it
     task = shipped(name)
     path = write_shipped(tmp_path / "x.h5", task, [160, 40, 100, 131])
     kind: ModelKind = "signal" if name == "signal" else "defect"
-    engine, rules = (SignalStepper, []) if name == "signal" else (CastScorer, [WindowRules()])
-    live = outputs_of_a_replay(path, task, engine, load_model(checkpoint_path(kind), kind), *rules)
+    model: Any = load_model(checkpoint_path(kind), kind)
+
+    def engine(rules: StreamRules, store: StateStore) -> Engine[Any]:
+        signal = name == "signal"
+        return SignalStepper(model, rules, store) if signal else CastScorer(model, rules, WindowRules(), store)
+
+    live = outputs_of_a_replay(path, task, engine)
 
     done = run("predict", str(path), "--run", "r", *(["--task", name] if options else []))
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from core.engines.declared.scorer import TaskScorer
 from core.engines.results import ChunkResult, StreamRules, WindowRules
+from core.engines.window_engine import WindowEngine
 from core.native.records import Record
 from stream_app.flow.tables import PartitionedStore
 from tests.changes import evict_all, take_changed
@@ -40,9 +40,9 @@ def scorer_of(
     output_format: str = "json",
     windows: WindowRules = WINDOW,
     deferred: bool = False,
-) -> TaskScorer:
+) -> WindowEngine:
     store = table if isinstance(table, PartitionedStore) else (table or MemoryTable()).recovered()
-    return TaskScorer(model_of(path), rules or stream_rules(), windows, store, output_format, deferred=deferred)
+    return WindowEngine(model_of(path).task, rules or stream_rules(), windows, store, output_format, deferred=deferred)
 
 
 def of_motion(event: Event) -> Event:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-from core.engines.declared.stepper import StepModel, TaskStepper
+from core.engines.declared.stepper import StepModel
 from core.engines.results import StreamRules
+from core.engines.steps import StepEngine
 from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests import onnx_models as models
@@ -45,8 +46,12 @@ def slow_pump(folder: Path) -> SlowPump:
     return SlowPump(KernelSteps(), ("de", "nde", "load"))
 
 
-def stepper(folder: Path, table: MemoryTable) -> TaskStepper:
-    return TaskStepper(model_of(folder), RULES, table.recovered())
+def stepper(folder: Path, table: MemoryTable, rules: StreamRules = RULES) -> StepEngine:
+    return engine_of(model_of(folder), table, rules)
+
+
+def engine_of(model: StepModel, table: MemoryTable, rules: StreamRules = RULES) -> StepEngine:
+    return StepEngine(model.task, model.states(), rules, table.recovered())
 
 
 def record(offset: int, stream: int, sample: dict[str, Any], step: int) -> Record:
@@ -70,7 +75,7 @@ def feeds(draw: st.DrawFn) -> list[Record]:
     return found
 
 
-def outputs_of(engine: TaskStepper, records: list[Record]) -> list[tuple[int, Any]]:
+def outputs_of(engine: StepEngine, records: list[Record]) -> list[tuple[int, Any]]:
     result = engine.run(records)
     assert not result.dead_letters
     return [(offset, json.loads(value)) for _, value, offset, _ in (result.outputs or {0: ()}).get(0, ())]
@@ -193,10 +198,10 @@ def test_a_sample_of_other_fields_is_held_for_none_of_now(tmp_path: Path, before
     array, load = (after if name in before else name for name in ("vibration = {", "load = {"))
     lacking = {array.split()[0]: [0.5, 1.5]}
 
-    changed = TaskStepper(model_of(tmp_path), holds, table.recovered())
+    changed = stepper(tmp_path, table, holds)
     first = changed.run([record(1, 1, lacking, 3)])
     table.apply(take_changed(changed, [0]))
-    changed = TaskStepper(model_of(tmp_path), holds, table.recovered())
+    changed = stepper(tmp_path, table, holds)
     rest = changed.run([record(2, 1, lacking | {load.split()[0]: 1.0}, 4), record(3, 1, lacking, 5)])
 
     assert [letter.reason for letter in first.dead_letters] == ["missing_field"]
@@ -232,10 +237,10 @@ def logarithms(folder: Path) -> StepModel:
 def found_of(model: StepModel, records: list[Record], at: int) -> list[tuple[int, Any]]:
     """The outputs of records where a worker ends after ``at`` of them, with all committed, and another goes on."""
     table = MemoryTable()
-    engine = TaskStepper(model, RULES, table.recovered())
+    engine = engine_of(model, table)
     found = outputs_of(engine, records[:at])
     table.apply(take_changed(engine, [0]))
-    return found + outputs_of(TaskStepper(model, RULES, table.recovered()), records[at:])
+    return found + outputs_of(engine_of(model, table), records[at:])
 
 
 @pytest.mark.parametrize("bad", [[-1.0], [0.0], [3e38, 3e38]])

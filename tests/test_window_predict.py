@@ -17,8 +17,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from core.data.task_file import TaskFile
-from core.engines.declared.scorer import TaskScorer
 from core.engines.results import StreamRules
+from core.engines.window_engine import WindowEngine
 from core.native.records import Record
 from core.offline import windows
 from core.offline.task_predict import predict_task
@@ -75,7 +75,7 @@ def published(motion: Path, path: Path) -> list[bytes]:
                 sample |= {"end": True} if step == sequence.count - 1 else {}
                 key, value = sequence.stream.encode(), json.dumps(sample).encode()
                 records.append(Record(0, len(records), START_MS, key, value))
-    result = TaskScorer(model, StreamRules(), WINDOW, MemoryTable().recovered()).run(records)
+    result = WindowEngine(model.task, StreamRules(), WINDOW, MemoryTable().recovered()).run(records)
     assert not result.dead_letters
     return [value for _, value, _, _ in result.outputs[0]]
 
@@ -106,7 +106,9 @@ def test_a_file_gives_what_the_worker_publishes_for_its_samples(
 def test_a_replay_through_the_worker_gives_the_same_bytes(motion: Path, tmp_path: Path) -> None:
     path = write_samples(tmp_path / "x.h5", [15, 2, 9, 30], seed=4)
     model = model_of(motion)
-    live = outputs_of_a_replay(path, model.declaration, TaskScorer, model, WINDOW)
+    live = outputs_of_a_replay(
+        path, model.declaration, lambda rules, store: WindowEngine(model.task, rules, WINDOW, store)
+    )
 
     assert sorted(live) == sorted(lines_of(path, run_of(motion), run="r"))
 

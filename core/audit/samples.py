@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.tasks.declaration import Declaration, Field
-from core.tasks.reading import shipped
 from core.wire.samples import SampleDecoder, sample_decoder
 
 Row = tuple[float, ...]
@@ -30,12 +29,9 @@ class SampleReader:
         self._may_lack = [field.name for field in fields if field.missing == "hold"]
 
     @classmethod
-    def of(cls, task: Declaration, like: str | None = None) -> SampleReader:
-        """The reader of a task's samples.
-
-        ``like``: they are read as those of this task that ships, where no step has an `end` and no number is a boolean.
-        """
-        return cls(task.fields, sample_decoder(task if like is None else shipped(like)))
+    def of(cls, task: Declaration) -> SampleReader:
+        """The reader of a task's samples."""
+        return cls(task.fields, sample_decoder(task))
 
     def lacks(self, sample: Any) -> bool:
         """True if a value must be held from the sample before."""

@@ -14,10 +14,11 @@ from core.engines.window_engine import WindowEngine
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, Ranges
-from core.native.fields import FieldList
+from core.tasks.declaration import Declaration
 from core.tasks.reading import shipped
 from core.wire.outputs import SCORE
-from core.wire.records import MAX_VALUE, OutputFormat, decode_casting
+from core.wire.records import MAX_VALUE, OutputFormat
+from core.wire.samples import field_list, sample_decoder
 
 
 class CastModel:
@@ -38,7 +39,7 @@ class CastModel:
 
 
 class CastScorer(WindowEngine):
-    """casting-samples in, casting-scores out.
+    """casting-samples in, casting-scores out; or the topics of a task with the same fields.
 
     Args:
         model: its mode is set to eval.
@@ -48,6 +49,7 @@ class CastScorer(WindowEngine):
         output_format: ``json`` or ``msgpack``.
         clock: seconds, for ``ChunkResult``'s stage times.
         deferred: scores are not computed by `run` and `evict`, but left to the caller as ``ChunkResult.deferred``.
+        declaration: of the task, which has the fields of casting; None: casting itself.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class CastScorer(WindowEngine):
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
         deferred: bool = False,
+        declaration: Declaration | None = None,
     ) -> None:
+        declaration = shipped("casting") if declaration is None else declaration
         self.model = model.eval()
         task = WindowTask(
             fingerprint=fingerprint(model),
-            fields=FieldList(shipped("casting").fields, end=True),
-            decode=decode_casting,
+            fields=field_list(declaration),
+            decode=sample_decoder(declaration),
             outputs=SCORE,
             model=CastModel(self.model),
             ranges=Ranges.read(model.training_ranges, CASTING_FIELDS),

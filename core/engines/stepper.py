@@ -11,10 +11,10 @@ from core.engines.steps import StepEngine, StepTask
 from core.models.fingerprint import fingerprint
 from core.models.ranges import SIGNAL_FIELDS, Ranges
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.native.fields import FieldList
 from core.tasks.reading import shipped
 from core.wire.outputs import PREDICTION
-from core.wire.records import OutputFormat, decode_signal
+from core.wire.records import OutputFormat
+from core.wire.samples import field_list, sample_decoder
 
 
 class SignalStepper(StepEngine):
@@ -38,8 +38,8 @@ class SignalStepper(StepEngine):
     ) -> None:
         task = StepTask(
             fingerprint=fingerprint(model),
-            fields=FieldList(shipped("signal").fields),
-            decode=decode_signal,
+            fields=field_list(shipped("signal")),
+            decode=sample_decoder(shipped("signal")),
             outputs=PREDICTION,
             state_size=state_size(model),
             ranges=Ranges.read(model.training_ranges, SIGNAL_FIELDS),

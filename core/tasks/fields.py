@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from typing import Any
 
 from core.tasks.declaration import Field
-from core.tasks.keys import LONGEST_ARRAY, FieldKeys, FieldName, accepted, fits
+from core.tasks.keys import LARGEST_NUMBER, LONGEST_ARRAY, FieldKeys, FieldName, accepted, fits
 from core.tasks.names import why_not_a_field, why_not_an_alias
 from core.tasks.tables import Once, read_keys
 from core.tasks.toml_file import Place, shown
@@ -40,7 +42,7 @@ def _field(fields: Place, name: str, values: Any) -> Field:
         _columns(place, name, keys),
         keys.unit,
         keys.alias,
-        *keys.range,
+        *_of_float32(keys.range),
         keys.normal,
         keys.missing,
         keys.overlap,
@@ -59,6 +61,32 @@ def _columns(place: Place, name: str, keys: FieldKeys) -> tuple[str, ...]:
             f"columns has {len(keys.columns)} names: {needed} {'is' if needed == 1 else 'are'} needed{more}"
         )
     return keys.columns
+
+
+def _of_float32(ends: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of a range, moved outwards as far as a float32 at an end may be written.
+
+    Files and models hold float32, and a replay sends the shortest decimal of one: for an end with more than 7 digits
+    that may lie beyond it. Without this a file would be predicted whose replay gives dead letters.
+    """
+    low, high = min(ends[0], *_written(ends[0])), max(ends[1], *_written(ends[1]))
+    return max(low, -LARGEST_NUMBER), min(high, LARGEST_NUMBER)
+
+
+def _written(number: float) -> tuple[float, float]:
+    """Return a number as its float32 may be written: by the fewest digits, or, where it is whole, as it is."""
+    single = _single(number)
+    texts = (f"{single:.{digits}g}" for digits in range(1, 10))  # 9 always do
+    fewest = next(float(text) for text in texts if _single(float(text)) == single)
+    return fewest, single if single.is_integer() else fewest
+
+
+def _single(number: float) -> float:
+    try:
+        found: float = struct.unpack("f", struct.pack("f", number))[0]
+    except OverflowError:
+        return math.inf
+    return found
 
 
 def _check_pair(place: Place, key: str, pair: tuple[float, float]) -> None:

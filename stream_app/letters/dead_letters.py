@@ -122,7 +122,7 @@ def make_plan(
     """
     with TopicReader(settings.client_config(), on_wait=on_wait) as reader:
         letters, refused_at = _read_letters(reader, settings, choice, corrections)
-        decoders = {route.source: sample_decoder(route.declaration) for route in routes(settings).values()}
+        decoders = sample_decoders(settings)
         ours = [letter for letter in letters if letter.topic in decoders]
         grown = _grown(reader, settings, ours)
         scans, bounds = _scan(reader, settings, ours, refused_at, corrections or {}, grown)
@@ -137,6 +137,11 @@ def make_plan(
             f"{topic} {partition} {offset}"
         )
     return ResendPlan(verdicts, {at: high for at, (_, high) in bounds.items()})
+
+
+def sample_decoders(settings: Settings) -> dict[str, SampleDecoder]:
+    """Return by source topic what reads its samples, as the worker does."""
+    return {route.source: sample_decoder(route.declaration) for route in routes(settings).values()}
 
 
 def _read_letters(

@@ -40,7 +40,7 @@ def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, S
     from core.audit.shipped_models import SignalSteps  # loads torch
 
     model: Any = load_task_model(settings, task)
-    return SampleReader.of(task, like="signal"), SignalSteps(model)
+    return SampleReader.of(task), SignalSteps(model)
 
 
 def _windows_model(settings: Settings, task: Declaration) -> tuple[SampleReader, WindowsModel]:
@@ -49,7 +49,7 @@ def _windows_model(settings: Settings, task: Declaration) -> tuple[SampleReader,
     from core.audit.shipped_models import DefectWindows  # loads torch
 
     model: Any = load_task_model(settings, task)
-    return SampleReader.of(task, like="casting"), DefectWindows(model)
+    return SampleReader.of(task), DefectWindows(model)
 
 
 def declared_steps(task: Declaration, model: bytes, plan: str) -> BankSteps:

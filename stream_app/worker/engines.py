@@ -72,25 +72,27 @@ def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> Task
         stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
         return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model), task.width))
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
-    scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    given = model, rules, windows, states, settings.output_format, time.perf_counter
+    scorer = CastScorer(*given, deferred=True, declaration=task)
     return TaskEngine(scorer, fingerprint(model), _window_bytes(rules, windows, task))
 
 
 def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
-    from core.engines.declared.scorer import TaskScorer
+    from core.engines.window_engine import WindowEngine
 
     model = load_window_model(settings, task)
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
-    scorer = TaskScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
-    return TaskEngine(scorer, model.fingerprint, _window_bytes(rules, windows, task))
+    engine = WindowEngine(model.task, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    return TaskEngine(engine, model.fingerprint, _window_bytes(rules, windows, task))
 
 
 def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
-    from core.engines.declared.stepper import TaskStepper
+    from core.engines.steps import StepEngine
 
     model = load_step_model(settings, task)
-    stepper = TaskStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
-    return TaskEngine(stepper, model.fingerprint, state_bytes(model.state_size, task.width))
+    given = stream_rules(settings, task), states, settings.output_format, time.perf_counter
+    engine = StepEngine(model.task, model.states(), *given)
+    return TaskEngine(engine, model.fingerprint, state_bytes(model.state_size, task.width))
 
 
 def _window_bytes(rules: StreamRules, windows: WindowRules, task: Declaration) -> int:

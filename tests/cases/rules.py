@@ -226,7 +226,7 @@ def tied_peaks(room: Room) -> str:
 
     model = load_model(checkpoint_path("defect"), "defect")
     task = shipped("casting")
-    samples = SampleReader.of(task, like="casting")
+    samples = SampleReader.of(task)
     audit = WindowAudit(task, samples, DefectWindows(model), StreamRules(), WindowRules(), Scope(committed=500))
     for step in range(500):
         value = json.dumps({**CAST, "sequence": "c", "step": step}).encode()

@@ -1,4 +1,4 @@
-"""What producers send: endless streams of each task with everything that real ones do wrong, drawn from a seed."""
+"""Endless streams of each task as producers send them, with all the faults of real ones, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -207,19 +207,23 @@ class SignalStream(Stream):
         return {"signal": value + self.random.gauss(0, 0.1), "condition_vector": self._condition}
 
 
-class CastingStream(Stream):
-    """Casts, one after the other: most end with `end`, the others with their successor's first sample."""
+class EndingStream(Stream):
+    """Sequences, one after the other: some end with `end`, the others with their successor's first sample."""
 
-    topic, word = CASTING, "strand"
+    lengths: ClassVar[tuple[int, ...]]
+    says_end: ClassVar[float]
+    """The share of sequences that end with `end`."""
+    called: ClassVar[str]
+    """The word in their names."""
 
     def begin(self) -> None:
         super().begin()
-        self._length = self.random.choice((10, 40, 60, 90, 150, 400))
-        self._says_end = self.random.random() < 0.6
+        self._length = self.random.choice(self.lengths)
+        self._says_end = self.random.random() < self.says_end
 
     @property
     def sequence(self) -> str:
-        return f"cast-{self._sequences}"
+        return f"{self.called}-{self._sequences}"
 
     def sample(self) -> Record:
         if self.step >= self._length:
@@ -227,6 +231,13 @@ class CastingStream(Stream):
         fields = self._fields(self.sequence, self.step)
         self.step += 1
         return self.record({**fields, "end": True} if self._says_end and self.step >= self._length else fields)
+
+
+class CastingStream(EndingStream):
+    """Casts."""
+
+    topic, word, called = CASTING, "strand", "cast"
+    lengths, says_end = (10, 40, 60, 90, 150, 400), 0.6
 
     def numbers(self) -> dict[str, Any]:
         draw = self.random.gauss
@@ -239,26 +250,11 @@ class CastingStream(Stream):
         }
 
 
-class PumpStream(Stream):
-    """A pump of `tests.pump`: now and then without load, also where a sequence begins; runs end in two ways."""
+class PumpStream(EndingStream):
+    """A pump of `tests.pump`, whose records lack the load now and then, also where a run begins."""
 
-    topic, word = PUMP, "pump"
-
-    def begin(self) -> None:
-        super().begin()
-        self._length = self.random.choice((40, 150, 400))
-        self._says_end = self.random.random() < 0.5
-
-    @property
-    def sequence(self) -> str:
-        return f"run-{self._sequences}"
-
-    def sample(self) -> Record:
-        if self.step >= self._length:
-            self.begin()
-        fields = self._fields(self.sequence, self.step)
-        self.step += 1
-        return self.record({**fields, "end": True} if self._says_end and self.step >= self._length else fields)
+    topic, word, called = PUMP, "pump", "run"
+    lengths, says_end = (40, 150, 400), 0.5
 
     def numbers(self) -> dict[str, Any]:
         name = "vib" if self.random.random() < 0.1 else "vibration"

@@ -1,4 +1,4 @@
-"""TaskStepper: steps the streams of a declared task, by the compiled kernel or by ONNX Runtime."""
+"""StepModel: the model of a declared step task, by the compiled kernel or ONNX Runtime, with its outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import CallRows
 from core.engines.onnx.task import open_graph
 from core.engines.own_weights import LstmStates, has_own_weights, open_lstm
-from core.engines.results import StateStore, StreamRules
-from core.engines.steps import StepEngine, StepTask
+from core.engines.steps import StepTask
 from core.models.ranges import Ranges
-from core.native.fields import FieldList
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import FIELDS_DIGITS, fingerprint_of
-from core.wire.codecs import task_codec
-from core.wire.records import OutputFormat
+from core.wire.samples import field_list, sample_decoder
 
 
 class StepModel:
@@ -44,6 +41,21 @@ class StepModel:
         self._own_size = binding.state_size
         self.state_size = self._own_size + self.outputs.kept
 
+    @property
+    def task(self) -> StepTask:
+        """The task's parts that a `StepEngine` runs, on `states`."""
+        fields = self.declaration.fields
+        return StepTask(
+            fingerprint=self.fingerprint,
+            fields=field_list(self.declaration),
+            decode=sample_decoder(self.declaration),
+            outputs=self.outputs.fields,
+            state_size=self.state_size,
+            ranges=Ranges.normal(fields, self.declaration.places()),
+            fields_digits=FIELDS_DIGITS,
+            finite=False,
+        )
+
     def states(self) -> AppliedStates:
         """An empty bank. Banks of one model may share its buffers, so their calls must not overlap."""
         return AppliedStates(self._bank(), self.outputs, self._own_size)
@@ -57,37 +69,3 @@ def _open(declaration: Declaration, model: bytes, plan: str) -> tuple[Binding, C
     graph, binding = open_graph(declaration, model)
     rows = CallRows(graph, binding, PLANS[plan])
     return binding, lambda: OnnxStates(rows)
-
-
-class TaskStepper(StepEngine):
-    """A declared task's source in, its outputs out.
-
-    Args:
-        model: of the task.
-        rules: how records are judged.
-        store: the recovered table: stream key -> state.
-        output_format: ``json`` or ``msgpack``.
-        clock: seconds, for ``ChunkResult``'s stage times.
-    """
-
-    def __init__(
-        self,
-        model: StepModel,
-        rules: StreamRules,
-        store: StateStore,
-        output_format: OutputFormat = "json",
-        clock: Callable[[], float] | None = None,
-    ) -> None:
-        declaration = model.declaration
-        fields = declaration.fields
-        task = StepTask(
-            fingerprint=model.fingerprint,
-            fields=FieldList(fields, end=True, booleans=True),
-            decode=task_codec(declaration.name, fields).decode,
-            outputs=model.outputs.fields,
-            state_size=model.state_size,
-            ranges=Ranges.normal(fields, declaration.places()),
-            fields_digits=FIELDS_DIGITS,
-            finite=False,
-        )
-        super().__init__(task, model.states(), rules, store, output_format, clock)

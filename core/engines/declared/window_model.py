@@ -12,8 +12,13 @@ from core.engines.declared.window_outputs import WindowOutputs, WindowShapes
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.task import WindowGraph, open_window_graph
 from core.engines.onnx.windows import OnnxWindows
+from core.engines.scoring import WindowTask
+from core.models.ranges import Ranges
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of
+from core.tasks.fingerprint import FIELDS_DIGITS, fingerprint_of
+from core.wire.samples import field_list, sample_decoder
+
+_LARGEST = float(np.finfo(np.float32).max)  # whatever range a field has, or had when a window was stored
 
 
 class WindowModel:
@@ -36,6 +41,31 @@ class WindowModel:
         self._windows = OnnxWindows(opened.graph, opened.longest, PLANS[plan])
         self.declaration = declaration
         self.fingerprint = fingerprint_of(declaration, model)
+
+    @property
+    def task(self) -> WindowTask:
+        """The task's parts that a `WindowEngine` runs."""
+        fields = self.declaration.fields
+        return WindowTask(
+            fingerprint=self.fingerprint,
+            fields=field_list(self.declaration),
+            decode=sample_decoder(self.declaration),
+            outputs=self.outputs.fields,
+            model=self,
+            ranges=Ranges.normal(fields, self.declaration.places()),
+            probability=self._probability(),
+            largest=_LARGEST,
+            fields_digits=FIELDS_DIGITS,
+        )
+
+    def _probability(self) -> int | None:
+        """The place of the first output that is one probability; None without one."""
+        place = 0
+        for output, field in zip(self.declaration.outputs, self.outputs.fields, strict=True):
+            if output.apply == "sigmoid" and field.numbers == 1:
+                return place
+            place += field.numbers
+        return None
 
     def score(self, windows: Sequence[Float32s], steps: Sequence[Int64s] | None = None) -> Float64s:
         """Score N windows, each (T, F), of ``first`` to ``length`` samples.

@@ -70,13 +70,21 @@ def checked_of(told: dict[str, Any]) -> Checked:
 
 @cache
 def _check() -> str:
-    """The check itself: another one checks again."""
-    here = Path(__file__).resolve().parent
-    core = here.parent.parent
-    engines = core / "engines"
-    others = engines / "binding.py", engines / "own_weights.py", core / "models" / "lstm_weights.py"
-    sources = sorted([*here.glob("*.py"), *(engines / "onnx").glob("*.py"), *others])
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    """The check itself, and the code that it tries a model with: other code checks again.
+
+    Whole rooms, compiled parts too, because a list of files would miss the next one: 2 MB, read once at a start.
+    """
+    digest = hashlib.sha256()
+    for source in sources():
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+def sources() -> list[Path]:
+    """The files of code on which findings depend."""
+    core = Path(__file__).resolve().parents[2]
+    found = (core / room for room in ("engines", "models", "native", "tasks"))
+    return sorted(path for room in found for path in room.rglob("*") if path.suffix in (".py", ".so"))
 
 
 def _runtime() -> str:
