@@ -125,8 +125,8 @@ train: setup     ## train both models as they ship, into models/; an hour
 	@mkdir -p models
 	@test -f data/train-signals.h5 || $(BIN)/caststream generate signals data/train-signals.h5 --samples 300 --steps 40000 --seed 1
 	@test -f data/train-castings.h5 || $(BIN)/caststream generate castings data/train-castings.h5 --casts 40000 --seed 1
-	@$(BIN)/caststream train signal data/train-signals.h5 --config examples/signal.toml --out models/signal.pt
-	@$(BIN)/caststream train defect data/train-castings.h5 --config examples/defect.toml --out models/defect.pt
+	@$(BIN)/caststream train signal data/train-signals.h5 --config examples/signal.toml --out models/signal.safetensors
+	@$(BIN)/caststream train defect data/train-castings.h5 --config examples/defect.toml --out models/defect.safetensors
 
 clean:           ## remove what set-up made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

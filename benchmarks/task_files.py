@@ -73,13 +73,13 @@ def write_tasks(folder: Path) -> dict[str, tuple[str, str]]:
     _export(Forecaster(), ["h0"], PUMP_CHANNELS, folder / "pump.onnx")
     model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
     _export(SignalStep(model), ["h0", "c0"], model.input_size, folder / "signal_onnx.onnx")
-    shutil.copy(checkpoint_path("signal"), folder / "signal_own.pt")
+    shutil.copy(checkpoint_path("signal"), folder / "signal_own.safetensors")
     scored = PUMP + SCORE + '[topics]\nsource = "pump-samples"\n'
     return {
         "pump": ("a pump's GRU by ONNX", _write(folder, "pump", "pump.onnx", PUMP)),
         "pump_scored": ("the same with a score", _write(folder, "pump_scored", "pump.onnx", scored)),
         "signal": ("the signal task that ships", "signal"),
-        "signal_own": ("its weights, declared", _write(folder, "signal_own", "signal_own.pt", SIGNAL)),
+        "signal_own": ("its weights, declared", _write(folder, "signal_own", "signal_own.safetensors", SIGNAL)),
         "signal_onnx": ("its model by ONNX", _write(folder, "signal_onnx", "signal_onnx.onnx", SIGNAL)),
     }
 

@@ -38,8 +38,8 @@ def write_task(folder: Path, name: str, form: str = LIKE_SIGNAL, more: str = "",
     """Write a task file; with weights beside it, those that ship, unless ``file`` names others."""
     kind, shipped = ("window", "defect") if form == LIKE_CASTING else ("step", "signal")
     if file is None:
-        shutil.copy(checkpoint_path("defect" if shipped == "defect" else "signal"), folder / f"{name}.pt")
+        shutil.copy(checkpoint_path("defect" if shipped == "defect" else "signal"), folder / f"{name}.safetensors")
     path = folder / f"{name}.toml"
-    model = f'[model]\nfile = "{file or f"{name}.pt"}"\n'
+    model = f'[model]\nfile = "{file or f"{name}.safetensors"}"\n'
     path.write_text(f'name = "{name}"\nkind = "{kind}"\n{form}{model}{more}', encoding="utf-8")
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,14 +14,22 @@ import pytest
 import torch
 
 from core.errors import StartupError
-from core.models.checkpoint import read_checkpoint
+from core.models.checkpoint import read_checkpoint, write_checkpoint
 from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import ModelKind, checkpoint_path
+from core.models.weights_file import read_weights
 
 KINDS: tuple[ModelKind, ...] = ("signal", "defect")
+FORMS = ("m.safetensors", "m.pt")
 DAMAGES = int(os.environ.get("DAMAGES", "1000"))
-"""Of each of the two files."""
+"""Of each file."""
+
+
+def whole_file(path: Path, kind: ModelKind) -> bytes:
+    """The shipped model in the form that the name asks for."""
+    write_checkpoint(path, read_checkpoint(checkpoint_path(kind)))
+    return path.read_bytes()
 
 
 def damaged(whole: bytes, random: Random) -> Iterator[bytes]:
@@ -38,30 +46,31 @@ def damaged(whole: bytes, random: Random) -> Iterator[bytes]:
             yield whole[:at] + bytes([new]) + whole[at + 1 :]
 
 
-def bytes_of_the_directory(kind: ModelKind) -> Iterator[bytes]:
-    """What says where everything stands is at the end of the file: some bytes of every entry."""
-    whole = checkpoint_path(kind).read_bytes()
-    with zipfile.ZipFile(checkpoint_path(kind)) as archive:
-        start = archive.start_dir
-    for at in range(start, len(whole), 7):
+def bytes_of_the_directory(path: Path, whole: bytes) -> Iterator[bytes]:
+    """What says where everything stands is at the end of a file of PyTorch, and at the beginning of safetensors."""
+    if path.suffix == ".pt":
+        with zipfile.ZipFile(path) as archive:
+            places = range(archive.start_dir, len(whole), 7)
+    else:
+        places = range(0, 8 + int.from_bytes(whole[:8], "little"), 17)
+    for at in places:
         yield whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :]
 
 
-def assert_refused_or_the_same(path: Path, kind: ModelKind, contents: Iterator[bytes]) -> None:
-    shipped = checkpoint_path(kind)
-    expected, told = fingerprint(load_model(shipped, kind)), _plain(read_checkpoint(shipped))
+def assert_refused_or_the_same(path: Path, kind: ModelKind, contents: Iterable[bytes]) -> None:
+    expected, told = fingerprint(load_model(path, kind)), _plain(read_checkpoint(path))
     refused = 0
     for content in contents:
         path.write_bytes(content)
         try:
-            model = load_model(path, kind)
+            found = read_weights(path, kind).fingerprint
         except StartupError as error:
             refused += 1
             line = str(error)
             assert line.startswith(f"Failed to load checkpoint: {path} ")
             assert "\n" not in line
         else:
-            assert fingerprint(model) == expected
+            assert found == expected
             assert _plain(read_checkpoint(path)) == told
     assert refused > 100
 
@@ -71,16 +80,20 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != "model_state_dict"}
 
 
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind) -> None:
-    whole = checkpoint_path(kind).read_bytes()
+def test_a_damaged_file_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind, name: str) -> None:
+    whole = whole_file(tmp_path / name, kind)
 
-    assert_refused_or_the_same(tmp_path / "m.pt", kind, damaged(whole, Random(DAMAGES)))
+    assert_refused_or_the_same(tmp_path / name, kind, damaged(whole, Random(DAMAGES)))
 
 
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_directory_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind) -> None:
-    assert_refused_or_the_same(tmp_path / "m.pt", kind, bytes_of_the_directory(kind))
+def test_a_damaged_directory_is_refused_or_gives_the_same_model(tmp_path: Path, kind: ModelKind, name: str) -> None:
+    whole = whole_file(tmp_path / name, kind)
+
+    assert_refused_or_the_same(tmp_path / name, kind, list(bytes_of_the_directory(tmp_path / name, whole)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +114,8 @@ def test_damage_to_weights_is_found_where_no_fingerprint_is_stored(tmp_path: Pat
 def test_a_compressed_archive_is_refused_before_it_is_read(tmp_path: Path) -> None:
     """torch writes none, and a few KB may stand for gigabytes."""
     path = tmp_path / "m.pt"
-    with zipfile.ZipFile(checkpoint_path("signal")) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+    whole_file(tmp_path / "whole.pt", "signal")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
 

@@ -56,7 +56,7 @@ def checkpoint_missing(settings: Settings) -> list[str]:
 
 
 def checkpoint_of_another_kind(settings: Settings) -> list[str]:
-    return ["defect.pt", "signal"]
+    return ["defect.safetensors", "signal"]
 
 
 def port_taken(settings: Settings) -> list[str]:
@@ -176,7 +176,7 @@ def test_a_worker_refuses(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         changes = {
             checkpoint_missing: {"signal_checkpoint": tmp_path / "nowhere.pt"},
-            checkpoint_of_another_kind: {"signal_checkpoint": ROOT / "core" / "checkpoints" / "defect.pt"},
+            checkpoint_of_another_kind: {"signal_checkpoint": ROOT / "core" / "checkpoints" / "defect.safetensors"},
             port_taken: {"metrics_port": taken.getsockname()[1]},
         }
         settings = make_settings(**changes.get(wrong, {}))

@@ -460,7 +460,7 @@ def test_the_command_refuses_in_one_line(make: Any, run: Run, more: tuple[str, .
 
 
 def test_the_models_that_ship_are_checked_where_they_are_loaded(run: Run) -> None:
-    for name, model in (("signal", "signal.pt"), ("casting", "defect.pt")):
+    for name, model in (("signal", "signal.safetensors"), ("casting", "defect.safetensors")):
         assert f"{model}: is a checkpoint of caststream" in run("task", "check", str(shipped(name).path)).err
 
 

@@ -105,7 +105,7 @@ def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> N
     )
 
     assert done.status == 0
-    assert Path("defect.pt").exists()
+    assert Path("defect.safetensors").exists()
 
 
 def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
@@ -119,7 +119,9 @@ def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
 
     imported = run("import-csv", "casts.csv", "casts.h5")
     trained = run("train", "defect", "casts.h5", "--config", data / "defect.yaml", "--epochs", "1")
-    judged = run("evaluate", "defect", "casts.h5", "--checkpoint", "defect.pt", "--json", "--baseline", "casts.h5")
+    judged = run(
+        "evaluate", "defect", "casts.h5", "--checkpoint", "defect.safetensors", "--json", "--baseline", "casts.h5"
+    )
 
     assert imported.status == 0
     assert re.match(r"wrote 60 casts of [\d,]+ samples to casts.h5: 20 defective, 40 good, 0 without", imported.err)
@@ -141,7 +143,7 @@ def test_a_training_goes_on_where_its_time_was_up(run: Run, data: Path) -> None:
 
     assert (first.status, resumed.status, whole.status) == (0, 0, 0)
     assert "trained 2 epochs" in resumed.err
-    left, right = (load_model(path, "defect").state_dict() for path in (Path("defect.pt"), Path("whole.pt")))
+    left, right = (load_model(path, "defect").state_dict() for path in (Path("defect.safetensors"), Path("whole.pt")))
     assert all(bool((left[name] == right[name]).all()) for name in left)
 
 
@@ -161,8 +163,8 @@ def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(
     done = run("train", "defect", data / "casts.h5", "--config", data / "defect.yaml", "--epochs", "3")
 
     assert done.status == 130
-    assert re.search(r"\(interrupted\): defect.pt holds the model of epoch 1; --resume goes on\n$", done.err)
-    assert last_path(Path("defect.pt")).exists()
+    assert re.search(r"\(interrupted\): defect.safetensors holds the model of epoch 1; --resume goes on\n$", done.err)
+    assert last_path(Path("defect.safetensors")).exists()
     assert not Path("defect.md").exists()
 
 
@@ -206,7 +208,7 @@ def test_a_missing_package_is_told_before_the_training(run: Run, data: Path, mon
 
     assert done.status == 2
     assert "pip install 'caststream[train]'" in done.err
-    assert not Path("defect.pt").exists()
+    assert not Path("defect.safetensors").exists()
 
 
 def test_on_a_terminal_training_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def sources(pattern: str) -> set[str]:
 def test_the_sdist_has_all_sources_and_nothing_compiled(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    patterns = ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.hpp", "*.pt", "*.toml")
+    patterns = ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.hpp", "*.safetensors", "*.toml")
     wanted = set().union(*(sources(pattern) for pattern in patterns))
 
     assert wanted <= held
@@ -119,7 +119,9 @@ def test_the_sdist_has_all_sources_and_nothing_compiled(sdist: Path) -> None:
 
 def test_the_wheel_has_programs_models_types_and_compiled_parts_but_no_sources(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = set().union(*(sources(pattern) for pattern in ("*.py", "*.pyi", "*.pt", "*.toml", "*.txt", "py.typed")))
+    wanted = set().union(
+        *(sources(pattern) for pattern in ("*.py", "*.pyi", "*.safetensors", "*.toml", "*.txt", "py.typed"))
+    )
 
     assert wanted <= held
     assert {str(file.relative_to(ROOT)) for file in compiled_parts()} <= held

@@ -14,14 +14,12 @@ from core.errors import StartupError
 from core.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import AnyModel, fingerprint
-from core.models.rebuild import attach, build, signal_sizes
+from core.models.rebuild import attach, build
 from core.models.shipped import ModelKind
+from core.models.signal_config import signal_sizes
 from core.models.signal_lstm import SignalExtractionLSTM
-from core.tasks.reading import shipped
+from core.models.weights_file import check_use, no_such_file, other_weights
 
-_CLASSES: dict[str, type[AnyModel]] = {"signal": SignalExtractionLSTM, "defect": SteelDefectLSTM}
-_WIDTHS: dict[str, int] = {"signal": shipped("signal").width, "defect": shipped("casting").width}
-"""Numbers of a record of the task that a kind of model is for."""
 _EXPECTED = (
     "expected config['model']['lstm'] with input_size, hidden_size, num_layers, dropout (signal model) "
     "or config['architecture'] (defect model)"
@@ -34,18 +32,14 @@ def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "
     Raises:
         StartupError: one line naming the file: missing, not a checkpoint, another kind of model, another input.
     """
-    wanted = _CLASSES[kind]
     check_device(str(device))
     try:
         model = ModelFactory.create_from_checkpoint(path, device)
     except FileNotFoundError:
-        raise StartupError(f"{path}: no such file, expected a {kind} model ({wanted.__name__})") from None
+        raise StartupError(no_such_file(path, kind)) from None
     except RuntimeError as error:
         raise StartupError(" ".join(str(error).split())) from error  # torch lists weights line by line
-    if not isinstance(model, wanted):
-        raise StartupError(f"{path}: holds a {type(model).__name__}, expected a {kind} model ({wanted.__name__})")
-    if model.input_size != _WIDTHS[kind]:
-        raise StartupError(f"{path}: the model reads {model.input_size} numbers per step, records have {_WIDTHS[kind]}")
+    check_use(path, kind, "signal" if isinstance(model, SignalExtractionLSTM) else "defect", model.input_size)
     return model
 
 
@@ -81,7 +75,8 @@ class ModelFactory:
         config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write a model with what belongs to it, atomically, as plain data that ``torch.load`` reads weights-only.
+        """Write a model with what belongs to it, atomically, as plain data: as a safetensors file where ``save_path``
+        ends in .safetensors, else so that ``torch.load`` reads it weights-only.
 
         ``kwargs`` become further keys. A defect model's file always holds the model's own sections in ``config``,
         whatever else ``config`` says, so that the file alone rebuilds it.
@@ -133,7 +128,7 @@ class ModelFactory:
         stored = content.get("fingerprint")
         complete = not loaded.missing_keys and not loaded.unexpected_keys
         if complete and stored is not None and stored != (found := fingerprint(model)):
-            raise CheckpointError(f"{checkpoint_path}: its weights have fingerprint {found}, the file says {stored}")
+            raise CheckpointError(f"{checkpoint_path}: {other_weights(found, stored)}")
         return model.to(device).eval()
 
     @staticmethod

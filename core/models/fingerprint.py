@@ -4,52 +4,87 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.defect_config import DefectConfig, read_config
+from core.models.finite import as_array
+from core.models.shipped import ModelKind
 
-AnyModel = SignalExtractionLSTM | SteelDefectLSTM
+if TYPE_CHECKING:
+    from core.models.defect_lstm import SteelDefectLSTM
+    from core.models.signal_lstm import SignalExtractionLSTM
+
+AnyModel: TypeAlias = "SignalExtractionLSTM | SteelDefectLSTM"
 
 
 def fingerprint(model: AnyModel) -> str:
+    """`fingerprint_of` a PyTorch model: the same before saving and after loading, on every device."""
+    settings: DefectConfig | None = getattr(model, "settings", None)
+    sizes = {name: getattr(model, name) for name in _SIZES}
+    weights = {name: as_array(name, tensor) for name, tensor in model.state_dict().items()}
+    told = _signal(sizes) if settings is None else _defect(settings)
+    return _digest(told, model.calibration, model.input_statistics, weights)
+
+
+def fingerprint_of(
+    kind: ModelKind,
+    config: Mapping[str, Any],
+    weights: Mapping[str, NDArray[Any]],
+    calibration: Mapping[str, Any] | None,
+    input_statistics: Mapping[str, Any] | None,
+) -> str:
     """First 12 hex digits of a SHA-256 over architecture, calibration, input statistics and weights.
 
-    The same before saving and after loading, on every device. Only what moves a prediction is in it: dropout,
-    weight decay and gradient clip are not.
+    Only what moves a prediction is in it: dropout, weight decay and gradient clip are not.
+
+    Args:
+        kind: of the model.
+        config: of a signal model its sizes, of a defect model its sections.
+        weights: all arrays of the state dict, by name.
+        calibration, input_statistics: as a checkpoint has them.
     """
-    head = {
-        "architecture": architecture(model),
-        "calibration": _floats(model.calibration),
-        "input_statistics": _floats(model.input_statistics),
-    }
-    digest = hashlib.sha256(_canonical(head))
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(_canonical([name, list(tensor.shape)]))
-        values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
-        digest.update(values.astype("<f4", copy=False).tobytes())
-    return digest.hexdigest()[:12]
+    told = _signal(config) if kind == "signal" else _defect(read_config(config))
+    return _digest(told, calibration, input_statistics, weights)
 
 
-def architecture(model: AnyModel) -> dict[str, Any]:
-    """Return the facts that decide the flow of a forward pass at inference, as plain data."""
-    sizes = {"input_size": model.input_size, "hidden_size": model.hidden_size, "num_layers": model.num_layers}
-    if isinstance(model, SignalExtractionLSTM):
-        return {"model": "SignalExtractionLSTM", **sizes}
+_SIZES = ("input_size", "hidden_size", "num_layers")
+
+
+def _signal(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that decide the flow of a forward pass at inference, as plain data."""
+    return {"model": "SignalExtractionLSTM", **{name: config[name] for name in _SIZES}}
+
+
+def _defect(config: DefectConfig) -> dict[str, Any]:
+    """The same of a SteelDefectLSTM."""
     return {
         "model": "SteelDefectLSTM",
-        **sizes,
-        "bidirectional": model.bidirectional,
-        "readout": model.readout,
-        "classifier_dims": model.classifier_hidden_dims,
-        "activation": model.classifier_activation,
-        "input_norm": model.use_input_norm,
-        "batch_norm": model.use_batch_norm,
-        "layer_norm": model.use_layer_norm,
+        **{name: getattr(config, name) for name in _SIZES},
+        "bidirectional": config.bidirectional,
+        "readout": config.readout,
+        "classifier_dims": list(config.hidden_dims),
+        "activation": config.activation,
+        "input_norm": config.input_norm,
+        "batch_norm": config.batch_norm,
+        "layer_norm": config.layer_norm,
     }
+
+
+def _digest(architecture: Any, calibration: Any, statistics: Any, weights: Mapping[str, NDArray[Any]]) -> str:
+    head = {
+        "architecture": architecture,
+        "calibration": _floats(calibration),
+        "input_statistics": _floats(statistics),
+    }
+    digest = hashlib.sha256(_canonical(head))
+    for name, array in sorted(weights.items()):
+        digest.update(_canonical([name, list(array.shape)]))
+        digest.update(array.astype("<f4").tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _floats(values: Any) -> Any:

@@ -6,8 +6,6 @@ import io
 import zipfile
 from collections.abc import Iterable
 
-import torch
-
 from core.models.safetensors import looks_like_safetensors
 from core.wire.packings import GIT_LFS, packing_of
 
@@ -53,6 +51,15 @@ def what_it_is(raw: bytes) -> str | None:
     if raw[:4] == b"PK\x03\x04":
         return _archive(raw)
     return _by_inner_marks(raw) or _text(raw)
+
+
+def is_archive_of_torch(raw: bytes) -> bool:
+    """True if it is what torch writes since 1.6, by its parts."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except Exception:  # zipfile raises many types
+        return False
 
 
 def _by_inner_marks(raw: bytes) -> str | None:
@@ -113,6 +120,8 @@ def _content(names: Iterable[str]) -> str:
 def _objects(raw: bytes) -> str:
     """Name the objects that keep an archive of torch from being plain data, found without making any."""
     try:
+        import torch  # only where a file of PyTorch could not be read
+
         found = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(raw))
     except Exception:  # a damaged pickle: many types
         return "it is damaged: copy it again"

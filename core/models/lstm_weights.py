@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from core.arrays import Float32s
 from core.errors import StartupError
-from core.models.safetensors import looks_like_safetensors, read_safetensors
+from core.models.packed import WEIGHTS, unpack
+from core.models.plain_arrays import read_arrays, statistics_of
+from core.models.safetensors import looks_like_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 Statistics = tuple[list[float], list[float]]
@@ -63,15 +65,12 @@ def read_lstm(file: str, raw: bytes) -> LstmWeights:
         StartupError: it cannot be read as plain data, or holds another model: which tensor, and what to do.
     """
     if not looks_like_safetensors(raw):
-        from core.models.plain_arrays import read_arrays  # with torch, which takes seconds to import
-
-        arrays, statistics = read_arrays(Path(file), raw)
-        return find_lstm(file, arrays, statistics)
+        return find_lstm(file, *read_arrays(Path(file), raw))
     try:
-        arrays = read_safetensors(raw)
+        content = unpack(raw)
     except ValueError as error:
         raise StartupError(f"{file}: {error}") from error
-    return find_lstm(file, arrays)
+    return find_lstm(file, content.get(WEIGHTS, content), statistics_of(Path(file), content))
 
 
 def find_lstm(file: str, arrays: Arrays, statistics: Statistics | None = None) -> LstmWeights:

@@ -2,7 +2,7 @@
 
 Wrappers put names of their own before those of the model: nn.DataParallel and DistributedDataParallel `module`,
 torch.compile `_orig_mod`, a LightningModule the attribute that holds the model. These are removed if all weights have
-them, so that nothing is guessed.
+them, so that nothing is guessed. A weight is an array, or a tensor of PyTorch, which is not loaded here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
-
-Weights = dict[str, Tensor]
+Weights = dict[str, Any]
 
 # Where others keep a state dict: Lightning, the examples of PyTorch, DeepSpeed.
 _OTHER_KEYS = ("state_dict", "model_state", "model", "module", "net", "weights")
@@ -43,7 +41,12 @@ def with_weights(content: Any) -> dict[str, Any]:
     return rest | {"model_state_dict": named}
 
 
-def bare(weights: Mapping[str, Tensor]) -> Weights:
+def is_tensor(value: Any) -> bool:
+    """True for an array, and for a tensor of PyTorch."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def bare(weights: Mapping[str, Any]) -> Weights:
     """Weights by the names of the bare model; as they are where that is not certain."""
     short = {_unwrapped(name): value for name, value in weights.items()}
     alike = len(short) < len(weights)  # two would be one
@@ -87,7 +90,7 @@ def _are_weights(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and all(isinstance(name, str) for name in value)
-        and all(isinstance(one, Tensor) for one in value.values())
+        and all(is_tensor(one) for one in value.values())
     )
 
 

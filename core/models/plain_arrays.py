@@ -1,4 +1,4 @@
-"""The weights in a file of torch as arrays, and the statistics of its inputs."""
+"""The weights in a model file as arrays, and the statistics of its inputs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from core.errors import StartupError
-from core.models.checkpoint import CheckpointError, checked_content
+from core.models.content import CheckpointError, checked_content
+from core.models.finite import as_array
 
 _Statistics = tuple[list[float], list[float]]
 
@@ -25,15 +25,13 @@ def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Stati
         content = checked_content(path, raw)
     except CheckpointError as error:
         raise StartupError(str(error)) from error
-    return {name: _array(each) for name, each in content["model_state_dict"].items()}, _statistics(path, content)
+    return {name: as_array(name, each) for name, each in content["model_state_dict"].items()}, statistics_of(
+        path, content
+    )
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    found: NDArray[Any] = (tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).numpy()
-    return found
-
-
-def _statistics(path: Path, content: Mapping[str, Any]) -> _Statistics | None:
+def statistics_of(path: Path, content: Mapping[str, Any]) -> _Statistics | None:
+    """The mean and std of a model's inputs in a file's content; raises StartupError for what is none."""
     told = content.get("input_statistics")
     if told is None:
         return None

@@ -10,4 +10,4 @@ ModelKind = Literal["signal", "defect"]
 
 def checkpoint_path(kind: ModelKind) -> Path:
     """The shipped checkpoint of one kind of model; whether it is there, ``load_model`` tells."""
-    return Path(__file__).resolve().parent.parent / "checkpoints" / f"{kind}.pt"
+    return Path(__file__).resolve().parent.parent / "checkpoints" / f"{kind}.safetensors"

@@ -16,19 +16,24 @@ from core.models.fingerprint import AnyModel
 from core.models.finite import check_tensor, tensors_in
 from core.training.config import TrainingSettings
 
+SUFFIXES = (".safetensors", ".pt")
 # These may differ in a resumed run; epochs only where the learning rate does not depend on them.
 FREE = ("epochs", "max_minutes", "device", "threads")
 
 
+def beside(out: Path, ending: str) -> Path:
+    """Return the place of a file that belongs to the checkpoint ``out``: signal.safetensors and signal.md."""
+    return out.with_name(f"{out.stem if out.suffix in SUFFIXES else out.name}{ending}")
+
+
 def last_path(out: Path) -> Path:
-    """Return the place of the last model, beside the best one in ``out``: signal.pt and signal.last.pt."""
-    return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}.last.pt")
+    """Return the place of the last model, a file of PyTorch: it holds the optimizer's tensors."""
+    return beside(out, ".last.pt")
 
 
 def files_of(out: Path) -> list[Path]:
     """All files that belong to the checkpoint ``out``: the best model, the last one, the card."""
-    stem = out.stem if out.suffix == ".pt" else out.name
-    return [out, last_path(out), out.with_name(f"{stem}.md")]
+    return [out, last_path(out), beside(out, ".md")]
 
 
 def check_writable(out: Path) -> None:

@@ -36,7 +36,7 @@ train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args
 SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
 CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")
+    Path, typer.Option("--out", "-o", help="The checkpoint, .safetensors or .pt; its card goes beside it, as .md.")
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
@@ -68,7 +68,7 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
 ]
 LogDirOption = Annotated[
-    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
+    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the model.", show_default=False)
 ]
 ValidationOption = Annotated[
     Path | None, typer.Option(help="Casts to hold out; by default the last fifth of the file.", show_default=False)
@@ -91,12 +91,12 @@ def add_training_commands(app: typer.Typer) -> None:
 @command(
     train_app,
     "signal",
-    example="caststream train signal train.h5 --out plant.pt --max-minutes 30",
+    example="caststream train signal train.h5 --out plant.safetensors --max-minutes 30",
     given=TRAINING_OPTIONS,
 )
 def train_signal_model(
     file: SignalsArgument,
-    out: OutOption = Path("signal.pt"),
+    out: OutOption = Path("signal.safetensors"),
     config: ConfigOption = None,
     *,
     given: dict[str, Any],
@@ -107,10 +107,12 @@ def train_signal_model(
     _train("signal", file, out, config, given, resume=resume, log_dir=log_dir)
 
 
-@command(train_app, "defect", given=TRAINING_OPTIONS, example="caststream train defect casts.h5 --out plant.pt")
+@command(
+    train_app, "defect", example="caststream train defect casts.h5 --out plant.safetensors", given=TRAINING_OPTIONS
+)
 def train_defect_model(
     file: CastingsArgument,
-    out: OutOption = Path("defect.pt"),
+    out: OutOption = Path("defect.safetensors"),
     config: ConfigOption = None,
     validation: ValidationOption = None,
     *,
@@ -130,7 +132,7 @@ def _train(
     from core.training.card import write_card
     from core.training.config import read_settings
     from core.training.extras import require
-    from core.training.snapshot import files_of
+    from core.training.snapshot import beside, files_of
     from stream_app.cli.progress import phases
     from stream_app.cli.training_display import doubt, ending, summary, training_display
 
@@ -138,7 +140,7 @@ def _train(
         require(package)
     keep_inputs(files_of(out), [file, rest.get("validation"), config])
     settings = read_settings(kind, config, **given)
-    rest["log_dir"] = rest["log_dir"] or _beside(out, "-logs")
+    rest["log_dir"] = rest["log_dir"] or beside(out, "-logs")
     with training_display() as told:
         done = _trainer(kind)(file, out, settings, on_progress=told, on_note=say, **rest)
     typer.echo(ending(done, out), err=True)
@@ -146,7 +148,7 @@ def _train(
         raise typer.Exit(EXIT_INTERRUPTED)
     with phases() as phase:
         report = _judge(kind, file, out, rest.get("validation"), settings.device, phase("judging"))
-    card = _beside(out, ".md")
+    card = beside(out, ".md")
     words = shlex.join(["caststream", *sys.argv[1:]])
     write_card(card, out, report, kind=kind, command=words, judged_on=_JUDGED_ON[kind], fitted=done)
     typer.echo(summary(kind, report), err=True)
@@ -171,16 +173,11 @@ def _judge(kind: str, file: Path, out: Path, validation: Path | None, device: st
     return judge_defect(file, out, validation, device, told).figures
 
 
-def _beside(out: Path, ending: str) -> Path:
-    """Return the path of a file beside a checkpoint: plant.pt and plant.md."""
-    return out.with_name(f"{out.stem if out.suffix == '.pt' else out.name}{ending}")
-
-
 @command(
     evaluate_app,
     "signal",
     settings=("device",),
-    example="caststream evaluate signal test.h5 --checkpoint plant.pt --json",
+    example="caststream evaluate signal test.h5 --checkpoint plant.safetensors --json",
 )
 def evaluate_signal_model(
     settings: "Settings",
@@ -215,7 +212,7 @@ def evaluate_signal_model(
     evaluate_app,
     "defect",
     settings=("device", "window_length", "window_min", "hop"),
-    example="caststream evaluate defect test.h5 --checkpoint plant.pt --json",
+    example="caststream evaluate defect test.h5 --checkpoint plant.safetensors --json",
 )
 def evaluate_defect_model(
     settings: "Settings",

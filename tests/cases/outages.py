@@ -57,8 +57,8 @@ def part_of_a_cluster(room: Room) -> str:
     slow=True,
 )
 def half_a_checkpoint(room: Room) -> str:
-    live = room.folder() / "live.pt"
-    shutil.copy(ROOT / "core/checkpoints/signal.pt", live)
+    live = room.folder() / "live.safetensors"
+    shutil.copy(ROOT / "core/checkpoints/signal.safetensors", live)
     whole = live.read_bytes()
     with _service(room, workers=2, signal_checkpoint=live) as service:
         service.wait_ready()
