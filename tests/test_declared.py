@@ -175,7 +175,7 @@ def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path:
     (tmp_path / "mill.toml").write_text(text)
 
     with pytest.raises(
-        StartupError, match=r"task 'mill': weights such as mill.pt are for the fields and outputs of cas"
+        StartupError, match=r"task 'mill': weights such as mill.safetensors are for the fields and outputs of cas"
     ):
         build_app(tasks(tmp_path / "mill.toml"))
 

@@ -18,6 +18,8 @@ from rich.console import Console
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.models.factory import load_model
+from core.models.fingerprint import fingerprint
+from core.models.weights_file import read_weights
 from core.offline.predict import predict
 from core.training.config import DefectSettings, SignalSettings
 from core.training.loop import Fitted, TrainingProgress
@@ -53,8 +55,9 @@ def test_a_signal_model_is_trained_judged_and_evaluated(run: Run, data: Path) ->
     assert re.search(r"^epoch 2 of 2: loss \S+, best on held-out data \S+$", done.err, flags=re.MULTILINE)
     assert re.search(r"^trained 2 epochs in \d+ s: plant.pt holds the model of epoch \d$", done.err, re.MULTILINE)
     assert re.search(r"^on held-out samples after the first second MSE \S+ \(Kalman filter: ", done.err, re.MULTILINE)
-    assert done.err.endswith("run it: caststream worker --signal-checkpoint plant.pt\n")
+    assert done.err.endswith("run it: caststream worker --signal-checkpoint plant.safetensors\n")
     assert load_model(Path("plant.pt"), "signal").hidden_size == 4
+    assert read_weights("plant.safetensors", "signal").fingerprint == fingerprint(load_model("plant.pt", "signal"))
     assert "kalman" in Path("plant.md").read_text().lower()
     assert any(Path("plant-logs").iterdir())
 
@@ -71,8 +74,9 @@ def test_a_defect_model_is_trained_judged_evaluated_and_predicts(run: Run, data:
 
     assert (done.status, done.out) == (0, "")
     assert re.search(r"^on held-out casts: AUC 0\.\d{4} \(best possible: \S+, baseline: \S+\)", done.err, re.MULTILINE)
-    assert "worker --defect-checkpoint plant.pt" in done.err
+    assert "worker --defect-checkpoint plant.safetensors" in done.err
     assert load_model(Path("plant.pt"), "defect").calibration is not None
+    assert read_weights("plant.safetensors", "defect").fingerprint == fingerprint(load_model("plant.pt", "defect"))
     assert "threshold" in Path("plant.md").read_text().lower()
 
     judged = run(
@@ -105,7 +109,7 @@ def test_casts_of_a_file_of_their_own_can_be_held_out(run: Run, data: Path) -> N
     )
 
     assert done.status == 0
-    assert Path("defect.safetensors").exists()
+    assert Path("defect.pt").exists()
 
 
 def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
@@ -119,9 +123,7 @@ def test_a_plants_csv_becomes_a_model(run: Run, data: Path) -> None:
 
     imported = run("import-csv", "casts.csv", "casts.h5")
     trained = run("train", "defect", "casts.h5", "--config", data / "defect.yaml", "--epochs", "1")
-    judged = run(
-        "evaluate", "defect", "casts.h5", "--checkpoint", "defect.safetensors", "--json", "--baseline", "casts.h5"
-    )
+    judged = run("evaluate", "defect", "casts.h5", "--checkpoint", "defect.pt", "--json", "--baseline", "casts.h5")
 
     assert imported.status == 0
     assert re.match(r"wrote 60 casts of [\d,]+ samples to casts.h5: 20 defective, 40 good, 0 without", imported.err)
@@ -143,7 +145,7 @@ def test_a_training_goes_on_where_its_time_was_up(run: Run, data: Path) -> None:
 
     assert (first.status, resumed.status, whole.status) == (0, 0, 0)
     assert "trained 2 epochs" in resumed.err
-    left, right = (load_model(path, "defect").state_dict() for path in (Path("defect.safetensors"), Path("whole.pt")))
+    left, right = (load_model(path, "defect").state_dict() for path in (Path("defect.pt"), Path("whole.pt")))
     assert all(bool((left[name] == right[name]).all()) for name in left)
 
 
@@ -163,8 +165,8 @@ def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(
     done = run("train", "defect", data / "casts.h5", "--config", data / "defect.yaml", "--epochs", "3")
 
     assert done.status == 130
-    assert re.search(r"\(interrupted\): defect.safetensors holds the model of epoch 1; --resume goes on\n$", done.err)
-    assert last_path(Path("defect.safetensors")).exists()
+    assert re.search(r"\(interrupted\): defect.pt holds the model of epoch 1; --resume goes on\n$", done.err)
+    assert last_path(Path("defect.pt")).exists()
     assert not Path("defect.md").exists()
 
 
@@ -208,7 +210,7 @@ def test_a_missing_package_is_told_before_the_training(run: Run, data: Path, mon
 
     assert done.status == 2
     assert "pip install 'caststream[train]'" in done.err
-    assert not Path("defect.safetensors").exists()
+    assert not Path("defect.pt").exists()
 
 
 def test_on_a_terminal_training_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ from core.training.calibration import bayes_threshold, platt
 from core.training.config import DefectSettings
 from core.training.loop import Fitted, TrainingProgress, fit
 from core.training.metrics import auc_roc
-from core.training.snapshot import files_of, save
+from core.training.snapshot import files_of, save, save_for_workers
 from core.wire.records import SENSORS
 
 # The last rows of a file are held out: half to choose the best model, half to calibrate it.
@@ -328,3 +328,4 @@ def _finish(task: DefectTask, out: Path, done: Fitted) -> None:
     model.calibration, decision = task.calibrate(model)
     content = {"decision": decision, "history": done.history, **task.extras()}
     save(model, out, epoch=done.best_epoch, loss=done.best_loss, **content)
+    save_for_workers(out)

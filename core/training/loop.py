@@ -21,7 +21,7 @@ from core.models.fingerprint import AnyModel
 from core.training.board import Board
 from core.training.config import TrainingSettings
 from core.training.descent import Descent, NotFiniteError
-from core.training.snapshot import check_writable, last_path, load_last, save
+from core.training.snapshot import check_writable, for_workers, last_path, load_last, save
 from core.training.surroundings import Stop, own_randomness, random_state, reproducible, set_random_state
 
 StopReason = Literal["epochs", "patience", "max_minutes", "interrupted"]
@@ -282,7 +282,8 @@ class _Run:
         extras = self.task.extras() | {"history": history}
         self._write(self.out, epoch=epoch, loss=figures["loss"], **extras)
         if self.best_epoch == 0:
-            last_path(self.out).unlink(missing_ok=True)  # of an earlier training, whose best model is gone now
+            for other in {last_path(self.out), for_workers(self.out)} - {self.out}:
+                other.unlink(missing_ok=True)  # of an earlier training, whose best model is gone now
         self.history, self.best_loss, self.best_epoch = history, figures["loss"], epoch
 
     def _write(self, path: Path, **content: Any) -> None:

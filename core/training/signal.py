@@ -33,7 +33,7 @@ from core.training.facts import mixture_of
 from core.training.initialise import chrono_init, kalman_init
 from core.training.kalman import Mixture
 from core.training.loop import Fitted, TrainingProgress, fit
-from core.training.snapshot import files_of, save
+from core.training.snapshot import files_of, save, save_for_workers
 from core.training.surroundings import reproducible
 
 HELD_OUT = 0.1  # of the rows, the last ones: for validation
@@ -242,8 +242,11 @@ def train_signal(
         with reproducible(settings):
             start, start_loss = copy.deepcopy(task.model.state_dict()), task.validate()["loss"]
         done = fit(task, settings, out, resume=resume, log_dir=log_dir, on_progress=on_progress)
-        if done.best_loss is None or done.best_loss <= start_loss:
+        if done.best_loss is None:
             return done
-        task.model.load_state_dict(start)
-        save(task.model, out, epoch=0, loss=start_loss, history=done.history, **task.extras())
-        return dataclasses.replace(done, best_epoch=0, best_loss=start_loss)
+        if done.best_loss > start_loss:
+            task.model.load_state_dict(start)
+            save(task.model, out, epoch=0, loss=start_loss, history=done.history, **task.extras())
+            done = dataclasses.replace(done, best_epoch=0, best_loss=start_loss)
+        save_for_workers(out)
+        return done

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from core.errors import RunError, StartupError
-from core.models.checkpoint import CheckpointError, plain, read_checkpoint
+from core.models.checkpoint import CheckpointError, plain, read_checkpoint, write_checkpoint
 from core.models.factory import ModelFactory
 from core.models.fingerprint import AnyModel
 from core.models.finite import check_tensor, tensors_in
+from core.models.packed import SUFFIX as SAFETENSORS
 from core.training.config import TrainingSettings
 
-SUFFIXES = (".safetensors", ".pt")
+SUFFIXES = (SAFETENSORS, ".pt")
 # These may differ in a resumed run; epochs only where the learning rate does not depend on them.
 FREE = ("epochs", "max_minutes", "device", "threads")
 
@@ -31,9 +32,14 @@ def last_path(out: Path) -> Path:
     return beside(out, ".last.pt")
 
 
+def for_workers(out: Path) -> Path:
+    """Return the file of the best model that needs no PyTorch: one beside ``out``, where that is a .pt."""
+    return beside(out, SAFETENSORS) if out.suffix == ".pt" else out
+
+
 def files_of(out: Path) -> list[Path]:
     """All files that belong to the checkpoint ``out``: the best model, the last one, the card."""
-    return [out, last_path(out), beside(out, ".md")]
+    return [*dict.fromkeys((out, for_workers(out))), last_path(out), beside(out, ".md")]
 
 
 def check_writable(out: Path) -> None:
@@ -64,6 +70,17 @@ def save(model: AnyModel, path: Path, **content: Any) -> None:
         ModelFactory.save_checkpoint(model, path, **content)
     except (OSError, RuntimeError) as error:  # torch turns an OSError below it into a RuntimeError
         raise RunError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def save_for_workers(out: Path) -> None:
+    """Write the best model a second time, in the form that needs no PyTorch; raises RunError as `save`."""
+    path = for_workers(out)
+    if path == out:
+        return
+    try:
+        write_checkpoint(path, read_checkpoint(out))
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {_reason(error)}; {out} is whole") from error
 
 
 def _reason(error: BaseException) -> str:

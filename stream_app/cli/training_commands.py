@@ -36,7 +36,7 @@ train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args
 SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
 CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="The checkpoint, .safetensors or .pt; its card goes beside it, as .md.")
+    Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
@@ -68,7 +68,7 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
 ]
 LogDirOption = Annotated[
-    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the model.", show_default=False)
+    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
 ]
 ValidationOption = Annotated[
     Path | None, typer.Option(help="Casts to hold out; by default the last fifth of the file.", show_default=False)
@@ -91,12 +91,12 @@ def add_training_commands(app: typer.Typer) -> None:
 @command(
     train_app,
     "signal",
-    example="caststream train signal train.h5 --out plant.safetensors --max-minutes 30",
+    example="caststream train signal train.h5 --out plant.pt --max-minutes 30",
     given=TRAINING_OPTIONS,
 )
 def train_signal_model(
     file: SignalsArgument,
-    out: OutOption = Path("signal.safetensors"),
+    out: OutOption = Path("signal.pt"),
     config: ConfigOption = None,
     *,
     given: dict[str, Any],
@@ -107,12 +107,10 @@ def train_signal_model(
     _train("signal", file, out, config, given, resume=resume, log_dir=log_dir)
 
 
-@command(
-    train_app, "defect", example="caststream train defect casts.h5 --out plant.safetensors", given=TRAINING_OPTIONS
-)
+@command(train_app, "defect", given=TRAINING_OPTIONS, example="caststream train defect casts.h5 --out plant.pt")
 def train_defect_model(
     file: CastingsArgument,
-    out: OutOption = Path("defect.safetensors"),
+    out: OutOption = Path("defect.pt"),
     config: ConfigOption = None,
     validation: ValidationOption = None,
     *,
@@ -132,7 +130,7 @@ def _train(
     from core.training.card import write_card
     from core.training.config import read_settings
     from core.training.extras import require
-    from core.training.snapshot import beside, files_of
+    from core.training.snapshot import beside, files_of, for_workers
     from stream_app.cli.progress import phases
     from stream_app.cli.training_display import doubt, ending, summary, training_display
 
@@ -148,13 +146,14 @@ def _train(
         raise typer.Exit(EXIT_INTERRUPTED)
     with phases() as phase:
         report = _judge(kind, file, out, rest.get("validation"), settings.device, phase("judging"))
-    card = beside(out, ".md")
+    card, model = beside(out, ".md"), for_workers(out)
     words = shlex.join(["caststream", *sys.argv[1:]])
     write_card(card, out, report, kind=kind, command=words, judged_on=_JUDGED_ON[kind], fitted=done)
     typer.echo(summary(kind, report), err=True)
     if poor := doubt(kind, report):
         say(poor)
-    typer.echo(f"{out} and its card {card} are written; run it: caststream worker --{kind}-checkpoint {out}", err=True)
+    line = f"{out} and its card {card} are written; run it: caststream worker --{kind}-checkpoint {model}"
+    typer.echo(line, err=True)
 
 
 def _trainer(kind: str) -> Any:
@@ -177,7 +176,7 @@ def _judge(kind: str, file: Path, out: Path, validation: Path | None, device: st
     evaluate_app,
     "signal",
     settings=("device",),
-    example="caststream evaluate signal test.h5 --checkpoint plant.safetensors --json",
+    example="caststream evaluate signal test.h5 --checkpoint plant.pt --json",
 )
 def evaluate_signal_model(
     settings: "Settings",
@@ -212,7 +211,7 @@ def evaluate_signal_model(
     evaluate_app,
     "defect",
     settings=("device", "window_length", "window_min", "hop"),
-    example="caststream evaluate defect test.h5 --checkpoint plant.safetensors --json",
+    example="caststream evaluate defect test.h5 --checkpoint plant.pt --json",
 )
 def evaluate_defect_model(
     settings: "Settings",
