@@ -7,7 +7,9 @@
 //   FMA(a, b, c)   a * b + c, rounded once
 //   MIN(a, b)      the smaller one; b where either is not a number
 // No include guard: each kernel includes this file for itself, and KERNEL_FILE is gone afterwards. Kernels need
-// -ffp-contract=off, or else the compiler fuses products and sums as it likes, in each set differently.
+// -ffp-contract=off, or else the compiler fuses products and sums as it likes, in each set differently. All sets make the
+// same bits of the same numbers: see docs/architecture.md.
+#include "exact_fma.hpp"
 #include "platform.hpp"
 
 #ifdef CASTSTREAM_X86
@@ -63,7 +65,11 @@
 #define SET_NAME "plain"
 #define LANES 4
 #define MAX_ROWS 2
-#define FMA(a, b, c) ((a) * (b) + (c))
+#ifdef CASTSTREAM_X86
+#define FMA(a, b, c) (Vector) exact_fma((__m128)(a), (__m128)(b), (__m128)(c))
+#else
+#define FMA(a, b, c) (Vector{EXACT_FMA(a, b, c, 0), EXACT_FMA(a, b, c, 1), EXACT_FMA(a, b, c, 2), EXACT_FMA(a, b, c, 3)})
+#endif
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #include KERNEL_FILE
 #include "end_of_set.hpp"

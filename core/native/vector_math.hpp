@@ -1,5 +1,5 @@
 // Included once for each set of instructions, through vectors.hpp: a vector, its arithmetic, and the functions of gates.
-// Every number is made of the same operations in the same order in any batch.
+// Every number is made of the same operations in the same order in any batch and in any set.
 
 namespace caststream::INSTRUCTIONS {
 
@@ -65,12 +65,18 @@ INLINE Vector tanh(Vector x) {
     return reinterpret_cast<Vector>(reinterpret_cast<Bits>(found) | (reinterpret_cast<Bits>(x) & INT32_MIN));
 }
 
+// Summed as by a vector of UNITS numbers, whatever LANES is. `size` is a multiple of UNITS.
 INLINE float product(const float* h, const float* weights, int size) {
-    alignas(64) float sums[LANES];
-    Vector sum{};
-    for (int i = 0; i < size; i += LANES) sum = fma(load(h + i), load(weights + i), sum);
-    store(sums, sum);
-    for (int half = LANES / 2; half > 0; half /= 2) {
+    Vector parts[UNITS / LANES]{};
+    for (int i = 0; i < size; i += UNITS) {
+        UNROLL for (int p = 0; p < UNITS / LANES; ++p) {
+            const int at = i + p * LANES;
+            parts[p] = fma(load(h + at), load(weights + at), parts[p]);
+        }
+    }
+    alignas(64) float sums[UNITS];
+    for (int p = 0; p < UNITS / LANES; ++p) store(sums + p * LANES, parts[p]);
+    for (int half = UNITS / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
     }
     return sums[0];
