@@ -1,4 +1,4 @@
-"""The kernels as a program without Python (`tests/native`), compiled for this machine or for ARM, and what it is fed with."""
+"""The kernels as a program without Python (`tests/native`), for this machine or for ARM, and the cases it reads."""
 
 from __future__ import annotations
 
@@ -80,38 +80,50 @@ class LstmSizes:
     outputs: int
     lengths: tuple[int, ...]
 
+    def samples(self) -> int:
+        """Numbers of all samples."""
+        return sum(self.lengths) * self.features
+
     def numbers(self) -> int:
         """That the program writes: predictions, then states."""
         return sum(self.lengths) * self.outputs + len(self.lengths) * 2 * self.layers * self.hidden
 
 
-def lstm_case(sizes: LstmSizes, seed: int, spread: float = 0.0) -> bytes:
-    """Weights, states and samples; with ``spread``, of sizes from 10**-spread on, and some of them are no normal numbers."""
-    random = np.random.default_rng(seed)
-    hidden, width = sizes.hidden, 2 / np.sqrt(sizes.hidden)
-    parts = []
+def lstm_case(sizes: LstmSizes, seed: int, spread: float = 0.0, width: float = 1.0, bits: int = 0) -> bytes:
+    """Weights, states and samples.
+
+    Args:
+        sizes: of the model and its runs.
+        seed: of the numbers.
+        spread: they are of sizes over that many powers of ten, evenly in their logarithms.
+        width: how large states, samples and biases are; weights are so that gates move.
+        bits: of the mantissas; 0: all.
+    """
+
+    def draw(size: int, width: float) -> bytes:
+        drawn = random.uniform(-width, width, size) * 10 ** random.uniform(-spread, 0, size)
+        drawn[random.uniform(size=size) < 0.01] = -0.0
+        if bits:
+            part, exponent = np.frexp(drawn)
+            drawn = np.ldexp(np.round(np.ldexp(part, bits)), exponent - bits)
+        return drawn.astype(np.float32).tobytes()
+
+    random, hidden, slope = np.random.default_rng(seed), sizes.hidden, 2 / np.sqrt(sizes.hidden)
+    head = np.array([sizes.features, hidden, sizes.layers, sizes.outputs, len(sizes.lengths), *sizes.lengths], np.int64)
+    parts = [head.tobytes()]
     for layer in range(sizes.layers):
         inputs = hidden if layer else sizes.features
-        parts += [_draw(random, 4 * hidden * count, width, spread) for count in (inputs, hidden, 1, 1)]
-    parts += [_draw(random, sizes.outputs * count, width, spread) for count in (hidden, 1)]
-    parts += [_draw(random, sizes.features, 1.0, 0.0), np.abs(_draw(random, sizes.features, 1.0, 0.0)) + np.float32(0.5)]
-    parts += [_draw(random, len(sizes.lengths) * 2 * sizes.layers * hidden, 1.0, spread)]
-    samples = _draw(random, sum(sizes.lengths) * sizes.features, 3.0, spread)
-    head = np.array([sizes.features, hidden, sizes.layers, sizes.outputs, len(sizes.lengths), *sizes.lengths], np.int64)
-    return head.tobytes() + b"".join(part.tobytes() for part in (*parts, samples))
+        parts += [draw(4 * hidden * inputs, slope), draw(4 * hidden * hidden, slope)]
+        parts += [draw(4 * hidden, slope * width), draw(4 * hidden, slope * width)]
+    parts += [draw(sizes.outputs * hidden, slope), draw(sizes.outputs, slope * width)]
+    mean, std = random.uniform(-width, width, sizes.features), random.uniform(0.5, 2, sizes.features)
+    parts += [mean.astype(np.float32).tobytes(), std.astype(np.float32).tobytes()]
+    parts += [draw(len(sizes.lengths) * 2 * sizes.layers * hidden, width), draw(sizes.samples(), 3 * width)]
+    return b"".join(parts)
 
 
 def gates_case(gates: Floats, values: Floats) -> bytes:
     """Two arrays of one size, a multiple of 16."""
-    assert gates.size == values.size and gates.size % 16 == 0
+    assert gates.size == values.size
+    assert gates.size % 16 == 0
     return np.int64(gates.size).tobytes() + gates.tobytes() + values.tobytes()
-
-
-def _draw(random: np.random.Generator, size: int, width: float, spread: float) -> Floats:
-    """Numbers within ``width`` around 0, evenly, or evenly in their logarithms over that many powers of ten."""
-    drawn = random.uniform(-width, width, size)
-    if spread:
-        drawn *= 10 ** random.uniform(-spread, 0, size)
-        drawn[random.uniform(size=size) < 0.02] = 0.0
-        drawn[random.uniform(size=size) < 0.01] = -0.0
-    return drawn.astype(np.float32)
