@@ -94,7 +94,7 @@ cases: setup     ## play what people reported of files, feeds and clusters: CASE
 faults: setup    ## let workers, broker, network and disk fail, and check every result: SEED=1 SCHEDULES=20; 12 minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run --seed $(SEED) --schedules $(SCHEDULES) --jobs $(JOBS)
 
-bench: .venv/.bench-ready ## run all benchmarks beside other programs, into benchmarks/results/latest.json; 20 minutes
+bench: .venv/.bench-ready ## run all benchmarks beside other programs, into benchmarks/results/latest.json; half an hour
 	@$(BIN)/python benchmarks/bench_all.py
 
 bench-check: .venv/.bench-ready ## compare the pipeline with the stored ratios; fails if one fell by more than 25 %

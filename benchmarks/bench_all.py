@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/bench_all.py --check [--against FILE] [--fresh FILE]
 
 Behind `make bench`. Progress goes to stderr. A part that fails is reported, does not stop the others, and makes the
-exit status 1. Without --full every part runs with --quick: under 20 minutes on two cores.
+exit status 1. Without --full every part runs with --quick: about half an hour on two cores.
 
 With --check, behind `make bench-check`: a fresh quick run of the pipeline is compared with the stored one, and the exit
 status is 1 where a ratio to a peer fell by more than 25 %. Only ratios of one run are compared, never absolute times:
@@ -74,6 +74,7 @@ PARTS = (
     _workload("wide"),
     _workload("msgpack"),
     Part("latency", "bench_latency.py", 360),
+    Part("low_load", "bench_low_load.py", 900),
     Part("model", "bench_model.py", 120),
     Part("castings", "bench_castings.py", 300),
     Part("tasks", "bench_tasks.py", 360),

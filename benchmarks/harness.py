@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from live_worker import tree
 from numpy.typing import NDArray
 from peers import MakePeer, Peer
 from reporting import Say
@@ -95,7 +96,7 @@ def bench_broker(on_progress: OnNote) -> Iterator[Settings]:
     defaults = {name: field.default for name, field in Settings.model_fields.items() if name != "data_dir"}
     jars_dir = load_settings(**defaults).data_dir
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(_directory("bench")))
+        directory = stack.enter_context(scratch("bench"))
         broker = stack.enter_context(LocalBroker(directory, jars_dir=jars_dir, on_progress=on_progress))
         own = {
             "broker": broker.address,
@@ -135,11 +136,88 @@ def measure(peer: Peer, needed: int, settings: Settings, workload: Workload, exp
     cluster = Cluster(settings)
     state_records = run_until(peer, needed, cluster, settings)
     try:
-        verdict = check(read_outputs(settings, peer.output, workload.names), expected, needed)
+        verdict = check(read_outputs(settings, peer.output, workload.names), expected, needed, peer.tolerance)
     except RunError as error:
         raise RunError(f"{peer.name}: {error}") from error
     cluster.delete(peer.topics)  # the disk need not hold all rounds
     return Run(peer, verdict.appended_ms[:needed], verdict.repeated, verdict.max_abs_diff, state_records)
+
+
+class Running:
+    """The processes of a peer at work."""
+
+    def __init__(self, peer: Peer, directory: Path) -> None:
+        environment = foreign_environment() | dict(peer.environment)
+        for command in peer.prepare:
+            _run(peer, command, directory, environment)
+        self.peer = peer
+        self.directory = directory
+        self._children: dict[Path, Child] = {}
+        for number, command in enumerate(peer.commands):
+            log = directory / f"{number}.log"
+            self._children[log] = Child(command, output=log, directory=directory, environment=environment)
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes, and those that they have started."""
+        return [pid for child in self._children.values() for pid in tree(child.pid)]
+
+    def require(self) -> None:
+        """Raises RunError where a process has ended."""
+        for log, child in self._children.items():
+            if not child.running:
+                raise RunError(f"{self.peer.name} ended with status {child.exit_status}:\n{_last_lines(log)}")
+
+    def wait(self, count: Callable[[], int], needed: int, what: str) -> None:
+        """Until ``count`` has reached ``needed``.
+
+        Raises:
+            RunError: a process ended, or nothing new came for a long time.
+        """
+        there, since = 0, time.monotonic()
+        while there < needed:
+            time.sleep(POLL_S)
+            before, there = there, count()
+            if there > before:
+                since = time.monotonic()
+            self.require()
+            if time.monotonic() - since > QUIET_S:
+                raise RunError(
+                    f"{self.peer.name}: nothing new for {QUIET_S:g} s, {there:,} of {needed:,} {what} are there:\n"
+                    f"{_last_lines(next(iter(self._children)))}"
+                )
+
+    def stop(self) -> None:
+        """In order, all at once: none takes over the others' work.
+
+        Raises:
+            RunError: a process does not stop.
+        """
+        for child in self._children.values():
+            child.send_signal(signal.SIGTERM)
+        for log, child in self._children.items():
+            child.stop(STOP_S)
+            if child.exit_status == -signal.SIGKILL:  # its last outputs may have holes, which only a successor fills
+                raise RunError(f"{self.peer.name} did not stop within {STOP_S:g} s:\n{_last_lines(log)}")
+
+    def kill(self) -> None:
+        """As a crash does."""
+        for child in self._children.values():
+            child.kill()
+
+
+@contextmanager
+def running(peer: Peer, directory: Path) -> Iterator[Running]:
+    """A peer whose processes have been started in ``directory``; they are gone afterwards.
+
+    Raises:
+        RunError: it could not be prepared.
+    """
+    started = Running(peer, directory)
+    try:
+        yield started
+    finally:
+        started.kill()
 
 
 def run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> int:
@@ -152,28 +230,11 @@ def run_until(peer: Peer, needed: int, cluster: Cluster, settings: Settings) -> 
     def outputs() -> int:
         return cluster.offsets({peer.output: settings.partitions})[peer.output]
 
-    def states() -> int:
+    with scratch("peer") as directory, running(peer, directory) as processes:
+        processes.wait(outputs, needed, "outputs")
+        processes.wait(lambda: peer.states(cluster, directory), 1, "states")
+        processes.stop()
         return peer.states(cluster, directory)
-
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(_directory("peer")))
-        environment = foreign_environment() | dict(peer.environment)
-        for command in peer.prepare:
-            _run(peer, command, directory, environment)
-        children: dict[Path, Child] = {}
-        for number, command in enumerate(peer.commands):
-            log = directory / f"{number}.log"
-            children[log] = Child(command, output=log, directory=directory, environment=environment)
-            stack.callback(children[log].stop, STOP_S)
-        _wait(peer, children, outputs, needed, "outputs")
-        _wait(peer, children, states, 1, "states")
-        for child in children.values():  # all at once: none takes over the others' work
-            child.send_signal(signal.SIGTERM)
-        for log, child in children.items():
-            child.stop(STOP_S)
-            if child.exit_status == -signal.SIGKILL:  # its last outputs may have holes, which only a successor fills
-                raise RunError(f"{peer.name} did not stop within {STOP_S:g} s:\n{_last_lines(log)}")
-        return states()
 
 
 def _run(peer: Peer, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
@@ -185,26 +246,11 @@ def _run(peer: Peer, command: Sequence[str], directory: Path, environment: Mappi
         raise RunError(f"{peer.name} could not be prepared, status {child.exit_status}:\n{_last_lines(log)}")
 
 
-def _wait(peer: Peer, children: Mapping[Path, Child], count: Callable[[], int], needed: int, what: str) -> None:
-    """Until ``count`` has reached ``needed``."""
-    there, since = 0, time.monotonic()
-    while there < needed:
-        time.sleep(POLL_S)
-        before, there = there, count()
-        if there > before:
-            since = time.monotonic()
-        for log, child in children.items():
-            if not child.running:
-                raise RunError(f"{peer.name} ended with status {child.exit_status}:\n{_last_lines(log)}")
-            if time.monotonic() - since > QUIET_S:
-                raise RunError(
-                    f"{peer.name}: nothing new for {QUIET_S:g} s, {there:,} of {needed:,} {what} are there:\n"
-                    f"{_last_lines(log)}"
-                )
-
-
-def _directory(purpose: str) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix=f"caststream-{purpose}-", ignore_cleanup_errors=True)
+@contextmanager
+def scratch(purpose: str) -> Iterator[Path]:
+    """A folder that is deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f"caststream-{purpose}-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 def _last_lines(log: Path) -> str:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+from checkouts import Checkout
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.errors import RunError
@@ -64,12 +65,16 @@ class LiveWorker:
         settings: of the worker; the metrics port is a free one.
         directory: for its log.
         command: another program than the worker's own.
+        code: of another checkout.
     """
 
-    def __init__(self, settings: Settings, directory: Path, command: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, settings: Settings, directory: Path, command: Sequence[str] = PROGRAM, code: Checkout | None = None
+    ) -> None:
         self.settings = settings.replace(metrics_port=free_port())
         self._directory = directory
         self._command = command
+        self._code = code
         self._child: Child | None = None
         self._starts = 0
 
@@ -82,9 +87,10 @@ class LiveWorker:
         self.settings = self.settings.replace(**changes)
         self._starts += 1
         started = time.monotonic()
-        self._child = Child(
-            self._command, output=self._log, directory=self._directory, environment=self.settings.process_environment()
+        environment = (
+            self._code.process_environment(self.settings) if self._code else self.settings.process_environment()
         )
+        self._child = Child(self._command, output=self._log, directory=self._directory, environment=environment)
         while not self._ready():
             if not self._child.running or time.monotonic() - started > READY_S:
                 raise RunError(f"the worker is not ready, status {self._child.exit_status}:\n{self.last_words()}")
@@ -175,24 +181,36 @@ def broker_pid() -> int:
         RunError: there is none.
     """
     for child in psutil.Process().children(recursive=True):
-        if "java" in child.name():
-            return child.pid
+        with suppress(psutil.NoSuchProcess):
+            if "kafka.Kafka" in child.cmdline():  # a peer may be Java too
+                return child.pid
     raise RunError("no Kafka of ours is running")
 
 
-class Meter:
-    """CPU time of processes over a while, in cores: 1.0 is one core all the time."""
+def tree(pid: int) -> list[int]:
+    """A process and those that it has started."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
-    def __init__(self, **pids: int) -> None:
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._before = self._seconds()
+
+class Meter:
+    """CPU time of processes over a while, in cores: 1.0 is one core all the time.
+
+    Args:
+        pids: by name one process, or several that are summed up.
+    """
+
+    def __init__(self, **pids: int | Sequence[int]) -> None:
+        self._processes = {
+            name: [psutil.Process(pid) for pid in ([of] if isinstance(of, int) else of)] for name, of in pids.items()
+        }
+        self._before, self._busy_before = self._seconds(), _busy_s()
         self._started = time.monotonic()
 
     def cores(self) -> dict[str, float]:
-        """Return the CPU cores used since this object was made, by name."""
+        """Return the CPU cores used since this object was made, by name; ``machine`` is all that the machine did."""
         elapsed = time.monotonic() - self._started
-        now = self._seconds()
-        return {name: (now[name] - before) / elapsed for name, before in self._before.items()}
+        spent = self.cpu_s() | {"machine": _busy_s() - self._busy_before}
+        return {name: seconds / elapsed for name, seconds in spent.items()}
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds by name, since this object was made."""
@@ -200,8 +218,25 @@ class Meter:
         return {name: now[name] - before for name, before in self._before.items()}
 
     def _seconds(self) -> dict[str, float]:
-        times = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: spent.user + spent.system for name, spent in times.items()}
+        times = {name: [process.cpu_times() for process in all_] for name, all_ in self._processes.items()}
+        return {name: float(sum(each.user + each.system for each in spent)) for name, spent in times.items()}
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that a process has had resident; Linux."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _busy_s() -> float:
+    """Seconds that the machine's cores have worked so far, whatever for."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def rss_mib(pids: Sequence[int]) -> float:
+    """Resident memory of processes, summed up."""
+    return float(sum(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20)
 
 
 @contextmanager

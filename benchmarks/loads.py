@@ -388,7 +388,9 @@ class Watch:
         return commit_spans(read_times(self.settings, self.changelog, self.changelog_ends).times_ms)
 
 
-def send_measured(loads: Sequence[AnyLoad], **pids: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def send_measured(
+    loads: Sequence[AnyLoad], **pids: int | Sequence[int]
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Send loads side by side; the senders' reports, and the cores that processes used, without the warm-up."""
     sending = [Sending(load) for load in loads]
     for each in sending:

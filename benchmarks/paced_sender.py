@@ -46,6 +46,7 @@ class Load:
         first_step: of every stream.
         stagger: stream i begins i modulo ``stagger`` steps later, so that windows are not all due at once.
         fill: send instead all that comes before: every stream from step 0 up to where it would begin.
+        skip: samples of an earlier load that this one goes on from, so that no stream has a gap.
     """
 
     program: ClassVar[str] = str(Path(__file__).resolve())
@@ -62,6 +63,7 @@ class Load:
     stagger: int = 1
     fill: bool = False
     seed: int = 1
+    skip: int = 0
 
 
 def order(load: Load) -> Iterator[tuple[int, int]]:
@@ -71,7 +73,7 @@ def order(load: Load) -> Iterator[tuple[int, int]]:
         for step in range(max(begins)):
             yield from ((stream, step) for stream, begin in enumerate(begins) if step < begin)
         return
-    for sent in range(load.samples):
+    for sent in range(load.skip, load.skip + load.samples):
         passed, stream = divmod(sent, load.streams)
         yield stream, begins[stream] + passed
 

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from low_load import load_name, percent
 from reliability import redraw
 from reporting import RESULTS, Row, at, figure, markdown, package_line, say, where
 
@@ -78,6 +79,16 @@ def loads(report: Reports) -> list[tuple[str, Any]]:
     found = [(f"{int(key):,}/s", report[key]) for key in report if key.isdigit()]
     half = at(report, "half")
     return [*found, (f"half of the maximum, {half['rate']:,}/s", half)] if half else found
+
+
+def _low_load(report: Reports) -> Iterator[Found]:
+    for name, peer in (at(report, "peers") or {}).items():
+        for rate, load in peer["loads"].items():
+            shares = f"{percent(at(load, 'worker_cores', 'min'))} to {percent(at(load, 'worker_cores', 'max'))}"
+            quantiles = (f"{key[:3]} {figure(load[key]['median'])} ms" for key in ("p50_ms", "p99_ms") if key in load)
+            broker = f"broker {percent(load['broker_cores']['median'])}"
+            remark = "; ".join((shares, broker, *quantiles, f"{figure(load['rss_mib']['median'])} MiB"))
+            yield f"{name}, {load_name(rate)}", load["worker_cores"]["median"], "cores", remark
 
 
 def _model(report: Reports) -> Iterator[Found]:
@@ -171,6 +182,10 @@ def _replay(report: Reports) -> Iterator[Found]:
 def _startup(report: Reports) -> Iterator[Found]:
     for name, median_s in (at(report, "medians_s") or {}).items():
         yield STARTS.get(name, name), median_s, "s", _spread(at(report, "runs", name), "wall_s")
+    of = f"both tasks, {figure(at(report, 'streams'))} streams and strands"
+    for name, found in (at(report, "memory") or {}).items():
+        remark = f"at most {figure(found['peak_mib'])}; with its supervisor {figure(found['rss_mib'])}"
+        yield f"memory of a {name}, {of}", found["largest_mib"], "MiB", remark
 
 
 def _spread(runs: Any, key: str) -> str:
@@ -181,6 +196,7 @@ def _spread(runs: Any, key: str) -> str:
 ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
     **dict.fromkeys(("pipeline", "pipeline_uneven", "pipeline_wide", "pipeline_msgpack"), _pipeline),
     "latency": _latency,
+    "low_load": _low_load,
     "model": _model,
     "castings": _castings,
     "tasks": _tasks,
@@ -362,7 +378,7 @@ def blocks_of(results: Reports, drawn: Collection[str] = ()) -> dict[str, Callab
     """Return the content of each block, by name; ``drawn`` are the existing plots."""
     parts = results["parts"]
     made: dict[str, Callable[[], str]] = {"where": lambda: about(results), "billion": lambda: billion(parts)}
-    for name in ("latency", "model", "castings", "scale", "sweep"):
+    for name in ("latency", "low_load", "model", "castings", "scale", "sweep"):
         made[name] = partial(part_table, parts, name)
     for name in ("pipeline", "replay", "startup", "defect_model"):
         made[name] = partial(rows_of, parts, name)

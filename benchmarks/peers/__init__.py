@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import distributions, version
 from pathlib import Path
 
-from workload import WARM_UP
+from checkouts import Checkout
+from workload import TOLERANCE, WARM_UP
 
 from core.errors import StartupError
 from stream_app.clients.admin import Cluster
@@ -46,6 +47,7 @@ class Peer:
         changelog: full name of the topic that takes its states, if any; the peer may create it itself.
         prepare: commands that run before, one after the other, in the same directory.
         warm_up: share of its outputs, the first ones, that its rate does not count.
+        tolerance: how far an output may be from the offline run.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Peer:
     changelog: str | None = None
     prepare: Sequence[Sequence[str]] = field(default_factory=list)
     warm_up: float = WARM_UP
+    tolerance: float = TOLERANCE
 
     @property
     def topics(self) -> list[str]:
@@ -81,6 +84,18 @@ def caststream_1_exactly_once(settings: Settings, run: str) -> Peer:
     """caststream's worker in one process, outputs, states and offsets in transactions; creates its topics."""
     own = settings.replace(processing_guarantee="exactly_once")
     return _caststream("caststream_1_exactly_once", own, run, processes=1)
+
+
+def caststream_command(settings: Settings, run: str, code: Checkout | None = None) -> Peer:
+    """`caststream worker`: one worker and the process that supervises it; creates its topics.
+
+    Args:
+        code: of another checkout.
+    """
+    made = _caststream("caststream_1", settings, run, processes=1)
+    if code is not None:
+        made = replace(made, version=str(code.version), environment=code.environment(made.environment))
+    return replace(made, commands=[[sys.executable, "-m", "stream_app.cli.main", "worker"]])
 
 
 def _caststream(name: str, settings: Settings, run: str, processes: int) -> Peer:
