@@ -1,66 +1,69 @@
 """Batched forward passes: many streams' samples, or many casts' windows, in one call; numpy in, numpy out.
 
 The live engines and the offline reference share these functions, with input statistics and calibration applied here.
-Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's sigmoid, as the
-compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
+A model is a net, made from plain arrays, or a torch model: that runs as a net too, unless it is on a GPU. So this module
+loads no torch. Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's
+sigmoid, as the compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
 Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L layers, W windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from core.arrays import Float32s, Int64s
-from core.engines.ragged import BatchPlan
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.signal_lstm import SignalExtractionLSTM
-from core.native.lstm import LstmKernel
+from core.engines.defect_net import DefectNet
+from core.engines.ragged import BatchPlan as BatchPlan
+from core.engines.signal_net import SignalNet
 
-MAX_WINDOWS = 64  # per call: a batch of 64 x 500 steps holds 65 MB of layer output, and more rows are not faster
-PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two batch shapes
+if TYPE_CHECKING:
+    from core.models.defect_lstm import SteelDefectLSTM
+    from core.models.signal_lstm import SignalExtractionLSTM
 
+    SignalModel = SignalNet | SignalExtractionLSTM
+    DefectModel = DefectNet | SteelDefectLSTM
 
-def prepare(model: SignalExtractionLSTM | SteelDefectLSTM) -> None:
-    """Set torch up: one thread, and float32 in full on a GPU.
-
-    Processes are the unit of scale; threads that share a step this small wait for each other: on two busy cores the
-    offline run over 400,000 samples took 49 s with two threads and 1.8 s with one.
-    """
-    torch.set_num_threads(1)
-    if next(model.parameters()).is_cuda:
-        # cuDNN's default is TF32: its 10-bit mantissa is worth 1e-3 in a prediction.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+MAX_WINDOWS = 64  # that callers put into one call: more are not faster
+PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two ways to sum
 
 
-def state_size(model: SignalExtractionLSTM) -> int:
+def prepare(model: SignalModel | DefectModel) -> None:
+    """Set torch up, for a torch model."""
+    if not isinstance(model, SignalNet | DefectNet):
+        from core.engines import infer_torch
+
+        infer_torch.prepare(model)
+
+
+def signal_net(model: SignalModel) -> SignalNet:
+    """The model as a net, with its parameters and input statistics as they are now."""
+    if isinstance(model, SignalNet):
+        return model
+    from core.engines.infer_torch import plain_weights
+
+    return SignalNet.of(plain_weights(model), model.input_statistics)
+
+
+def defect_net(model: DefectModel) -> DefectNet:
+    """The model as a net, with its parameters, calibration and input statistics as they are now."""
+    if isinstance(model, DefectNet):
+        return model
+    from core.engines.infer_torch import plain_weights
+
+    return DefectNet.of(model.settings.sections(), plain_weights(model), model.calibration, model.input_statistics)
+
+
+def state_size(model: SignalModel) -> int:
     """Numbers in one stream's hidden state: h of all layers, then c of all layers."""
     return 2 * model.num_layers * model.hidden_size
 
 
-def make_kernel(model: SignalExtractionLSTM) -> LstmKernel:
-    """The compiled step of a model, with its parameters as they are now. In float32, whatever their type."""
-    parameters = {name: parameter.detach().float().cpu().numpy() for name, parameter in model.named_parameters()}
-    layers = [
-        (
-            parameters[f"lstm.weight_ih_l{layer}"],
-            parameters[f"lstm.weight_hh_l{layer}"],
-            parameters[f"lstm.bias_ih_l{layer}"],
-            parameters[f"lstm.bias_hh_l{layer}"],
-        )
-        for layer in range(model.num_layers)
-    ]
-    statistics = model.input_statistics or {"mean": None, "std": None}
-    output = (parameters["fc.weight"], parameters["fc.bias"])
-    return LstmKernel(model.input_size, model.hidden_size, layers, output, statistics["mean"], statistics["std"])
-
-
 def advance(
-    model: SignalExtractionLSTM, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
+    model: SignalModel, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
 ) -> tuple[Float32s, Float32s]:
     """Step B rows through their samples: by the worker's own kernel, or by torch where the model is on a GPU.
 
@@ -75,39 +78,16 @@ def advance(
     Returns:
         The predictions (N,), in the order of ``samples``, and the states after (B, 2*L*H).
     """
-    if model.fc.weight.is_cuda:
-        return _advance_by_torch(model, samples, rows, times, lengths, states)
-    after = states.astype(np.float32, order="C")
-    return make_kernel(model).advance(np.ascontiguousarray(samples), rows, times, lengths, after)[:, 0], after
+    if not isinstance(model, SignalNet):
+        from core.engines import infer_torch
 
-
-def _advance_by_torch(
-    model: SignalExtractionLSTM, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
-) -> tuple[Float32s, Float32s]:
-    plan = BatchPlan.of(rows, times, lengths)
-    ordered = np.empty_like(samples)
-    ordered[plan.places] = samples
-    predictions, after = _step_packed(model, ordered, plan.running, states[plan.order])
-    return predictions[plan.places], after[plan.rank]
-
-
-def _step_packed(
-    model: SignalExtractionLSTM, samples: Float32s, running: Int64s, states: Float32s
-) -> tuple[Float32s, Float32s]:
-    """Time-major samples of rows, longest first: (N, F) and (B, 2*L*H) to (N,) and (B, 2*L*H)."""
-    batch, weight = len(states), model.fc.weight
-    x = _standardised(torch.from_numpy(samples).to(weight), model.input_statistics)  # (N, F)
-    before = torch.from_numpy(states).view(batch, 2, model.num_layers, -1).permute(1, 2, 0, 3)  # (2, L, B, H)
-    h, c = before.to(weight).contiguous()
-    with torch.inference_mode():
-        output, after = model.lstm(PackedSequence(x, torch.from_numpy(running)), (h, c))
-        predictions = model.fc(output.data)[:, 0]
-        after_all = torch.stack(after).permute(2, 0, 1, 3).reshape(batch, -1)  # (B, 2*L*H)
-    return _numpy(predictions), _numpy(after_all)
+        if infer_torch.on_gpu(model):
+            return infer_torch.advance(model, samples, rows, times, lengths, states)
+    return signal_net(model).advance(samples, rows, times, lengths, states)
 
 
 def advance_sequences(
-    model: SignalExtractionLSTM, sequences: Sequence[Float32s], states: Float32s | None = None
+    model: SignalModel, sequences: Sequence[Float32s], states: Float32s | None = None
 ) -> tuple[list[Float32s], Float32s]:
     """``advance`` for whole sequences.
 
@@ -130,7 +110,7 @@ def advance_sequences(
     return np.split(predictions, ends[:-1]), after
 
 
-def score_windows(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], list[int]]:
+def score_windows(model: DefectModel, windows: Sequence[Float32s]) -> tuple[list[float], list[int]]:
     """Score W windows.
 
     Args:
@@ -140,70 +120,46 @@ def score_windows(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[
     Returns:
         The calibrated probability of each, and the index in it of the sample with the most attention.
     """
-    probabilities, peaks = [0.0] * len(windows), [0] * len(windows)
-    by_length: dict[int, list[int]] = {}
-    for i, window in enumerate(windows):
-        by_length.setdefault(len(window), []).append(i)
-    for alike in by_length.values():
-        for start in range(0, len(alike), MAX_WINDOWS):
-            chosen = alike[start : start + MAX_WINDOWS]
-            found, attention = attended(model, [windows[i] for i in chosen])
-            for i, probability, peak in zip(chosen, found, _peaks(attention), strict=True):
-                probabilities[i], peaks[i] = probability, peak
-    return probabilities, peaks
+    probabilities, attention = attended(model, windows)
+    return probabilities, [peak_of(weights) for weights in attention]
 
 
-def attention_of(model: SteelDefectLSTM, window: Float32s) -> Float32s:
+def attention_of(model: DefectModel, window: Float32s) -> Float32s:
     """The attention over one window (T, F), (T,), as it is behind the published peak."""
-    x = _standardised(torch.from_numpy(window)[None], model.input_statistics)  # (1, T, F)
-    attention: Float32s = _numpy(model.get_attention_weights(x))[0]
-    return attention
+    return attended(model, [window])[1][0]
 
 
-def attended(model: SteelDefectLSTM, windows: Sequence[Float32s]) -> tuple[list[float], Float32s]:
-    """Score W windows of one length T: hop scores are, mostly, and a batch without padding in time needs no packing.
+def attended(model: DefectModel, windows: Sequence[Float32s]) -> tuple[list[float], list[Float32s]]:
+    """Score W windows, (T, F) each, T >= 1 and of any length.
 
     Returns:
-        The calibrated probabilities, and the attention (W, T).
+        The calibrated probabilities, and the attention over each, (T,).
     """
-    x = _standardised(torch.from_numpy(np.stack(windows)), model.input_statistics)  # (W, T, F)
-    device = next(model.parameters()).device
-    if device.type == "cuda":
-        x = x.pin_memory().to(device, non_blocking=True)
-    with torch.inference_mode():
-        # (W, 1) and (W, T), the attention of the pass just made: one copy back, which waits for the device.
-        found = _numpy(torch.cat((model(x), model.get_attention_weights()), dim=1))
-    return _calibrated(found[:, 0], model.calibration), found[:, 1:]
+    if not isinstance(model, DefectNet):
+        from core.engines import infer_torch
+
+        if infer_torch.on_gpu(model):
+            logits, attention = infer_torch.attended(model, windows)
+            return calibrated(logits, model.calibration), attention
+    net = defect_net(model)
+    logits, attention = net.attended(windows)
+    return calibrated(logits, net.calibration), attention
 
 
-def _peaks(attention: Float32s) -> list[int]:
-    """The place of the most attention in each window.
+def peak_of(attention: Float32s) -> int:
+    """The place of the most attention in a window.
 
-    Where attention is flat (a sensor that stands still), the last bits would decide an exact maximum: the first of
-    those that float32 cannot tell apart is the same on one kind of machine. Another kind sums in another order, and may
-    find another step of a tie: `caststream verify` takes either.
+    Where attention is flat (a sensor that stands still), the last bits would decide an exact maximum: so it is the
+    first of those that float32 cannot tell apart. Another machine or library may sum in another order, and find
+    another step of a tie: `caststream verify` takes either.
     """
-    highest = attention.max(axis=1, keepdims=True)
-    peaks: list[int] = np.argmax(attention >= highest * (1 - PEAK_TOLERANCE), axis=1).tolist()
-    return peaks
+    return int(np.argmax(attention >= attention.max() * (1 - PEAK_TOLERANCE)))
 
 
-def _calibrated(logits: Float32s, calibration: dict[str, float] | None) -> list[float]:
-    """Logits to probabilities: sigmoid(a * logit + b), a = 1 and b = 0 where the model has no calibration."""
+def calibrated(logits: Float32s, calibration: Mapping[str, float] | None) -> list[float]:
+    """Logits to probabilities: sigmoid(a * logit + b), a = 1 and b = 0 where the model has no calibration.
+
+    Logits may be not finite: whoever publishes them sees to it.
+    """
     scale, shift = (calibration["a"], calibration["b"]) if calibration else (1.0, 0.0)
-    with np.errstate(invalid="ignore"):  # logits that are not finite: whoever publishes them sees to it
-        found = 0.5 * (1.0 + np.tanh(0.5 * (scale * logits.astype(np.float64) + shift)))
-    probabilities: list[float] = found.tolist()
-    return probabilities
-
-
-def _standardised(x: Tensor, statistics: dict[str, list[float]] | None) -> Tensor:
-    """x (..., F) as the model was trained on it."""
-    if statistics is None:
-        return x
-    return (x - x.new_tensor(statistics["mean"])) / x.new_tensor(statistics["std"])
-
-
-def _numpy(tensor: Tensor) -> Float32s:
-    array: Float32s = tensor.float().cpu().numpy()
-    return array
+    return [0.5 * (1.0 + math.tanh(0.5 * (scale * logit + shift))) for logit in logits.tolist()]

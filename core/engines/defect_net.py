@@ -1,0 +1,105 @@
+"""The defect model at inference: its compiled layers and head, made from plain arrays. Needs no torch.
+
+Shapes: W windows, N samples of all of them, T of one, F features, H hidden units, L layers, D directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.arrays import Float32s
+from core.engines.signal_net import Statistics
+from core.models.defect_config import DefectConfig, read_config
+from core.native.window_lstm import INSTRUCTION_SETS, WindowKernel
+
+Weights = Mapping[str, Float32s]
+_EPSILON = 1e-5  # of nn.BatchNorm1d and nn.LayerNorm
+_STAGES = 3  # of the head for each hidden width: the linear layer, the activation, dropout
+
+
+@dataclass(frozen=True)
+class DefectNet:
+    """A `SteelDefectLSTM` at inference, with its input statistics; a window's result is the same bits in any batch."""
+
+    settings: DefectConfig
+    calibration: Mapping[str, float] | None
+    kernel: WindowKernel
+
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        weights: Weights,
+        calibration: Mapping[str, float] | None = None,
+        statistics: Statistics | None = None,
+        instructions: str = INSTRUCTION_SETS[0],
+    ) -> DefectNet:
+        """The net of a checkpoint's parts, which are taken as they are now.
+
+        Args:
+            config: as `SteelDefectLSTM` takes it.
+            weights: by the names of its state dict.
+            calibration: the probability is sigmoid(a * logit + b); None: a = 1 and b = 0.
+            statistics: applied to every sample; None: samples go in as they are.
+            instructions: a set that the kernel has.
+
+        Raises:
+            KeyError: a weight that the configuration needs is missing.
+            ValueError: a configured value is outside its limits, or a weight has another shape.
+        """
+        settings, weights = read_config(config), _named_today(weights)
+        features = settings.hidden_size * (2 if settings.bidirectional else 1)
+        layer_norm = (weights["lstm_layer_norm.weight"], weights["lstm_layer_norm.bias"], _EPSILON)
+        kernel = WindowKernel(
+            _layers(settings, weights),
+            _head(settings, weights),
+            settings.readout,
+            settings.activation,
+            None if statistics is None else (statistics["mean"], statistics["std"]),
+            _scales(weights, "input_norm", np.float32) if settings.input_norm else None,
+            _scales(weights, "lstm_batch_norm", np.float64) if settings.batch_norm else None,
+            layer_norm if settings.layer_norm else None,
+            instructions,
+        )
+        return cls(settings, calibration, kernel)
+
+    def attended(self, windows: Sequence[Float32s]) -> tuple[Float32s, list[Float32s]]:
+        """Run W windows, (T, F) each, T >= 1 and of any length: the logits (W,), and the attention of each, (T,)."""
+        lengths = np.array([len(window) for window in windows], np.int64)
+        samples = np.concatenate([np.empty((0, self.settings.input_size), np.float32), *windows])  # (N, F)
+        logits, attention = self.kernel.score(samples.astype(np.float32, order="C", copy=False), lengths)
+        return logits, np.split(attention, np.cumsum(lengths)[:-1]) if len(windows) else []
+
+
+def _named_today(weights: Weights) -> Weights:
+    """Files of an older form name the norm after the LSTM ``lstm_norm``."""
+    new = "lstm_batch_norm" if "lstm_norm.running_mean" in weights else "lstm_layer_norm"
+    return {name.replace("lstm_norm.", f"{new}.", 1): array for name, array in weights.items()}
+
+
+def _layers(settings: DefectConfig, weights: Weights) -> list[list[tuple[Float32s, Float32s, Float32s, Float32s]]]:
+    ways = ("", "_reverse") if settings.bidirectional else ("",)
+
+    def one(place: str) -> tuple[Float32s, Float32s, Float32s, Float32s]:
+        inputs, recurrent, bias, bias2 = (f"lstm.{name}_{place}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        return weights[inputs], weights[recurrent], weights[bias], weights[bias2]
+
+    return [[one(f"l{layer}{way}") for way in ways] for layer in range(settings.num_layers)]
+
+
+def _head(settings: DefectConfig, weights: Weights) -> list[tuple[Float32s, Float32s]]:
+    places = [_STAGES * index for index in range(len(settings.hidden_dims) + 1)]
+    return [(weights[f"classifier.{place}.weight"], weights[f"classifier.{place}.bias"]) for place in places]
+
+
+def _scales(weights: Weights, norm: str, kind: type[np.floating[Any]]) -> tuple[Any, Any]:
+    """A batch norm at inference as x * scale + shift, computed in ``kind``: torch's for inputs is float32."""
+    mean, variance, weight, bias = (
+        weights[f"{norm}.{name}"].astype(kind) for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    scale = weight * (kind(1.0) / np.sqrt(variance + kind(_EPSILON)))
+    return scale, bias - mean * scale
