@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from core.engines.infer import PEAK_TOLERANCE, _calibrated, advance, advance_sequences, score_windows, state_size
+from core.engines import infer_torch
+from core.engines.infer import (
+    PEAK_TOLERANCE,
+    advance,
+    advance_sequences,
+    attended,
+    calibrated,
+    peak_of,
+    score_windows,
+    signal_net,
+    state_size,
+)
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
 from core.models.shipped import checkpoint_path
@@ -135,16 +144,28 @@ def test_no_windows_give_no_scores() -> None:
 def test_a_probability_is_the_calibrated_logit(calibration: dict[str, float] | None, expected: list[float]) -> None:
     logits = np.array([0.0, 2.0, -1e6], np.float32)
 
-    assert expected == pytest.approx(_calibrated(logits, calibration), abs=1e-6)
+    assert expected == pytest.approx(calibrated(logits, calibration), abs=1e-6)
 
 
-def test_where_attention_is_flat_its_first_sample_is_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sensor that stands still gives equal weights but for rounding, which is another one in every batch."""
-    model: Any = SteelDefectLSTM({"architecture": {"hidden_size": 4}}).eval()
-    flat = torch.tensor([[0.1, 0.2, 0.2 + 1e-8, 0.2 + 2e-8, 0.1]])
-    monkeypatch.setattr(model, "get_attention_weights", lambda: flat)
+def test_where_attention_is_flat_its_first_sample_is_the_peak() -> None:
+    """A sensor that stands still gives equal weights but for rounding."""
+    assert peak_of(np.array([0.1, 0.2, 0.2 + 1e-8, 0.2 + 2e-8, 0.1], np.float32)) == 1
 
-    assert score_windows(model, [np.zeros((5, 5), np.float32)])[1] == [1]
+
+def test_torch_gives_what_the_kernels_give() -> None:
+    """A model on a GPU runs by these functions."""
+    windows, model = sequences([5, 40, 1, 40, 3]), signal_model()
+    (logits, attention), before = infer_torch.attended(defect_model(), windows), states(5, model)
+    expected, expected_attention = attended(defect_model(), windows)
+    np.testing.assert_allclose(calibrated(logits, defect_model().calibration), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(attention), np.concatenate(expected_attention), rtol=0, atol=1e-6)
+
+    lengths = np.array([len(window) for window in windows])
+    rows, times = np.repeat(np.arange(5), lengths), np.concatenate([np.arange(length) for length in lengths])
+    found = infer_torch.advance(model, np.concatenate(windows), rows, times, lengths, before)
+    kernel = signal_net(model).advance(np.concatenate(windows), rows, times, lengths, before)
+    for one, other in zip(found, kernel, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
 def test_inference_leaves_no_trace_in_the_model() -> None:

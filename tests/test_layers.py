@@ -83,7 +83,8 @@ def test_packages_of_others_stay_where_they_belong(package: str) -> None:
         assert not imported_packages(path) & FORBIDDEN[package] - allowed, path
 
 
-def test_the_wire_codecs_load_without_torch() -> None:
-    code = "import core.wire.records, sys; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["core.wire.records", "core.engines.infer", "core.engines.hidden"])
+def test_what_a_worker_on_a_processor_needs_loads_without_torch(module: str) -> None:
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

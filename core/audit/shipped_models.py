@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.infer import MAX_WINDOWS, advance_sequences, attended, prepare, state_size
+from core.engines.infer import advance_sequences, attended, prepare, state_size
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.fingerprint import fingerprint
 from core.models.signal_lstm import SignalExtractionLSTM
@@ -40,15 +40,7 @@ class DefectWindows:
 
     def score(self, windows: Sequence[Float32s]) -> list[Mapping[str, Float32s]]:
         prepare(self._model)
-        found: list[Mapping[str, Float32s]] = [{}] * len(windows)
-        lengths = np.array([len(window) for window in windows])
-        for length in np.unique(lengths):
-            (places,) = np.nonzero(lengths == length)
-            for start in range(0, len(places), MAX_WINDOWS):
-                self._score(windows, places[start : start + MAX_WINDOWS].tolist(), found)
-        return found
-
-    def _score(self, windows: Sequence[Float32s], places: Sequence[int], found: list[Mapping[str, Float32s]]) -> None:
-        probabilities, attention = attended(self._model, [windows[place] for place in places])
-        for place, probability, weights in zip(places, probabilities, attention, strict=True):
-            found[place] = {"probability": np.array([probability]), "attention": weights}
+        return [
+            {"probability": np.array([probability]), "attention": attention}
+            for probability, attention in zip(*attended(self._model, windows), strict=True)
+        ]

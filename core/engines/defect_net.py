@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.signal_net import Statistics
+from core.engines.net_weights import LayerWeights, Statistics, Weights, layer_of
 from core.models.defect_config import DefectConfig, read_config
 from core.native.window_lstm import INSTRUCTION_SETS, WindowKernel
 
-Weights = Mapping[str, Float32s]
 _EPSILON = 1e-5  # of nn.BatchNorm1d and nn.LayerNorm
 _STAGES = 3  # of the head for each hidden width: the linear layer, the activation, dropout
 
@@ -52,8 +51,6 @@ class DefectNet:
             ValueError: a configured value is outside its limits, or a weight has another shape.
         """
         settings, weights = read_config(config), _named_today(weights)
-        features = settings.hidden_size * (2 if settings.bidirectional else 1)
-        layer_norm = (weights["lstm_layer_norm.weight"], weights["lstm_layer_norm.bias"], _EPSILON)
         kernel = WindowKernel(
             _layers(settings, weights),
             _head(settings, weights),
@@ -62,7 +59,7 @@ class DefectNet:
             None if statistics is None else (statistics["mean"], statistics["std"]),
             _scales(weights, "input_norm", np.float32) if settings.input_norm else None,
             _scales(weights, "lstm_batch_norm", np.float64) if settings.batch_norm else None,
-            layer_norm if settings.layer_norm else None,
+            _layer_norm(weights) if settings.layer_norm else None,
             instructions,
         )
         return cls(settings, calibration, kernel)
@@ -81,14 +78,9 @@ def _named_today(weights: Weights) -> Weights:
     return {name.replace("lstm_norm.", f"{new}.", 1): array for name, array in weights.items()}
 
 
-def _layers(settings: DefectConfig, weights: Weights) -> list[list[tuple[Float32s, Float32s, Float32s, Float32s]]]:
+def _layers(settings: DefectConfig, weights: Weights) -> list[list[LayerWeights]]:
     ways = ("", "_reverse") if settings.bidirectional else ("",)
-
-    def one(place: str) -> tuple[Float32s, Float32s, Float32s, Float32s]:
-        inputs, recurrent, bias, bias2 = (f"lstm.{name}_{place}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        return weights[inputs], weights[recurrent], weights[bias], weights[bias2]
-
-    return [[one(f"l{layer}{way}") for way in ways] for layer in range(settings.num_layers)]
+    return [[layer_of(weights, f"l{layer}{way}") for way in ways] for layer in range(settings.num_layers)]
 
 
 def _head(settings: DefectConfig, weights: Weights) -> list[tuple[Float32s, Float32s]]:
@@ -103,3 +95,7 @@ def _scales(weights: Weights, norm: str, kind: type[np.floating[Any]]) -> tuple[
     )
     scale = weight * (kind(1.0) / np.sqrt(variance + kind(_EPSILON)))
     return scale, bias - mean * scale
+
+
+def _layer_norm(weights: Weights) -> tuple[Float32s, Float32s, float]:
+    return weights["lstm_layer_norm.weight"], weights["lstm_layer_norm.bias"], _EPSILON

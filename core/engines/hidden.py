@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from core.arrays import Float32s
 from core.engines.bank import StateBank
-from core.engines.infer import make_kernel, prepare
+from core.engines.infer import signal_net
 from core.engines.own_weights import LstmStates
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.engines.signal_net import SignalNet
 from core.step_batch import StepBatch
 
+if TYPE_CHECKING:
+    from core.engines.infer import SignalModel
 
-def make_hidden(model: SignalExtractionLSTM) -> StateBank:
+
+def make_hidden(model: SignalModel) -> StateBank:
     """An empty bank where the model's parameters are: in host memory, or on a CUDA device."""
-    if model.fc.weight.is_cuda:
+    if not isinstance(model, SignalNet) and model.fc.weight.is_cuda:
         from core.engines.hidden_cuda import CudaHiddenStates
 
         return CudaHiddenStates(model)
@@ -26,15 +31,10 @@ class HiddenStates(LstmStates):
         model: its parameters and input statistics are taken as they are now.
     """
 
-    def __init__(self, model: SignalExtractionLSTM) -> None:
-        super().__init__(make_kernel(model), model.input_size)
-        self._model = model
+    def __init__(self, model: SignalModel) -> None:
+        net = signal_net(model)
+        super().__init__(net.kernel, net.input_size)
 
     def step(self, batch: StepBatch) -> Float32s:
         """Step the runs of a batch; see `StateBank.step`."""
         return super().step(batch)[:, 0]
-
-    def warm_up(self) -> None:
-        """Set torch up, and run the shape of a live chunk. Changes no row."""
-        prepare(self._model)
-        super().warm_up()

@@ -1,9 +1,11 @@
 """Batched forward passes: many streams' samples, or many casts' windows, in one call; numpy in, numpy out.
 
 The live engines and the offline reference share these functions, with input statistics and calibration applied here.
-A model is a net, made from plain arrays, or a torch model: that runs as a net too, unless it is on a GPU. So this module
-loads no torch. Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's
-sigmoid, as the compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
+A model is a net, made from plain arrays, or a torch model, which runs as a net too unless it is on a GPU. So this
+module loads no torch.
+
+Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's sigmoid, as the
+compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
 Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L layers, W windows.
 """
 
@@ -55,6 +57,15 @@ def defect_net(model: DefectModel) -> DefectNet:
     from core.engines.infer_torch import plain_weights
 
     return DefectNet.of(model.settings.sections(), plain_weights(model), model.calibration, model.input_statistics)
+
+
+def scores_on_gpu(model: DefectModel) -> bool:
+    """True if torch scores the model's windows, on a GPU."""
+    if isinstance(model, DefectNet):
+        return False
+    from core.engines.infer_torch import on_gpu
+
+    return on_gpu(model)
 
 
 def state_size(model: SignalModel) -> int:
@@ -135,12 +146,11 @@ def attended(model: DefectModel, windows: Sequence[Float32s]) -> tuple[list[floa
     Returns:
         The calibrated probabilities, and the attention over each, (T,).
     """
-    if not isinstance(model, DefectNet):
+    if not isinstance(model, DefectNet) and scores_on_gpu(model):
         from core.engines import infer_torch
 
-        if infer_torch.on_gpu(model):
-            logits, attention = infer_torch.attended(model, windows)
-            return calibrated(logits, model.calibration), attention
+        logits, attention = infer_torch.attended(model, windows)
+        return calibrated(logits, model.calibration), attention
     net = defect_net(model)
     logits, attention = net.attended(windows)
     return calibrated(logits, net.calibration), attention

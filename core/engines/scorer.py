@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.engines.infer import MAX_WINDOWS, prepare, score_windows
+from core.engines.infer import defect_net, prepare, score_windows, scores_on_gpu
 from core.engines.results import StateStore, StreamRules, WindowRules
 from core.engines.scoring import WindowTask
 from core.engines.window_engine import WindowEngine
@@ -20,16 +21,19 @@ from core.wire.outputs import SCORE
 from core.wire.records import MAX_VALUE, OutputFormat
 from core.wire.samples import field_list, sample_decoder
 
+if TYPE_CHECKING:
+    from core.engines.infer import DefectModel
+
 
 class CastModel:
-    """`SteelDefectLSTM` as a window engine asks it.
+    """A defect model as a window engine asks it.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; its parameters are taken as they are now, but for those on a GPU.
     """
 
-    def __init__(self, model: SteelDefectLSTM) -> None:
-        self._model = model
+    def __init__(self, model: DefectModel) -> None:
+        self._model = model if scores_on_gpu(model) else defect_net(model)
 
     def score(self, windows: Sequence[Float32s], steps: Sequence[Int64s]) -> Float64s:
         """The probability of each window and the step with the most attention, (N, 2)."""
@@ -78,11 +82,7 @@ class CastScorer(WindowEngine):
         super().__init__(task, rules, window_rules, store, output_format, clock, deferred)
 
     def warm_up(self) -> None:
-        """Run some batch shapes, so that no live chunk pays for a first call. Sets torch up, too."""
-        prepare(self.model)
-        width = self._fields.width
-        for windows in (1, 8, MAX_WINDOWS):
-            for length in (self.window_rules.window_min, self.window_rules.window_length):
-                if windows * length <= 2**13:
-                    score_windows(self.model, [np.zeros((length, width), np.float32)] * windows)
-        score_windows(self.model, [np.zeros((length, width), np.float32) for length in (1, 2)])
+        """Score some windows first, so that no live chunk pays for a first call; set torch up for a model on a GPU."""
+        if scores_on_gpu(self.model):
+            prepare(self.model)
+        super().warm_up()

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 import numpy as np
 
 from core.arrays import Float32s, Int64s
+from core.engines.net_weights import Statistics, Weights, layer_of
 from core.native.lstm import LstmKernel
-
-Statistics = Mapping[str, Sequence[float]]
-"""``mean`` and ``std`` of each of the F numbers of a sample, in training."""
-
-
-def make_kernel(weights: Mapping[str, Float32s], statistics: Statistics | None = None) -> LstmKernel:
-    """The compiled step of a signal model.
-
-    Args:
-        weights: by the names of its state dict.
-        statistics: applied to every sample; None: samples go in as they are.
-    """
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    layers = [
-        (one["weight_ih"], one["weight_hh"], one["bias_ih"], one["bias_hh"])
-        for one in ({name: weights[f"lstm.{name}_l{layer}"] for name in names} for layer in range(count_layers(weights)))
-    ]
-    _, features = weights["lstm.weight_ih_l0"].shape
-    _, hidden = weights["lstm.weight_hh_l0"].shape
-    mean, std = (None, None) if statistics is None else (statistics["mean"], statistics["std"])
-    return LstmKernel(features, hidden, layers, (weights["fc.weight"], weights["fc.bias"]), mean, std)
-
-
-def count_layers(weights: Mapping[str, Float32s]) -> int:
-    """L, of an LSTM by the names of a state dict."""
-    layer = 0
-    while f"lstm.weight_hh_l{layer}" in weights:
-        layer += 1
-    return layer
 
 
 @dataclass(frozen=True)
@@ -50,11 +22,19 @@ class SignalNet:
     kernel: LstmKernel
 
     @classmethod
-    def of(cls, weights: Mapping[str, Float32s], statistics: Statistics | None = None) -> SignalNet:
-        """The net of weights, which are taken as they are now; arguments as `make_kernel` has them."""
-        _, features = weights["lstm.weight_ih_l0"].shape
-        _, hidden = weights["lstm.weight_hh_l0"].shape
-        return cls(features, hidden, count_layers(weights), make_kernel(weights, statistics))
+    def of(cls, weights: Weights, statistics: Statistics | None = None) -> SignalNet:
+        """The net of a checkpoint's parts, which are taken as they are now.
+
+        Args:
+            weights: by the names of the model's state dict.
+            statistics: applied to every sample; None: samples go in as they are.
+        """
+        layers = [layer_of(weights, f"l{layer}") for layer in takewhile(lambda i: _has_layer(weights, i), count())]
+        inputs, recurrent, *_ = layers[0]
+        features, hidden = inputs.shape[1], recurrent.shape[1]
+        mean, std = (None, None) if statistics is None else (statistics["mean"], statistics["std"])
+        head = (weights["fc.weight"], weights["fc.bias"])
+        return cls(features, hidden, len(layers), LstmKernel(features, hidden, layers, head, mean, std))
 
     def advance(
         self, samples: Float32s, rows: Int64s, times: Int64s, lengths: Int64s, states: Float32s
@@ -62,3 +42,7 @@ class SignalNet:
         """Step B rows through their samples; see `core.engines.infer.advance`."""
         after = states.astype(np.float32, order="C")  # a copy
         return self.kernel.advance(np.ascontiguousarray(samples), rows, times, lengths, after)[:, 0], after
+
+
+def _has_layer(weights: Weights, layer: int) -> bool:
+    return f"lstm.weight_hh_l{layer}" in weights
