@@ -285,5 +285,5 @@ def test_bad_files_and_arguments_are_refused_in_one_line(tmp_path):
         predict(tmp_path / "s.h5", tmp_path / "no folder" / "out.jsonl")
     with pytest.raises(StartupError, match="streams is 0"):
         predict(tmp_path / "s.h5", io.BytesIO(), streams=0)
-    with pytest.raises(StartupError, match=r"defect\.pt: holds a SteelDefectLSTM"):
+    with pytest.raises(StartupError, match=r"defect\.safetensors: holds a SteelDefectLSTM"):
         predict(tmp_path / "s.h5", io.BytesIO(), signal_checkpoint=checkpoint_path("defect"))
