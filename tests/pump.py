@@ -10,10 +10,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from core.models.lstm_weights import find_lstm
-from core.native.lstm import LstmKernel
-from tests import lstm_files
+from core.models.safetensors import read_safetensors
 from tests import onnx_models as models
+from tests.recurrent_files import kernel_of, safetensors, weights
 
 DECLARATION = """
 name = "pump"
@@ -41,16 +40,18 @@ def write_pump(folder: Path) -> Path:
     return path
 
 
-WEIGHTS = lstm_files.weights(3, 21, 2, 3)
-
-
-def write_native_pump(folder: Path) -> Path:
-    """Write the task file and weights, which forecast three numbers."""
-    (folder / "pump.safetensors").write_bytes(lstm_files.safetensors(WEIGHTS))
+def write_native_pump(folder: Path, cell: str = "lstm") -> Path:
+    """Write the task file and the weights of an LSTM or a GRU, which forecast three numbers."""
+    (folder / "pump.safetensors").write_bytes(safetensors(weights(3, 21, 2, 3, cell=cell)))
     path = folder / "pump.toml"
     names = 'names = ["de", "nde", "load"]'
     path.write_text(DECLARATION.replace("pump.onnx", "pump.safetensors").replace('names = ["de", "nde"]', names))
     return path
+
+
+def write_gru_pump(folder: Path) -> Path:
+    """`write_native_pump` with a GRU."""
+    return write_native_pump(folder, "gru")
 
 
 class Steps(Protocol):
@@ -76,9 +77,8 @@ class OnnxSteps:
 class KernelSteps:
     """The compiled kernel, a row at a time; tests/test_own_weights.py holds it against float64."""
 
-    def __init__(self) -> None:
-        found = find_lstm("pump.safetensors", WEIGHTS)
-        self._kernel = LstmKernel(found.features, found.hidden_size, found.layers, found.head)
+    def __init__(self, model: bytes) -> None:
+        self._kernel = kernel_of(read_safetensors(model))
         self._state = np.zeros((1, self._kernel.state_size), np.float32)
 
     def step(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,6 +124,13 @@ class SlowPump:
             "alarm": self._alarm,
         }
         return found | ({"gap": gap} if gap else {})
+
+
+def slow_pump(folder: Path) -> SlowPump:
+    """What the pump in a folder has to give."""
+    if (folder / "pump.onnx").exists():
+        return SlowPump((folder / "pump.onnx").read_bytes())
+    return SlowPump(KernelSteps((folder / "pump.safetensors").read_bytes()), ("de", "nde", "load"))
 
 
 def rounded(outputs: list[tuple[int, Any]]) -> list[tuple[int, Any]]:

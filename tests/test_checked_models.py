@@ -12,8 +12,8 @@ from core.errors import StartupError
 from core.tasks.check import run
 from stream_app.rules import load_step_model
 from stream_app.settings import load_settings
-from tests.lstm_files import safetensors, weights
 from tests.own_tasks import OTHER, write_task
+from tests.recurrent_files import safetensors, weights
 
 Change = Callable[[Path], Any]
 

@@ -1,4 +1,4 @@
-"""Weights of a user's own LSTM in the compiled kernel: against float64, in any batch, and what is refused."""
+"""Weights of a user's own LSTM or GRU in the compiled kernel: against float64, in any batch, and what is refused."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ from torch import nn
 
 from core.engines.bank import ZEROS
 from core.engines.declared.stepper import StepModel
-from core.engines.own_weights import LstmStates
+from core.engines.own_weights import KernelStates
 from core.errors import StartupError
-from core.models.lstm_weights import find_lstm, read_lstm
-from core.native.lstm import INSTRUCTION_SETS, LstmKernel
+from core.models.recurrent_weights import find_recurrent, read_recurrent
+from core.native.lstm import INSTRUCTION_SETS, GruKernel, LstmKernel
 from core.step_batch import StepBatch
 from core.tasks.check.examine import examine
 from core.tasks.check.findings import CarriedState
 from core.tasks.check.run import check_task
 from core.tasks.reading import read_declaration
 from core.tasks.sizes import STATE_BYTES
-from tests.lstm_files import Arrays, SlowLstm, safetensors, weights
+from tests.recurrent_files import GATES, Arrays, Slow, kernel_of, safetensors, weights
 from tests.strategies import examples
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 3), st.integers(1, 20))
 """F, H, L, K."""
 
 
-def kernel_of(arrays: Arrays, instructions: str = INSTRUCTION_SETS[0]) -> LstmKernel:
-    found = find_lstm("pump.safetensors", arrays)
-    return LstmKernel(found.features, found.hidden_size, found.layers, found.head, instructions=instructions)
+CELLS = st.sampled_from(sorted(GATES))
 
 
 def batch_of(lengths: list[int], features: int, seed: int) -> StepBatch:
@@ -50,41 +48,42 @@ def batch_of(lengths: list[int], features: int, seed: int) -> StepBatch:
 
 @examples(40)
 @given(
+    cell=CELLS,
     sizes=SIZES,
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=20),
     instructions=st.sampled_from(INSTRUCTION_SETS),
     seed=st.integers(0, 99),
 )
 def test_the_kernel_computes_what_float64_does(
-    sizes: tuple[int, ...], lengths: list[int], instructions: str, seed: int
+    cell: str, sizes: tuple[int, ...], lengths: list[int], instructions: str, seed: int
 ) -> None:
-    arrays, batch = weights(*sizes, seed=seed), batch_of(lengths, sizes[0], seed)
-    bank = LstmStates(kernel_of(arrays, instructions), sizes[0])
+    arrays, batch = weights(*sizes, seed=seed, cell=cell), batch_of(lengths, sizes[0], seed)
+    bank = KernelStates(kernel_of(arrays, instructions), sizes[0])
 
     found = bank.step(batch)
 
     for run in range(len(lengths)):
-        slow = SlowLstm(arrays)
+        slow = Slow(arrays)
         own = np.flatnonzero(batch.runs == run)
         own = own[np.argsort(batch.times[own])]
         expected = np.stack([slow.step(batch.samples[place]) for place in own])
         np.testing.assert_allclose(found[own], expected, rtol=1e-5, atol=2e-5)
-        state = np.concatenate([slow.h.reshape(-1), slow.c.reshape(-1)])
-        np.testing.assert_allclose(bank.read(np.array([run + 1]))[0], state, rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(bank.read(np.array([run + 1]))[0], slow.state, rtol=1e-5, atol=2e-5)
 
 
 @examples(40)
 @given(
+    cell=CELLS,
     sizes=SIZES,
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=20),
     instructions=st.sampled_from(INSTRUCTION_SETS),
     seed=st.integers(0, 99),
 )
 def test_a_run_has_the_same_bits_in_every_batch(
-    sizes: tuple[int, ...], lengths: list[int], instructions: str, seed: int
+    cell: str, sizes: tuple[int, ...], lengths: list[int], instructions: str, seed: int
 ) -> None:
-    kernel, batch = kernel_of(weights(*sizes), instructions), batch_of(lengths, sizes[0], seed)
-    together, alone = LstmStates(kernel, sizes[0]), LstmStates(kernel, sizes[0])
+    kernel, batch = kernel_of(weights(*sizes, cell=cell), instructions), batch_of(lengths, sizes[0], seed)
+    together, alone = KernelStates(kernel, sizes[0]), KernelStates(kernel, sizes[0])
 
     found = together.step(batch)
 
@@ -101,9 +100,9 @@ def test_a_run_has_the_same_bits_in_every_batch(
 class Net(nn.Module):
     """A model as its user writes it."""
 
-    def __init__(self, layers: int = 2, bias: bool = True) -> None:
+    def __init__(self, kind: type[nn.LSTM | nn.GRU] = nn.LSTM, bias: bool = True) -> None:
         super().__init__()
-        self.encoder = nn.LSTM(3, 10, layers, batch_first=True, bias=bias)
+        self.encoder = kind(3, 10, 2, batch_first=True, bias=bias)
         self.out = nn.Linear(10, 3, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,10 +117,11 @@ def saved(content: Any) -> bytes:
 
 
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("form", ["state_dict", "checkpoint", "wrapped", "safetensors", "bfloat16"])
-def test_a_state_dict_of_torch_is_read_under_any_names(form: str, bias: bool) -> None:
+def test_a_state_dict_of_torch_is_read_under_any_names(form: str, kind: type[nn.LSTM | nn.GRU], bias: bool) -> None:
     torch.manual_seed(4)
-    net = Net(bias=bias).eval()
+    net = Net(kind, bias).eval()
     state: Any = net.state_dict()
     if form == "bfloat16":
         net = net.to(torch.bfloat16).float()
@@ -132,10 +132,11 @@ def test_a_state_dict_of_torch_is_read_under_any_names(form: str, bias: bool) ->
         "safetensors": lambda: safetensors({f"net.{name}": each.numpy() for name, each in state.items()}),
     }.get(form, lambda: saved(state))()
 
-    found = read_lstm("pump.pt", raw)
+    found = read_recurrent("pump.pt", raw)
 
-    kernel = LstmKernel(found.features, found.hidden_size, found.layers, found.head)
-    bank, batch = LstmStates(kernel, 3), batch_of([7], 3, 1)
+    kernel_type = GruKernel if kind is nn.GRU else LstmKernel
+    kernel = kernel_type(found.features, found.hidden_size, found.layers, found.head)
+    bank, batch = KernelStates(kernel, 3), batch_of([7], 3, 1)
     samples = torch.from_numpy(batch.samples[np.argsort(batch.times)])[None]
     with torch.no_grad():
         expected = net(samples)[0].numpy()
@@ -146,7 +147,7 @@ def test_input_statistics_of_a_checkpoint_are_applied() -> None:
     arrays = {name: torch.from_numpy(each) for name, each in weights().items()}
     statistics = {"mean": [1.0, 2.0, 3.0], "std": [2.0, 4.0, 0.5]}
     plain, scaled = (
-        read_lstm("pump.pt", saved({"model_state_dict": arrays} | more))
+        read_recurrent("pump.pt", saved({"model_state_dict": arrays} | more))
         for more in ({}, {"input_statistics": statistics})
     )
 
@@ -154,7 +155,7 @@ def test_input_statistics_of_a_checkpoint_are_applied() -> None:
     assert scaled.statistics == ([1.0, 2.0, 3.0], [2.0, 4.0, 0.5])
     short = {"mean": [1.0], "std": [2.0]}
     with pytest.raises(StartupError, match="input_statistics must hold 3 values"):
-        read_lstm("pump.pt", saved({"model_state_dict": arrays, "input_statistics": short}))
+        read_recurrent("pump.pt", saved({"model_state_dict": arrays, "input_statistics": short}))
 
 
 def changed(**more: Any) -> Arrays:
@@ -172,7 +173,10 @@ def filled(shape: tuple[int, ...], value: float = 0.5) -> Any:
 
 
 REFUSED: dict[str, tuple[Arrays, str]] = {
-    "nothing": ({}, "holds no LSTM: there is no tensor whose name ends in weight_ih_l0.*there are none at all"),
+    "nothing": (
+        {},
+        "holds no LSTM and no GRU: there is no tensor whose name ends in weight_ih_l0.*there are none at all",
+    ),
     "no LSTM": (of_module(nn.Linear(3, 2)), "holds no LSTM.*there are 'weight', 'bias'.*ONNX"),
     "a layer's tensor": (changed(lstm__weight_hh_l1=None), "tensor 'lstm.weight_hh_l1' is missing"),
     "the first": (changed(lstm__weight_ih_l0=None), "tensor 'lstm.weight_ih_l0' is missing"),
@@ -186,12 +190,30 @@ REFUSED: dict[str, tuple[Arrays, str]] = {
     "NaN": (changed(lstm__weight_hh_l0=filled((32, 8), np.nan)), r"'lstm.weight_hh_l0' at \[0, 0\] is nan"),
     "too large": (changed(fc__bias=np.array([1.0, 1e300])), r"'fc.bias' at \[1\] is 1e\+300: must be finite"),
     "integers": (changed(fc__weight=np.ones((2, 8), np.int8)), "'fc.weight' holds int8"),
-    "both directions": (of_module(nn.LSTM(3, 8, bidirectional=True)), "'weight_ih_l0_reverse' is of a bidirectional"),
+    "both directions": (
+        of_module(nn.LSTM(3, 8, bidirectional=True)),
+        "'weight_ih_l0_reverse' is of a bidirectional layer",
+    ),
     "projected": (of_module(nn.LSTM(3, 8, proj_size=4)), "'weight_hr_l0' is of an LSTM with projections.*ONNX"),
-    "a GRU": (of_module(nn.GRU(3, 8)), r"'weight_hh_l0' is \(24, 8\), so it is a GRU.*ONNX"),
+    "gates of no cell": (changed(lstm__weight_hh_l0=filled((16, 8))), r"is \(16, 8\), needed is \(4H, H\) of an LSTM"),
+    "half a gate": (changed(lstm__weight_hh_l0=filled((33, 8))), r"is \(33, 8\), needed is \(4H, H\) of an LSTM or"),
+    "mixed cells": (
+        changed(lstm__weight_hh_l0=filled((24, 8))),
+        r"'lstm.weight_ih_l0' is \(32, 3\), needed is \(24, 3\)",
+    ),
+    "a vector": (changed(lstm__weight_hh_l0=filled((32,))), r"'lstm.weight_hh_l0' is \(32,\), needed is a matrix"),
+    "no GRU's bias": (
+        {name: each for name, each in weights(cell="gru").items() if name != "gru.bias_hh_l0"},
+        "tensor 'gru.bias_hh_l0' is missing",
+    ),
+    "a GRU's headless": (of_module(nn.GRU(3, 8)), r"no linear layer.*\(K, 8\)"),
+    "both directions of a GRU": (of_module(nn.GRU(3, 8, bidirectional=True)), "is of a bidirectional layer"),
     "an RNN": (of_module(nn.RNN(3, 8)), "so it is a plain RNN.*ONNX"),
     "two LSTMs": (changed(second__weight_ih_l0=filled((32, 8))), "holds 2 recurrent layers.*'lstm.', 'second.'.*ONNX"),
-    "two heads": (changed(norm__weight=filled((8,))), "'norm.weight' is neither of the LSTM nor.*'fc.weight'.*ONNX"),
+    "two heads": (
+        changed(norm__weight=filled((8,))),
+        "'norm.weight' is neither of the recurrent layer nor.*'fc.weight'.*ONNX",
+    ),
     "a cell": (of_module(nn.LSTMCell(3, 8)), "holds no LSTM"),
 }
 
@@ -201,7 +223,7 @@ def test_other_weights_are_refused_by_the_name_of_the_tensor(case: str) -> None:
     arrays, line = REFUSED[case]
 
     with pytest.raises(StartupError, match=f"^pump.pt: .*{line}") as error:
-        find_lstm("pump.pt", arrays)
+        find_recurrent("pump.pt", arrays)
 
     assert "\n" not in str(error.value)
 
@@ -231,22 +253,27 @@ class Task:
         return str(error.value)
 
 
-def test_the_check_tells_states_outputs_and_the_same_fingerprint_as_the_model(tmp_path: Path) -> None:
-    task = Task(tmp_path)
+@pytest.mark.parametrize(("cell", "states"), [("lstm", "hc"), ("gru", "h")])
+def test_the_check_tells_states_outputs_and_the_same_fingerprint_as_the_model(
+    cell: str, states: str, tmp_path: Path
+) -> None:
+    task = Task(tmp_path, safetensors(weights(cell=cell)))
 
     checked = check_task(task.path, tmp_path / "checks")
 
-    assert checked.states == (CarriedState("h0", "hn", (2, 1, 8)), CarriedState("c0", "cn", (2, 1, 8)))
-    assert (checked.outputs, checked.plan, checked.state_bytes) == ({"y": (2,)}, "any", 2 * 2 * 8 * 4)
+    assert checked.states == tuple(CarriedState(f"{name}0", f"{name}n", (2, 1, 8)) for name in states)
+    assert (checked.outputs, checked.plan, checked.state_bytes) == ({"y": (2,)}, "any", len(states) * 2 * 8 * 4)
     assert checked.fingerprint == task.open().fingerprint
-    assert task.open().state_size == 2 * 2 * 8
+    assert task.open().state_size == len(states) * 2 * 8
     assert check_task(task.path, tmp_path / "checks") == checked
 
 
 def test_sizes_are_held_against_the_declaration(tmp_path: Path) -> None:
     assert "its LSTM takes 5 numbers, the task's fields give 3" in Task(tmp_path, safetensors(weights(5))).refusal()
-    two = "a = {}\nb = {}"
-    assert "outputs name the tensors 'a', 'b', and an LSTM's weights give one" in Task(tmp_path, outputs=two).refusal()
+    gru = safetensors(weights(5, cell="gru"))
+    assert "its GRU takes 5 numbers, the task's fields give 3" in Task(tmp_path, gru).refusal()
+    two, line = "a = {}\nb = {}", "outputs name the tensors 'a', 'b', and the weights of one LSTM give one"
+    assert line in Task(tmp_path, outputs=two).refusal()
     named = 'y = { names = ["a", "b", "c"] }'
     assert "output 'y' has 3 names, and tensor 'y' has 2 numbers" in Task(tmp_path, outputs=named).refusal()
     assert "[model] states is for ONNX" in Task(tmp_path, more='states = { h0 = "hn" }').refusal()
@@ -263,20 +290,22 @@ def test_a_dead_channel_is_told_by_its_field(tmp_path: Path) -> None:
     assert "the model does not read vibration[1] of the fields" in Task(tmp_path, safetensors(arrays)).refusal()
 
 
-def test_an_example_has_to_agree(tmp_path: Path) -> None:
-    slow = SlowLstm(weights())
+@pytest.mark.parametrize("cell", GATES)
+def test_an_example_has_to_agree(cell: str, tmp_path: Path) -> None:
+    arrays = weights(cell=cell)
+    slow = Slow(arrays)
     samples = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
     outputs = np.stack([slow.step(sample) for sample in samples])
-    task = Task(tmp_path, more='example = "pump.npz"')
+    task = Task(tmp_path, safetensors(arrays), more='example = "pump.npz"')
     np.savez(tmp_path / "pump.npz", x=samples, y=outputs)
 
     steps, apart = task.check().example
     assert steps == 200
     assert apart < 1e-5
-    assert any("no example" in note for note in Task(tmp_path).check().notes)
 
     np.savez(tmp_path / "pump.npz", x=samples[:, ::-1], y=outputs)
-    assert "does not agree with the example" in Task(tmp_path, more='example = "pump.npz"').refusal()
+    assert "does not agree with the example" in task.refusal()
+    assert any("no example" in note for note in Task(tmp_path, safetensors(arrays)).check().notes)
 
 
 def test_a_native_task_needs_neither_torch_nor_onnx_runtime(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("onnx")
 from tests.conftest import MakeSettings
 from tests.consistency import assert_consistent, drained
 from tests.feeds import Feed
-from tests.pump import SlowPump, rounded, write_pump
+from tests.pump import rounded, slow_pump, write_gru_pump, write_pump
 from tests.worker import WorkerProcess
 
 STREAMS, STEPS, ROUNDS = 6, 40, 3
@@ -34,10 +35,11 @@ def samples_of(stream: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("write", [write_pump, write_gru_pump], ids=["onnx", "a GRU's weights"])
 def test_a_declaration_and_a_model_file_give_live_outputs_through_crashes(
-    make_settings: MakeSettings, tmp_path: Path
+    make_settings: MakeSettings, tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
-    settings = make_settings(tasks=f"signal,{write_pump(tmp_path)}")
+    settings = make_settings(tasks=f"signal,{write(tmp_path)}")
     pumps = [Feed(settings, f"pump-{i}", "pump-samples", "pump-outputs", i % 4) for i in range(STREAMS)]
     sent = [samples_of(stream) for stream in range(STREAMS)]
     with WorkerProcess(settings, tmp_path) as worker:
@@ -56,9 +58,8 @@ def test_a_declaration_and_a_model_file_give_live_outputs_through_crashes(
     report = assert_consistent(settings)
     assert (report.outputs, report.states) == (STREAMS * STEPS * ROUNDS, STREAMS)
 
-    model = (tmp_path / "pump.onnx").read_bytes()
     for pump, samples in zip(pumps, sent, strict=True):
-        slow = SlowPump(model)
+        slow = slow_pump(tmp_path)
         expected = [(step, slow.step(pump.name, sample)) for step, sample in enumerate(samples)]
         found = [(step, json.loads(each.value)) for step, each in enumerate(pump.outputs(len(samples)))]
         assert rounded(found) == rounded(expected)

@@ -22,13 +22,13 @@ from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests import onnx_models as models
 from tests.changes import take_changed
-from tests.pump import KernelSteps, SlowPump, rounded, write_native_pump, write_pump
+from tests.pump import SlowPump, rounded, slow_pump, write_gru_pump, write_native_pump, write_pump
 from tests.strategies import MemoryTable, examples
 
 RULES = StreamRules()
 
 
-@pytest.fixture(scope="session", params=[write_pump, write_native_pump], ids=["onnx", "native"])
+@pytest.fixture(scope="session", params=[write_pump, write_native_pump, write_gru_pump], ids=["onnx", "LSTM", "GRU"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     written: Path = request.param(tmp_path_factory.mktemp("pump"))
     return written.parent
@@ -38,12 +38,6 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def model_of(folder: Path) -> StepModel:
     declaration = read_declaration(folder / "pump.toml")
     return StepModel(declaration, declaration.model.file.read_bytes(), "any")
-
-
-def slow_pump(folder: Path) -> SlowPump:
-    if (folder / "pump.onnx").exists():
-        return SlowPump((folder / "pump.onnx").read_bytes())
-    return SlowPump(KernelSteps(), ("de", "nde", "load"))
 
 
 def stepper(folder: Path, table: MemoryTable, rules: StreamRules = RULES) -> StepEngine:

@@ -1,7 +1,7 @@
 """The bank of hidden states: numbered rows, and the step of a batch that reads and writes them.
 
 Shapes: N samples, S numbers of a state, K of a model's outputs. The *state* of an LSTM is h of all layers, then c of
-all layers: 2*L*H float32.
+all layers: 2*L*H float32; that of a GRU is h of all layers: L*H.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from core.arrays import Float32s
 from core.engines.bank import StateBank
 from core.engines.infer import signal_net
-from core.engines.own_weights import LstmStates
+from core.engines.own_weights import KernelStates
 from core.engines.signal_net import SignalNet
 from core.step_batch import StepBatch
 
@@ -24,7 +24,7 @@ def make_hidden(model: SignalModel) -> StateBank:
     return HiddenStates(model)
 
 
-class HiddenStates(LstmStates):
+class HiddenStates(KernelStates):
     """A `StateBank` in host memory, whose predictions are (N,).
 
     Args:

@@ -1,5 +1,5 @@
 # distutils: depends = core/native/lstm_batch.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp core/native/vectors.hpp core/native/vector_math.hpp core/native/for_each_set.hpp core/native/end_of_set.hpp core/native/platform.hpp core/native/aligned.hpp
-"""The LSTM step of many streams at once, and the rows that hold their states; float32, on the CPU.
+"""The step of an LSTM or a GRU, of many streams at once, and the rows that hold their states; float32, on the CPU.
 
 A run's predictions and state are the same, bit for bit, whatever else is in its batch.
 """
@@ -15,10 +15,15 @@ import numpy as np
 
 
 cdef extern from "lstm_batch.hpp" namespace "caststream" nogil:
+    cdef struct Cell:
+        int gates
+
+    const Cell LSTM, GRU
+
     cdef cppclass Model:
         int features, hidden_size, outputs
         vector[float] mean, std
-        Model(int, int, int, int) except +
+        Model(const Cell&, int, int, int, int) except +
         int state_size()
         void set_layer(int, const float*, const float*, const float*, const float*)
         void set_output(const float*, const float*)
@@ -76,13 +81,15 @@ cdef const InstructionSet* _instruction_set(str name) except NULL:
     return found
 
 
-cdef class LstmKernel:
-    """A batch-first LSTM (F -> H, L layers) and Linear (H -> K) with weights packed for this machine.
+cdef class StepKernel:
+    """A batch-first recurrent network (F -> H, L layers) and Linear (H -> K) with weights packed for this machine.
+
+    `LstmKernel` and `GruKernel` say of which cell.
 
     Args:
         features: F.
         hidden_size: H; fast where it is a multiple of 16.
-        layers: L of (weight_ih, weight_hh, bias_ih, bias_hh), float32, as nn.LSTM has them.
+        layers: L of (weight_ih, weight_hh, bias_ih, bias_hh), float32, as nn.LSTM and nn.GRU have them.
         output: weight (K, H) and bias (K,), K >= 1.
         mean, std: (F,) each, applied to every sample; None: samples go in as they are.
         instructions: one of `INSTRUCTION_SETS`.
@@ -98,15 +105,16 @@ cdef class LstmKernel:
         cdef int outputs = len(output[0])
         if features < 1 or hidden_size < 1 or not layers or outputs < 1:
             raise ValueError(f"sizes {features}, {hidden_size}, {len(layers)}, {outputs}: each must be 1 or more")
-        self.model.reset(new Model(features, hidden_size, len(layers), outputs))
+        self.model.reset(new Model(self.cell()[0], features, hidden_size, len(layers), outputs))
+        cdef int rows = self.cell().gates * hidden_size
         for index, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
             inputs = hidden_size if index else features
             self._set_layer(
                 index,
-                _floats(weight_ih, (4 * hidden_size, inputs)),
-                _floats(weight_hh, (4 * hidden_size, hidden_size)),
-                _floats(bias_ih, (4 * hidden_size,)),
-                _floats(bias_hh, (4 * hidden_size,)),
+                _floats(weight_ih, (rows, inputs)),
+                _floats(weight_hh, (rows, hidden_size)),
+                _floats(bias_ih, (rows,)),
+                _floats(bias_hh, (rows,)),
             )
         cdef const float[::1] weight = _floats(output[0], (outputs, hidden_size)), bias = _floats(output[1], (outputs,))
         self.model.get().set_output(&weight[0], &bias[0])
@@ -115,6 +123,9 @@ cdef class LstmKernel:
             self.model.get().std = [<float>value for value in std]
             if len(mean) != features or len(std) != features:
                 raise ValueError(f"mean and std must have {features} values each")
+
+    cdef const Cell* cell(self) except NULL:
+        raise TypeError("a StepKernel is made as an LstmKernel or a GruKernel")
 
     def _set_layer(
         self,
@@ -128,11 +139,11 @@ cdef class LstmKernel:
 
     @property
     def state_size(self):
-        """Numbers in one state: h of all layers, then c of all layers."""
+        """S, the numbers in one state: h of all layers, then of an LSTM c of all layers."""
         return self.model.get().state_size()
 
     def advance(self, samples, runs, times, lengths, float[:, ::1] states not None):
-        """Step B runs through their samples, and their states (B, 2*L*H) in place; the predictions (N, K).
+        """Step B runs through their samples, and their states (B, S) in place; the predictions (N, K).
 
         Arguments as `StateRows.step` has them; run b begins and ends in row b.
 
@@ -147,16 +158,30 @@ cdef class LstmKernel:
         return step.run()
 
 
+cdef class LstmKernel(StepKernel):
+    """A `StepKernel` of nn.LSTM's cell; S = 2*L*H."""
+
+    cdef const Cell* cell(self) except NULL:
+        return &LSTM
+
+
+cdef class GruKernel(StepKernel):
+    """A `StepKernel` of nn.GRU's cell; S = L*H."""
+
+    cdef const Cell* cell(self) except NULL:
+        return &GRU
+
+
 cdef class _Step:
     """One call: its batch, and what must live until it ends."""
 
-    cdef LstmKernel kernel
+    cdef StepKernel kernel
     cdef Batch batch
     cdef const float[:, ::1] samples
     cdef vector[float] aside  # states that wait,
     cdef vector[pair[float_pointer, float_pointer]] moves  # and where they go: to, from
 
-    def __cinit__(self, LstmKernel kernel, const float[:, ::1] samples, runs, times, lengths):
+    def __cinit__(self, StepKernel kernel, const float[:, ::1] samples, runs, times, lengths):
         cdef const int64_t[::1] run_of = _integers(runs), at = _integers(times), counts = _integers(lengths)
         _check_shape("samples", samples.shape[0], samples.shape[1], run_of.shape[0], kernel.model.get().features)
         self.kernel, self.samples = kernel, samples
@@ -184,12 +209,12 @@ cdef class StateRows:
         kernel: steps the rows.
     """
 
-    cdef LstmKernel kernel
+    cdef StepKernel kernel
     cdef list blocks
     cdef vector[float*] starts
     cdef Py_ssize_t size
 
-    def __init__(self, LstmKernel kernel not None):
+    def __init__(self, StepKernel kernel not None):
         self.kernel = kernel
         self.size = kernel.state_size
         self.blocks = []
@@ -266,7 +291,7 @@ cdef class StateRows:
         return 0
 
     def read(self, rows):
-        """A copy of the states in these rows, (n, 2*L*H)."""
+        """A copy of the states in these rows, (n, S)."""
         cdef const int64_t[::1] wanted = _integers(rows)
         found = np.empty((wanted.shape[0], self.size), np.float32)
         cdef float[:, ::1] to = found
@@ -276,7 +301,7 @@ cdef class StateRows:
         return found
 
     def write(self, int64_t row, state):
-        """Put a state (2*L*H,) into a row."""
+        """Put a state (S,) into a row."""
         cdef const float[::1] values = _floats(state, (self.size,))
         memcpy(self.writable(row), &values[0], self.size * sizeof(float))
 

@@ -109,22 +109,16 @@ class Batch {
     }
 
     static void load_state(const Model& model, const float* state, float* row) {
-        const size_t h_to_c = model.layers.size() * static_cast<size_t>(model.hidden_size);
-        for (const Layer& layer : model.layers) {
-            std::memcpy(row + layer.h, state, model.hidden_size * sizeof(float));
-            std::memcpy(row + layer.c, state + h_to_c, model.hidden_size * sizeof(float));
-            state += model.hidden_size;
-        }
+        const size_t size = model.hidden_size;
+        row += model.carried;
+        for (int i = 0; i < model.parts(); ++i) std::memcpy(row + i * model.padded, state + i * size, size * sizeof(float));
     }
 
     static void store_state(const Model& model, const float* row, float* state) {
         if (!state) return;
-        const size_t h_to_c = model.layers.size() * static_cast<size_t>(model.hidden_size);
-        for (const Layer& layer : model.layers) {
-            std::memcpy(state, row + layer.h, model.hidden_size * sizeof(float));
-            std::memcpy(state + h_to_c, row + layer.c, model.hidden_size * sizeof(float));
-            state += model.hidden_size;
-        }
+        const size_t size = model.hidden_size;
+        row += model.carried;
+        for (int i = 0; i < model.parts(); ++i) std::memcpy(state + i * size, row + i * model.padded, size * sizeof(float));
     }
 };
 

@@ -1,5 +1,5 @@
-// A float32 LSTM of any depth with a linear output of K numbers a step, for inference: packed weights, and the choice
-// of an instruction set. Letters: F features, H hidden units, L layers.
+// A float32 LSTM or GRU of any depth with a linear output of K numbers a step, for inference: packed weights, and the
+// choice of an instruction set. Letters: F features, H hidden units, L layers.
 #pragma once
 
 #include <cstdint>
@@ -12,50 +12,66 @@
 
 namespace caststream {
 
-// `input`, `h` and `c` say where these stand in a row of a tile. Weights are (units / UNITS, 1 + input_size + H, 4,
-// UNITS): for each block of units the sum of both biases, then the weights of each input, then of each h.
+constexpr int SUMS = 4;  // that a unit has: its gates are made of them
+
+// A kind of cell. Its gates are in torch's order, and each has the sum that takes its inputs and the sum that takes its
+// h. The inputs belong to the first sums, h to the last ones: n of a GRU has two, because r scales one of them.
+struct Cell {
+    int gates;
+    int states;  // carried by a layer: h, or h and c
+    int inputs[SUMS], recurrent[SUMS];
+};
+inline constexpr Cell LSTM{4, 2, {0, 1, 2, 3}, {0, 1, 2, 3}};  // input, forget, cell, output
+inline constexpr Cell GRU{3, 1, {1, 2, 0}, {1, 2, 3}};         // r, z, n
+
+// `input`, `h` and `own` say where these stand in a row of a tile; `own` is what the cell reads beside its sums: c of an
+// LSTM, h of a GRU. Weights are, for each block of UNITS units, the biases (SUMS, UNITS), then those of each input and
+// of each h, (gates, UNITS) each.
 struct Layer {
-    int input, input_size, h, c;
+    int input, input_size, h, own;
     int block_size;
     Floats packed;
     const float* weights;
 };
 
-// A row of a tile: the sample, h of all layers, c of all layers, and the h being made. Each begins at a multiple of
-// UNITS; the units that fill up H have zero weights, are never read by others and never leave the tile.
+// A row of a tile: the sample, h of all layers, of an LSTM c of all layers, and the h being made. Each begins at a
+// multiple of UNITS; the units that fill up H have zero weights, are never read by others and never leave the tile.
 struct Model {
+    const Cell& cell;
     int features, hidden_size, outputs, padded;
-    int fresh, row_size;
+    int carried, fresh, row_size;
     std::vector<Layer> layers;
     Floats output_packed;  // (K, padded)
     const float* output;
     std::vector<float> output_bias;
     std::vector<float> mean, std;
 
-    Model(int features_, int hidden_size_, int layer_count, int outputs_)
-        : features(features_), hidden_size(hidden_size_), outputs(outputs_), padded(caststream::padded(hidden_size_)),
-          output_bias(outputs_, 0.0f), mean(features_, 0.0f), std(features_, 1.0f) {
-        const int h = caststream::padded(features), c = h + layer_count * padded;
-        fresh = c + layer_count * padded;
-        row_size = fresh + padded;
-        for (int i = 0; i < layer_count; ++i) add_layer(i, h + i * padded, c + i * padded);
+    Model(const Cell& cell_, int features_, int hidden_size_, int layer_count, int outputs_)
+        : cell(cell_), features(features_), hidden_size(hidden_size_), outputs(outputs_),
+          padded(caststream::padded(hidden_size_)), carried(caststream::padded(features_)),
+          fresh(carried + cell_.states * layer_count * padded), row_size(fresh + padded), output_bias(outputs_, 0.0f),
+          mean(features_, 0.0f), std(features_, 1.0f) {
+        for (int i = 0; i < layer_count; ++i) add_layer(i, carried + i * padded, layer_count);
         output_packed = aligned(static_cast<size_t>(outputs) * padded);
         output = output_packed.get();
     }
 
-    int state_size() const { return 2 * static_cast<int>(layers.size()) * hidden_size; }
+    int parts() const { return cell.states * static_cast<int>(layers.size()); }  // of a state, H numbers each
+    int state_size() const { return parts() * hidden_size; }
 
-    // As torch has them: (4H, inputs), (4H, H), (4H,), (4H,); gates in the order input, forget, cell, output.
+    // As torch has them: (gates * H, inputs), (gates * H, H), (gates * H,), (gates * H,).
     void set_layer(int index, const float* inputs, const float* recurrent, const float* bias, const float* bias2) {
         Layer& layer = layers[index];
         for (int unit = 0; unit < hidden_size; ++unit) {
-            for (int gate = 0; gate < 4; ++gate) {
+            float* block = layer.packed.get() + static_cast<size_t>(unit / UNITS) * layer.block_size + unit % UNITS;
+            set_biases(block, bias + unit, bias2 + unit);
+            for (int gate = 0; gate < cell.gates; ++gate) {
                 const size_t from = static_cast<size_t>(gate) * hidden_size + unit;
-                float* to = layer.packed.get() + static_cast<size_t>(unit / UNITS) * layer.block_size +
-                            gate * UNITS + unit % UNITS;
-                *to = bias[from] + bias2[from];
-                to = spread(to + 4 * UNITS, inputs + from * layer.input_size, layer.input_size);
-                spread(to, recurrent + from * hidden_size, hidden_size);
+                float* to = block + SUMS * UNITS;
+                spread(to + cell.inputs[gate] * UNITS, inputs + from * layer.input_size, layer.input_size);
+                to += layer.input_size * cell.gates * UNITS;
+                spread(to + (cell.recurrent[gate] - SUMS + cell.gates) * UNITS, recurrent + from * hidden_size,
+                       hidden_size);
             }
         }
     }
@@ -69,17 +85,23 @@ struct Model {
     }
 
   private:
-    void add_layer(int index, int h, int c) {
+    void add_layer(int index, int h, int layer_count) {
         const int input = index ? h - padded : 0, input_size = index ? hidden_size : features;
-        const int block_size = 4 * UNITS * (1 + input_size + hidden_size);
+        const int own = h + (cell.states - 1) * layer_count * padded;
+        const int block_size = UNITS * (SUMS + cell.gates * (input_size + hidden_size));
         Floats packed = aligned(static_cast<size_t>(padded / UNITS) * block_size);
         const float* weights = packed.get();
-        layers.push_back({input, input_size, h, c, block_size, std::move(packed), weights});
+        layers.push_back({input, input_size, h, own, block_size, std::move(packed), weights});
     }
 
-    static float* spread(float* to, const float* from, int count) {
-        for (int k = 0; k < count; ++k, to += 4 * UNITS) *to = from[k];
-        return to;
+    void set_biases(float* sums, const float* bias, const float* bias2) const {
+        const ptrdiff_t stride = hidden_size;
+        for (int gate = 0; gate < cell.gates; ++gate) sums[cell.inputs[gate] * UNITS] = bias[gate * stride];
+        for (int gate = 0; gate < cell.gates; ++gate) sums[cell.recurrent[gate] * UNITS] += bias2[gate * stride];
+    }
+
+    void spread(float* to, const float* from, int count) const {
+        for (int k = 0; k < count; ++k, to += cell.gates * UNITS) *to = from[k];
     }
 };
 

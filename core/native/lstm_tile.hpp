@@ -4,51 +4,67 @@
 
 namespace caststream::INSTRUCTIONS {
 
-// Gates += inputs * weights: `inputs` of rows `stride` apart, `weights` (count, 4, UNITS).
-template <int ROWS>
-INLINE void accumulate(Vector (&gates)[ROWS][4], const float* inputs, ptrdiff_t stride, const float* weights,
+// COUNT sums, from FIRST on, += inputs * weights: `inputs` of rows `stride` apart, `weights` (count, COUNT, UNITS).
+template <int ROWS, int FIRST, int COUNT>
+INLINE void accumulate(Vector (&sums)[ROWS][SUMS], const float* inputs, ptrdiff_t stride, const float* weights,
                        ptrdiff_t count) {
-    for (ptrdiff_t k = 0; k < count; ++k, weights += 4 * UNITS) {
-        // Inputs first: with all four weights held instead, clang runs out of registers and takes half as long again.
+    for (ptrdiff_t k = 0; k < count; ++k, weights += COUNT * UNITS) {
+        // Inputs first: with all weights held instead, clang runs out of registers and takes half as long again.
         Vector x[ROWS];
         UNROLL for (int r = 0; r < ROWS; ++r) x[r] = splat(inputs[r * stride + k]);
-        UNROLL for (int g = 0; g < 4; ++g) {
+        UNROLL for (int g = 0; g < COUNT; ++g) {
             Vector w = load(weights + g * UNITS);
-            UNROLL for (int r = 0; r < ROWS; ++r) gates[r][g] = fma(x[r], w, gates[r][g]);
+            UNROLL for (int r = 0; r < ROWS; ++r) sums[r][FIRST + g] = fma(x[r], w, sums[r][FIRST + g]);
         }
     }
 }
 
-INLINE void cell(const Vector (&gates)[4], float* c, float* h) {
-    Vector after = fma(sigmoid(gates[0]), tanh(gates[2]), load(c) * sigmoid(gates[1]));
-    store(c, after);
-    store(h, sigmoid(gates[3]) * tanh(after));
-}
+struct LstmCell {
+    static constexpr int GATES = LSTM.gates;
 
-// LANES units of one layer: their gates stay in registers from the bias to h and c.
-template <int ROWS>
-INLINE void step_units(const Model& model, const Layer& layer, const float* weights, float* tile, int unit) {
-    const ptrdiff_t stride = model.row_size;
-    Vector gates[ROWS][4];
-    UNROLL for (int r = 0; r < ROWS; ++r) {
-        UNROLL for (int g = 0; g < 4; ++g) gates[r][g] = load(weights + g * UNITS);
+    INLINE void step(const Vector (&sums)[SUMS], float* c, float* h) {
+        Vector after = fma(sigmoid(sums[0]), tanh(sums[2]), load(c) * sigmoid(sums[1]));
+        store(c, after);
+        store(h, sigmoid(sums[3]) * tanh(after));
     }
-    weights += 4 * UNITS;
-    accumulate<ROWS>(gates, tile + layer.input, stride, weights, layer.input_size);
-    accumulate<ROWS>(gates, tile + layer.h, stride, weights + layer.input_size * 4 * UNITS, model.hidden_size);
+};
+
+// torch rounds each product here, before it adds. So does this.
+struct GruCell {
+    static constexpr int GATES = GRU.gates;
+
+    INLINE void step(const Vector (&sums)[SUMS], const float* before, float* h) {
+        Vector n = tanh(sums[0] + sigmoid_by_division(sums[1]) * sums[3]);
+        store(h, (load(before) - n) * sigmoid_by_division(sums[2]) + n);
+    }
+};
+
+// LANES units of one layer: their sums stay in registers from the bias to the new state.
+template <class CELL, int ROWS>
+INLINE void step_units(const Model& model, const Layer& layer, const float* weights, float* tile, int unit) {
+    constexpr int GATES = CELL::GATES;
+    const ptrdiff_t stride = model.row_size;
+    Vector sums[ROWS][SUMS];
+    UNROLL for (int r = 0; r < ROWS; ++r) {
+        UNROLL for (int s = 0; s < SUMS; ++s) sums[r][s] = load(weights + s * UNITS);
+    }
+    weights += SUMS * UNITS;
+    accumulate<ROWS, 0, GATES>(sums, tile + layer.input, stride, weights, layer.input_size);
+    weights += layer.input_size * GATES * UNITS;
+    accumulate<ROWS, SUMS - GATES, GATES>(sums, tile + layer.h, stride, weights, model.hidden_size);
     UNROLL for (int r = 0; r < ROWS; ++r) {
         float* row = tile + r * stride + unit;
-        cell(gates[r], row + layer.c, row + model.fresh);
+        CELL::step(sums[r], row + layer.own, row + model.fresh);
     }
 }
 
-template <int ROWS>
+template <class CELL, int ROWS>
 void step_rows(const Model& model, float* tile) {
     for (const Layer& layer : model.layers) {
         const float* weights = layer.weights;
         for (int unit = 0; unit < model.padded; unit += UNITS, weights += layer.block_size) {
             for (int part = 0; part < UNITS; part += LANES) {
-                step_units<ROWS>(model, layer, weights + part, tile, unit + part);
+                step_units<CELL, ROWS>(model, layer, weights + part, tile, unit + part);
             }
         }
         for (int r = 0; r < ROWS; ++r) {  // only now: until here every unit has read the h before
@@ -68,19 +84,24 @@ inline void predict(const Model& model, const float* h, float* to) {
     }
 }
 
-void step(const Model& model, float* tile, int rows) {
+template <class CELL>
+void step_cells(const Model& model, float* tile, int rows) {
     switch (rows) {
-        case 1: return step_rows<1>(model, tile);
-        case 2: return step_rows<2>(model, tile);
+        case 1: return step_rows<CELL, 1>(model, tile);
+        case 2: return step_rows<CELL, 2>(model, tile);
 #if MAX_ROWS > 2
-        case 3: return step_rows<3>(model, tile);
+        case 3: return step_rows<CELL, 3>(model, tile);
 #endif
 #if MAX_ROWS > 3
-        case 4: return step_rows<4>(model, tile);
-        case 5: return step_rows<5>(model, tile);
-        case 6: return step_rows<6>(model, tile);
+        case 4: return step_rows<CELL, 4>(model, tile);
+        case 5: return step_rows<CELL, 5>(model, tile);
+        case 6: return step_rows<CELL, 6>(model, tile);
 #endif
     }
+}
+
+void step(const Model& model, float* tile, int rows) {
+    model.cell.gates == GRU.gates ? step_cells<GruCell>(model, tile, rows) : step_cells<LstmCell>(model, tile, rows);
 }
 
 // For tests: sigmoid(gates) * tanh(values), in place of the values; `size` is a multiple of LANES.

@@ -25,18 +25,29 @@ INLINE Reduced reduce(Vector x) {
 
 INLINE Vector size_of(Vector x) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) & INT32_MAX); }
 
-// With y = e / (1 + e) and e = exp(-|x|): y, or 1 - y. A forget gate that hardly moves rounds the same way at every
-// step, and in ten thousand steps of a model with a long memory that adds up to 1e-4; so formula and polynomial are
-// those that nn.LSTM uses on this kind of machine, and both round alike. MIN gives its second argument where it is NaN.
-INLINE Vector sigmoid(Vector x) {
+// exp(-|x|). MIN gives its second argument where it is NaN.
+INLINE Vector exp_of_minus_size(Vector x) {
     Reduced e = reduce(-MIN(splat(LIMIT), size_of(x)));
     Vector p = fma(splat(0x1.0f9f9cp-7f), e.r, splat(0x1.573a1ap-5f));
     p = fma(p, e.r, splat(0x1.555a8p-3f));
     p = fma(p, e.r, splat(0x1.fffdc6p-2f));
     p = fma(p, e.r, splat(0x1.fffff6p-1f));
-    p = fma(p, e.r, splat(1.0f)) * e.scale;
-    Vector y = p / (splat(1.0f) + p);
+    return fma(p, e.r, splat(1.0f)) * e.scale;
+}
+
+// With y = e / (1 + e) and e = exp(-|x|): y, or 1 - y. A forget gate that hardly moves rounds the same way at every
+// step, and in ten thousand steps of a model with a long memory that adds up to 1e-4; so formula and polynomial are
+// those that nn.LSTM uses on this kind of machine, and both round alike.
+INLINE Vector sigmoid(Vector x) {
+    Vector e = exp_of_minus_size(x), y = e / (splat(1.0f) + e);
     return x > Vector{} ? splat(1.0f) - y : y;
+}
+
+// 1 / (1 + exp(-x)), which rounds near 1 as nn.GRU does: where z of a GRU with a long memory rounds otherwise at every
+// step, that adds up to ten times the difference.
+INLINE Vector sigmoid_by_division(Vector x) {
+    Vector e = exp_of_minus_size(x);
+    return (x > Vector{} ? splat(1.0f) : e) / (splat(1.0f) + e);
 }
 
 // tanh(x) = x + x^3 * q(x^2), |x| <= 0.5625: minimax, to 0.03 ulp.

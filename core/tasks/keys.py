@@ -167,7 +167,9 @@ class ModelKeys(Keys, frozen=True, kw_only=True):
 
     file: Annotated[
         FileName,
-        means("The model's file: an ONNX graph, the weights of an LSTM of a step task, or a checkpoint of caststream."),
+        means(
+            "The model's file: an ONNX graph, weights of an LSTM or GRU of a step task, or a checkpoint of caststream."
+        ),
     ]
     input: Annotated[Text | None, means("Name of the graph's input that takes the fields.", "the one that is left")] = (
         None

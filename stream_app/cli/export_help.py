@@ -33,6 +33,10 @@ def export(rnn, head, path="pump.onnx"):
 # states = { h0 = "hn", c0 = "cn" }
 # [outputs]
 # forecast = { tensor = "y" }
+#
+# An LSTM or a GRU whose head is one torch.nn.Linear needs none of this: the compiled kernel runs its weights, faster.
+# torch.save(module.state_dict(), "pump.pt"), or safetensors.torch.save_file(module.state_dict(), "pump.safetensors"),
+# where module has no other layers; then file = "pump.pt", without states.
 """
 KERAS = """\
 # Keras -> pump.onnx. One step: the sample and the state before it go in, the output and the state after it come out.

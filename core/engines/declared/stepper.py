@@ -12,7 +12,7 @@ from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.rows import CallRows
 from core.engines.onnx.task import open_graph
-from core.engines.own_weights import LstmStates, has_own_weights, open_lstm
+from core.engines.own_weights import KernelStates, has_own_weights, open_weights
 from core.engines.steps import StepTask
 from core.models.ranges import Ranges
 from core.tasks.declaration import Declaration
@@ -64,8 +64,8 @@ class StepModel:
 def _open(declaration: Declaration, model: bytes, plan: str) -> tuple[Binding, Callable[[], StateBank]]:
     """A model's names, and what makes an empty bank of it."""
     if has_own_weights(declaration):
-        kernel, binding = open_lstm(declaration, model)
-        return binding, lambda: LstmStates(kernel, declaration.width)
+        kernel, binding = open_weights(declaration, model)
+        return binding, lambda: KernelStates(kernel, declaration.width)
     graph, binding = open_graph(declaration, model)
     rows = CallRows(graph, binding, PLANS[plan])
     return binding, lambda: OnnxStates(rows)

@@ -1,7 +1,7 @@
-"""The check of a user's own LSTM weights: sizes, finite numbers, fields that are read, the example.
+"""The check of a user's own weights: sizes, finite numbers, fields that are read, the example.
 
 The compiled kernel gives a row the same bits in every batch, so there is no batch plan to be found.
-Shapes: B rows, L layers, H hidden units, F numbers of a sample, K numbers of the linear layer.
+Shapes: B rows, L layers, H hidden units, F numbers of a sample, S of a state, K of the linear layer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from core.engines.declared.outputs import StepOutputs
 from core.engines.onnx.plan import ANY
 from core.engines.onnx.probe import reach
 from core.engines.onnx.rows import Room
-from core.engines.own_weights import LstmStates, open_lstm
+from core.engines.own_weights import KernelStates, open_weights
 from core.errors import StartupError
-from core.native.lstm import LstmKernel
+from core.native.lstm import StepKernel
 from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves
 from core.tasks.check.cost import TIMED_ROWS, check_size, row_seconds
 from core.tasks.check.example import compare_example
@@ -32,7 +32,7 @@ from core.tasks.fingerprint import fingerprint_of, model_hash
 def examine_weights(declaration: Declaration, model: bytes, data: Path | None, most_state_bytes: int) -> Checked:
     """Check weights; arguments and errors as `core.tasks.check.examine.examine` has them."""
     file = str(declaration.model.file)
-    kernel, binding = open_lstm(declaration, model)
+    kernel, binding = open_weights(declaration, model)
     StepOutputs(file, declaration.outputs, binding.columns, declaration.width)  # refuses what does not fit
     check_size(file, binding, most_state_bytes)
     noise = SampleSource(declaration)
@@ -42,8 +42,8 @@ def examine_weights(declaration: Declaration, model: bytes, data: Path | None, m
     still = still_numbers(rows, reach(rows, samples), samples)
     check_fields(file, declaration, still)
 
-    def bank() -> LstmStates:
-        return LstmStates(kernel, declaration.width)
+    def bank() -> KernelStates:
+        return KernelStates(kernel, declaration.width)
 
     check_halves(file, bank(), bank(), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
     check_finite(file, bank(), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
@@ -68,7 +68,7 @@ def examine_weights(declaration: Declaration, model: bytes, data: Path | None, m
 class KernelRows:
     """The compiled kernel as `core.engines.onnx.rows.CallRows` is: one step of some rows."""
 
-    def __init__(self, kernel: LstmKernel, binding: Binding) -> None:
+    def __init__(self, kernel: StepKernel, binding: Binding) -> None:
         self.binding, self.plan = binding, ANY
         self._kernel = kernel
         self._room = self.room(0)
@@ -82,7 +82,7 @@ class KernelRows:
     def run(self, rows: int) -> tuple[Float32s, list[Float32s]]:
         """Step the rows of the last ``room``: the outputs (B, K), and the states after, (L, B, H) each."""
         samples, states = self._room
-        whole = np.hstack([np.moveaxis(state, 1, 0).reshape(rows, -1) for state in states])  # (B, 2*L*H)
+        whole = np.hstack([np.moveaxis(state, 1, 0).reshape(rows, -1) for state in states])  # (B, S)
         every = np.arange(rows)
         outputs = self._kernel.advance(samples, every, np.zeros_like(every), np.ones_like(every), whole)
         parts = np.split(whole, len(states), axis=1)

@@ -1,6 +1,6 @@
-"""The weights of a torch LSTM with one linear layer behind it, found by their names in a state dict.
+"""The weights of a torch LSTM or GRU with one linear layer behind it, found by their names in a state dict.
 
-Shapes: F features, H hidden units, K numbers of the linear layer.
+Shapes: F features, H hidden units, G gates of a unit (an LSTM has 4, a GRU 3), K numbers of the linear layer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +23,25 @@ from core.models.safetensors import looks_like_safetensors
 Arrays = Mapping[str, NDArray[Any]]
 Statistics = tuple[list[float], list[float]]
 Layer = tuple[Float32s, Float32s, Float32s, Float32s]
-"""weight_ih (4H, F or H), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,)"""
+"""weight_ih (G*H, F or H), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,)"""
+Cell = Literal["LSTM", "GRU"]
 
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _RECURRENT = re.compile(r"(.*?)(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d{1,4})(_reverse)?", re.DOTALL)
 _COUNTERS = ("n_averaged", "num_batches_tracked")
-_OTHERS = {3: "a GRU", 1: "a plain RNN"}  # by the gates of a unit
+_GATES: dict[Cell, int] = {"LSTM": 4, "GRU": 3}
+_CELLS = {gates: cell for cell, gates in _GATES.items()}
 _ONNX = "export the model to ONNX (caststream task export-help torch), which runs any graph"
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class LstmWeights:
-    """All of a model: L layers, the linear layer (K, H) and (K,), and the mean and std (F,) that its inputs are
-    standardised by, if they are.
+class RecurrentWeights:
+    """All of a model: its cell, L layers, the linear layer (K, H) and (K,), and the mean and std (F,) that its inputs
+    are standardised by, if they are.
     """
 
+    cell: Cell
     layers: tuple[Layer, ...]
     head: tuple[Float32s, Float32s]
     statistics: Statistics | None = None
@@ -54,7 +57,7 @@ class LstmWeights:
         return int(self.layers[0][1].shape[1])
 
 
-def read_lstm(file: str, raw: bytes) -> LstmWeights:
+def read_recurrent(file: str, raw: bytes) -> RecurrentWeights:
     """The weights in a safetensors file, or in a file of torch.
 
     Args:
@@ -65,52 +68,54 @@ def read_lstm(file: str, raw: bytes) -> LstmWeights:
         StartupError: it cannot be read as plain data, or holds another model: which tensor, and what to do.
     """
     if not looks_like_safetensors(raw):
-        return find_lstm(file, *read_arrays(Path(file), raw))
+        return find_recurrent(file, *read_arrays(Path(file), raw))
     try:
         content = unpack(raw)
     except ValueError as error:
         raise StartupError(f"{file}: {error}") from error
-    return find_lstm(file, content.get(WEIGHTS, content), statistics_of(Path(file), content))
+    return find_recurrent(file, content.get(WEIGHTS, content), statistics_of(Path(file), content))
 
 
-def find_lstm(file: str, arrays: Arrays, statistics: Statistics | None = None) -> LstmWeights:
-    """Find an LSTM and its linear layer among named arrays; raises StartupError as `read_lstm`."""
+def find_recurrent(file: str, arrays: Arrays, statistics: Statistics | None = None) -> RecurrentWeights:
+    """Find an LSTM or a GRU and its linear layer among named arrays; raises StartupError as `read_recurrent`."""
     arrays = {name: array for name, array in arrays.items() if name.rpartition(".")[2] not in _COUNTERS}
     prefix, count = _check_kind(file, arrays)
-    first = arrays[f"{prefix}weight_ih_l0"]
-    hidden = len(first) // 4
+    cell = _cell(file, prefix, arrays)
+    first, hidden = arrays[f"{prefix}weight_ih_l0"], int(arrays[f"{prefix}weight_hh_l0"].shape[1])
+    rows = _GATES[cell] * hidden
     biased = any(f"{prefix}bias_{part}_l0" in arrays for part in ("ih", "hh"))
     layers = []
     for index in range(count):
         width = hidden if index else first.shape[1]
-        shapes = (4 * hidden, width), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)
+        shapes = (rows, width), (rows, hidden), (rows,), (rows,)
         names = [f"{prefix}{part}_l{index}" for part in _PARTS]
         layers.append(tuple(_take(file, arrays, *each, biased) for each in zip(names, shapes, strict=True)))
     own = {f"{prefix}{part}_l{index}" for part in _PARTS for index in range(count)}
     head = _find_head(file, {name: array for name, array in arrays.items() if name not in own}, hidden)
     if statistics is not None and any(len(each) != first.shape[1] for each in statistics):
         raise StartupError(f"{file}: input_statistics must hold {first.shape[1]} values of mean and of std")
-    return LstmWeights(tuple(layers), head, statistics)  # type: ignore[arg-type]
+    return RecurrentWeights(cell, tuple(layers), head, statistics)  # type: ignore[arg-type]
 
 
 def _check_kind(file: str, arrays: Arrays) -> tuple[str, int]:
-    """The names' prefix and the number of layers of the one LSTM; raises StartupError for anything else."""
+    """The names' prefix and the number of layers of the one recurrent layer; raises StartupError for anything else."""
     found = {name: match for name in arrays if (match := _RECURRENT.fullmatch(name))}
     prefixes = dict.fromkeys(match[1] for match in found.values())
     if not prefixes:
         raise StartupError(
-            f"{file}: holds no LSTM: there is no tensor whose name ends in weight_ih_l0, as nn.LSTM has it; there are "
-            f"{_listed(arrays)}; save the state dict of a model of nn.LSTM and one nn.Linear, or {_ONNX}"
+            f"{file}: holds no LSTM and no GRU: there is no tensor whose name ends in weight_ih_l0, as nn.LSTM and "
+            f"nn.GRU have it; there are {_listed(arrays)}; save the state dict of a model of one of them and one "
+            f"nn.Linear, or {_ONNX}"
         )
     if len(prefixes) > 1:
         raise StartupError(
             f"{file}: holds {len(prefixes)} recurrent layers, {_listed(prefixes)}: the compiled kernel "
-            f"runs one nn.LSTM of num_layers layers; {_ONNX}"
+            f"runs one nn.LSTM or nn.GRU of num_layers layers; {_ONNX}"
         )
     for name, match in found.items():
         if match[4]:
             raise StartupError(
-                f"{file}: tensor '{name}' is of a bidirectional LSTM, which reads a sequence from its end too: a live "
+                f"{file}: tensor '{name}' is of a bidirectional layer, which reads a sequence from its end too: a live "
                 "stream has none yet; train one that reads forwards"
             )
         if match[2] == "weight_hr":
@@ -119,43 +124,47 @@ def _check_kind(file: str, arrays: Arrays) -> tuple[str, int]:
                 f"{_ONNX}"
             )
     (prefix,) = prefixes
-    _check_gates(file, prefix, arrays)
     return prefix, 1 + max(int(match[3]) for match in found.values())
 
 
-def _check_gates(file: str, prefix: str, arrays: Arrays) -> None:
-    """Raise StartupError: another kind of cell, or sizes that no cell has."""
-    name, recurrent = f"{prefix}weight_ih_l0", f"{prefix}weight_hh_l0"
-    for each in (name, recurrent):
-        if each not in arrays:
-            raise _missing(file, each)
-        if arrays[each].ndim != 2 or not arrays[each].size:
-            raise StartupError(f"{file}: tensor '{each}' is {_shape(arrays[each])}, needed is (4H, inputs)")
-    rows, units = arrays[recurrent].shape
-    if rows % units == 0 and rows // units in _OTHERS:
+def _cell(file: str, prefix: str, arrays: Arrays) -> Cell:
+    """The kind of cell by its gates; raises StartupError for another one, or sizes that no cell has."""
+    for name in (f"{prefix}weight_ih_l0", f"{prefix}weight_hh_l0"):
+        if name not in arrays:
+            raise _missing(file, name)
+        if arrays[name].ndim != 2 or not arrays[name].size:
+            raise StartupError(
+                f"{file}: tensor '{name}' is {_shape(arrays[name])}, needed is a matrix, with numbers in it"
+            )
+    rows, hidden = arrays[name].shape
+    gates, rest = divmod(rows, hidden)
+    if (gates, rest) == (1, 0):
         raise StartupError(
-            f"{file}: tensor '{recurrent}' is {_shape(arrays[recurrent])}, so it is {_OTHERS[rows // units]}: the "
-            f"compiled kernel runs an LSTM alone; {_ONNX}"
+            f"{file}: tensor '{name}' is {_shape(arrays[name])}, so it is a plain RNN: the compiled kernel runs an "
+            f"LSTM or a GRU; {_ONNX}"
         )
-    if len(arrays[name]) % 4:
-        raise StartupError(f"{file}: tensor '{name}' is {_shape(arrays[name])}, needed is (4H, inputs)")
+    if rest or gates not in _CELLS:
+        raise StartupError(
+            f"{file}: tensor '{name}' is {_shape(arrays[name])}, needed is (4H, H) of an LSTM or (3H, H) of a GRU"
+        )
+    return _CELLS[gates]
 
 
 def _find_head(file: str, rest: Arrays, hidden: int) -> tuple[Float32s, Float32s]:
-    """The one linear layer: what is there beside the LSTM."""
+    """The one linear layer: what is there beside the recurrent one."""
     weights = [name for name, array in rest.items() if name.endswith("weight") and array.ndim == 2]
     if not weights:
         raise StartupError(
-            f"{file}: holds no linear layer behind the LSTM: a tensor whose name ends in .weight, (K, {hidden}), as "
-            "nn.Linear has it, is missing; K is the number of outputs"
+            f"{file}: holds no linear layer behind the recurrent one: a tensor whose name ends in .weight, (K, "
+            f"{hidden}), as nn.Linear has it, is missing; K is the number of outputs"
         )
     fits = [name for name in weights if rest[name].shape[1] == hidden and len(rest[name])]
     name = (fits or weights)[-1]
     bias = name.removesuffix("weight") + "bias"
     if others := [each for each in rest if each not in (name, bias)]:
         raise StartupError(
-            f"{file}: tensor '{others[0]}' is neither of the LSTM nor of the one linear layer behind it, which seems "
-            f"to be '{name}': {_ONNX}"
+            f"{file}: tensor '{others[0]}' is neither of the recurrent layer nor of the one linear layer behind it, "
+            f"which seems to be '{name}': {_ONNX}"
         )
     if not fits:
         raise StartupError(f"{file}: tensor '{name}' is {_shape(rest[name])}, needed is (K, {hidden}), K >= 1")
@@ -184,7 +193,8 @@ def _take(file: str, arrays: Arrays, name: str, shape: tuple[int, ...], needed: 
 
 def _missing(file: str, name: str) -> StartupError:
     return StartupError(
-        f"{file}: tensor '{name}' is missing: save the whole state dict, with the names that nn.LSTM and nn.Linear give"
+        f"{file}: tensor '{name}' is missing: save the whole state dict, with the names that nn.LSTM or nn.GRU and "
+        "nn.Linear give"
     )
 
 
