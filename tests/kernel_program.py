@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.commands import ROOT
+from tests.recurrent_files import GATES
 
 Floats = NDArray[np.float32]
 
@@ -71,14 +72,19 @@ def _compile(compiler: str, program: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class LstmSizes:
-    """Of a model, and the lengths of the runs that it steps."""
+class Sizes:
+    """Of a model, and the lengths of the runs that it steps. ``cell`` is lstm or gru."""
 
     features: int
     hidden: int
     layers: int
     outputs: int
     lengths: tuple[int, ...]
+    cell: str = "lstm"
+
+    def states(self) -> int:
+        """Numbers of all states."""
+        return len(self.lengths) * {"lstm": 2, "gru": 1}[self.cell] * self.layers * self.hidden
 
     def samples(self) -> int:
         """Numbers of all samples."""
@@ -86,10 +92,10 @@ class LstmSizes:
 
     def numbers(self) -> int:
         """That the program writes: predictions, then states."""
-        return sum(self.lengths) * self.outputs + len(self.lengths) * 2 * self.layers * self.hidden
+        return sum(self.lengths) * self.outputs + self.states()
 
 
-def lstm_case(sizes: LstmSizes, seed: int, spread: float = 0.0, width: float = 1.0, bits: int = 0) -> bytes:
+def step_case(sizes: Sizes, seed: int, spread: float = 0.0, width: float = 1.0, bits: int = 0) -> bytes:
     """Weights, states and samples.
 
     Args:
@@ -110,15 +116,15 @@ def lstm_case(sizes: LstmSizes, seed: int, spread: float = 0.0, width: float = 1
 
     random, hidden, slope = np.random.default_rng(seed), sizes.hidden, 2 / np.sqrt(sizes.hidden)
     head = np.array([sizes.features, hidden, sizes.layers, sizes.outputs, len(sizes.lengths), *sizes.lengths], np.int64)
-    parts = [head.tobytes()]
+    parts, rows = [head.tobytes()], GATES[sizes.cell] * hidden
     for layer in range(sizes.layers):
         inputs = hidden if layer else sizes.features
-        parts += [draw(4 * hidden * inputs, slope), draw(4 * hidden * hidden, slope)]
-        parts += [draw(4 * hidden, slope * width), draw(4 * hidden, slope * width)]
+        parts += [draw(rows * inputs, slope), draw(rows * hidden, slope)]
+        parts += [draw(rows, slope * width), draw(rows, slope * width)]
     parts += [draw(sizes.outputs * hidden, slope), draw(sizes.outputs, slope * width)]
     mean, std = random.uniform(-width, width, sizes.features), random.uniform(0.5, 2, sizes.features)
     parts += [mean.astype(np.float32).tobytes(), std.astype(np.float32).tobytes()]
-    parts += [draw(len(sizes.lengths) * 2 * sizes.layers * hidden, width), draw(sizes.samples(), 3 * width)]
+    parts += [draw(sizes.states(), width), draw(sizes.samples(), 3 * width)]
     return b"".join(parts)
 
 

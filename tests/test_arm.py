@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from tests.kernel_program import (
     ARM_COMPILER,
     Floats,
     KernelProgram,
-    LstmSizes,
+    Sizes,
     compiled_for_arm,
     compiled_here,
     gates_case,
     lacking_for_arm,
-    lstm_case,
+    step_case,
 )
+from tests.recurrent_files import GATES
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,13 +35,13 @@ ARM_SUFFIX = ".cpython-arm.so"
 ELF_MACHINE_AT, ELF_ARM = 18, 183
 SMALLEST = np.float32(2.0**-126)  # of the numbers that do not count as zero
 
-LSTM_CASES = {
-    "the size of the shipped model": (LstmSizes(5, 64, 2, 1, (40,) * 30), {}),
-    "odd sizes and lengths": (LstmSizes(3, 19, 3, 4, (5, 9, 3, 1, 7) * 8), {}),
-    "one of everything": (LstmSizes(1, 1, 1, 1, (200,)), {}),
-    "weights and samples of all sizes": (LstmSizes(6, 33, 2, 3, (20,) * 10), {"spread": 12.0}),
-    "numbers that count as zero": (LstmSizes(4, 24, 2, 2, (20,) * 10), {"spread": 44.0, "width": 1e-18}),
-    "short numbers, whose sums are half way between others": (LstmSizes(5, 32, 2, 2, (20,) * 10), {"bits": 6}),
+STEP_CASES = {
+    "the size of the shipped model": (Sizes(5, 64, 2, 1, (40,) * 30), {}),
+    "odd sizes and lengths": (Sizes(3, 19, 3, 4, (5, 9, 3, 1, 7) * 8), {}),
+    "one of everything": (Sizes(1, 1, 1, 1, (200,)), {}),
+    "weights and samples of all sizes": (Sizes(6, 33, 2, 3, (20,) * 10), {"spread": 12.0}),
+    "numbers that count as zero": (Sizes(4, 24, 2, 2, (20,) * 10), {"spread": 44.0, "width": 1e-18}),
+    "short numbers, whose sums are half way between others": (Sizes(5, 32, 2, 2, (20,) * 10), {"bits": 6}),
 }
 
 
@@ -69,18 +71,20 @@ def test_the_sets_that_are_compared_are_those_that_kernels_have(here: KernelProg
     assert {"plain", "single"} < set(here.sets())
 
 
-@pytest.mark.parametrize("name", LSTM_CASES)
-def test_an_lstm_gives_the_same_bits_on_arm_and_in_every_set(
-    here: KernelProgram, arm: KernelProgram, name: str
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("name", STEP_CASES)
+def test_a_step_gives_the_same_bits_on_arm_and_in_every_set(
+    here: KernelProgram, arm: KernelProgram, name: str, cell: str
 ) -> None:
-    sizes, options = LSTM_CASES[name]
-    case = lstm_case(sizes, 7, **options)
+    sizes, options = STEP_CASES[name]
+    sizes = replace(sizes, cell=cell)
+    case = step_case(sizes, 7, **options)
 
-    expected = here.run("lstm", "single", case)
+    expected = here.run(cell, "single", case)
 
     assert expected.size == sizes.numbers()
     assert np.unique(expected).size > expected.size / 3
-    assert_same_everywhere([here, arm], "lstm", case, expected)
+    assert_same_everywhere([here, arm], cell, case, expected)
 
 
 def test_the_functions_of_gates_give_the_same_bits_on_arm_and_in_every_set(

@@ -24,11 +24,12 @@ std::vector<T> take(size_t count) {
 
 void give(const std::vector<float>& numbers) { std::fwrite(numbers.data(), sizeof(float), numbers.size(), stdout); }
 
-Model take_lstm(int features, int hidden, int layers, int outputs) {
-    Model model(features, hidden, layers, outputs);
+Model take_model(const Cell& cell, int features, int hidden, int layers, int outputs) {
+    Model model(cell, features, hidden, layers, outputs);
+    const int rows = cell.gates * hidden;
     for (int i = 0; i < layers; ++i) {
-        const auto inputs = take<float>(4 * hidden * (i ? hidden : features)), recurrent = take<float>(4 * hidden * hidden);
-        const auto bias = take<float>(4 * hidden), bias2 = take<float>(4 * hidden);
+        const auto inputs = take<float>(rows * (i ? hidden : features)), recurrent = take<float>(rows * hidden);
+        const auto bias = take<float>(rows), bias2 = take<float>(rows);
         model.set_layer(i, inputs.data(), recurrent.data(), bias.data(), bias2.data());
     }
     const auto weight = take<float>(outputs * hidden), bias = take<float>(outputs);
@@ -39,9 +40,9 @@ Model take_lstm(int features, int hidden, int layers, int outputs) {
 }
 
 // Sizes F, H, L, K, runs; lengths of runs; weights as torch has them; states; samples. Predictions, then states.
-void run_lstm(const InstructionSet& set) {
+void run_steps(const Cell& cell, const InstructionSet& set) {
     const auto sizes = take<int64_t>(5), lengths = take<int64_t>(sizes[4]);
-    const Model model = take_lstm(sizes[0], sizes[1], sizes[2], sizes[3]);
+    const Model model = take_model(cell, sizes[0], sizes[1], sizes[2], sizes[3]);
     auto states = take<float>(sizes[4] * model.state_size());
     std::vector<int64_t> runs, times;
     for (size_t run = 0; run < lengths.size(); ++run) {
@@ -83,7 +84,8 @@ int main(int count, char** words) {
     }
     const InstructionSet* set = count > 2 ? set_or_more(words[2]) : nullptr;
     if (!set) return std::fputs("usage: kernels sets | kernels KERNEL SET\n", stderr), 2;
-    if (kernel == "lstm") return run_lstm(*set), 0;
+    if (kernel == "lstm") return run_steps(LSTM, *set), 0;
+    if (kernel == "gru") return run_steps(GRU, *set), 0;
     if (kernel == "gates") return run_gates(*set), 0;
     return std::fputs("no such kernel\n", stderr), 2;
 }
