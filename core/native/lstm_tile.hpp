@@ -5,7 +5,7 @@
 namespace caststream::INSTRUCTIONS {
 
 // COUNT sums, from FIRST on, += inputs * weights: `inputs` of rows `stride` apart, `weights` (count, COUNT, UNITS).
-template <int ROWS, int FIRST, int COUNT>
+template <int ROWS, int FIRST = 0, int COUNT = SUMS>
 INLINE void accumulate(Vector (&sums)[ROWS][SUMS], const float* inputs, ptrdiff_t stride, const float* weights,
                        ptrdiff_t count) {
     for (ptrdiff_t k = 0; k < count; ++k, weights += COUNT * UNITS) {

@@ -46,7 +46,7 @@ void recur_rows(const Direction& direction, const float* gates, ptrdiff_t stride
             accumulate<ROWS>(sums, states.h, direction.padded, weights + part, direction.hidden_size);
             UNROLL for (int r = 0; r < ROWS; ++r) {
                 const ptrdiff_t at = r * direction.padded + unit + part;
-                cell(sums[r], states.c + at, states.next + at);
+                LstmCell::step(sums[r], states.c + at, states.next + at);
             }
         }
     }
