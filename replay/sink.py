@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from core.broker_words import REMEDY, waiting_for
 from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
@@ -120,15 +121,12 @@ class KafkaSink:
         # All topics: asking for one by its name would create it on brokers that do so.
         for left_s in range(math.ceil(self._timeout_s), 0, -1):  # in short waits, between which Ctrl-C is heard
             if self._timeout_s - left_s == WAIT_TOLD_S:
-                on_wait(f"waiting for the Kafka broker at {self._broker}")
+                on_wait(waiting_for(self._broker))
             try:
                 topics = self._producer.list_topics(timeout=1.0).topics
             except KafkaException as error:
                 if left_s == 1:
-                    raise RunError(
-                        f"no Kafka broker at {self._broker}: {_text(error)}; "
-                        "start one with: caststream broker, or name yours with --broker"
-                    ) from error
+                    raise RunError(f"no Kafka broker at {self._broker}: {_text(error)}{REMEDY}") from error
             else:
                 break
         if self._topic not in topics:

@@ -52,7 +52,7 @@ def write_motion(folder: Path, window: WindowRules = WINDOW, declaration: str = 
 
 @cache
 def model_of(path: Path) -> WindowModel:
-    """Of a task whose files do not change."""
+    """The opened model of a task file; files that change later are not read again."""
     declaration = read_declaration(path)
     return WindowModel(declaration, declaration.model.file.read_bytes(), "any")
 

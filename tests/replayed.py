@@ -1,4 +1,4 @@
-"""The outputs of a worker's engine for the records of a replay."""
+"""A replay of a file through an engine: the outputs that a worker would publish."""
 
 from __future__ import annotations
 

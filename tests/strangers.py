@@ -25,7 +25,7 @@ from tests.commands import ROOT
 PATIENCE_S = 240
 BEGIN_MS = 1_700_000_000_000
 Outputs = dict[str, list[dict[str, Any]]]
-"""Of each stream, by step."""
+"""The outputs of each stream, in the order of their steps."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from core.engines.results import WindowRules
 from core.engines.state import RESETS, StreamState, pack_state
 from core.engines.table_keys import segment_key
-from core.engines.windows import CastWindow, pack_body, pack_segment
+from core.engines.windows import CastWindow
 from core.errors import CaststreamError
 from core.native.states import PLAIN_VERSION
 from core.wire import records
@@ -27,6 +27,7 @@ from stream_app import exits, headers, routes
 from stream_app.cli.main import app
 from stream_app.flow import metrics
 from stream_app.settings import PREFIX, Settings
+from tests.window_blobs import pack_body, pack_segment
 
 STORED = Path(__file__).with_name("surface.json")
 Surface = dict[str, list[str]]

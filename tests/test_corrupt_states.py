@@ -16,13 +16,14 @@ from core.engines.base import Engine
 from core.engines.results import WindowRules
 from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal
 from core.engines.table_keys import HEAD, segment_key
-from core.engines.windows import CastWindow, pack_body, pack_segment
+from core.engines.windows import CastWindow
 from core.models.fingerprint import fingerprint
 from stream_app.flow.tables import PartitionedStore
 from tests import test_scorer, test_stepper
 from tests.changes import evict_all, take_changed
 from tests.changes import plain as lists
 from tests.strategies import FakeRecord, casting_value, defect_model, signal_model, signal_value
+from tests.window_blobs import pack_body, pack_segment
 
 Rows = dict[bytes, bytes]
 SAMPLE = (0.5, 1.0, 0.0, 0.0, 0.0)

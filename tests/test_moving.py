@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.engines.results import WindowRules
 from core.engines.state import pack_state, unpack_state
 from core.engines.table_keys import HEAD, segment_key
-from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body
+from core.engines.windows import CastWindow, unpack_body
 from core.native.streams import StreamState
 from core.wire.partition import partition_of
 from stream_app.routes import routes
@@ -20,6 +20,7 @@ from stream_app.settings import Settings
 from stream_app.topics import grow
 from stream_app.topics.grown import Grown, grown_of, is_note
 from stream_app.topics.moving import TableRows, moved_rows, streams_in, tombstones
+from tests.window_blobs import pack_body, pack_segment
 
 KEY, MODEL = b"press-7", "0123456789ab"
 FIELDS = ("append_ms", "timestamp_ms", "step", "sequence", "previous", "closed", "sample", "gap_first", "gap_end")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.engines.results import WindowRules
-from core.engines.windows import CastWindow, pack_body, pack_segment
+from core.engines.windows import CastWindow
 from stream_app.sizes import window_bytes
+from tests.window_blobs import pack_body, pack_segment
 
 
 def largest_of(length: int, width: int, filled: int) -> int:

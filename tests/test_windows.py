@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from core.engines.results import WindowRules
 from core.engines.table_keys import HEAD, head_at, segment_at, segment_key, state_at, state_key, stream_of
-from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
+from core.engines.windows import CastWindow, unpack_body, unpack_segment
 from core.errors import StateError
 from core.tasks.declaration import Kind
 from tests.strategies import relaxed
+from tests.window_blobs import pack_body, pack_segment
 
 RULES = WindowRules(window_length=12, window_min=5, hop=3, segment=4)
 

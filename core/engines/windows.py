@@ -9,10 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from core.engines.results import WindowRules
-from core.engines.state import MAX_STORED_STEP, seal, unseal
+from core.engines.state import MAX_STORED_STEP, unseal
 from core.errors import StateError
 from core.native.streams import SHIPPED_WIDTH
-from core.native.window_states import segment_payload, window_body
 from core.native.windows import CastWindow as CastWindow
 from core.native.windows import Segment as Segment
 from core.wire.records import MAX_VALUE
@@ -20,11 +19,6 @@ from core.wire.records import MAX_VALUE
 _SEGMENT_START = struct.Struct("<BxxxI")  # version, samples
 _BODY = struct.Struct("<qI")  # samples of the cast so far, segments
 _VERSION = 1
-
-
-def pack_segment(segment: Segment) -> bytes:
-    """The table value of a segment: steps int64, samples float32, little-endian, CRC-32."""
-    return seal(segment_payload(segment))
 
 
 def unpack_segment(
@@ -53,18 +47,13 @@ def unpack_segment(
     return segment
 
 
-def pack_body(window: CastWindow) -> bytes:
-    """The part of a head about its window: the count, and the numbers of the segments that it needs."""
-    return window_body(window)
-
-
 def pack_numbers(count: int, numbers: Sequence[int]) -> bytes:
     """Pack the part of a head about its window from a count of samples and the numbers of segments."""
     return _BODY.pack(count, len(numbers)) + struct.pack(f"<{len(numbers)}q", *numbers)
 
 
 def unpack_numbers(body: bytes) -> tuple[int, tuple[int, ...]]:
-    """The count of samples, and the numbers of the segments, of what ``pack_body`` gave.
+    """The count of samples, and the numbers of the segments, of a head's body.
 
     Raises:
         StateError: ``corrupt_state``.
@@ -88,7 +77,7 @@ def unpack_body(
     """The window that a head describes.
 
     Args:
-        body: what ``pack_body`` gave.
+        body: the part of a head about its window.
         last_step: the head's step.
         rules: those of now; the window is trimmed to them.
         segment_blob: the stored segment of a number, None if there is none.

@@ -65,7 +65,7 @@ def trained(cases: np.ndarray, classes: np.ndarray) -> Classifier:
 
 
 def export(model: Classifier, path: Path) -> None:
-    """Of a window task the batch and the samples are dynamic: the first windows of a sequence are short."""
+    """Write the graph of a window task: batch and samples are dynamic, as the first windows of a sequence are short."""
     names = {"input_names": ["x"], "output_names": ["logits"]}
     sizes = {"x": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples")}}
     example = (torch.randn(2, LENGTH, CHANNELS),)

@@ -348,9 +348,9 @@ def _import(file: Path, out: Path, options: "ImportOptions") -> None:
         raise
     for line in (*_what_was_written(done, out), *notices):
         say(line)
-    if done.left_out.lines:
-        of = f", of {', '.join(done.left_out.sequences)}" if done.left_out.sequences else ""
-        say(f"skipped {done.left_out.lines:,} lines that cannot be used{of}: {'; '.join(done.left_out.named)}")
+    if (skipped := done.left_out).lines:
+        of = f", of {', '.join(skipped.sequences)}" if skipped.sequences else ""
+        say(f"skipped {skipped.lines:,} {skipped.what}s that cannot be used{of}: {'; '.join(skipped.named)}")
 
 
 def _what_was_written(done: "ImportSummary", out: Path) -> "Iterator[str]":

@@ -17,10 +17,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from core.broker_words import REMEDY
 from core.errors import OutageError, StartupError, UnreachableError
 from stream_app.clients.access import FIRST_LOOK_S, look, open_admin
 from stream_app.clients.asking import patiently
-from stream_app.clients.outages import NOT_YET, REMEDY, failure, words
+from stream_app.clients.outages import NOT_YET, failure, words
 from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S = 30.0

@@ -10,6 +10,7 @@ import re
 
 from confluent_kafka import KafkaError
 
+from core.broker_words import REMEDY
 from core.errors import OutageError, RunError, StartupError
 
 # What a broker says of a topic or group in its first moments.
@@ -91,10 +92,6 @@ NOT_ALLOWED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-
-
-REMEDY = "; start one with: caststream broker, or name yours with --broker"
-"""The way on where no broker answers."""
 
 
 def remedy(error: KafkaError) -> str:

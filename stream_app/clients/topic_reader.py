@@ -9,11 +9,12 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from core.broker_words import REMEDY, waiting_for
 from core.callbacks import OnCount, OnNote, unheard
 from core.errors import RunError, StartupError, UnreachableError
 from stream_app.clients.access import check_access
 from stream_app.clients.asking import PASSING, patiently
-from stream_app.clients.outages import REMEDY, remedy, run_failure, words
+from stream_app.clients.outages import remedy, run_failure, words
 from stream_app.routes import Partition
 
 BEGINNING = 0
@@ -144,7 +145,7 @@ class TopicReader:
             raise run_failure(text + remedy(error.args[0]), error.args[0]) from error
 
     def _tell_wait(self) -> None:
-        self._on_wait(f"waiting for the Kafka broker at {self._broker}")
+        self._on_wait(waiting_for(self._broker))
         self._on_wait = unheard
 
     # Records.

@@ -55,8 +55,9 @@ async def run(settings: Settings, index: int, reporter: Reporter) -> None:
 
 
 async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
-    """Ask the broker and load what models need; return False if the process is told to stop, without waiting for the
-    threads.
+    """Check the topics, and load what models need meanwhile.
+
+    Returns False if the process is told to stop first: the threads that do both are then left to the process's end.
     """
     # A broker that is not there is told without waiting for the import: the process ends in its middle.
     await _first(

@@ -16,7 +16,6 @@ from core.engines.scorer import CastScorer
 from core.engines.state import StreamState, pack_state, seal, unpack_state
 from core.engines.stepper import SignalStepper
 from core.engines.table_keys import HEAD, segment_key
-from core.engines.windows import pack_body, pack_segment
 from core.models.fingerprint import fingerprint
 from core.wire.records import stream_id
 from stream_app.flow.tables import PartitionedStore
@@ -28,6 +27,7 @@ from tests.fuzz.mutation import Mutator
 from tests.fuzz.states import FLOATS, RULES, good_segments, state, window, with_counters
 from tests.strategies import FakeRecord, casting_value, defect_model, signal_model
 from tests.strategies import signal_value as signal_json
+from tests.window_blobs import pack_body, pack_segment
 
 __all__ = ["cast_value", "check_casts", "check_signals", "check_tables", "signal_value", "stored"]
 

@@ -10,13 +10,14 @@ from random import Random
 
 from core.engines.results import WindowRules
 from core.engines.state import MAX_STORED_STEP, StreamState, pack_state, seal, unpack_state
-from core.engines.windows import CastWindow, pack_body, pack_segment, unpack_body, unpack_segment
+from core.engines.windows import CastWindow, unpack_body, unpack_segment
 from core.errors import StateError
 from core.native.fields import MAX_FLOAT32
 from core.native.states import WIDE_VERSION, peek_offset
 from core.tasks.reading import shipped
 from core.wire.records import MAX_VALUE
 from tests.fuzz.mutation import Mutator
+from tests.window_blobs import pack_body, pack_segment
 
 MODEL = "0123456789ab"
 RULES = WindowRules(window_length=9, window_min=4, hop=3, segment=2)

@@ -12,11 +12,15 @@ NAMED = 5  # bad lines, and sequences with some, in a text
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The skipped lines: their number, the first few in words, and the first few sequences that lack some."""
+    """The skipped lines: their number, the first few in words, and the first few sequences that lack some.
+
+    ``what`` one is called.
+    """
 
     lines: int = 0
     named: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
+    what: str = "line"
 
 
 NOTHING = LeftOut()
@@ -50,4 +54,4 @@ class BadLines:
 
     def left_out(self) -> LeftOut:
         """Return the skipped lines."""
-        return LeftOut(self.count, tuple(self._named), tuple(self._sequences))
+        return LeftOut(self.count, tuple(self._named), tuple(self._sequences), self.what)
