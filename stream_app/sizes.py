@@ -6,9 +6,12 @@ worker asks for the limits, keeps batches and dead letters below them, and names
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from core.errors import StartupError
+from core.wire.outputs import OutputField
 
 SETTING = "max.message.bytes"
 KAFKAS_DEFAULT = 1_048_588
@@ -17,8 +20,11 @@ LARGEST_BATCH_BYTES = 900_000
 BATCH_OVERHEAD_BYTES = 200
 """The head of a batch and of the one record in it, rounded up."""
 
-# Key and `stream`, 255 bytes; `sequence` as much; both may be six times as long where JSON escapes each byte.
+# Key and `stream`, 255 bytes; `sequence` as much; both may be six times as long where JSON escapes each byte. The rest
+# is for the outputs of the two tasks that ship, and of most others.
 OUTPUT_BYTES = 5_000
+_HEAD_OF_OUTPUT_BYTES = 4_000
+_NUMBER_BYTES = 32  # of any number as text, with the comma and more
 # What we say of a record has up to 700 bytes: the rest is for the record.
 LETTER_BYTES = 1_500
 _HEAD_BYTES, _STEP_BYTES, _SEGMENT_BYTES, _SEGMENT_SAMPLES = 2_000, 12, 800, 50
@@ -32,6 +38,21 @@ def limit_of(config: Mapping[str, str]) -> int:
 def state_bytes(state_numbers: int, sample_numbers: int) -> int:
     """Return the largest size of a stream's state record, for a model with so many numbers of state and of a sample."""
     return _HEAD_BYTES + 4 * (state_numbers + sample_numbers)
+
+
+def output_bytes(outputs: Iterable[OutputField]) -> int:
+    """Return the largest size of an output record; `OUTPUT_BYTES` at least."""
+    return max(OUTPUT_BYTES, _HEAD_OF_OUTPUT_BYTES + sum(map(_bytes_of, outputs)))
+
+
+def _bytes_of(output: OutputField) -> int:
+    names = sum(map(_encoded_bytes, (output.name, *output.names)))
+    return names + output.numbers * max(map(_encoded_bytes, output.texts), default=_NUMBER_BYTES)
+
+
+def _encoded_bytes(text: str | bool) -> int:
+    """The bytes of a name or a text in JSON, with a colon and a comma."""
+    return len(msgspec.json.encode(text)) + 2
 
 
 def window_bytes(window_length: int, sample_numbers: int, filled: int = 0) -> int:

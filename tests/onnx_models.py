@@ -403,6 +403,18 @@ def classes(count: int) -> bytes:
     return graph_of(nodes, inputs, outputs, weights).SerializeToString()
 
 
+def classes_of_window(count: int) -> bytes:
+    """As `classes`, of windows (B, T, 1): the largest of the samples' embeddings."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["whole", "two"], ["class"]),
+        helper.make_node("Gather", ["table", "class"], ["embedding"]),
+        helper.make_node("ReduceMax", ["embedding"], ["y"], axes=[1], keepdims=0),
+    ]
+    weights = {"two": np.array([2]), "table": floats(count, 4)}
+    return graph_of(nodes, {"x": ["B", "T", 1]}, {"y": ["B", 4]}, weights).SerializeToString()
+
+
 def logarithms(width: int) -> bytes:
     """Adds up its samples, and gives the first number of the sum and the logarithms of two of the sample."""
     nodes = [

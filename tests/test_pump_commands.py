@@ -17,11 +17,15 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from core.data.task_file import TaskFile
+from core.tasks.declaration import Declaration
 from core.tasks.reading import read_declaration
 from replay.run import replay
 from stream_app.cli.tail import tail, topic_of
 from stream_app.offline import predict_file
 from stream_app.routes import route_of
+from tests.broker import ToSend, produce
+from tests.commands import Run
 from tests.conftest import MakeSettings
 from tests.pump import write_pump
 from tests.worker import WorkerProcess
@@ -106,6 +110,52 @@ def test_lines_and_files_of_a_pump_give_the_outputs_that_predict_gives(
     lines = (each for each in found if each["stream"].startswith("line-"))
     sent = [each | {"stream": each["stream"].replace("line-", "pump-000")} for each in lines]
     assert in_order(expected) == in_order(sent)
+
+
+@pytest.mark.kafka
+def test_a_record_out_of_range_that_is_corrected_and_resent_has_the_output_that_predict_gives(
+    make_settings: MakeSettings, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pump = write_pump(tmp_path)
+    settings = make_settings(tasks=str(pump))
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    write_file(tmp_path / "pump.h5")
+    predicted = io.BytesIO()
+    predict_file(settings, tmp_path / "pump.h5", predicted, task := read_declaration(pump))
+    expected = [line for line in map(json.loads, predicted.getvalue().splitlines()) if line["sequence"] == "run-0"]
+    samples = samples_of(tmp_path / "pump.h5", task)
+    source, name = route_of(settings, task).source, expected[0]["stream"]
+    corrected = tmp_path / "corrected.jsonl"
+
+    with WorkerProcess(settings, tmp_path) as worker:
+        worker.start()
+        produce(settings, source, [ToSend(name, sample) for sample in [*samples[:-1], samples[-1] | {"load": 100.5}]])
+        told = run("tail", "dead-letters", "--from-beginning", "--json", "--count", 1)
+        letter = json.loads(told.out)
+        corrected.write_text(json.dumps(letter | {"value": samples[-1]}) + "\n")
+        as_it_was = run("dead-letters", "resend", "--yes")
+        resent = run("dead-letters", "resend", "--yes", "--corrected", corrected)
+        found = run("tail", str(pump), "--from-beginning", "--json", "--count", STEPS)
+
+    assert letter["reason"] == "out_of_range"
+    assert "a worker would refuse it again, so correct it (--corrected): load is 100.5" in as_it_was.err
+    assert (resent.status, resent.err) == (0, "1 resent\n")
+    assert [json.loads(line) for line in found.out.splitlines()] == expected
+
+
+def samples_of(path: Path, task: Declaration) -> list[dict[str, Any]]:
+    """The samples of a file's first sequence as records hold them."""
+    with TaskFile(path, task) as file:
+        sequence = file.sequences[0]
+        times = file.times(sequence.start, sequence.count)
+        numbers = file.values(sequence.start, sequence.count).tolist()
+    assert times is not None
+    return [
+        {name: held for name, held in task.by_field(values).items() if not np.isnan(held).any()}
+        | {"sequence": sequence.name, "step": step, "timestamp_ms": int(time_ms)}
+        for step, (values, time_ms) in enumerate(zip(numbers, times, strict=True))
+    ]
 
 
 def in_order(outputs: Any) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
-"""The room that a topic must have for a window: no window that an engine keeps may need more."""
+"""The room that topics must have: no window that an engine keeps, and no output that it writes, may need more."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from core.engines.results import WindowRules
 from core.engines.windows import CastWindow
-from stream_app.sizes import window_bytes
+from core.native.outputs import NamedOutputs
+from core.wire.outputs import PREDICTION, SCORE, OutputField
+from stream_app.sizes import output_bytes, window_bytes
 from tests.window_blobs import pack_body, pack_segment
 
 
@@ -22,6 +25,26 @@ def largest_of(length: int, width: int, filled: int) -> int:
         if number > length:
             most = max(most, len(pack_body(window)) + sum(len(pack_segment(segment)) for segment in window.segments))
     return most
+
+
+LONGEST = "\x1f" * 255  # JSON writes six bytes for each
+
+LARGE = (
+    OutputField("forecast", tuple(f"{number:099d}é" for number in range(60))),
+    OutputField("y" * 64, length=3_000, kind="float64"),
+    OutputField("label", kind="text", texts=("a", "ü" * 100)),
+)
+
+
+@pytest.mark.parametrize("outputs", [PREDICTION, SCORE, LARGE, *((output,) for output in LARGE)])
+def test_an_output_needs_no_more_than_is_asked_of_its_topic(outputs: tuple[OutputField, ...]) -> None:
+    writer = NamedOutputs(outputs, "json", "0123456789ab")
+    numbers = np.full(writer.width, -2.2250738585072014e-308)
+    numbers[-1] = 1 if outputs[-1].kind == "text" else numbers[-1]
+
+    found = writer.of_window(LONGEST, LONGEST, 2**53, 2**53, 2**53, 2**53, numbers, False, b"x" * 31)
+
+    assert len(LONGEST.encode()) + len(found) <= output_bytes(outputs)
 
 
 @pytest.mark.parametrize(("length", "width", "filled"), [(1, 1, 0), (60, 400, 0), (500, 5, 50), (60, 40, 1_000)])

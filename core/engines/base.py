@@ -24,6 +24,7 @@ from core.native.records import Record, Records, parts_of
 from core.native.streams import NO_STATE, NO_STEP, NOT_LISTED, LiveStream, StreamState
 from core.native.turns import Turn
 from core.wire.near_names import near_names
+from core.wire.outputs import OutputField
 from core.wire.records import SampleHeaders, stream_id
 from core.wire.sample_types import block_of, lacked
 
@@ -71,6 +72,11 @@ class Engine(Generic[S]):
         self._result = ChunkResult()
 
     # What an engine adds for its task.
+
+    @property
+    def outputs(self) -> Sequence[OutputField]:
+        """The outputs of a record, in their order."""
+        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Run some batch shapes, so that no live chunk pays for a first call."""

@@ -21,5 +21,5 @@ def not_finite_note(what: str, stream: str, step: int) -> str:
     """The line about the first output without a number."""
     return (
         f"the {what} of stream {stream!r} at step {step} is not finite and is published as null: the model overflows "
-        "on such values; from here on such outputs are only counted"
+        "on such values, or cannot be run with them; from here on such outputs are only counted"
     )

@@ -86,6 +86,10 @@ class StepEngine(Engine[SignalStream]):
         self._packer = StatePacker(self._model)
         self._limits = no_limits(self._fields.width) if task.ranges is None else task.ranges.limits()
 
+    @property
+    def outputs(self) -> Sequence[OutputField]:
+        return self._task.outputs
+
     def warm_up(self) -> None:
         """Run some batches first, so that no live chunk pays for a first call."""
         self._hidden.warm_up()

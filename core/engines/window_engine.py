@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from core.native.outputs import NamedOutputs
 from core.native.records import Records
 from core.native.window_states import WindowPacker
 from core.native.windows import CastStream, WindowTurn
+from core.wire.outputs import OutputField
 from core.wire.records import OutputFormat, SampleHeaders
 
 _WARM_WINDOWS = (1, 8)
@@ -58,6 +59,10 @@ class WindowEngine(Engine[CastStream]):
         self._limits = no_limits(self._fields.width) if task.ranges is None else task.ranges.limits()
         self._strange: list[tuple[CastStream, int, tuple[float, ...]]] = []  # of a chunk, outside the limits
         self._shelves: dict[int, dict[bytes, list[int]]] = {}  # stored segments of the streams not met yet
+
+    @property
+    def outputs(self) -> Sequence[OutputField]:
+        return self._task.outputs
 
     def warm_up(self) -> None:
         """Score some windows first, so that no live chunk pays for a first call."""

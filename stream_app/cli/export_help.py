@@ -37,6 +37,10 @@ def export(rnn, head, path="pump.onnx"):
 # An LSTM or a GRU whose head is one torch.nn.Linear needs none of this: the compiled kernel runs its weights, faster.
 # torch.save(module.state_dict(), "pump.pt"), or safetensors.torch.save_file(module.state_dict(), "pump.safetensors"),
 # where module has no other layers; then file = "pump.pt", without states.
+#
+# A model that looks at windows (kind = "window") has no state: forward(self, x) takes x [batch, samples, F]. Then
+# sizes = {"x": {0: batch, 1: torch.export.Dim("samples")}}
+# Without the second axis in it, set first and length in [window] to the samples of the window that you export with.
 """
 KERAS = """\
 # Keras -> pump.onnx. One step: the sample and the state before it go in, the output and the state after it come out.

@@ -385,11 +385,14 @@ class CaststreamApp(faust.App):
         return BrokerView(committed, beginnings, ends, ids)
 
     def _take_limits(self, configs: Mapping[str, Mapping[str, str]]) -> None:
-        """Note the largest batch of each topic. Raises StartupError: a changelog takes less than a state may need."""
+        """Note the largest batch of each topic. Raises StartupError: one takes less than a record may need."""
         limits = {name: sizes.limit_of(config) for name, config in configs.items()}
         for pipeline in self.pipelines:
             changelog = pipeline.topics.changelog
             sizes.check_limit(changelog, limits[changelog], pipeline.state_bytes, "a state")
+            if (output := pipeline.topics.output) in limits:
+                needed = sizes.output_bytes(pipeline.engine.outputs)
+                sizes.check_limit(output, limits[output], needed, "an output")
         self.writer.limits = limits
 
     def _assigned_sources(self) -> list[TopicPartition]:

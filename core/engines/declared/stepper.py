@@ -8,9 +8,9 @@ from core.engines.bank import StateBank
 from core.engines.binding import Binding
 from core.engines.declared.outputs import StepOutputs
 from core.engines.declared.states import AppliedStates
+from core.engines.onnx.alone import LiveRows
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.plan import PLANS
-from core.engines.onnx.rows import CallRows
 from core.engines.onnx.task import open_graph
 from core.engines.own_weights import KernelStates, has_own_weights, open_weights
 from core.engines.steps import StepTask
@@ -67,5 +67,5 @@ def _open(declaration: Declaration, model: bytes, plan: str) -> tuple[Binding, C
         kernel, binding = open_weights(declaration, model)
         return binding, lambda: KernelStates(kernel, declaration.width)
     graph, binding = open_graph(declaration, model)
-    rows = CallRows(graph, binding, PLANS[plan])
+    rows = LiveRows(graph, binding, PLANS[plan])
     return binding, lambda: OnnxStates(rows)

@@ -9,9 +9,9 @@ import numpy as np
 from core.arrays import Float32s, Float64s, Int64s
 from core.engines.binding import Binding
 from core.engines.declared.window_outputs import WindowOutputs, WindowShapes
+from core.engines.onnx.alone import LiveWindows
 from core.engines.onnx.plan import PLANS
 from core.engines.onnx.task import WindowGraph, open_window_graph
-from core.engines.onnx.windows import OnnxWindows
 from core.engines.scoring import WindowTask
 from core.models.ranges import Ranges
 from core.tasks.declaration import Declaration
@@ -38,7 +38,7 @@ class WindowModel:
     def __init__(self, declaration: Declaration, model: bytes, plan: str) -> None:
         opened = open_window_graph(declaration, model)
         self.outputs = outputs_of(declaration, opened)
-        self._windows = OnnxWindows(opened.graph, opened.longest, PLANS[plan])
+        self._windows = LiveWindows(opened.graph, opened.longest, PLANS[plan])
         self.declaration = declaration
         self.fingerprint = fingerprint_of(declaration, model)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.engines.binding import Binding
+from core.engines.onnx.alone import LiveRows, LiveWindows
 from core.engines.onnx.bank import OnnxStates
 from core.engines.onnx.binding import WantedGraph, bind
 from core.engines.onnx.plan import PLANS
-from core.engines.onnx.rows import CallRows
 from core.engines.onnx.session import Graph
 from core.engines.onnx.windows import OnnxWindows
 from core.tasks.declaration import Declaration
@@ -58,10 +58,10 @@ def open_states(declaration: Declaration, model: bytes, plan: str) -> OnnxStates
     Raises:
         StartupError: as `open_graph`.
     """
-    return OnnxStates(CallRows(*open_graph(declaration, model), PLANS[plan]))
+    return OnnxStates(LiveRows(*open_graph(declaration, model), PLANS[plan]))
 
 
 def open_windows(declaration: Declaration, model: bytes, plan: str) -> OnnxWindows:
     """A window task's model, ready to score; arguments and errors as `open_states` has them."""
     opened = open_window_graph(declaration, model)
-    return OnnxWindows(opened.graph, opened.longest, PLANS[plan])
+    return LiveWindows(opened.graph, opened.longest, PLANS[plan])

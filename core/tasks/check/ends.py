@@ -1,7 +1,7 @@
 """Samples at the ends of the fields' ranges: the runtime must be able to run the graph there too.
 
-A worker ends where the model cannot be run, and meets the same record at its next start. A record that lies outside of
-a field's range is a dead letter, so a range that the model can take protects the worker.
+A sample that the runtime cannot run has no outputs, and moves no state. A record that lies outside of a field's range
+is a dead letter, which says more: so a range must be one that the model can take.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_ends(declaration: Declaration, run: Callable[[Float32s], Any]) -> None
         except RunError as error:
             raise StartupError(
                 f"{error}; that is at the {end} end of the fields' ranges ({_words(declaration, place)}), and such a "
-                "record would end the worker at every start: set range of each field to what the model takes"
+                "record would have no output: set range of each field to what the model takes, and it is a dead letter"
             ) from error
 
 
