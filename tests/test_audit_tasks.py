@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,15 +17,21 @@ pytest.importorskip("onnxscript")
 
 from core.audit.functions import NEAR, applied
 from core.audit.partition import PartitionAudit
+from core.audit.samples import SampleReader
 from core.audit.scope import Scope
+from core.audit.steps import StepAudit
 from core.audit.stored import state_problems
 from core.engines.state import pack_state, unpack_state
 from core.native.streams import StreamState
 from core.tasks.declaration import Output
+from core.tasks.reading import declare
+from stream_app.verify.audits import declared_steps
 from stream_app.verify.outputs import TOLERANCE
+from stream_app.verify.scales import scales_of_steps
 from tests.audits import ALL, in_partition
 from tests.changes import take_changed
 from tests.declared_audits import audit_of, engine, feeds, heads_of, problems_of, pump, stored
+from tests.lstm_files import safetensors, weights
 from tests.reference import LAST_OF_ALL_MS, CrashingWorker, Published, stream_rules
 from tests.strategies import IDLE_TIMEOUT_MS, FakeRecord, MemoryTable, relaxed
 from tests.test_scorer import POLICIES
@@ -247,6 +254,57 @@ def test_an_alarm_right_at_its_threshold_may_be_on_or_off_on_another_machine_unt
     assert np.isnan(found.others[:, 0]).tolist() == [True, False, False, True, True, True, True]
     assert found.kept is not None
     assert found.kept[:, 0].tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert found.kept_others is not None
+    np.testing.assert_array_equal(found.kept_others[:, 0], [np.nan, 1, 1, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_how_near_a_threshold_is_near_follows_the_scale_of_the_number() -> None:
+    small = Output("alarm", "y", apply="above", threshold=1e-6, clear=1e-6)
+    numbers = np.array([[2e-6]])
+
+    found = [applied(small, numbers, np.zeros((1, 1), np.float32), scale).others for scale in (1.0, 1e-6)]
+
+    assert [np.isnan(others).all() for others in found if others is not None] == [False, True]
+
+
+def test_a_stored_alarm_may_be_either_where_its_number_is_right_at_the_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.audit.functions.NEAR", 1e3)  # so that every number is
+    audit, table = stored([sample(at, step=at) for at in range(5)])
+    offset, blob = heads_of(table, 0)[b"a"]
+    state = StreamState()
+    model, body = unpack_state(blob, state)
+
+    def problems(place: int, value: float) -> list[str] | None:
+        numbers = np.frombuffer(body, "<f4").copy()
+        numbers[place] = value
+        return state_problems(audit, b"a", offset, pack_state(state, model, numbers.tobytes()), lambda number: None)
+
+    for alarm in (-1, -2):
+        assert problems(alarm, 0.0) == problems(alarm, 1.0) == []
+        assert problems(alarm, 0.5) != []
+
+
+def test_outputs_of_a_millionth_are_judged_by_their_own_scale() -> None:
+    arrays = weights(features=3, hidden=8, layers=1, outputs=1)
+    arrays |= {name: arrays[name] * np.float32(1e-6) for name in ("fc.weight", "fc.bias")}
+    values = {"name": "tiny", "kind": "step", "fields": {"x": {"length": 3}}, "model": {"file": "tiny.safetensors"}}
+    task = declare(Path("tiny.toml"), values | {"outputs": {"y": {}}}, need_files=False)
+    model = declared_steps(task, safetensors(arrays), "any")
+
+    scales = scales_of_steps(task, model)
+
+    assert 1e-7 < scales.tensors["y"] < 1e-5
+    assert 0.1 < scales.state <= 1
+    audit = StepAudit(task, SampleReader.of(task), model, stream_rules(), Scope(committed=ALL), scales)
+    for at in range(3):
+        audit.feed(at, at, b"a", json.dumps({"x": [at, 0.5, -at]}).encode(), ())
+    audit.finish(9)
+    found: Any = audit.expected(1)
+    for factor, is_off in ((1.0, False), (1 + 1e-7, False), (1.05, True)):
+        off = audit.differences(1, msgspec.structs.replace(found, y=found.y * factor))
+        assert any(difference > TOLERANCE for difference in off.values()) == is_off
 
 
 def test_either_of_two_labels_that_tie_is_right() -> None:

@@ -15,7 +15,10 @@ from core.arrays import Float32s, Float64s
 from core.tasks.declaration import Output
 
 NEAR = 1e-5
-"""Numbers as close as this to a threshold, or to each other, may fall on another side of it on another machine."""
+"""Numbers as close as this to a threshold, or to each other, may fall on another side of it on another machine.
+
+It is relative to the larger of the number and its scale (`core.audit.scales`).
+"""
 EQUAL = 1e-6
 """Relative: numbers of a window that are as close as this are equally large."""
 PEAK_DIFFERENCE = 2e-6
@@ -24,33 +27,36 @@ NONE_YET = -1.0
 
 
 class Applied(NamedTuple):
-    """One output of a run: its numbers (T, n), other numbers (T, n) that are as good (NaN: there are none), and what a
-    state keeps of it after each step (T, A).
+    """One output of a run: its numbers (T, n), and what a state keeps of it after each step (T, A).
+
+    ``others`` and ``kept_others`` are numbers in their places that are as good; NaN: there are none.
     """
 
     numbers: Float64s
     others: Float64s | None = None
     kept: Float32s | None = None
+    kept_others: Float32s | None = None
 
 
-def applied(output: Output, values: Float64s, samples: Float32s) -> Applied:
+def applied(output: Output, values: Float64s, samples: Float32s, scale: float = 1.0) -> Applied:
     """Compute an output of a step task.
 
     Args:
         output: as declared.
         values: (T, n), of what it is made of.
         samples: (T, F).
+        scale: of the values.
     """
     if output.apply == "above":
-        return _above(values[:, 0], output)
+        return _above(values[:, 0], output, scale)
     if output.apply == "error":
         return Applied(_distance(values, samples))
     if output.apply == "forecast_error":
         return _forecast_error(values, samples)
-    return applied_alone(output, values)
+    return applied_alone(output, values, scale)
 
 
-def applied_alone(output: Output, values: Float64s) -> Applied:
+def applied_alone(output: Output, values: Float64s, scale: float = 1.0) -> Applied:
     """Compute an output that needs nothing but its own numbers, as steps and windows have them; by default these."""
     if output.apply == "sigmoid":
         return Applied(0.5 + 0.5 * np.tanh(0.5 * (output.scale * values + output.shift)))
@@ -58,15 +64,15 @@ def applied_alone(output: Output, values: Float64s) -> Applied:
         powers = np.exp(values - values.max(axis=1, keepdims=True))
         return Applied(powers / powers.sum(axis=1, keepdims=True))
     if output.apply == "label":
-        return _label(values)
+        return _label(values, scale)
     return Applied(values)
 
 
-def above_alone(number: Float64s, output: Output) -> Applied:
+def above_alone(number: Float64s, output: Output, scale: float = 1.0) -> Applied:
     """Return whether a number (N,) is at the threshold or above, by itself."""
     assert output.threshold is not None
     found = np.where(np.isnan(number), np.nan, number >= output.threshold)
-    tied = np.abs(number - output.threshold) <= _near(output.threshold)
+    tied = np.abs(number - output.threshold) <= _near(output.threshold, scale)
     return Applied(found[:, None], np.where(tied, 1 - found, np.nan)[:, None])
 
 
@@ -90,43 +96,45 @@ def window_error(values: Float32s, window: Float32s) -> float:
     return float(np.sqrt(np.mean((by_sample - window[:, : by_sample.shape[1]]) ** 2)))
 
 
-def _label(values: Float64s) -> Applied:
+def _label(values: Float64s, scale: float) -> Applied:
     ordered = np.argsort(-values, axis=1, kind="stable")
     found = ordered[:, :1].astype(np.float64)
     found[np.isnan(values).any(axis=1)] = np.nan
     if values.shape[1] < 2:
         return Applied(found)
     best, second = (np.take_along_axis(values, ordered[:, place : place + 1], axis=1) for place in (0, 1))
-    tied = np.isfinite(best) & (best - second <= NEAR * np.maximum(1, np.abs(best)))
+    tied = np.isfinite(best) & (best - second <= NEAR * np.maximum(scale, np.abs(best)))
     return Applied(found, np.where(tied, ordered[:, 1:2], np.nan))
 
 
-def _above(number: Float64s, output: Output) -> Applied:
+def _above(number: Float64s, output: Output, scale: float) -> Applied:
     assert output.threshold is not None
     assert output.clear is not None
     limits = output.threshold, output.clear
-    found = _latched(number, *limits)
-    others = None
-    if any((np.abs(number - limit) <= _near(limit)).any() for limit in limits):
-        easily, hardly = (_latched(number, *(limit + sign * _near(limit) for limit in limits)) for sign in (-1.0, 1.0))
-        others = np.where(easily != hardly, 1 - found, np.nan)[:, None]
-    kept = _latched(number, *limits, nan_is=None)
-    return Applied(found[:, None], others, kept[:, None].astype(np.float32))
+    kept = _latched(number, *limits)
+    others = np.full(len(number), np.nan)
+    if any((np.abs(number - limit) <= _near(limit, scale)).any() for limit in limits):
+        moved = ([limit + sign * _near(limit, scale) for limit in limits] for sign in (-1.0, 1.0))
+        easily, hardly = (_latched(number, *each) for each in moved)
+        others[easily != hardly] = 1 - kept[easily != hardly]
+    unknown = np.isnan(number)
+    found, as_good = (np.where(unknown, np.nan, each)[:, None] for each in (kept, others))
+    return Applied(found, as_good, *(each[:, None].astype(np.float32) for each in (kept, others)))
 
 
-def _near(limit: float) -> float:
-    return NEAR * max(1.0, abs(limit))
+def _near(limit: float, scale: float) -> float:
+    return NEAR * max(scale, abs(limit))
 
 
-def _latched(number: Float64s, threshold: float, clear: float, nan_is: float | None = np.nan) -> Float64s:
-    """1 from the threshold on until below ``clear``. A NaN changes nothing; with ``nan_is`` None it shows that."""
+def _latched(number: Float64s, threshold: float, clear: float) -> Float64s:
+    """1 from the threshold on until below ``clear``. A NaN changes nothing."""
     found, on = np.empty(len(number)), 0.0
     for place, value in enumerate(number.tolist()):
         if value >= threshold:
             on = 1.0
         elif value < clear:
             on = 0.0
-        found[place] = on if nan_is is None or not math.isnan(value) else nan_is
+        found[place] = on
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,17 +19,18 @@ from core.tasks.declaration import Output
 
 Given = Callable[[Output], Float64s]
 """The numbers (T, n) of an output that is made of a tensor."""
-Applying = Callable[[Output, Float64s], Applied]
-"""Computes an output of the numbers that it is made of."""
+Applying = Callable[[Output, Float64s, float], Applied]
+"""Computes an output of the numbers that it is made of, which have a scale."""
 ONE_NUMBER = ("above", "argmax_step", "error", "forecast_error", "label")
 
 
 class Made(NamedTuple):
-    """The outputs of some steps or windows: numbers (T, M), others as good (T, M), and what a state keeps (T, A)."""
+    """The outputs of some steps or windows (T, M), what a state keeps (T, A), and numbers as good in their places."""
 
     numbers: Float64s
     others: Float64s
     kept: Float32s
+    kept_others: Float32s
 
 
 class ExpectedOutputs:
@@ -37,10 +39,17 @@ class ExpectedOutputs:
     Args:
         outputs: as declared.
         tensors: how many numbers each tensor has, of those that are published as they are.
+        scales: of the tensors, as `core.audit.scales` has them; 1 where there is none.
     """
 
-    def __init__(self, outputs: Sequence[Output], tensors: Mapping[str, int]) -> None:
-        self._outputs = tuple(outputs)
+    def __init__(
+        self, outputs: Sequence[Output], tensors: Mapping[str, int], scales: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
+        self._outputs, self._tensor_scales = tuple(outputs), scales
+        self._scales: dict[str, float] = {}
+        for output in outputs:
+            has_scale = output.apply in (None, "error", "forecast_error")  # the others are probabilities, or no numbers
+            self._scales[output.name] = self._scale_of_source(output) if has_scale else 1.0
         self._places: list[slice] = []
         sizes: dict[str, int] = {}
         for output in outputs:
@@ -58,13 +67,17 @@ class ExpectedOutputs:
         """M."""
         return self._places[-1].stop if self._places else 0
 
+    def _scale_of_source(self, output: Output) -> float:
+        """The scale of the numbers that an output is made of."""
+        return self._tensor_scales.get(output.tensor, 1.0) if output.of is None else self._scales[output.of]
+
     def make(self, rows: int, given: Given, apply: Applying) -> Made:
         """Make the outputs of so many steps or windows."""
         found: dict[str, Applied] = {}
         with np.errstate(all="ignore"):  # what is not finite is not published
             for output in self._outputs:
                 values = given(output) if output.of is None else found[output.of].numbers
-                found[output.name] = apply(output, values)
+                found[output.name] = apply(output, values, self._scale_of_source(output))
             return _joined(list(found.values()), rows)
 
     def values(self, numbers: Sequence[float]) -> list[Any]:
@@ -82,7 +95,7 @@ class ExpectedOutputs:
         off: dict[str, float] = {}
         for output, place in zip(self._outputs, self._places, strict=True):
             value, wanted = getattr(found, output.name), list(numbers[place])
-            difference = _difference(_shown(output, wanted), value)
+            difference = _difference(_shown(output, wanted), value, self._scales[output.name])
             if difference == math.inf and others is not None and value is not None:
                 as_good = _shown(output, list(others[place]))
                 difference = 0.0 if as_good == value and type(as_good) is type(value) else difference
@@ -95,8 +108,11 @@ def _joined(found: Sequence[Applied], rows: int) -> Made:
     numbers = np.hstack([each.numbers for each in found])
     numbers[np.abs(numbers) > MAX_FLOAT32] = np.inf
     others = [np.full(each.numbers.shape, np.nan) if each.others is None else each.others for each in found]
-    kept = [np.empty((rows, 0), np.float32), *(each.kept for each in found if each.kept is not None)]
-    return Made(numbers, np.hstack(others), np.hstack(kept))
+    none = np.empty((rows, 0), np.float32)
+    keeping = [each for each in found if each.kept is not None]
+    kept = [none, *(each.kept for each in keeping if each.kept is not None)]
+    as_good = [np.full_like(each.kept, np.nan) if each.kept_others is None else each.kept_others for each in keeping]
+    return Made(numbers, np.hstack(others), np.hstack(kept), np.hstack([none, *as_good]))
 
 
 def _shown(output: Output, numbers: list[float]) -> Any:
@@ -117,12 +133,12 @@ def _shown(output: Output, numbers: list[float]) -> Any:
     return first if len(held) == 1 else held
 
 
-def _difference(expected: Any, found: Any) -> float:
+def _difference(expected: Any, found: Any, scale: float) -> float:
     """Return how far a value is off, the worst of its numbers; infinite where no number stands against a number."""
     if type(expected) is float and isinstance(found, (int, float)) and not isinstance(found, bool):
-        return abs(expected - found) / max(1.0, abs(expected))
+        return abs(expected - found) / max(scale, abs(expected))
     if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
-        return max((_difference(value, found[name]) for name, value in expected.items()), default=0.0)
+        return max((_difference(value, found[name], scale) for name, value in expected.items()), default=0.0)
     if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        return max(map(_difference, expected, found), default=0.0)
+        return max((_difference(*pair, scale) for pair in zip(expected, found, strict=True)), default=0.0)
     return 0.0 if type(expected) is type(found) and expected == found else math.inf

@@ -92,7 +92,7 @@ class PartitionAudit:
     def differences(self, row: int, found: AnyOutput) -> dict[str, float]:
         """Return how far each part of an output is off that is not exactly as expected; infinite if it is no number.
 
-        Numbers above 1 differ by so much in relation to the expected one, as float32 does.
+        A number differs by so much in relation to the larger of the expected one and the scale of its output.
         """
         raise NotImplementedError
 

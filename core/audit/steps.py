@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.arrays import Float32s, Float64s
-from core.audit.functions import applied
+from core.audit.functions import Applied, applied
 from core.audit.models import StepsModel
 from core.audit.outputs import ExpectedOutputs, Made
 from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.rules import AuditVerdict
 from core.audit.samples import Row, SampleReader
+from core.audit.scales import Scales
 from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.results import StreamRules
 from core.tasks.declaration import Declaration, Output
@@ -54,16 +55,25 @@ class StepAudit(PartitionAudit):
         model: of the task.
         rules: the worker's.
         scope: what to judge.
+        scales: of the model's tensors and state; None: 1.
     """
 
     def __init__(
-        self, task: Declaration, samples: SampleReader, model: StepsModel, rules: StreamRules, scope: Scope
+        self,
+        task: Declaration,
+        samples: SampleReader,
+        model: StepsModel,
+        rules: StreamRules,
+        scope: Scope,
+        scales: Scales | None = None,
     ) -> None:
         super().__init__(samples, rules, scope)
         self.model = model
         self.fingerprint = model.fingerprint
         self.output_type = output_type(task)
-        self.outputs = ExpectedOutputs(task.outputs, {name: at.stop - at.start for name, at in model.tensors.items()})
+        self.scales = Scales() if scales is None else scales
+        sizes = {name: at.stop - at.start for name, at in model.tensors.items()}
+        self.outputs = ExpectedOutputs(task.outputs, sizes, self.scales.tensors)
         self.runs: list[Run] = []
         self._latest: dict[bytes, int] = {}  # stream key -> the number of its latest run
         self.offsets, self.steps, self.times_ms, self.gaps = (array("q") for _ in range(4))
@@ -71,6 +81,7 @@ class StepAudit(PartitionAudit):
         self.numbers: Float32s = np.empty((0, self.outputs.width), np.float32)  # by row, once finished
         self.others: dict[int, list[float]] = {}  # row -> numbers that are as good, where there are any
         self.hidden: dict[bytes, Float32s] = {}  # stream key -> the model's state where its stored state was taken
+        self.hidden_others: dict[bytes, Float32s] = {}  # the same: numbers in their places that are as good, or NaN
 
     def _step(self, stream: AuditedStream, sample: Row, held: Row, verdict: AuditVerdict, ends: bool) -> int:
         memory = stream.memory
@@ -126,14 +137,19 @@ class StepAudit(PartitionAudit):
         for row, run in enumerate(runs):
             made = self._make(np.concatenate(found[row]), run.inputs())
             if run.stop is not None:
-                self.hidden[run.stream.key] = np.concatenate([at_stop[row], made.kept[run.stop - 1]])
+                key, state = run.stream.key, at_stop[row]
+                self.hidden[key] = np.concatenate([state, made.kept[run.stop - 1]])
+                self.hidden_others[key] = np.concatenate([np.full_like(state, np.nan), made.kept_others[run.stop - 1]])
             yield made
 
     def _make(self, numbers: Float32s, samples: Float32s) -> Made:
         def given(output: Output) -> Float64s:
             return numbers[:, self.model.tensors[output.tensor]].astype(np.float64)
 
-        return self.outputs.make(len(numbers), given, lambda output, values: applied(output, values, samples))
+        def apply(output: Output, values: Float64s, scale: float) -> Applied:
+            return applied(output, values, samples, scale)
+
+        return self.outputs.make(len(numbers), given, apply)
 
     def _run_all(self, runs: Sequence[Run]) -> tuple[list[list[Float32s]], dict[int, Float32s]]:
         """The model's numbers in pieces (T, K), and its states where they are asked for, by run."""

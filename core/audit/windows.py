@@ -17,6 +17,7 @@ from core.audit.outputs import ExpectedOutputs, Made
 from core.audit.partition import AnyOutput, PartitionAudit
 from core.audit.rules import AuditVerdict, Memory
 from core.audit.samples import Row, SampleReader
+from core.audit.scales import Scales
 from core.audit.scope import NOTHING, AuditedStream, Scope
 from core.engines.results import StreamRules, WindowRules
 from core.tasks.declaration import Declaration, Output
@@ -67,6 +68,7 @@ class WindowAudit(PartitionAudit):
         rules: the worker's.
         windows: the worker's.
         scope: what to judge.
+        scales: of the model's tensors; None: 1.
     """
 
     def __init__(
@@ -77,12 +79,13 @@ class WindowAudit(PartitionAudit):
         rules: StreamRules,
         windows: WindowRules,
         scope: Scope,
+        scales: Scales | None = None,
     ) -> None:
         super().__init__(samples, rules, scope)
         self.model = model
         self.fingerprint = model.fingerprint
         self.output_type = output_type(task)
-        self.outputs = ExpectedOutputs(task.outputs, model.tensors)
+        self.outputs = ExpectedOutputs(task.outputs, model.tensors, (scales or Scales()).tensors)
         self.windows = windows
         self.due: list[Due] = []
         self.stored: dict[bytes, tuple[WindowedSamples, int]] = {}
@@ -168,12 +171,12 @@ class WindowAudit(PartitionAudit):
         def given(output: Output) -> Float64s:
             return _given(output, scored, windows)
 
-        def apply(output: Output, values: Float64s) -> Applied:
+        def apply(output: Output, values: Float64s, scale: float) -> Applied:
             if output.apply == "above":
-                return above_alone(values[:, 0], output)
+                return above_alone(values[:, 0], output, scale)
             if output.apply == "argmax_step" and output.of is not None:
                 return Applied(_steps_of(list(values), windows))
-            return applied_alone(output, values)
+            return applied_alone(output, values, scale)
 
         return self.outputs.make(len(windows), given, apply)
 

@@ -18,6 +18,7 @@ from core.tasks.declaration import Declaration, Output
 from core.tasks.fingerprint import fingerprint_of
 from stream_app.rules import checked_model, load_task_model, runs_by_torch, stream_rules, window_rules
 from stream_app.settings import Settings
+from stream_app.verify.scales import scales_of_steps, scales_of_windows
 
 MakeAudit = Callable[[Scope], PartitionAudit]
 
@@ -29,9 +30,14 @@ def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
 
 def _maker(settings: Settings, task: Declaration) -> MakeAudit:
     rules = stream_rules(settings, task)
+    own = not runs_by_torch(task)  # the numbers of those that ship are about 1
     if task.kind == "step":
-        return partial(StepAudit, task, *_steps_model(settings, task), rules)
-    return partial(WindowAudit, task, *_windows_model(settings, task), rules, window_rules(settings, task))
+        samples, steps = _steps_model(settings, task)
+        scales = scales_of_steps(task, steps) if own else None
+        return partial(StepAudit, task, samples, steps, rules, scales=scales)
+    samples, windows = _windows_model(settings, task)
+    scales = scales_of_windows(task, windows) if own else None
+    return partial(WindowAudit, task, samples, windows, rules, window_rules(settings, task), scales=scales)
 
 
 def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, StepsModel]:

@@ -20,7 +20,7 @@ from stream_app.verify.cut import VerifiedRange
 from stream_app.verify.report import VerifyReport, at
 
 TOLERANCE = 1e-5
-"""The tolerance of outputs; relative above 1, as float32 is."""
+"""The tolerance of outputs; relative above their scale (`core.audit.scales`), as float32 is."""
 
 
 class _Check:
