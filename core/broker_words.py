@@ -1,4 +1,4 @@
-"""What a person is told of a Kafka broker that does not answer, by every command in the same words."""
+"""Words about a Kafka broker that does not answer: the same in every command."""
 
 from __future__ import annotations
 
