@@ -31,7 +31,7 @@ from stream_app.verify.scales import scales_of_steps
 from tests.audits import ALL, in_partition
 from tests.changes import take_changed
 from tests.declared_audits import audit_of, engine, feeds, heads_of, problems_of, pump, stored
-from tests.lstm_files import safetensors, weights
+from tests.recurrent_files import safetensors, weights
 from tests.reference import LAST_OF_ALL_MS, CrashingWorker, Published, stream_rules
 from tests.strategies import IDLE_TIMEOUT_MS, FakeRecord, MemoryTable, relaxed
 from tests.test_scorer import POLICIES
