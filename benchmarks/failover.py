@@ -66,8 +66,8 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             own = settings.replace(app_id=name, topic_prefix=f"{name}-")
             own = own if session is None else own.replace(session_timeout=session)
             create_topics(own)
-            with _group(own, Path(directory) / name, workers) as group:
-                bench = _Failover(own, group, plan, name, say)
+            with group_of(own, Path(directory) / name, workers) as group:
+                bench = Failover(own, group, plan, name, say)
                 report["events"] += bench.rolling() if name == "rolling" else bench.one_of_two(tuned=bool(session))
             report["checker"][name] = audit(own, say) if options.verify else None
     report["session_timeout_s"] = {"default": settings.session_timeout, "tuned": options.session}
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
 
 
 @contextmanager
-def _group(settings: Settings, directory: Path, workers: int) -> Iterator[list[LiveWorker]]:
+def group_of(settings: Settings, directory: Path, workers: int) -> Iterator[list[LiveWorker]]:
     """Workers of one group, started one after the other, each with a directory of its own."""
     with ExitStack() as stack:
         group = []
@@ -89,7 +89,9 @@ def _group(settings: Settings, directory: Path, workers: int) -> Iterator[list[L
         yield group
 
 
-class _Failover:
+class Failover:
+    """Events on a group of workers, one after the other, each under a load of its own."""
+
     def __init__(self, settings: Settings, group: list[LiveWorker], plan: Plan, name: str, say: Say) -> None:
         self.settings = settings
         self.group = group
@@ -103,11 +105,11 @@ class _Failover:
         victim, found = self.group[1], []
         session = self.settings.session_timeout  # nobody knows of a kill before it is over
         for _ in range(self.plan.repetitions):
-            found.append(self._event("kill", victim.kill, session))
-            found.append(self._event("join", victim.start))
+            found.append(self.event("kill", victim.kill, session))
+            found.append(self.event("join", victim.start))
             if not tuned:
-                found.append(self._event("stop", victim.stop))
-                found.append(self._event("join", victim.start))
+                found.append(self.event("stop", victim.stop))
+                found.append(self.event("join", victim.start))
         return found
 
     def rolling(self) -> list[dict[str, Any]]:
@@ -119,9 +121,9 @@ class _Failover:
                 worker.start()
                 time.sleep(SETTLE_S)
 
-        return [self._event("rolling", restart) for _ in range(self.plan.repetitions)]
+        return [self.event("rolling", restart) for _ in range(self.plan.repetitions)]
 
-    def _event(self, kind: str, act: Callable[[], Any], more_s: float = 0.0) -> dict[str, Any]:
+    def event(self, kind: str, act: Callable[[], Any], more_s: float = 0.0) -> dict[str, Any]:
         """Do it under a load of its own; the longest silence of each partition, and the samples that waited longest."""
         self.runs += 1
         before = self._owners()
