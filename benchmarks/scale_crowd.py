@@ -106,13 +106,14 @@ class Crowd:
             threading.Thread(target=self._listen, args=(process,), daemon=True).start()
         self._wait("processes that start", lambda seen: sum(e["event"] == "here" for e in seen) == len(self._processes))
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the members."""
+        return [process.pid for process in self._processes]
+
     def change(self, command: str, members: Collection[int]) -> Rebalance:
         """Start or stop members of a group that is whole."""
         return self._change(command, members, owners_of(self._seen()))
-
-    def start(self, members: Collection[int]) -> Rebalance:
-        """Start the first members of the group."""
-        return self._change("start", members, {})
 
     def requests(self, seconds: float) -> tuple[dict[str, float], float]:
         """What the members send in a second, by name of the request, and the CPU seconds that they take for it."""

@@ -2,9 +2,10 @@
 
     python benchmarks/scale_light.py '{"group": "g", "topics": ["in", "changelog"]}'
 
-`scale_members.py` starts it, with the settings in the environment. Each member has the consumer that a worker has, with its assignor and all its settings,
-fetches from the first topic, and commits its offsets when it gives its partitions up. Commands come on stdin, one a
-line: ``start NUMBER ...``, ``stop NUMBER ...``, ``count``. Events go to stdout, one JSON object a line, with the time.
+`scale_crowd.py` starts it, with the settings in the environment. Each member has the consumer that a worker has, with
+its assignor and all its settings, fetches from the first topic, and commits its offsets when it gives its partitions
+up. Commands come on stdin, one a line: ``start NUMBER ...``, ``stop NUMBER ...``, ``count``. Events go to stdout, one
+JSON object a line, with the time.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class Crowd:
 
 def main() -> None:
     """Entry point."""
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each rebalance is a warning of each member
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each rebalance is a line of each member
     asyncio.run(Crowd(Plan(**json.loads(sys.argv[1]))).run())
 
 

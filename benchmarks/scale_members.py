@@ -7,8 +7,8 @@ members: groups of light members (`scale_light.py`) form; members leave and join
 worker: one real worker: start, stop, requests and bytes by load.
 rolling: four real workers over 64 partitions are restarted one after the other, under a load.
 
-The whole run takes about 10 minutes, and stores its report in benchmarks/results/scale.json, part by part. `scale_model.py`
-makes the tables of docs/scale.md of it.
+The whole run takes about 10 minutes. --store puts the report into benchmarks/results/scale.json, part by part, and
+`scale_model.py` makes the tables of docs/scale.md of it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +30,7 @@ from failover import Failover, group_of
 from failover import Plan as Events
 from harness import bench_broker
 from live_worker import LiveWorker, Meter, broker_pid
-from loads import load_of, send_measured
+from loads import Sending, load_of
 from reporting import RESULTS, Report, Row, Say, at, markdown, parser, run_script, write_whole
 from scale_crowd import Crowd
 from scale_light import Plan, light_assignor
@@ -46,7 +47,7 @@ ASSIGNED = (*MEMBERS, 60, 300)  # and two that do not divide the partitions
 REPEATS = 3
 REST_S = 5.0
 LOADS = (0, 10, 100, 1000, 11_574)
-LOAD_S, STREAMS = 6.0, 1000
+LOAD_S, AROUND_S, STREAMS = 6.0, 3.0, 1000
 WORKER_PARTITIONS = (4, 64)
 ROLLING_WORKERS, ROLLING_PARTITIONS = 4, 64
 GROUP_KEY = 2  # the version of a key of a group's own record among the offsets; below it those of commits
@@ -107,8 +108,15 @@ def measure_members(options: argparse.Namespace, say: Say) -> list[dict[str, Any
     with bench_broker(say) as settings:
         topics = {SIGNAL_SAMPLES: options.partitions, SIGNAL_STATES: options.partitions}
         Cluster(settings).create(topics, 1, {name: {} for name in topics})
+        _warm_up(settings, topics)
         sizes = options.members or (QUICK_MEMBERS if options.quick else MEMBERS)
         return [_group_at(settings, topics, members, options.assignor, say) for members in sizes]
+
+
+def _warm_up(settings: Settings, topics: Topics) -> None:
+    """The first group of a broker waits for the topic of offsets, and for Java to become fast."""
+    with Crowd(settings, Plan("warm-up", list(topics)), 2, topics[SIGNAL_SAMPLES]) as crowd:
+        crowd.change("start", range(2))
 
 
 def _group_at(settings: Settings, topics: Topics, members: int, assignor: str, say: Say) -> dict[str, Any]:
@@ -118,24 +126,36 @@ def _group_at(settings: Settings, topics: Topics, members: int, assignor: str, s
         say(f"{members} members: whole after {formed.total_s:.1f} s, {formed.generations} generations")
         leaves, joins = [], []
         for repeat in range(REPEATS):
-            one = [members - 1 - repeat]
-            leaves.append(crowd.change("stop", one))
-            joins.append(crowd.change("start", one))
-        say(f"{members} members: pauses {[round(one.longest_pause_s, 2) for one in (*leaves, *joins)]} s")
+            leaves.append(_changed(crowd, "stop", members - 1 - repeat))
+            joins.append(_changed(crowd, "start", members - 1 - repeat))
+        say(f"{members} members: pauses {[round(one['longest_pause_s'], 2) for one in (*leaves, *joins)]} s")
         meter = Meter(broker=broker_pid())
         requests, member_cores = crowd.requests(REST_S)
         return {
             "members": members,
             "partitions": partitions,
             "formed": asdict(formed),
-            "leaves": [asdict(one) for one in leaves],
-            "joins": [asdict(one) for one in joins],
+            "leaves": leaves,
+            "joins": joins,
             "requests_per_s": requests,
             "members_cores": member_cores,
             "broker_cores": meter.cores()["broker"],
             "led": {key: crowd.last_led()[key] for key in ("cpu_s", "metadata_bytes", "assignment_bytes")},
             **kept_at_broker(settings, group),
         }
+
+
+def _changed(crowd: Crowd, command: str, member: int) -> dict[str, Any]:
+    """A rebalance, and the CPU seconds of the broker and of all members meanwhile; the work at rest is among them."""
+    meter, began = Meter(broker=broker_pid(), **{str(pid): pid for pid in crowd.pids}), time.monotonic()
+    found = crowd.change(command, [member])
+    watched_s, spent = time.monotonic() - began, meter.cpu_s()
+    broker_cpu_s = spent.pop("broker")
+    return asdict(found) | {
+        "watched_s": watched_s,
+        "broker_cpu_s": broker_cpu_s,
+        "members_cpu_s": sum(spent.values()),
+    }
 
 
 def kept_at_broker(settings: Settings, group: str) -> dict[str, Any]:
@@ -188,24 +208,28 @@ def _worker_on(settings: Settings, partitions: int, directory: Path, say: Say) -
 
 
 def _load_on(settings: Settings, worker: LiveWorker, file: Path, rate: int, say: Say) -> dict[str, Any]:
+    with ExitStack() as stack:
+        if rate:
+            samples = round(rate * (LOAD_S + AROUND_S))
+            what = {"streams": STREAMS, "rate": rate, "samples": samples, "sequence": f"rate-{rate}"}
+            sending = Sending(load_of(settings, "signal", **what))
+            stack.callback(sending.finish)
+            sending.wait_until_started()
+            time.sleep(1.0)
+        found = _watched(settings, worker, file)
+    say(f"{settings.partitions} partitions, {rate}/s: {sum(found['requests_per_s'].values()):.0f} requests/s")
+    return {"rate": rate, **found}
+
+
+def _watched(settings: Settings, worker: LiveWorker, file: Path) -> dict[str, Any]:
+    """Requests, bytes and cores for a while."""
+    meter, began = Meter(worker=worker.pid, broker=broker_pid()), time.monotonic()
     before, bytes_before = json.loads(file.read_text()), log_bytes(settings)
-    pids = {"worker": worker.pid, "broker": broker_pid()}
-    began = time.monotonic()
-    if rate:
-        what = {"streams": STREAMS, "rate": rate, "samples": round(rate * LOAD_S), "sequence": f"rate-{rate}"}
-        _, cores = send_measured([load_of(settings, "signal", **what)], **pids)
-    else:
-        meter = Meter(**pids)
-        time.sleep(LOAD_S)
-        cores = meter.cores()
-    took = time.monotonic() - began
-    time.sleep(1.0)  # a last commit, and the last counts
-    after, bytes_after = json.loads(file.read_text()), log_bytes(settings)
+    time.sleep(LOAD_S)
+    after, bytes_after, took = json.loads(file.read_text()), log_bytes(settings), time.monotonic() - began
     sent = {name: (count - before.get(name, 0)) / took for name, count in sorted(after.items())}
-    say(f"{settings.partitions} partitions, {rate}/s: {sum(sent.values()):.0f} requests/s")
+    cores = meter.cores()
     return {
-        "rate": rate,
-        "seconds": took,
         "requests_per_s": {name: count for name, count in sent.items() if count > 0},
         "bytes_per_s": {name: (bytes_after[name] - bytes_before[name]) / took for name in bytes_after},
         "worker_cores": cores["worker"],
@@ -277,8 +301,8 @@ def table(report: Report) -> str:
         (
             one["members"],
             one["formed"]["total_s"],
-            max(change["longest_pause_s"] for change in one["leaves"]),
-            max(change["longest_pause_s"] for change in one["joins"]),
+            min(change["longest_pause_s"] for change in one["leaves"]),
+            min(change["longest_pause_s"] for change in one["joins"]),
             sum(one["requests_per_s"].values()),
             one["broker_cores"],
             one["group_record_bytes"],
