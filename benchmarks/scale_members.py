@@ -30,7 +30,7 @@ from failover import Failover, group_of
 from failover import Plan as Events
 from harness import bench_broker
 from live_worker import LiveWorker, Meter, broker_pid
-from loads import Sending, load_of
+from loads import Sending, Watch, load_of, send
 from reporting import RESULTS, Report, Row, Say, at, markdown, parser, run_script, write_whole
 from scale_crowd import Crowd
 from scale_light import Plan, light_assignor
@@ -44,7 +44,7 @@ STORED = RESULTS / "scale.json"
 PARTITIONS = 1000
 MEMBERS, QUICK_MEMBERS = (10, 25, 50, 100, 250), (10, 25, 50)
 ASSIGNED = (*MEMBERS, 60, 300)  # and two that do not divide the partitions
-REPEATS = 3
+REPEATS = 2
 REST_S = 5.0
 LOADS = (0, 10, 100, 1000, 11_574)
 LOAD_S, AROUND_S, STREAMS = 6.0, 3.0, 1000
@@ -194,7 +194,7 @@ def _worker_on(settings: Settings, partitions: int, directory: Path, say: Say) -
         worker.start()
         worker.stop()  # the first start has filled the system's file cache
         ready_s = worker.start()
-        time.sleep(1.0)
+        _meet_streams(own, worker)
         loads = [_load_on(own, worker, file, rate, say) for rate in LOADS]
         started = time.monotonic()
         worker.stop()
@@ -205,6 +205,14 @@ def _worker_on(settings: Settings, partitions: int, directory: Path, say: Say) -
             "streams": STREAMS,
             "loads": loads,
         }
+
+
+def _meet_streams(settings: Settings, worker: LiveWorker) -> None:
+    """A sample of each stream: those that a worker does not know cost it a request of their own."""
+    watch = Watch(settings, "signal")
+    send(load_of(settings, "signal", streams=STREAMS, rate=0, samples=STREAMS, sequence="first"))
+    watch.wait(STREAMS, worker.require_running)
+    time.sleep(1.0)
 
 
 def _load_on(settings: Settings, worker: LiveWorker, file: Path, rate: int, say: Say) -> dict[str, Any]:
@@ -253,23 +261,32 @@ def _logs(data: Path, topic: str, partition: int) -> Iterator[Path]:
 
 
 def measure_rolling(options: argparse.Namespace, say: Say) -> dict[str, Any]:
-    """Real workers restarted one after the other: how long each restart takes, and what streams see of it."""
+    """Real workers restarted one after the other, beside one that is alone: how long it takes, what streams see."""
     with bench_broker(say) as settings, TemporaryDirectory(prefix="caststream-scale-") as directory:
-        own = settings.replace(app_id="roll", topic_prefix="roll-", partitions=ROLLING_PARTITIONS, tasks="signal")
-        create_topics(own)
-        with group_of(own, Path(directory), ROLLING_WORKERS) as group:
-            bench = Failover(own, group, Events(1), "scale", say)
-            restarts: list[dict[str, float]] = []
-            event = bench.event("rolling", lambda: restarts.extend(map(_restart, group)))
+        alone, group = (_rolled(settings, Path(directory), number, say) for number in (1, ROLLING_WORKERS))
+    lost = sum(one[what] for one in (alone, group) for what in ("lost", "repeated"))
     return {
         "workers": ROLLING_WORKERS,
         "partitions": ROLLING_PARTITIONS,
+        "alone": alone,
+        "group": group,
+        "failures": [f"rolling: {lost} outputs lost or repeated"] * bool(lost),
+    }
+
+
+def _rolled(settings: Settings, directory: Path, workers: int, say: Say) -> dict[str, Any]:
+    restarts: list[dict[str, float]] = []
+    name = f"roll-{workers}"
+    own = settings.replace(app_id=name, topic_prefix=f"{name}-", partitions=ROLLING_PARTITIONS, tasks="signal")
+    create_topics(own)
+    with group_of(own, directory / name, workers) as group:
+        bench = Failover(own, group, Events(1), name, say)
+        event = bench.event("rolling", lambda: restarts.extend(map(_restart, group)))
+    return {
         "restarts": restarts,
-        "total_s": sum(one["stop_s"] + one["ready_s"] for one in restarts),
         "longest_silence_s": max(event["silence_s"].values()),
         "lost": event["lost"],
         "repeated": event["repeated"],
-        "failures": [f"{event['lost']} lost, {event['repeated']} repeated"] * bool(event["lost"] or event["repeated"]),
     }
 
 
