@@ -33,7 +33,7 @@ Owners = Mapping[int, int]
 
 @dataclass(frozen=True)
 class Rebalance:
-    """What a change of the group took."""
+    """The times and the moves of one change of a group."""
 
     total_s: float
     """From the command to the last member's assignment."""
@@ -116,7 +116,7 @@ class Crowd:
         return self._change(command, members, owners_of(self._seen()))
 
     def requests(self, seconds: float) -> tuple[dict[str, float], float]:
-        """What the members send in a second, by name of the request, and the CPU seconds that they take for it."""
+        """Count what the members send in a second, by name of the request, and the cores that they use."""
         first, began = self._count(), time.monotonic()
         time.sleep(seconds)
         last, took = self._count(), time.monotonic() - began

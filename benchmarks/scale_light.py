@@ -43,7 +43,7 @@ Tell = Callable[..., None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a process of members needs to know."""
+    """The group and the topics of a process of members."""
 
     group: str
     topics: list[str]

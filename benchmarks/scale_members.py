@@ -1,4 +1,4 @@
-"""How far one group goes: light members on a real broker, the assignor alone, and real workers.
+"""Measures how far one group goes: light members on a real broker, the assignor alone, and real workers.
 
     .venv/bin/python benchmarks/scale_members.py [--quick] [--json] [--only PART ...]
 
@@ -313,7 +313,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
 
 
 def table(report: Report) -> str:
-    """What the groups of light members did."""
+    """A row for each group of light members."""
     rows: list[Row] = [
         (
             one["members"],

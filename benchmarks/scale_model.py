@@ -1,4 +1,4 @@
-"""How far one group goes: a model fed with what was measured, and the tables of docs/scale.md.
+"""Models how far one group goes, by arithmetic on what was measured, and the tables of docs/scale.md.
 
     .venv/bin/python benchmarks/scale_model.py                         # prints the tables
     .venv/bin/python benchmarks/scale_model.py --write docs/scale.md   # puts them between the page's marks
@@ -63,7 +63,7 @@ def line(points: Points) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Model:
-    """What the model takes from the measurements."""
+    """The figures that the model takes from the measurements, and what follows from them."""
 
     broker_s: float
     """CPU seconds of the broker for each member in a rebalance; one thread of it serves a group."""
@@ -93,7 +93,7 @@ class Model:
     """Changelog records that a worker reads in a second when it recovers."""
 
     def pause_s(self, members: int) -> float:
-        """How long all streams of the group stand still at a rebalance, with members on hosts of their own."""
+        """The time for which all streams stand still at a rebalance, with members on hosts of their own."""
         return HEARTBEAT_S + members * self.broker_s
 
     def restart_s(self, members: int) -> float:
@@ -105,7 +105,7 @@ class Model:
         return members * self.restart_s(members)
 
     def still_s(self, members: int) -> float:
-        """How long each stream stands still in a rolling restart: every worker's leave and join stop all."""
+        """The time for which each stream stands still in a rolling restart: each leave and each join stops all."""
         return 2 * members * self.pause_s(members)
 
     def record_bytes(self, members: int) -> float:
@@ -182,7 +182,7 @@ def broker_spent(group: Mapping[str, Any]) -> float:
 
 
 def rules(model: Model) -> str:
-    """What to expect of a group by its size."""
+    """A row for each size of a group."""
     rows: list[Row] = [
         (
             members,
@@ -206,7 +206,7 @@ def rules(model: Model) -> str:
 
 
 def members_table(scale: Mapping[str, Any]) -> str:
-    """What light members have shown."""
+    """A row for each group of light members."""
     rows: list[Row] = [
         (
             one["members"],
@@ -330,7 +330,7 @@ def changelog(model: Model) -> str:
 
 
 def limits(model: Model) -> str:
-    """What breaks, and at how many workers."""
+    """The limits of a group, by the number of workers."""
     fixed, each = model.record
     record = int((RECORD_LIMIT - fixed) / each)
     pause = int((LONG_PAUSE_S - HEARTBEAT_S) / model.broker_s)
@@ -362,7 +362,7 @@ def check(model: Model, scale: Mapping[str, Any]) -> str:
 
 
 def about(scale: Mapping[str, Any], latest: Mapping[str, Any]) -> str:
-    """Where the figures come from."""
+    """The machines and the times of the two reports."""
     first = f"Groups and workers: {where(scale)}; {scale['started']}. {package_line(scale)}."
     return f"{first} CPU of a sample, changelog and recovery: {where(latest)}; {latest['started']}."
 

@@ -14,7 +14,7 @@ Held = dict[str, list[int]]
 
 @st.composite
 def groups(draw: st.DrawFn, most_members: int, most_partitions: int) -> tuple[Held, int]:
-    """What members held before, some of it by several of them, some of it gone since; and the partitions of now."""
+    """Draw what members held before, some of it by several of them, some of it gone since; and the partitions of now."""
     partitions = draw(st.integers(0, most_partitions))
     numbers = st.lists(st.integers(0, most_partitions + 1), unique=True)
     members = draw(st.integers(1, most_members))
@@ -22,7 +22,7 @@ def groups(draw: st.DrawFn, most_members: int, most_partitions: int) -> tuple[He
 
 
 def kept(held: Held, shares: Held) -> int:
-    """How many partitions are still with a member that held them; of several that did, the last one."""
+    """Count the partitions that are still with a member that held them; of several that did, the last one."""
     owner = {partition: member for member, mine in held.items() for partition in mine}
     return sum(owner.get(partition) == member for member, mine in shares.items() for partition in mine)
 

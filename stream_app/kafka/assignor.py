@@ -43,7 +43,7 @@ class LoudAssignor(PartitionAssignor):
 
     @property
     def _metadata(self) -> ClientMetadata:
-        """What this member says when it joins: what it held. An older one may have told it who has what."""
+        """Say what this member held, when it joins; not who has what, which an older leader may have told it."""
         return ClientMetadata(
             assignment=self._assignment,
             url=str(self._url),
@@ -78,5 +78,5 @@ def _share(topics: Iterable[str], partitions: int, before: Assignments, after: A
 
 
 def _held(found: ClientAssignment, topics: Iterable[str]) -> list[int]:
-    """What a member held of the first of the topics that it held any of: a topic may have joined them since."""
+    """Return what a member held of the first topic that it had: a topic may have joined the others since."""
     return next((mine for topic in topics if (mine := found.actives.get(topic))), [])
