@@ -12,16 +12,14 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.11.13-slim-bookworm
 
-# Where torch alone comes from: without CUDA it is a tenth of the size. Empty: pip's own index, CUDA included.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# With ONNX Runtime, for models of your own. For a worker on a GPU: --build-arg EXTRAS=onnx,cuda, which adds PyTorch.
+ARG EXTRAS=onnx
 
 WORKDIR /build
 COPY constraints.txt ./
-RUN pip install --no-cache-dir --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 # Mounted, not copied: the wheel stays out of the image's layers.
-# With ONNX Runtime, for models of your own.
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c constraints.txt "caststream[onnx] @ file://$(echo /wheels/*.whl)" && rm -rf /build
+    pip install --no-cache-dir -c constraints.txt "caststream[$EXTRAS] @ file://$(echo /wheels/*.whl)" && rm -rf /build
 
 RUN useradd --uid 10001 --create-home caststream && install -d -o caststream -g caststream /data
 USER caststream

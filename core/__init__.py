@@ -41,7 +41,13 @@ def __getattr__(name: str) -> Any:
     """Load a public class on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module 'core' has no attribute '{name}'")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        told = f"core.{name} needs PyTorch, which is not installed: pip install 'caststream[train]'"
+        raise ModuleNotFoundError(told, name="torch") from error
 
 
 def __dir__() -> list[str]:

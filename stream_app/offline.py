@@ -11,7 +11,7 @@ import numpy as np
 from core.arrays import Float32s, Float64s
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED, shipped
-from stream_app.rules import load_step_model, load_task_model, load_window_model, runs_by_torch, window_rules
+from stream_app.rules import is_of_shipped_kind, load_step_model, load_task_model, load_window_model, window_rules
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def step_model(settings: Settings, task: Declaration) -> StepModelRun:
     """
     from core.offline.steps import StepModelRun
 
-    if runs_by_torch(task):
+    if is_of_shipped_kind(task):
         return _signal_model(settings, task)
     model = load_step_model(settings, task)
     return StepModelRun(task, model.fingerprint, model.outputs.fields, model.states())
@@ -73,24 +73,23 @@ def step_model(settings: Settings, task: Declaration) -> StepModelRun:
 def _signal_model(settings: Settings, task: Declaration) -> StepModelRun:
     from core.engines.hidden import make_hidden
     from core.engines.infer import prepare
-    from core.models.fingerprint import fingerprint
     from core.models.ranges import Ranges
-    from core.models.signal_lstm import SignalExtractionLSTM
+    from core.models.weights_file import weights_of
     from core.offline.steps import StepModelRun
     from core.wire.outputs import PREDICTION
 
-    model = load_task_model(settings, task)
-    assert isinstance(model, SignalExtractionLSTM)
-    prepare(model.eval())
-    ranges = Ranges.read(model.training_ranges, task.places())
-    return StepModelRun(task, fingerprint(model), PREDICTION, make_hidden(model), ranges)
+    model: Any = load_task_model(settings, task)
+    prepare(model)
+    weights = weights_of(model)
+    ranges = Ranges.read(weights.training_ranges, task.places())
+    return StepModelRun(task, weights.fingerprint, PREDICTION, make_hidden(model), ranges)
 
 
 def window_model(settings: Settings, task: Declaration) -> WindowModelRun:
     """The model of a window task; errors as `step_model` has them."""
     from core.offline.windows import WindowModelRun
 
-    if runs_by_torch(task):
+    if is_of_shipped_kind(task):
         return _cast_model(settings, task)
     model = load_window_model(settings, task)
     return WindowModelRun(task, model.fingerprint, model.outputs.fields, window_rules(settings, task), model.score)
@@ -99,19 +98,17 @@ def window_model(settings: Settings, task: Declaration) -> WindowModelRun:
 def _cast_model(settings: Settings, task: Declaration) -> WindowModelRun:
     from core.engines.infer import prepare
     from core.engines.scorer import CastModel
-    from core.models.defect_lstm import SteelDefectLSTM
-    from core.models.fingerprint import fingerprint
     from core.models.ranges import Ranges
+    from core.models.weights_file import weights_of
     from core.offline.windows import WindowModelRun
     from core.wire.outputs import SCORE
 
-    model = load_task_model(settings, task)
-    assert isinstance(model, SteelDefectLSTM)
-    prepare(model.eval())
-    scorer = CastModel(model)
+    model: Any = load_task_model(settings, task)
+    prepare(model)
+    scorer, weights = CastModel(model), weights_of(model)
 
     def score(windows: Sequence[Float32s]) -> Float64s:
         return scorer.score(windows, [np.arange(len(window)) for window in windows])
 
-    ranges = Ranges.read(model.training_ranges, task.places())
-    return WindowModelRun(task, fingerprint(model), SCORE, window_rules(settings, task), score, ranges)
+    ranges = Ranges.read(weights.training_ranges, task.places())
+    return WindowModelRun(task, weights.fingerprint, SCORE, window_rules(settings, task), score, ranges)

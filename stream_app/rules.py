@@ -20,7 +20,7 @@ from stream_app.settings import Settings
 if TYPE_CHECKING:
     from core.engines.declared.stepper import StepModel
     from core.engines.declared.window_model import WindowModel
-    from core.models.fingerprint import AnyModel
+    from core.models.opening import RunModel
 
 ONNX = ".onnx"
 _KINDS: dict[str, ModelKind] = {"signal": "signal", "casting": "defect"}
@@ -54,8 +54,8 @@ def model_name(task: Declaration) -> str:
     return _KINDS.get(task.name, task.name)
 
 
-def runs_by_torch(task: Declaration) -> bool:
-    """True if torch runs the task's model; else ONNX Runtime does, or the compiled kernel with the user's weights."""
+def is_of_shipped_kind(task: Declaration) -> bool:
+    """True if the task's model is a checkpoint of one of the two kinds that ship; else it is the user's own."""
     return task.name in SHIPPED if task.window is None else task.model.file.suffix != ONNX
 
 
@@ -65,13 +65,13 @@ def model_file(settings: Settings, task: Declaration) -> Path:
     return given or Path(os.path.normpath(task.model.file))
 
 
-def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
-    """The model of a task, on the device of the settings.
+def load_task_model(settings: Settings, task: Declaration) -> RunModel:
+    """The model of a task of one of the two kinds that ship, for the device of the settings.
 
     Raises:
         StartupError: its file is missing or holds another kind of model, or the task has other fields or outputs.
     """
-    from core.models.factory import load_model  # loads torch, which an ONNX model does not need
+    from core.models.opening import open_model
 
     form = "signal" if task.window is None else "casting"
     like = shipped(form)
@@ -80,7 +80,7 @@ def load_task_model(settings: Settings, task: Declaration) -> AnyModel:
             f"task {task.name!r}: weights such as {task.model.file.name} are for the fields and outputs of {form}: "
             "declare those, or export the model as an ONNX file"
         )
-    return load_model(model_file(settings, task), _KINDS[form], settings.device)
+    return open_model(model_file(settings, task), _KINDS[form], settings.device)
 
 
 def load_step_model(settings: Settings, task: Declaration) -> StepModel:

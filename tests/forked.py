@@ -1,6 +1,6 @@
-"""Programs that begin with torch and Faust loaded: forked from one process that has loaded both.
+"""Programs that begin with Faust loaded: forked from one process that has loaded it.
 
-Loading takes four seconds of a core, and the tests start dozens of workers. After that a forked program is like one
+Loading takes seconds of a core, and the tests start dozens of workers. After that a forked program is like one
 that was started alone: it has a session, an environment, signals and an output of its own. `test_forked.py` holds
 that. The workers of supervisors and of fault schedules load everything themselves.
 """
@@ -27,7 +27,8 @@ from typing import Any
 from stream_app.local.child import Child
 
 LOADED = (
-    "torch",
+    "core.engines.scorer",
+    "core.engines.stepper",
     "stream_app.clients.admin",
     "stream_app.flow.commits",
     "stream_app.topics.checks",

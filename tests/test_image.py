@@ -11,9 +11,6 @@ from stream_app.settings import PREFIX
 from tests.commands import PROGRAM, ROOT, parse
 from tests.containers import OURS, dockerfile, image_environment, instructions, services, settings_of
 
-# The one address that may stand in the repository: PyTorch's own wheels without CUDA.
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-
 
 def test_the_image_is_named_by_the_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -47,7 +44,7 @@ def test_the_image_has_a_python_that_the_package_accepts_and_pinned_packages() -
 
     assert not bases
     assert accepted.split(",")[0] == f">={version}"
-    assert len(installs) == 2
+    assert installs
     assert all("-c constraints.txt" in rest for rest in installs)
 
 
@@ -61,21 +58,17 @@ def test_the_compiler_stays_in_the_first_stage() -> None:
     assert not any("g++" in rest or "pip wheel" in rest for rest in final)
 
 
-def test_torch_alone_comes_from_an_address_of_its_own() -> None:
-    addresses = re.findall(r"https?://[^\s\"']+", "\n".join(rest for _, rest in instructions()))
-    [torch] = [rest for rest in dockerfile("RUN") if "TORCH_INDEX" in rest]
-
-    assert addresses == [TORCH_INDEX]
-    assert torch.split()[-1] == "torch"
-    assert "--no-deps" in torch
-
-
-def test_the_image_runs_onnx_models() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+def test_the_image_runs_onnx_models_and_has_no_pytorch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     [installed] = [rest for rest in dockerfile("RUN") if "/wheels/*.whl" in rest]
-    [named] = re.findall(rf'"{PROGRAM}\[(\w+)\] @ file://\$\(echo /wheels/\*\.whl\)"', installed)
+    [named] = re.findall(rf'"{PROGRAM}\[\$(\w+)\] @ file://\$\(echo /wheels/\*\.whl\)"', installed)
+    [chosen] = [rest.partition("=")[2] for rest in dockerfile("ARG") if rest.startswith(f"{named}=")]
+    packages = [*project["dependencies"], *extras[chosen]]
 
-    assert any(each.startswith("onnxruntime") for each in extras[named])
+    assert any(each.startswith("onnxruntime") for each in packages)
+    assert not any(each.startswith("torch") for each in packages)
+    assert not any("http" in rest for _, rest in instructions())
 
 
 def test_paths_in_the_image_are_absolute_or_made_by_it() -> None:

@@ -43,7 +43,7 @@ class WorkerProcess:
 
     program = "stream_app.worker.process"
     forked = True
-    """Begins with torch and Faust loaded (`tests.forked`); else the interpreter loads them, as in a plant."""
+    """Begins with Faust loaded (`tests.forked`); else the interpreter loads them, as in a plant."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self.settings = settings if settings.metrics_port else settings.replace(metrics_port=free_port())

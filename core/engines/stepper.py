@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.engines.hidden import make_hidden
-from core.engines.infer import prepare, state_size
+from core.engines.infer import state_size
 from core.engines.results import StateStore, StreamRules
 from core.engines.steps import StepEngine, StepTask
-from core.models.fingerprint import fingerprint
+from core.models.opening import RunModel
 from core.models.ranges import SIGNAL_FIELDS, Ranges
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.weights_file import weights_of
 from core.tasks.reading import shipped
 from core.wire.outputs import PREDICTION
 from core.wire.records import OutputFormat
@@ -21,7 +21,7 @@ class SignalStepper(StepEngine):
     """signal-samples in, signal-predictions out.
 
     Args:
-        model: its mode is set to eval.
+        model: a signal model, taken as it is now.
         rules: how records are judged.
         store: the recovered ``signal-states`` table: stream key -> state.
         output_format: ``json`` or ``msgpack``.
@@ -30,24 +30,19 @@ class SignalStepper(StepEngine):
 
     def __init__(
         self,
-        model: SignalExtractionLSTM,
+        model: RunModel,
         rules: StreamRules,
         store: StateStore,
         output_format: OutputFormat = "json",
         clock: Callable[[], float] | None = None,
     ) -> None:
+        weights = weights_of(model)
         task = StepTask(
-            fingerprint=fingerprint(model),
+            fingerprint=weights.fingerprint,
             fields=field_list(shipped("signal")),
             decode=sample_decoder(shipped("signal")),
             outputs=PREDICTION,
             state_size=state_size(model),
-            ranges=Ranges.read(model.training_ranges, SIGNAL_FIELDS),
+            ranges=Ranges.read(weights.training_ranges, SIGNAL_FIELDS),
         )
-        self.model = model.eval()
-        super().__init__(task, make_hidden(self.model), rules, store, output_format, clock)
-
-    def warm_up(self) -> None:
-        """Run some batches first, so that no live chunk pays for a first call; set torch up, too."""
-        prepare(self.model)
-        super().warm_up()
+        super().__init__(task, make_hidden(model), rules, store, output_format, clock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,16 +19,14 @@ from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
 from core.data.recording import Recording
-from core.engines.infer import advance_sequences, prepare, score_windows
+from core.engines.infer import DefectModel, SignalModel, advance_sequences, prepare, score_windows
 from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.factory import load_model
-from core.models.fingerprint import AnyModel, fingerprint
+from core.models.opening import RunModel, open_model
 from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
-from core.models.shipped import checkpoint_path
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.shipped import ModelKind, checkpoint_path
 from core.models.survey import Survey
+from core.models.weights_file import weights_of
 from core.offline.prediction_file import CastScore, FileRows, SignalPart, Writer, writer
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
@@ -93,14 +91,15 @@ def predict(
     with file:
         keep_inputs([out], file.files)
         file.tell(on_note)
-        model = _load(kind, signal_checkpoint, defect_checkpoint, device)
+        given = signal_checkpoint if kind == "signal" else defect_checkpoint
+        model = open_model(given or checkpoint_path(kind), kind, device)
         prepare(model)
-        rows, name = FileRows.of(file, kind, run, streams, start_ms), fingerprint(model)
+        rows, name = FileRows.of(file, kind, run, streams, start_ms), weights_of(model).fingerprint
         survey = survey_for(model)
         outputs = 0
         try:
             with writer(out, rows, name) as results:
-                for count, done in _written(file, model, rules or WindowRules(), results, survey):
+                for count, done in _written(file, kind, model, rules or WindowRules(), results, survey):
                     outputs += count
                     on_progress(done, rows.count)
         except ChangedError as error:
@@ -116,23 +115,17 @@ def changed(error: ChangedError, path: str | Path, out: Path | BinaryIO, outputs
     return DataError(path, f"{error.problem}; {kept}")
 
 
-def _load(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> AnyModel:
-    if kind == "signal":
-        return load_model(signal_checkpoint or checkpoint_path("signal"), "signal", device)
-    return load_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
-
-
-def survey_for(model: AnyModel) -> Survey:
+def survey_for(model: RunModel) -> Survey:
     """Make the survey that finds values far outside what this model was trained on."""
-    fields = SIGNAL_FIELDS if isinstance(model, SignalExtractionLSTM) else CASTING_FIELDS
-    return Survey(Ranges.read(model.training_ranges, fields))
+    weights = weights_of(model)
+    return Survey(Ranges.read(weights.training_ranges, SIGNAL_FIELDS if weights.kind == "signal" else CASTING_FIELDS))
 
 
 def _written(
-    file: Recording, model: AnyModel, rules: WindowRules, results: Writer, survey: Survey
+    file: Recording, kind: ModelKind, model: Any, rules: WindowRules, results: Writer, survey: Survey
 ) -> Iterator[tuple[int, int]]:
     """Write all results; after each, how many outputs these were, and how many rows are done."""
-    if isinstance(model, SignalExtractionLSTM):
+    if kind == "signal":
         for part in signal_parts(file, model, survey=survey):
             results.signal(part)
             yield len(part.predictions), part.row + 1
@@ -143,7 +136,7 @@ def _written(
 
 
 def signal_parts(
-    file: Recording, model: SignalExtractionLSTM, chosen: range | None = None, survey: Survey | None = None
+    file: Recording, model: SignalModel, chosen: range | None = None, survey: Survey | None = None
 ) -> Iterator[SignalPart]:
     """The predictions of all rows of an open signals file, or of those ``chosen``; each row starts from zeros."""
     signals, conditions = file.values("mixed_signals"), file.values("condition_vectors")
@@ -164,7 +157,7 @@ def signal_parts(
             yield from (SignalPart(first + row, start, values) for row, values in enumerate(predictions))
 
 
-def signal_rows(file: Recording, model: SignalExtractionLSTM, rows: range) -> Float32s:
+def signal_rows(file: Recording, model: SignalModel, rows: range) -> Float32s:
     """The predictions of some rows of an open signals file, (N, T)."""
     found = np.empty((len(rows), file["mixed_signals"].shape[1]), np.float32)
     for part in signal_parts(file, model, rows):
@@ -181,7 +174,7 @@ def _inputs(block: Float32s, conditions: Float32s) -> Float32s:
 
 
 def cast_scores(
-    file: Recording, model: SteelDefectLSTM, rules: WindowRules, survey: Survey | None = None
+    file: Recording, model: DefectModel, rules: WindowRules, survey: Survey | None = None
 ) -> Iterator[CastScore]:
     """The scores of all casts of an open castings file: by cast, and in a cast by step."""
     due: list[CastScore] = []
@@ -222,7 +215,7 @@ def scores_due(row: int, length: int, rules: WindowRules) -> list[CastScore]:
 
 
 def _scored(
-    model: SteelDefectLSTM, due: list[CastScore], windows: list[Float32s], rules: WindowRules
+    model: DefectModel, due: list[CastScore], windows: list[Float32s], rules: WindowRules
 ) -> Iterator[CastScore]:
     enough = [window for window in windows if len(window) >= rules.window_min]
     results = zip(*score_windows(model, enough), strict=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 # A training that ends in an error of import would have been for nothing.
-PACKAGES = ("matplotlib", "scipy", "sklearn", "torch.utils.tensorboard")
+PACKAGES = ("torch", "matplotlib", "scipy", "sklearn", "torch.utils.tensorboard")
 
 _JUDGED_ON = {
     "signal": "the samples that training held out, which chose the best epoch",
@@ -126,16 +126,15 @@ def _train(
     kind: Literal["signal", "defect"], file: Path, out: Path, config: Path | None, given: dict[str, Any], **rest: Any
 ) -> None:
     """Train, judge, write the card. A training that was interrupted ends with its checkpoint."""
+    _require(*PACKAGES)
+
     from core.data.outputs import keep_inputs
     from core.training.card import write_card
     from core.training.config import read_settings
-    from core.training.extras import require
     from core.training.snapshot import beside, files_of, for_workers
     from stream_app.cli.progress import phases
     from stream_app.cli.training_display import doubt, ending, summary, training_display
 
-    for package in PACKAGES:
-        require(package)
     keep_inputs(files_of(out), [file, rest.get("validation"), config])
     settings = read_settings(kind, config, **given)
     rest["log_dir"] = rest["log_dir"] or beside(out, "-logs")
@@ -154,6 +153,14 @@ def _train(
         say(poor)
     line = f"{out} and its card {card} are written; run it: caststream worker --{kind}-checkpoint {model}"
     typer.echo(line, err=True)
+
+
+def _require(*packages: str) -> None:
+    """Raise StartupError for a package of the extra ``train`` that is missing, before anything else is imported."""
+    from core.training.extras import require
+
+    for package in packages:
+        require(package)
 
 
 def _trainer(kind: str) -> Any:
@@ -189,6 +196,8 @@ def evaluate_signal_model(
     as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a signal model as the stream runs it, beside a Kalman filter and a band-pass, with plots."""
+    _require("torch")
+
     from core.data.outputs import keep_inputs
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_signal import evaluate_signal
@@ -229,6 +238,8 @@ def evaluate_defect_model(
     as_json: FiguresAsJsonOption = False,
 ) -> None:
     """Measure a defect model by its scores as the stream publishes them, beside limits and baselines, with plots."""
+    _require("torch")
+
     from core.data.outputs import keep_inputs
     from core.models.shipped import checkpoint_path
     from core.training.evaluate_defect import evaluate_defect

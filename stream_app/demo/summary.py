@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 
 from core.arrays import Float32s
-from core.data.datasets import SignalDataset
-from core.data.layout import open_castings
+from core.data.layout import open_castings, open_signals
 from core.data.naming import sequence_name
 from core.offline.predict import predict
 from core.training.metrics import auc_roc
@@ -73,8 +72,8 @@ class Summary:
 
 def offline(signals: Path, castings: Path, run: str, settings: Settings) -> Reference:
     """Run the offline reference over both files; row i is sequence ``{run}-{i}``."""
-    data = SignalDataset(signals)
-    targets = np.asarray(data.target_signals, np.float32)
+    with open_signals(signals) as file:
+        targets = np.asarray(file["target_signals"][:], np.float32)
     predictions = np.full(targets.shape, np.nan, np.float32)
     rows = {sequence_name(run, row): row for row in range(len(targets))}
     for line in _lines(signals, run, settings):

@@ -16,7 +16,7 @@ from core.audit.steps import StepAudit
 from core.audit.windows import WindowAudit
 from core.tasks.declaration import Declaration, Output
 from core.tasks.fingerprint import fingerprint_of
-from stream_app.rules import checked_model, load_task_model, runs_by_torch, stream_rules, window_rules
+from stream_app.rules import checked_model, is_of_shipped_kind, load_task_model, stream_rules, window_rules
 from stream_app.settings import Settings
 from stream_app.verify.scales import scales_of_steps, scales_of_windows
 
@@ -41,18 +41,18 @@ def _maker(settings: Settings, task: Declaration) -> MakeAudit:
 
 
 def _steps_model(settings: Settings, task: Declaration) -> tuple[SampleReader, StepsModel]:
-    if not runs_by_torch(task):
+    if not is_of_shipped_kind(task):
         return SampleReader.of(task), declared_steps(task, *checked_model(settings, task))
-    from core.audit.shipped_models import SignalSteps  # loads torch
+    from core.audit.shipped_models import SignalSteps
 
     model: Any = load_task_model(settings, task)
     return SampleReader.of(task), SignalSteps(model)
 
 
 def _windows_model(settings: Settings, task: Declaration) -> tuple[SampleReader, WindowsModel]:
-    if not runs_by_torch(task):
+    if not is_of_shipped_kind(task):
         return SampleReader.of(task), declared_windows(task, *checked_model(settings, task))
-    from core.audit.shipped_models import DefectWindows  # loads torch
+    from core.audit.shipped_models import DefectWindows
 
     model: Any = load_task_model(settings, task)
     return SampleReader.of(task), DefectWindows(model)

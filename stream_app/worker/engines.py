@@ -1,13 +1,11 @@
 """Chooses the engine of a task by its declaration.
 
-Engines are imported where one is made: a worker of ONNX models alone is spared torch's 2 s and 500 MB.
+Engines are imported where one is made: a worker loads what its tasks need.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +13,10 @@ from core.engines.base import Engine
 from core.engines.results import StateStore, StreamRules, WindowRules
 from core.tasks.declaration import Declaration
 from stream_app.rules import (
+    is_of_shipped_kind,
     load_step_model,
     load_task_model,
     load_window_model,
-    runs_by_torch,
     stream_rules,
     window_rules,
 )
@@ -45,36 +43,32 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
         StartupError: its file is missing or holds another kind of model, the check refuses it, or the task has fields
             or outputs that are not those of its weights.
     """
-    if runs_by_torch(task):
-        return _by_torch(settings, task, states)
+    if is_of_shipped_kind(task):
+        return _of_shipped_kind(settings, task, states)
     return (_steps if task.window is None else _windows)(settings, task, states)
 
 
-def load_torch(tasks: Iterable[Declaration]) -> None:
-    """Import torch if the model of a task needs it. That takes 2 s, most of a start."""
-    if not any(map(runs_by_torch, tasks)):
-        return
-    # oneDNN keeps 1,024 compiled shapes by default, and final scores have any length: 260 MB within an hour. The shapes
-    # of hop scores, which come all the time, are some hundred; one that is met again costs a fifth more.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-    import torch  # noqa: F401
+def _of_shipped_kind(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    model: Any = load_task_model(settings, task)
+    return (_signals if task.window is None else _casts)(settings, task, states, model)
 
 
-def _by_torch(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+def _signals(settings: Settings, task: Declaration, states: StateStore, model: Any) -> TaskEngine:
     from core.engines.infer import state_size
-    from core.engines.scorer import CastScorer
     from core.engines.stepper import SignalStepper
-    from core.models.fingerprint import fingerprint
-    from core.models.signal_lstm import SignalExtractionLSTM
+    from core.models.weights_file import weights_of
 
-    model = load_task_model(settings, task)
-    if isinstance(model, SignalExtractionLSTM):
-        stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
-        return TaskEngine(stepper, fingerprint(model), state_bytes(state_size(model), task.width))
+    stepper = SignalStepper(model, stream_rules(settings, task), states, settings.output_format, time.perf_counter)
+    return TaskEngine(stepper, weights_of(model).fingerprint, state_bytes(state_size(model), task.width))
+
+
+def _casts(settings: Settings, task: Declaration, states: StateStore, model: Any) -> TaskEngine:
+    from core.engines.scorer import CastScorer
+    from core.models.weights_file import weights_of
+
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
-    given = model, rules, windows, states, settings.output_format, time.perf_counter
-    scorer = CastScorer(*given, deferred=True, declaration=task)
-    return TaskEngine(scorer, fingerprint(model), _window_bytes(rules, windows, task))
+    scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    return TaskEngine(scorer, weights_of(model).fingerprint, _window_bytes(rules, windows, task))
 
 
 def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from core.errors import CaststreamError, LostRecordsError, RunError, StartupError
@@ -36,6 +37,14 @@ BRIEF_S = 0.6
 # Heartbeats come every 0.3 s: a coordinator that answered within this time is there.
 ANSWERS_S = 2.0
 HEALTH_S = 5.0
+MODULES = (
+    "core.engines.scorer",
+    "core.engines.stepper",
+    "stream_app.flow.commits",
+    "stream_app.worker.agents",
+    "stream_app.worker.build",
+    "stream_app.worker.health",
+)
 
 
 async def run(settings: Settings, index: int, reporter: Reporter) -> None:
@@ -55,14 +64,14 @@ async def run(settings: Settings, index: int, reporter: Reporter) -> None:
 
 
 async def _get_ready(settings: Settings, stop: asyncio.Event) -> bool:
-    """Check the topics, and load what models need meanwhile.
+    """Check the topics, and load what serving needs meanwhile.
 
     Returns False if the process is told to stop first: the threads that do both are then left to the process's end.
     """
-    # A broker that is not there is told without waiting for the import: the process ends in its middle.
+    # A broker that is not there is told without waiting for the imports: the process ends in their middle.
     await _first(
         stop.wait(),
-        asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(load_for_models, settings)),
+        asyncio.gather(asyncio.to_thread(_check_topics, settings), asyncio.to_thread(load_modules)),
     )
     return not stop.is_set()
 
@@ -98,15 +107,14 @@ def _check_topics(settings: Settings) -> None:
         log.warning("%s", warning)
 
 
-def load_for_models(settings: Settings) -> None:
-    """Load torch if the model of a task needs it: that takes seconds, while the broker is waited for."""
-    from stream_app.worker.engines import load_torch
-
-    load_torch(settings.declarations())
+def load_modules() -> None:
+    """Import what `_serve` needs, Faust above all: most of a start, while the broker's answers are waited for."""
+    for module in MODULES:
+        import_module(module)
 
 
 async def _serve(settings: Settings, index: int, stop: asyncio.Event, reporter: Reporter) -> None:
-    # Imported here: they take seconds, and a broker that is not there should be told at once.
+    # Imported here: they take a second, and a broker that is not there should be told at once.
     from stream_app.flow.commits import CommitLoop
     from stream_app.worker.agents import add_agents
     from stream_app.worker.build import build_app
