@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import StartupError
+from core.models.opening import open_model
 from tests.own_tasks import OTHER, write_task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,14 +60,17 @@ def test_a_replay_loads_no_models_and_no_framework(module):
 
 
 ROOMS_WITHOUT_TORCH = [
-    *(f"core.{room}" for room in ("drafts", "engines.declared", "tasks", "wire")),
-    *(f"stream_app.{room}" for room in ("cli", "clients", "flow", "kafka", "letters", "topics", "worker")),
+    *(f"core.{room}" for room in ("audit", "data.csv", "drafts", "engines.declared", "offline", "tasks", "wire")),
+    *(
+        f"stream_app.{room}"
+        for room in ("cli", "clients", "demo", "flow", "kafka", "letters", "topics", "verify", "worker")
+    ),
     "replay",
 ]
 
 
 def test_no_part_of_the_worker_and_no_command_about_records_loads_torch():
-    """It takes 2 s and 500 MB: whoever runs a model of `core.models` loads it then."""
+    """It takes 2 s and 500 MB, and is not installed with them."""
     found = loaded(
         "import importlib, pkgutil\n"
         f"for room in {ROOMS_WITHOUT_TORCH}:\n"
@@ -90,7 +95,7 @@ def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
         "from stream_app.worker.build import build_app\n"
         "from stream_app.worker.health import Health\n"
         "settings = load_settings(tasks={tasks!r}, data_dir={folder!r})\n"
-        "process.load_for_models(settings)\n"
+        "process.load_modules()\n"
         "app = build_app(settings)\n"
         "[pipeline.engine.warm_up() for pipeline in app.pipelines]\n"
         "add_agents(app)\n"
@@ -101,4 +106,53 @@ def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
     beside = loaded(start.format(tasks=f"signal,{task}", folder=str(tmp_path)))
 
     assert ("onnxruntime" in alone, "torch" in alone) == (True, False)
-    assert ("onnxruntime" in beside, "torch" in beside) == (True, True)
+    assert ("onnxruntime" in beside, "torch" in beside) == (True, False)
+
+
+RUN_OF_BOTH_KINDS = """
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+import numpy as np
+from core.data.castings import generate_castings
+from core.data.signals import generate_signals
+from stream_app.offline import predict_file
+from stream_app.settings import load_settings
+from stream_app.verify.audits import audit_makers
+from core.audit.scope import Scope
+
+folder, settings = Path(sys.argv[1]), load_settings()
+generate_signals(folder / "s.h5", samples=2, seed=1, steps=20)
+generate_castings(folder / "c.h5", casts=1, seed=1)
+for name in ("s", "c"):
+    print(predict_file(settings, folder / f"{name}.h5", folder / f"{name}.jsonl", None).model)
+for make in audit_makers(settings).values():
+    print(make(Scope(committed=0)).model.fingerprint)
+"""
+
+
+def test_predict_and_verify_run_both_models_where_torch_cannot_be_imported(tmp_path):
+    words = [sys.executable, "-c", RUN_OF_BOTH_KINDS, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["599257fda5be", "2845f72c6c38"] * 2
+
+
+@pytest.mark.parametrize("words", [("train", "signal", "none.h5"), ("evaluate", "defect", "none.h5")])
+def test_a_command_that_needs_torch_says_how_to_get_it_in_one_line(words):
+    code = (
+        f"import sys; sys.modules['torch'] = None; sys.argv = ['caststream', *{words!r}]\n"
+        "from stream_app.cli.main import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'caststream[train]'" in done.stderr
+
+
+def test_a_gpu_without_torch_is_refused_with_the_package_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "core.models.factory", None)
+
+    with pytest.raises(StartupError, match=r"device is cuda:1: this needs PyTorch: pip install 'caststream\[cuda\]'"):
+        open_model("signal.safetensors", "signal", "cuda:1")

@@ -21,6 +21,7 @@ from stream_app.local.jars import KAFKA_VERSION, pinned_jars
 from stream_app.settings import PREFIX
 from tests.broker import JARS_DIR
 from tests.commands import ROOT
+from tests.no_torch import hide_torch
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("Cython", reason="set up before Cython was part of it: make setup")
@@ -91,7 +92,7 @@ def compiled_parts() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that has the wheel, and the packages that it needs from this one."""
+    """The programs of an environment that has the wheel, and from this one the packages that it needs: not PyTorch."""
     venv = tmp_path_factory.mktemp("an environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv.parent)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", venv / "bin" / "python")
@@ -99,6 +100,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = sysconfig.get_path("purelib")
     [packages] = venv.glob("lib/python*/site-packages")
     (packages / "packages.pth").write_text(f"{here}\n")  # its own .pth files, one of this checkout, do not count there
+    hide_torch(packages)  # it is no dependency
     return venv / "bin"
 
 
@@ -139,8 +141,11 @@ def test_the_installed_wheel_does_what_the_checkout_does(installed: Path, tmp_pa
     assert "predict" in run(caststream, "--help", cwd=tmp_path, **nothing).stdout
     run(caststream, "generate", "castings", "casts.h5", "--casts", "2", cwd=tmp_path, **nothing)
     run(caststream, "predict", "casts.h5", "--output", "scores.jsonl", cwd=tmp_path, **nothing)
+    run(caststream, "generate", "signals", "signals.h5", "--samples", "2", "--steps", "50", cwd=tmp_path, **nothing)
+    run(caststream, "predict", "signals.h5", "--output", "predictions.jsonl", cwd=tmp_path, **nothing)
 
     assert (tmp_path / "scores.jsonl").read_text().count("\n") >= 2
+    assert (tmp_path / "predictions.jsonl").read_text().count("\n") == 100
 
 
 def jars_are_there() -> bool:

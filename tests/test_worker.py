@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.admin import committed, delete_records
 from tests.broker import Received, ToSend, consume_all, consume_until, produce, wait_until
 from tests.conftest import MakeSettings
 from tests.feeds import PARTITIONS, Feed, assert_close, casting_feed, in_sequence, signal_feed
+from tests.no_torch import hide_torch
 from tests.offline import (
     TOLERANCE,
     Expected,
@@ -124,14 +126,16 @@ def by_score(records: Sequence[Received]) -> dict[tuple[str, str, int, bool], li
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
 def test_a_worker_killed_in_mid_stream_loses_nothing_and_changes_nothing(
-    make_settings: MakeSettings, tmp_path: Path, guarantee: str
+    make_settings: MakeSettings, tmp_path: Path, guarantee: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of both tasks, as in a plant: from the interpreter on, without PyTorch."""
+    monkeypatch.setenv("PYTHONPATH", f"{hide_torch(tmp_path / 'hidden')}:{os.environ.get('PYTHONPATH', '')}")
     settings = make_settings(processing_guarantee=guarantee, session_timeout=3)
     sent = load(settings)
     topic = settings.topic("signal-predictions")
     expected, expected_scores = sent.expected_predictions(), sent.expected_scores()
     with WorkerProcess(settings, tmp_path) as worker:
-        worker.forked = False  # as in a plant, from the interpreter on
+        worker.forked = False
         worker.start()
         sent.send(range(6))
         wait_until(lambda: any(offset for offset, _ in committed(settings).values()), what="a first commit")

@@ -1,16 +1,18 @@
-"""The models of the two tasks that ship, as an audit runs them. Loads torch."""
+"""The models of the two tasks that ship, as an audit runs them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.arrays import Float32s
 from core.engines.infer import advance_sequences, attended, prepare, state_size
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.fingerprint import fingerprint
-from core.models.signal_lstm import SignalExtractionLSTM
+from core.models.weights_file import weights_of
+
+if TYPE_CHECKING:
+    from core.engines.infer import DefectModel, SignalModel
 
 
 class SignalSteps:
@@ -18,9 +20,9 @@ class SignalSteps:
 
     tensors: Mapping[str, slice] = {"prediction": slice(0, 1)}
 
-    def __init__(self, model: SignalExtractionLSTM) -> None:
-        self._model = model.eval()
-        self.fingerprint = fingerprint(model)
+    def __init__(self, model: Any) -> None:
+        self._model: SignalModel = model
+        self.fingerprint = weights_of(model).fingerprint
         self.state_size = state_size(model)
 
     def advance(self, runs: Sequence[Float32s], before: Float32s | None) -> tuple[list[Float32s], Float32s]:
@@ -34,9 +36,9 @@ class DefectWindows:
 
     tensors: Mapping[str, int] = {"probability": 1}
 
-    def __init__(self, model: SteelDefectLSTM) -> None:
-        self._model = model.eval()
-        self.fingerprint = fingerprint(model)
+    def __init__(self, model: Any) -> None:
+        self._model: DefectModel = model
+        self.fingerprint = weights_of(model).fingerprint
 
     def score(self, windows: Sequence[Float32s]) -> list[Mapping[str, Float32s]]:
         prepare(self._model)

@@ -9,6 +9,7 @@ from core.engines.bank import StateBank
 from core.engines.infer import signal_net
 from core.engines.own_weights import KernelStates
 from core.engines.signal_net import SignalNet
+from core.models.weights_file import ModelWeights
 from core.step_batch import StepBatch
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def make_hidden(model: SignalModel) -> StateBank:
     """An empty bank where the model's parameters are: in host memory, or on a CUDA device."""
-    if not isinstance(model, SignalNet) and model.fc.weight.is_cuda:
+    if not isinstance(model, SignalNet | ModelWeights) and model.fc.weight.is_cuda:
         from core.engines.hidden_cuda import CudaHiddenStates
 
         return CudaHiddenStates(model)

@@ -1,8 +1,8 @@
 """Batched forward passes: many streams' samples, or many casts' windows, in one call; numpy in, numpy out.
 
 The live engines and the offline reference share these functions, with input statistics and calibration applied here.
-A model is a net, made from plain arrays, or a torch model, which runs as a net too unless it is on a GPU. So this
-module loads no torch.
+A model is a net, the plain arrays that one is made from, or a torch model, which runs as a net too unless it is on a
+GPU. So this module loads no torch.
 
 Against `nn.LSTM` 10,000 steps of the shipped signal model differ by at most 1e-5. That needs oneDNN's sigmoid, as the
 compiled step has it: `nn.LSTM` with and without oneDNN differ by up to 3.5e-4 over these steps.
@@ -21,13 +21,14 @@ from core.arrays import Float32s, Int64s
 from core.engines.defect_net import DefectNet
 from core.engines.ragged import BatchPlan as BatchPlan
 from core.engines.signal_net import SignalNet
+from core.models.weights_file import ModelWeights
 
 if TYPE_CHECKING:
     from core.models.defect_lstm import SteelDefectLSTM
     from core.models.signal_lstm import SignalExtractionLSTM
 
-    SignalModel = SignalNet | SignalExtractionLSTM
-    DefectModel = DefectNet | SteelDefectLSTM
+    SignalModel = SignalNet | ModelWeights | SignalExtractionLSTM
+    DefectModel = DefectNet | ModelWeights | SteelDefectLSTM
 
 MAX_WINDOWS = 64  # that callers put into one call: more are not faster
 PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two ways to sum
@@ -35,7 +36,7 @@ PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open betwee
 
 def prepare(model: SignalModel | DefectModel) -> None:
     """Set torch up, for a torch model."""
-    if not isinstance(model, SignalNet | DefectNet):
+    if not isinstance(model, SignalNet | DefectNet | ModelWeights):
         from core.engines import infer_torch
 
         infer_torch.prepare(model)
@@ -45,6 +46,8 @@ def signal_net(model: SignalModel) -> SignalNet:
     """The model as a net, with its parameters and input statistics as they are now."""
     if isinstance(model, SignalNet):
         return model
+    if isinstance(model, ModelWeights):
+        return SignalNet.of(model.weights, model.input_statistics)
     from core.engines.infer_torch import plain_weights
 
     return SignalNet.of(plain_weights(model), model.input_statistics)
@@ -54,6 +57,8 @@ def defect_net(model: DefectModel) -> DefectNet:
     """The model as a net, with its parameters, calibration and input statistics as they are now."""
     if isinstance(model, DefectNet):
         return model
+    if isinstance(model, ModelWeights):
+        return DefectNet.of(model.config, model.weights, model.calibration, model.input_statistics)
     from core.engines.infer_torch import plain_weights
 
     return DefectNet.of(model.settings.sections(), plain_weights(model), model.calibration, model.input_statistics)
@@ -61,7 +66,7 @@ def defect_net(model: DefectModel) -> DefectNet:
 
 def scores_on_gpu(model: DefectModel) -> bool:
     """True if torch scores the model's windows, on a GPU."""
-    if isinstance(model, DefectNet):
+    if isinstance(model, DefectNet | ModelWeights):
         return False
     from core.engines.infer_torch import on_gpu
 
@@ -70,6 +75,8 @@ def scores_on_gpu(model: DefectModel) -> bool:
 
 def state_size(model: SignalModel) -> int:
     """Numbers in one stream's hidden state: h of all layers, then c of all layers."""
+    if isinstance(model, ModelWeights):
+        return 2 * int(model.config["num_layers"]) * int(model.config["hidden_size"])
     return 2 * model.num_layers * model.hidden_size
 
 
@@ -89,7 +96,7 @@ def advance(
     Returns:
         The predictions (N,), in the order of ``samples``, and the states after (B, 2*L*H).
     """
-    if not isinstance(model, SignalNet):
+    if not isinstance(model, SignalNet | ModelWeights):
         from core.engines import infer_torch
 
         if infer_torch.on_gpu(model):
@@ -146,7 +153,7 @@ def attended(model: DefectModel, windows: Sequence[Float32s]) -> tuple[list[floa
     Returns:
         The calibrated probabilities, and the attention over each, (T,).
     """
-    if not isinstance(model, DefectNet) and scores_on_gpu(model):
+    if not isinstance(model, DefectNet | ModelWeights) and scores_on_gpu(model):
         from core.engines import infer_torch
 
         logits, attention = infer_torch.attended(model, windows)

@@ -12,9 +12,8 @@ from core.engines.infer import defect_net, prepare, score_windows, scores_on_gpu
 from core.engines.results import StateStore, StreamRules, WindowRules
 from core.engines.scoring import WindowTask
 from core.engines.window_engine import WindowEngine
-from core.models.defect_lstm import SteelDefectLSTM
-from core.models.fingerprint import fingerprint
 from core.models.ranges import CASTING_FIELDS, Ranges
+from core.models.weights_file import ModelWeights, weights_of
 from core.tasks.declaration import Declaration
 from core.tasks.reading import shipped
 from core.wire.outputs import SCORE
@@ -23,6 +22,7 @@ from core.wire.samples import field_list, sample_decoder
 
 if TYPE_CHECKING:
     from core.engines.infer import DefectModel
+    from core.models.defect_lstm import SteelDefectLSTM
 
 
 class CastModel:
@@ -46,7 +46,7 @@ class CastScorer(WindowEngine):
     """casting-samples in, casting-scores out; or the topics of a task with the same fields.
 
     Args:
-        model: its mode is set to eval.
+        model: a defect model, taken as it is now, but for one on a GPU, which is in eval mode.
         rules: how records are judged.
         window_rules: what a score sees and when it is due.
         store: the recovered ``casting-windows`` table: heads and segments.
@@ -58,7 +58,7 @@ class CastScorer(WindowEngine):
 
     def __init__(
         self,
-        model: SteelDefectLSTM,
+        model: ModelWeights | SteelDefectLSTM,
         rules: StreamRules,
         window_rules: WindowRules,
         store: StateStore,
@@ -68,14 +68,14 @@ class CastScorer(WindowEngine):
         declaration: Declaration | None = None,
     ) -> None:
         declaration = shipped("casting") if declaration is None else declaration
-        self.model = model.eval()
+        self._defect, weights = model, weights_of(model)
         task = WindowTask(
-            fingerprint=fingerprint(model),
+            fingerprint=weights.fingerprint,
             fields=field_list(declaration),
             decode=sample_decoder(declaration),
             outputs=SCORE,
-            model=CastModel(self.model),
-            ranges=Ranges.read(model.training_ranges, CASTING_FIELDS),
+            model=CastModel(model),
+            ranges=Ranges.read(weights.training_ranges, CASTING_FIELDS),
             probability=0,
             largest=MAX_VALUE,
         )
@@ -83,6 +83,6 @@ class CastScorer(WindowEngine):
 
     def warm_up(self) -> None:
         """Score some windows first, so that no live chunk pays for a first call; set torch up for a model on a GPU."""
-        if scores_on_gpu(self.model):
-            prepare(self.model)
+        if scores_on_gpu(self._defect):
+            prepare(self._defect)
         super().warm_up()

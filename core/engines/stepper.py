@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from core.engines.hidden import make_hidden
 from core.engines.infer import state_size
 from core.engines.results import StateStore, StreamRules
 from core.engines.steps import StepEngine, StepTask
-from core.models.opening import RunModel
 from core.models.ranges import SIGNAL_FIELDS, Ranges
-from core.models.weights_file import weights_of
+from core.models.weights_file import ModelWeights, weights_of
 from core.tasks.reading import shipped
 from core.wire.outputs import PREDICTION
 from core.wire.records import OutputFormat
 from core.wire.samples import field_list, sample_decoder
+
+if TYPE_CHECKING:
+    from core.models.signal_lstm import SignalExtractionLSTM
 
 
 class SignalStepper(StepEngine):
@@ -30,7 +33,7 @@ class SignalStepper(StepEngine):
 
     def __init__(
         self,
-        model: RunModel,
+        model: ModelWeights | SignalExtractionLSTM,
         rules: StreamRules,
         store: StateStore,
         output_format: OutputFormat = "json",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,15 +19,18 @@ from core.data.layout import open_checked
 from core.data.opening import ChangedError
 from core.data.outputs import keep_inputs
 from core.data.recording import Recording
-from core.engines.infer import DefectModel, SignalModel, advance_sequences, prepare, score_windows
+from core.engines.infer import advance_sequences, prepare, score_windows
 from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
 from core.models.opening import RunModel, open_model
 from core.models.ranges import CASTING_FIELDS, SIGNAL_FIELDS, Ranges
-from core.models.shipped import ModelKind, checkpoint_path
+from core.models.shipped import checkpoint_path
 from core.models.survey import Survey
 from core.models.weights_file import weights_of
 from core.offline.prediction_file import CastScore, FileRows, SignalPart, Writer, writer
+
+if TYPE_CHECKING:
+    from core.engines.infer import DefectModel, SignalModel
 
 # Samples in one forward pass: 32 signals of 10,000 steps, whose layer output is 80 MB.
 BATCH_SAMPLES = 320_000
@@ -91,8 +94,7 @@ def predict(
     with file:
         keep_inputs([out], file.files)
         file.tell(on_note)
-        given = signal_checkpoint if kind == "signal" else defect_checkpoint
-        model = open_model(given or checkpoint_path(kind), kind, device)
+        model = _open(kind, signal_checkpoint, defect_checkpoint, device)
         prepare(model)
         rows, name = FileRows.of(file, kind, run, streams, start_ms), weights_of(model).fingerprint
         survey = survey_for(model)
@@ -115,6 +117,12 @@ def changed(error: ChangedError, path: str | Path, out: Path | BinaryIO, outputs
     return DataError(path, f"{error.problem}; {kept}")
 
 
+def _open(kind: str, signal_checkpoint: Path | None, defect_checkpoint: Path | None, device: str) -> RunModel:
+    if kind == "signal":
+        return open_model(signal_checkpoint or checkpoint_path("signal"), "signal", device)
+    return open_model(defect_checkpoint or checkpoint_path("defect"), "defect", device)
+
+
 def survey_for(model: RunModel) -> Survey:
     """Make the survey that finds values far outside what this model was trained on."""
     weights = weights_of(model)
@@ -122,7 +130,7 @@ def survey_for(model: RunModel) -> Survey:
 
 
 def _written(
-    file: Recording, kind: ModelKind, model: Any, rules: WindowRules, results: Writer, survey: Survey
+    file: Recording, kind: str, model: Any, rules: WindowRules, results: Writer, survey: Survey
 ) -> Iterator[tuple[int, int]]:
     """Write all results; after each, how many outputs these were, and how many rows are done."""
     if kind == "signal":
