@@ -30,6 +30,7 @@ from stream_app.cli.options import (
     file_commands,
     say,
 )
+from stream_app.cli.quick_help import postpone
 from stream_app.cli.task_commands import task_app
 from stream_app.cli.topic_commands import topics_app
 from stream_app.cli.training_commands import add_training_commands
@@ -406,6 +407,7 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    postpone()
     try:
         status = app(prog_name="caststream", standalone_mode=False)
     except Exception as error:
