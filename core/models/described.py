@@ -1,4 +1,4 @@
-"""What a checkpoint's content says of its model: the kind, the configuration, and what the caller applies around it.
+"""Reads what a content says of its model: the kind, the configuration, and what the caller applies around it.
 
 Nothing here loads torch.
 """
@@ -40,7 +40,7 @@ def configured(content: Mapping[str, Any]) -> tuple[ModelKind, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Around:
-    """What is applied to a model's inputs and outputs, and what its inputs were in training."""
+    """The parts that a caller applies to inputs and outputs, and the ranges of inputs in training."""
 
     calibration: dict[str, float] | None
     input_statistics: dict[str, list[float]] | None

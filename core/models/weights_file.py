@@ -121,10 +121,10 @@ def check_use(path: Path | str, wanted: ModelKind, found: ModelKind, input_size:
 
 
 def no_such_file(path: Path | str, kind: ModelKind) -> str:
-    """What is told of a checkpoint that is not there."""
+    """Return the line about a checkpoint that is not there."""
     return f"{path}: no such file, expected a {kind} model ({CLASSES[kind]})"
 
 
 def other_weights(found: str, stored: str) -> str:
-    """What is told of weights that are not those of the stored fingerprint."""
+    """Return the words about weights that are not those of the stored fingerprint."""
     return f"its weights have fingerprint {found}, the file says {stored}"
