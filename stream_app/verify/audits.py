@@ -30,7 +30,7 @@ def audit_makers(settings: Settings) -> dict[str, MakeAudit]:
 
 def _maker(settings: Settings, task: Declaration) -> MakeAudit:
     rules = stream_rules(settings, task)
-    own = not runs_by_torch(task)  # the numbers of those that ship are about 1
+    own = not is_of_shipped_kind(task)  # the numbers of those that ship are about 1
     if task.kind == "step":
         samples, steps = _steps_model(settings, task)
         scales = scales_of_steps(task, steps) if own else None
