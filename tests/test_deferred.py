@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ import pytest
 from core.engines.results import ChunkResult
 from core.errors import RunError
 from core.native.records import Outputs
-from stream_app.flow.deferred import ROOM_WINDOWS
+from stream_app.flow.deferred import NICENESS, ROOM_WINDOWS
 from tests.fakes import CHANGELOG, OUTPUT, FakeBroker, FakeEngine, FakeWorker, record, settle
 
 WAIT_S = 10.0
@@ -144,6 +146,23 @@ async def test_nothing_is_published_for_partitions_that_are_gone() -> None:
 
         assert await published(worker, 1) == [b"next"]
         assert worker.pipeline.scores.has_room
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has its process's niceness")
+async def test_scores_give_way_to_the_loop() -> None:
+    """Beside a broker and the loop there is no third processor for them on a small machine."""
+
+    class Told(HeldScores):
+        def compute(self) -> None:
+            self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    told = Told(b"score", 0)
+    worker = FakeWorker(FakeBroker(), ScoringEngine(told))
+    worker.run(record(0))
+
+    await published(worker, 1)
+
+    assert told.niceness == min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + NICENESS, 19)
 
 
 async def test_there_is_room_again_when_scores_are_out() -> None:
