@@ -17,18 +17,17 @@ from core.engines.onnx.session import Graph
 from core.engines.onnx.task import open_graph
 from core.engines.own_weights import has_own_weights
 from core.errors import StartupError
-from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves, run
-from core.tasks.check.cost import TIMED_ROWS, check_size, row_seconds
+from core.tasks.check.carried import run
+from core.tasks.check.cost import check_size, row_seconds
 from core.tasks.check.ends import check_ends
 from core.tasks.check.examine_weights import examine_weights
 from core.tasks.check.examine_windows import examine_windows
-from core.tasks.check.example import compare_example
-from core.tasks.check.findings import CarriedState, Checked
+from core.tasks.check.findings import Checked
 from core.tasks.check.moves import POOL_ROWS, POOL_STEPS, are_many, check_fields, check_states, still_numbers, unread
 from core.tasks.check.noise import SampleSource, read_samples
 from core.tasks.check.swapped import goes_on_elsewhere, named_otherwise
+from core.tasks.check.trial import StepTrial
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of, model_hash
 
 SLOW_SECONDS = 50e-6
 """For a row: a model that takes longer is tried in few large batches, so that a check stays short."""
@@ -65,25 +64,15 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     pool = reach(rows, source.draw(POOL_STEPS, POOL_ROWS))
     rows = rows.by(find_plan(plans_of(rows), pool, _batches(row_seconds(OnnxStates(rows), source, 64))))
     again = CallRows(*open_graph(declaration, model), rows.plan)
-    check_halves(graph.file, OnnxStates(rows), OnnxStates(again), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
-    check_finite(graph.file, OnnxStates(rows), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
+    trial = StepTrial(declaration, model, binding, lambda: OnnxStates(rows), source)
+    trial.check_carried(OnnxStates(again))
     check_ends(declaration, lambda sample: run(OnnxStates(rows), sample[None, None], np.zeros(1), np.ones(1)))
-    example = declaration.model.example
-    agreed = None if example is None else compare_example(example, graph.file, OnnxStates(rows), binding)
+    agreed = trial.agreed()
     told = unread(declaration, still)
     doubts = _doubts(graph, rows.by(ANY), pool, told if are_many(declaration, still) else [])
     if doubts and agreed is None:
         raise StartupError(f"{graph.file}: {doubts[0]}; {_PROVE}")
-    return Checked(
-        fingerprint=fingerprint_of(declaration, model),
-        model=model_hash(model),
-        plan=rows.plan.name,
-        states=tuple(CarriedState(state.before.name, state.after, state.before.of_rows(1)) for state in binding.states),
-        outputs={tensor.name: tensor.shape for tensor in binding.outputs},
-        microseconds={count: round(1e6 * row_seconds(OnnxStates(rows), source, count), 2) for count in TIMED_ROWS},
-        example=agreed,
-        notes=(*dict.fromkeys((*doubts, *told)), *_notes(graph, binding, agreed)),
-    )
+    return trial.passed(rows.plan.name, agreed, (*dict.fromkeys((*doubts, *told)), *_notes(graph, binding, agreed)))
 
 
 def _doubts(graph: Graph, rows: CallRows, pool: Pool, unread: list[str]) -> list[str]:

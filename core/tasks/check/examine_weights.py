@@ -19,14 +19,12 @@ from core.engines.onnx.rows import Room
 from core.engines.own_weights import KernelStates, open_weights
 from core.errors import StartupError
 from core.native.lstm import StepKernel
-from core.tasks.check.carried import FINITE_ROWS, FINITE_STEPS, HALF_ROWS, HALF_STEPS, check_finite, check_halves
-from core.tasks.check.cost import TIMED_ROWS, check_size, row_seconds
-from core.tasks.check.example import compare_example
-from core.tasks.check.findings import CarriedState, Checked
+from core.tasks.check.cost import check_size
+from core.tasks.check.findings import Checked
 from core.tasks.check.moves import POOL_ROWS, POOL_STEPS, are_many, check_fields, still_numbers, unread
 from core.tasks.check.noise import SampleSource, read_samples
+from core.tasks.check.trial import StepTrial
 from core.tasks.declaration import Declaration
-from core.tasks.fingerprint import fingerprint_of, model_hash
 
 
 def examine_weights(declaration: Declaration, model: bytes, data: Path | None, most_state_bytes: int) -> Checked:
@@ -42,27 +40,14 @@ def examine_weights(declaration: Declaration, model: bytes, data: Path | None, m
     still = still_numbers(rows, reach(rows, samples), samples)
     check_fields(file, declaration, still)
 
-    def bank() -> KernelStates:
-        return KernelStates(kernel, declaration.width)
-
-    check_halves(file, bank(), bank(), source.draw(2 * HALF_STEPS, HALF_ROWS, 1))
-    check_finite(file, bank(), binding, source.draw(FINITE_STEPS, FINITE_ROWS, 2))
-    example = declaration.model.example
-    agreed = None if example is None else compare_example(example, file, bank(), binding)
+    trial = StepTrial(declaration, model, binding, lambda: KernelStates(kernel, declaration.width), source)
+    trial.check_carried(trial.bank())
+    agreed = trial.agreed()
     told = unread(declaration, still)
     if agreed is None and are_many(declaration, still):
         raise StartupError(f"{file}: {told[0]}; correct it, or set example in [model]")
     missing = "there is no example, so nothing shows that the task's fields are in the order of the model's inputs"
-    return Checked(
-        fingerprint=fingerprint_of(declaration, model),
-        model=model_hash(model),
-        plan=ANY.name,
-        states=tuple(CarriedState(state.before.name, state.after, state.before.of_rows(1)) for state in binding.states),
-        outputs={tensor.name: tensor.shape for tensor in binding.outputs},
-        microseconds={count: round(1e6 * row_seconds(bank(), source, count), 2) for count in TIMED_ROWS},
-        example=agreed,
-        notes=(*told, *([missing] if agreed is None else [])),
-    )
+    return trial.passed(ANY.name, agreed, (*told, *([missing] if agreed is None else [])))
 
 
 class KernelRows:
