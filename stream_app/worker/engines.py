@@ -67,7 +67,8 @@ def _casts(settings: Settings, task: Declaration, states: StateStore, model: Any
     from core.models.weights_file import weights_of
 
     rules, windows = stream_rules(settings, task), window_rules(settings, task)
-    scorer = CastScorer(model, rules, windows, states, settings.output_format, time.perf_counter, deferred=True)
+    given = model, rules, windows, states, settings.output_format, time.perf_counter
+    scorer = CastScorer(*given, deferred=True, declaration=task)
     return TaskEngine(scorer, weights_of(model).fingerprint, _window_bytes(rules, windows, task))
 
 
