@@ -128,6 +128,42 @@ def step_case(sizes: Sizes, seed: int, spread: float = 0.0, width: float = 1.0, 
     return b"".join(parts)
 
 
+@dataclass(frozen=True)
+class WindowSizes:
+    """Of a window model, and the lengths of the windows. Readout and activation are the numbers of C++."""
+
+    features: int
+    hidden: int
+    layers: int
+    ways: int
+    units: int
+    readout: int
+    activation: int
+    lengths: tuple[int, ...]
+
+    def numbers(self) -> int:
+        """That the program writes: logits, then attention."""
+        return len(self.lengths) + sum(self.lengths)
+
+
+def windows_case(sizes: WindowSizes, seed: int) -> bytes:
+    """Weights and samples of windows."""
+
+    def draw(size: int, low: float, high: float, kind: type[np.floating] = np.float32) -> bytes:
+        return random.uniform(low, high, size).astype(kind).tobytes()
+
+    random, width, slope = np.random.default_rng(seed), sizes.ways * sizes.hidden, 2 / np.sqrt(sizes.hidden)
+    numbers = (sizes.features, sizes.hidden, sizes.layers, sizes.ways, len(sizes.lengths), sizes.units)
+    parts = [np.array([*numbers, sizes.readout, sizes.activation, *sizes.lengths], np.int64).tobytes()]
+    for layer in range(sizes.layers):
+        for inputs in (width if layer else sizes.features, sizes.hidden, 1, 1) * sizes.ways:
+            parts.append(draw(4 * sizes.hidden * inputs, -slope, slope))
+    parts += [draw(sizes.features, *bounds) for bounds in ((-1, 1), (0.5, 2), (0.5, 2), (-1, 1))]
+    parts += [draw(width, *bounds, np.float64) for bounds in ((0.5, 2), (-1, 1), (0.5, 2), (-1, 1))]
+    parts += [draw(count, -1, 1) for count in (width * sizes.units, sizes.units, sizes.units, 1)]
+    return b"".join([*parts, draw(sum(sizes.lengths) * sizes.features, -3, 3)])
+
+
 def gates_case(gates: Floats, values: Floats) -> bytes:
     """Two arrays of one size, a multiple of 16."""
     assert gates.size == values.size

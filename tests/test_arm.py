@@ -18,11 +18,13 @@ from tests.kernel_program import (
     Floats,
     KernelProgram,
     Sizes,
+    WindowSizes,
     compiled_for_arm,
     compiled_here,
     gates_case,
     lacking_for_arm,
     step_case,
+    windows_case,
 )
 from tests.recurrent_files import GATES
 
@@ -42,6 +44,14 @@ STEP_CASES = {
     "weights and samples of all sizes": (Sizes(6, 33, 2, 3, (20,) * 10), {"spread": 12.0}),
     "numbers that count as zero": (Sizes(4, 24, 2, 2, (20,) * 10), {"spread": 44.0, "width": 1e-18}),
     "short numbers, whose sums are half way between others": (Sizes(5, 32, 2, 2, (20,) * 10), {"bits": 6}),
+}
+
+WINDOW_CASES = {
+    "the size of the shipped model": WindowSizes(
+        5, 64, 2, 2, 32, readout=2, activation=0, lengths=(60, 13, 25, 60, 7, 24)
+    ),
+    "odd sizes, both ends, tanh": WindowSizes(3, 19, 2, 2, 8, readout=1, activation=1, lengths=(5, 30, 49, 1)),
+    "one way, the last step, sigmoid": WindowSizes(4, 17, 1, 1, 3, readout=0, activation=2, lengths=(9, 25, 9, 9)),
 }
 
 
@@ -85,6 +95,18 @@ def test_a_step_gives_the_same_bits_on_arm_and_in_every_set(
     assert expected.size == sizes.numbers()
     assert np.unique(expected).size > expected.size / 3
     assert_same_everywhere([here, arm], cell, case, expected)
+
+
+@pytest.mark.parametrize("name", WINDOW_CASES)
+def test_windows_give_the_same_bits_on_arm_and_in_every_set(here: KernelProgram, arm: KernelProgram, name: str) -> None:
+    sizes = WINDOW_CASES[name]
+    case = windows_case(sizes, 7)
+
+    expected = here.run("windows", "single", case)
+
+    assert expected.size == sizes.numbers()
+    assert np.unique(expected).size > expected.size / 2
+    assert_same_everywhere([here, arm], "windows", case, expected)
 
 
 def test_the_functions_of_gates_give_the_same_bits_on_arm_and_in_every_set(

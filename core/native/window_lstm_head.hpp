@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "aligned.hpp"
+#include "exponential.hpp"
 
 namespace caststream {
 
@@ -55,7 +56,7 @@ struct Head {
         for (int64_t t = 0; t < outputs.steps; ++t) weights[t] = norm(outputs.at(t), outputs.size);
         const double highest = *std::max_element(weights.begin(), weights.end());
         double total = 0.0;
-        for (double& weight : weights) total += weight = std::exp(weight - highest);
+        for (double& weight : weights) total += weight = exponential(weight - highest);
         for (double& weight : weights) weight /= total;
         return weights;
     }
@@ -114,7 +115,7 @@ struct Head {
     // What is not a number stays so.
     double activated(double x) const {
         if (activation == Activation::relu) return x < 0.0 ? 0.0 : x;
-        return activation == Activation::tanh ? std::tanh(x) : 1.0 / (1.0 + std::exp(-x));
+        return activation == Activation::tanh ? hyperbolic_tangent(x) : 1.0 / (1.0 + exponential(-x));
     }
 };
 

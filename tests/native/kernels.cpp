@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../../core/native/lstm_batch.hpp"
+#include "../../core/native/window_lstm_batch.hpp"
 #include "more_sets.hpp"
 
 using namespace caststream;
@@ -60,6 +61,40 @@ void run_steps(const Cell& cell, const InstructionSet& set) {
     give(states);
 }
 
+Linear take_linear(int inputs, int outputs) {
+    return {inputs, outputs, take<float>(inputs * outputs), take<float>(outputs)};
+}
+
+// Sizes F, H, L, ways, windows, hidden units of the head, readout, activation; lengths of windows; of each direction weights
+// as torch has them; mean, std, scale and shift of samples; scale, shift, gain, offset of what is read out; two linear
+// layers; samples. Logits, then attention.
+void run_windows(const WindowSet& set) {
+    const auto sizes = take<int64_t>(8), lengths = take<int64_t>(sizes[4]);
+    WindowModel model;
+    model.features = sizes[0], model.hidden_size = sizes[1], model.bidirectional = sizes[3] == 2;
+    const int rows = 4 * model.hidden_size, width = model.output_size();
+    for (int i = 0; i < sizes[2] * sizes[3]; ++i) {
+        const int inputs = i < sizes[3] ? model.features : width;
+        const auto weight_ih = take<float>(rows * inputs), weight_hh = take<float>(rows * model.hidden_size);
+        const auto bias = take<float>(rows), bias2 = take<float>(rows);
+        model.add_direction(inputs, weight_ih.data(), weight_hh.data(), bias.data(), bias2.data());
+    }
+    for (auto* each : {&model.mean, &model.std, &model.scale, &model.shift}) *each = take<float>(model.features);
+    Head& head = model.head;
+    for (auto* each : {&head.scale, &head.shift, &head.gain, &head.offset}) *each = take<double>(width);
+    head.epsilon = 1e-5;
+    head.readout = static_cast<Readout>(sizes[6]), head.activation = static_cast<Activation>(sizes[7]);
+    head.layers.push_back(take_linear(width, sizes[5]));
+    head.layers.push_back(take_linear(sizes[5], 1));
+    size_t steps = 0;
+    for (int64_t length : lengths) steps += length;
+    const auto samples = take<float>(steps * model.features);
+    std::vector<float> logits(lengths.size()), attention(steps);
+    score_windows(model, set, samples.data(), lengths.data(), lengths.size(), logits.data(), attention.data());
+    give(logits);
+    give(attention);
+}
+
 // How many; gates; values. A multiple of UNITS. sigmoid(gates) * tanh(values).
 void run_gates(const InstructionSet& set) {
     const int64_t count = take<int64_t>(1)[0];
@@ -82,6 +117,7 @@ int main(int count, char** words) {
         }
         return 0;
     }
+    if (kernel == "windows" && count > 2 && window_set_or_more(words[2])) return run_windows(*window_set_or_more(words[2])), 0;
     const InstructionSet* set = count > 2 ? set_or_more(words[2]) : nullptr;
     if (!set) return std::fputs("usage: kernels sets | kernels KERNEL SET\n", stderr), 2;
     if (kernel == "lstm") return run_steps(LSTM, *set), 0;

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "../../core/native/lstm_kernel.hpp"
+#include "../../core/native/window_lstm_layers.hpp"
 
 #define INSTRUCTIONS single
 #define SET_NAME "single"
@@ -14,6 +14,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #include "../../core/native/vector_math.hpp"
 #include "../../core/native/lstm_tile.hpp"
+#include "../../core/native/window_lstm_tile.hpp"
 #include "../../core/native/end_of_set.hpp"
 
 #ifdef CASTSTREAM_X86
@@ -47,6 +48,7 @@ INLINE Vector fma_of_halves(const Vector& a, const Vector& b, const Vector& c) {
 }  // namespace caststream::wide
 #include "../../core/native/vector_math.hpp"
 #include "../../core/native/lstm_tile.hpp"
+#include "../../core/native/window_lstm_tile.hpp"
 #include "../../core/native/end_of_set.hpp"
 #ifdef __clang__
 #pragma clang attribute pop
@@ -63,6 +65,14 @@ inline const InstructionSet* set_or_more(const char* name) {
     if (!std::strcmp(name, "wide")) return Processor().avx2 ? &wide::SET : nullptr;
 #endif
     return instruction_set(name);
+}
+
+inline const WindowSet* window_set_or_more(const char* name) {
+    if (!std::strcmp(name, "single")) return &single::WINDOW_SET;
+#ifdef CASTSTREAM_X86
+    if (!std::strcmp(name, "wide")) return Processor().avx2 ? &wide::WINDOW_SET : nullptr;
+#endif
+    return window_set(name);
 }
 
 }  // namespace caststream
