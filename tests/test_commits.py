@@ -9,7 +9,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from core.errors import RunError
-from stream_app.flow.commits import MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
+from stream_app.flow.commits import FEWEST_AT_ONCE, MANY_CHANGES, MEMBERSHIP_LOST, CommitLoop
 from tests import test_stepper
 from tests.changes import tombstone
 from tests.fakes import CHANGELOG, OUTPUT, SOURCE, FakeBroker, FakeWorker, Written, record, settle
@@ -215,7 +215,9 @@ async def test_offsets_are_not_committed_when_the_partitions_were_let_go_before_
     """A worker that has failed lets go at once, while a commit may run: what it has not packed yet is gone."""
     broker = FakeBroker(prompt=False)
     worker = FakeWorker(broker, test_stepper.make(), partitions=(0, 1))
-    worker.run(*(FakeRecord(at, 0, 1_000, b"key", signal_value((0.5, 1.0, 0.0, 0.0, 0.0))) for at in (0, 1)))
+    value = signal_value((0.5, 1.0, 0.0, 0.0, 0.0))
+    worker.run(*(FakeRecord(0, offset, 1_000, b"key-%d" % offset, value) for offset in range(3 * FEWEST_AT_ONCE)))
+    worker.run(FakeRecord(1, 0, 1_000, b"key", value))  # written last: more than little waits for the broker
     commit = asyncio.create_task(worker.committer.commit())
     while not (states := [request for request in broker.waiting if request.what == WRITE_STATES]):
         await settle()

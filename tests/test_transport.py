@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.coverage import Coverage
 from stream_app.kafka.fetching import READ_COMMITTED, FetchedPartition, RawBatches, high_watermarks
+from stream_app.kafka.pause import Pause
 from stream_app.kafka.transport import Consumer, ConsumerService
 from tests.conftest import MakeSettings
 from tests.record_batches import Row, aiokafka_batch
@@ -80,12 +81,13 @@ class Assigned:
 
 def service_of(consumer: Assigned) -> Any:
     """A service whose flow is on, as far as `ConsumerService.fetch` needs it."""
-    conf = SimpleNamespace(broker_max_poll_records=4_000)
     service: Any = SimpleNamespace(
         consumer=SimpleNamespace(flow_active=True),
-        app=SimpleNamespace(conf=conf, consumer_generation_id=1, takes_chunks=True),
+        app=SimpleNamespace(consumer_generation_id=1, takes_chunks=True),
         _ensure_consumer=lambda: consumer,
         coverage=Coverage(),
+        pause=Pause(0.0, 4_000),
+        _most=4_000,
         _hold_back=lambda *_: False,
         _may_take=lambda: ConsumerService._may_take(service),
     )

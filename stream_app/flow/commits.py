@@ -201,9 +201,7 @@ class Committer:
         await all_acked({ack for cut in cuts for ack in cut.acks})  # (1)
         if any(cut.changed or cut.extra for cut in cuts):
             await self.guarantee.confirm(self._with_metadata(self.committed, self._ends))
-            for pipeline, cut in zip(self.pipelines, cuts, strict=True):
-                for partition in sorted(cut.offsets):
-                    await self._write_states(pipeline, cut, partition)  # (2)
+            await self._write_states(cuts)  # (2)
         if assignment != self._assignment:
             # A worker that has failed lets go without waiting for this commit. What was not packed yet is gone from the
             # engines by now, so the offsets would be past states that were never written.
@@ -261,24 +259,29 @@ class Committer:
             found[at] = OffsetAndMetadata(offset, json.dumps(content))
         return found
 
-    async def _write_states(self, pipeline: Pipeline, cut: Cut, partition: int) -> None:
+    async def _write_states(self, cuts: Sequence[Cut]) -> None:
+        """Write the states of all partitions, small ones together: they leave in one request."""
+        writing = _Writing()
+        written: list[tuple[Pipeline, int, list[Batch]]] = []
+        for pipeline, cut in zip(self.pipelines, cuts, strict=True):
+            for partition in sorted(cut.offsets):
+                written.append((pipeline, partition, await self._publish_states(pipeline, cut, partition, writing)))
+        await all_acked([batch.acked for _, _, batches in written for batch in batches])
+        for pipeline, partition, batches in written:
+            for batch in batches:
+                base = batch.acked.result()
+                await self._check_sequence(pipeline, partition, base)
+                self._next_base[pipeline.topics.changelog, partition] = base + batch.records
+
+    async def _publish_states(self, pipeline: Pipeline, cut: Cut, partition: int, writing: _Writing) -> list[Batch]:
         source, topic = (pipeline.topics.source, partition), pipeline.topics.changelog
         batches: list[Batch] = []
-        waiting: deque[Batch] = deque()
         at_once = min(max(FEWEST_AT_ONCE, sum(cut.changed.values()) // STEPS), MOST_AT_ONCE)
         while (records := pipeline.take_states(cut, partition, at_once)) is not None:
             if len(records):
-                written = self.writer.publish_states(source, topic, records)
-                batches += written
-                waiting += written
-            while len(waiting) >= BATCHES_IN_FLIGHT:
-                await all_acked([waiting.popleft().acked])
-            await asyncio.sleep(0)
-        await all_acked([batch.acked for batch in batches])
-        for batch in batches:
-            base = batch.acked.result()
-            await self._check_sequence(pipeline, partition, base)
-            self._next_base[topic, partition] = base + batch.records
+                batches += (written := self.writer.publish_states(source, topic, records))
+                await writing.wait(written)
+        return batches
 
     async def _check_sequence(self, pipeline: Pipeline, partition: int, base: int) -> None:
         """Check that our batches follow on each other, and the first on what recovery read; otherwise somebody else has
@@ -297,6 +300,31 @@ class Committer:
         )
         foreign = await self.read_keys(TopicPartition(topic, partition), expected, base)
         pipeline.write_again(partition, foreign, self.committed[source] - 1)
+
+
+class _Writing:
+    """The states of a commit that are on their way to the broker."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Batch] = deque()
+        self._records = 0
+        """Records in the waiting batches."""
+        self._packed = 0
+        """Records since other tasks last had a turn."""
+
+    async def wait(self, written: Sequence[Batch]) -> None:
+        """Let outputs go out in between, and wait for the broker if more than little is on its way to it."""
+        self._waiting += written
+        added = sum(batch.records for batch in written)
+        self._records += added
+        self._packed += added
+        while len(self._waiting) >= BATCHES_IN_FLIGHT and self._records > BATCHES_IN_FLIGHT * FEWEST_AT_ONCE:
+            oldest = self._waiting.popleft()
+            self._records -= oldest.records
+            await all_acked([oldest.acked])
+        if self._packed >= FEWEST_AT_ONCE:
+            self._packed = 0
+            await asyncio.sleep(0)
 
 
 @dataclass

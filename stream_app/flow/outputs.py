@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ class Batch:
 class Lane:
     """The batches for one topic-partition, which leave in the order in which they were made.
 
-    aiokafka lets concurrent waiters of `send_batch` through in any order, therefore one task per lane sends one after
-    the other. A batch that waits for its turn takes further records, so batches grow with load and never wait without
-    it.
+    What may leave at once does so at the end of the turn of the loop, for all lanes together. For what has to wait, a
+    task per lane sends one after the other, because aiokafka lets concurrent waiters of `send_batch` through in any
+    order. A batch that waits for its turn takes further records, so batches grow with load and never wait without it.
     """
 
     def __init__(self, writer: OutputWriter, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
@@ -112,9 +113,29 @@ class Lane:
         self.waiting.append(batch)
         self.begun += 1
         self.writer.took(batch)
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self._send())
+        self.writer.soon(self)
         return batch
+
+    def begin(self) -> None:
+        """Send what waits: at once as far as that goes, the rest in a task."""
+        if self.task is not None and not self.task.done():
+            return
+        while self.waiting and self._put(self.waiting[0]):
+            self.waiting.popleft()
+        if self.waiting:
+            self.task = asyncio.create_task(self._send())
+
+    def _put(self, batch: Batch) -> bool:
+        """Give a batch to the producer; False where it has to wait."""
+        put = getattr(self.producer, "put", None)  # transactional producers have none
+        if put is None or self.writer.confirmed < batch.needs:
+            return False
+        queued = put(batch.builder, self.topic, self.partition)
+        if queued is None:
+            return False
+        self.sent.add(batch)
+        queued.add_done_callback(partial(self._done, batch))
+        return True
 
     async def _send(self) -> None:
         while self.waiting:
@@ -126,7 +147,7 @@ class Lane:
             except Exception as error:
                 self._failed(batch, error)
                 return
-            sent.add_done_callback(lambda done, batch=batch: self._done(batch, done))
+            sent.add_done_callback(partial(self._done, batch))
 
     def abandon(self) -> None:
         """Give up the batches that are not acknowledged by now: they are neither sent nor waited for."""
@@ -187,6 +208,7 @@ class OutputWriter:
         self.on_acked = on_acked
         self.on_failed = on_failed
         self._lanes: dict[tuple[str, int, Partition], Lane] = {}
+        self._due: list[Lane] = []
         self._in_flight: set[Batch] = set()
         self._bytes = 0
         self._has_room = asyncio.Event()
@@ -326,6 +348,17 @@ class OutputWriter:
         return lane
 
     # Called by the lanes.
+
+    def soon(self, lane: Lane) -> None:
+        """Let a lane begin to send when the turn of the loop is over: until then, more may be published."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._due.append(lane)
+
+    def _begin(self) -> None:
+        due, self._due = self._due, []
+        for lane in due:
+            lane.begin()
 
     def new_builder(self, producer: AIOKafkaProducer, topic: str) -> BatchBuilder:
         """An empty batch, of the producer's transaction where it has one, as large as the topic takes."""

@@ -32,8 +32,11 @@ class TaskMetrics:
         self._sizes = metrics.batch_streams.labels(route.task), metrics.batch_steps.labels(route.task)
         self.left_out = metrics.left_out.labels(route.task, route.source)
         # From 0 on: to Prometheus a series that begins at 4,000 has not increased.
-        for outcome in OUTCOMES:
-            metrics.records.labels(route.task, route.source, outcome)
+        self._records = [metrics.records.labels(route.task, route.source, outcome) for outcome in OUTCOMES]
+        for reason in Counts().duplicates:
+            metrics.duplicates.labels(route.task, route.source, reason)
+        for final in ("true", "false"):
+            metrics.scores.labels(route.task, final)
         self._repeating = metrics.repeating_streams.labels(route.task, route.source)
         self._not_finite = metrics.not_finite.labels(route.task, route.source)
 
@@ -52,16 +55,20 @@ class TaskMetrics:
         counts, at, task = result.counts, (self._task, self._topic), self._task
         self._outcomes(result)
         for reason, count in counts.duplicates.items():
-            self.all.duplicates.labels(*at, reason).inc(count)
-        self._repeating.inc(counts.repeating)
+            if count:
+                self.all.duplicates.labels(*at, reason).inc(count)
+        if counts.repeating:
+            self._repeating.inc(counts.repeating)
         for letter in result.dead_letters:
             self.all.dead_letters.labels(*at, letter.reason).inc()
         for reason, count in counts.resets.items():
             self.all.resets.labels(task, reason).inc(count)
         for near, count in counts.near_misses.items():
             self.all.near_misses.labels(*at, near_field_of(near)).inc(count)
-        self.gaps.inc(counts.gaps)
-        self.moved_streams.inc(counts.moved)
+        if counts.gaps:
+            self.gaps.inc(counts.gaps)
+        if counts.moved:
+            self.moved_streams.inc(counts.moved)
         for name, count in counts.far_outside.items():
             (self.all.abnormal.labels(task, name) if self._normal else self.all.far_outside.labels(*at, name)).inc(
                 count
@@ -73,18 +80,22 @@ class TaskMetrics:
     def _outcomes(self, result: ChunkResult) -> None:
         counts = result.counts
         duplicates, dead_letters = sum(counts.duplicates.values()), len(result.dead_letters) - counts.late
-        for outcome, count in zip(OUTCOMES, (counts.processed, duplicates, counts.late, dead_letters), strict=True):
+        for outcome, count in zip(
+            self._records, (counts.processed, duplicates, counts.late, dead_letters), strict=True
+        ):
             if count:
-                self.all.records.labels(self._task, self._topic, outcome).inc(count)
+                outcome.inc(count)
 
     def count_outputs(self, counts: Counts) -> None:
         """Count a run of the model, and the scores that it gave."""
-        self._not_finite.inc(counts.not_finite)
+        if counts.not_finite:
+            self._not_finite.inc(counts.not_finite)
         if counts.batch_streams:
             for size, found in zip(self._sizes, (counts.batch_streams, counts.batch_steps), strict=True):
                 size.observe(found)
         for final, count in counts.scores.items():
-            self.all.scores.labels(self._task, "true" if final else "false").inc(count)
+            if count:
+                self.all.scores.labels(self._task, "true" if final else "false").inc(count)
         if len(counts.probabilities):
             observe_many(self.all.score_probability.labels(self._task), counts.probabilities)
 

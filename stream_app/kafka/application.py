@@ -4,7 +4,7 @@ imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 from faust.types import TP
@@ -21,6 +21,8 @@ class Application(Protocol):
     assignor: Any
     conf: Any
     """Faust's own settings."""
+    flow_control: Any
+    """Faust's: whether events are taken out of queues."""
     consumer_generation_id: int
     """The group's generation, as the last assignment named it."""
 
@@ -32,8 +34,15 @@ class Application(Protocol):
     def takes_chunks(self) -> bool:
         """True if chunks of the group's generation would be applied."""
 
-    def has_room(self, topic: str) -> bool:
-        """True if records of a source are wanted now."""
+    @property
+    def source_topics(self) -> Collection[str]:
+        """Return the topics whose records are processed."""
+
+    def full_topics(self) -> Collection[str]:
+        """Return the sources whose records are not wanted now."""
+
+    def queue_of(self, topic: str) -> Any:
+        """Return the queue of the agent that takes the chunks of a source."""
 
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
         """Return the source partitions whose records may be applied."""

@@ -1,12 +1,10 @@
-"""A chunk on its way from the driver to an agent: the records of one topic and one fetch, as one Faust event."""
+"""A chunk on its way from the driver to an agent: the records of one topic and one fetch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import faust
 
 from core.native.records import Records
 
@@ -38,13 +36,17 @@ def pieces(chunk: Chunk, most: int) -> Iterator[Chunk]:
             start = part.last_offset + 1
 
 
-class ChunkSchema(faust.Schema[None, Any]):
-    """Hands the chunk over as it is: the records are decoded by core, many at a time."""
+async def chunks_of(stream: Any) -> AsyncIterator[Chunk]:
+    """The chunks that the transport puts into the queue of an agent's stream.
 
-    def compile(self, app: Any, **_: Any) -> Callable[..., Any]:
-        create_event = app.create_event
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return create_event(None, message.value, message.headers, message)
-
-        return decode
+    Faust's own iterator takes events out of it, with sensors and acknowledgements of single messages. They took as long
+    as a small chunk itself, and `stream_app.flow.commits` needs none of them.
+    """
+    await stream.maybe_start()
+    queue = stream.channel.queue
+    while True:
+        try:
+            chunk = await queue.get()
+        except StopAsyncIteration:  # so Faust ends an agent
+            return
+        yield chunk

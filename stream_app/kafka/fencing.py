@@ -12,8 +12,11 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.structs import TopicPartition
 
+from stream_app.kafka.connections import read_by_frames
 from stream_app.kafka.lease import Lease
+from stream_app.kafka.sending import Sending
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class FencedProducer(QuietProducer):
         self._stock_drain, self._stock_send = self._message_accumulator.drain_by_nodes, self.client.send
         self._message_accumulator.drain_by_nodes = self._drain
         self.client.send = self._send_request
+        read_by_frames(self.client)
+        Sending(self._sender, lambda: self._may_send)
 
     @property
     def _may_send(self) -> bool:
@@ -102,6 +107,15 @@ class FencedProducer(QuietProducer):
         finally:
             flushing.cancel()
             discarding.cancel()
+
+    def put(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any] | None:
+        """Queue a batch at once, as ``send_batch`` does; None where that would have to wait, or to raise an error."""
+        at, accumulator = TopicPartition(topic, partition), self._message_accumulator
+        known = partition in (self.client.cluster.partitions_for_topic(topic) or ())
+        if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(at) or not known:
+            return None
+        queued: asyncio.Future[Any] = accumulator._append_batch(batch, at).future
+        return queued
 
     def discard(self) -> None:
         """Send nothing more, from now on; connections are cut. Returns at once."""

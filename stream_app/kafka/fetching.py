@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -201,12 +201,36 @@ async def wait_for_fetched(
         left = deadline - time.monotonic()
         if taken or left <= 0:
             return taken
-        waiter = fetcher._create_fetch_waiter()
-        done, _ = await asyncio.wait([waiter], timeout=left)
-        if not done or fetcher._closed:
-            waiter.cancel()
+        if not await _news(fetcher, left) or fetcher._closed:
             return {}
-        waiter.result()  # raises what the coordinator has found, such as a topic that may not be read
+
+
+async def _news(fetcher: Any, timeout_s: float) -> bool:
+    """Wait until something was fetched; False after ``timeout_s``. Raises what the coordinator has found, such as a
+    topic that may not be read.
+    """
+    waiter = fetcher._create_fetch_waiter()
+    late: list[bool] = []
+
+    def give_up() -> None:
+        late.append(True)
+        fetcher._notify(waiter)
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, give_up)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+    return not late
+
+
+def is_behind(fetcher: Any, taken: Mapping[TopicPartition, Records]) -> bool:
+    """True if there is more than was taken: fetched already, or in the log when it was fetched."""
+    if any(partition in fetcher._records for partition in taken):
+        return True
+    assignment = fetcher._subscriptions.subscription.assignment
+    states = (assignment.state_value(partition) for partition in taken)
+    return any(state.lso is not None and state.position < state.lso for state in states)
 
 
 async def high_watermarks(client: Any, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:

@@ -1,10 +1,12 @@
-"""The chunked Faust driver: one event per topic and fetch instead of one per record.
+"""The chunked Faust driver: one chunk per topic and fetch instead of one event per record.
 
-Stock Faust makes two asyncio tasks per message, about 10,000 messages a second at best; a chunk makes two per fetch.
-It is a subclass of Faust's aiokafka driver, registered under the entry point ``faust.transports``, and changes six
-things:
+Stock Faust makes two asyncio tasks per message, about 10,000 messages a second at best; a chunk makes none. It is a
+subclass of Faust's aiokafka driver, registered under the entry point ``faust.transports``, and changes these things:
 
 - a fetch's records of one topic, over all its partitions, travel as one `Chunk`, read by `stream_app.kafka.fetching`;
+- after a small chunk the next fetch waits a little, so that records gather (`stream_app.kafka.pause`);
+- requests and answers of each turn go without a task of their own (`stream_app.kafka.connections`, `fetch_loop`,
+  `sending`);
 - the consumer runs on the application's event loop, not in a thread (see `NoThread`);
 - a topic for whose records there is no room is paused, so that the other is fetched as before;
 - the sources are read with isolation level read_committed (Faust would do so only under exactly_once);
@@ -25,7 +27,7 @@ import aiokafka
 from aiokafka.errors import ConsumerStoppedError, InconsistentGroupProtocolError, InvalidSessionTimeoutError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, Message
+from faust.types import TP
 
 from core.errors import StartupError
 from stream_app.clients.knock import address_of
@@ -33,9 +35,12 @@ from stream_app.clients.security import aiokafka_config
 from stream_app.kafka import lease
 from stream_app.kafka.application import Application
 from stream_app.kafka.chunks import Chunk
+from stream_app.kafka.connections import read_by_frames
 from stream_app.kafka.coverage import Coverage
 from stream_app.kafka.fencing import FencedProducer, QuietProducer
-from stream_app.kafka.fetching import high_watermarks, partition_counts, read_raw, wait_for_fetched
+from stream_app.kafka.fetch_loop import FetchLoop
+from stream_app.kafka.fetching import high_watermarks, is_behind, partition_counts, read_raw, wait_for_fetched
+from stream_app.kafka.pause import Pause
 from stream_app.logs import FAUST
 from stream_app.sizes import LARGEST_BATCH_BYTES
 
@@ -81,6 +86,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.coverage = Coverage()
+        self._most = self.app.conf.broker_max_poll_records
+        self.pause = Pause(self.app.settings.max_delay, self._most)
         self._held = False
 
     async def _gather_remaining_tasks(self) -> None:
@@ -88,12 +95,14 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        read_raw(self._ensure_consumer()._fetcher)
+        fetcher = self._ensure_consumer()._fetcher
+        read_raw(fetcher)
+        FetchLoop(fetcher, self.pause, self.app.source_topics).start()
         lease.keep(self.app.lease, self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self.app.settings
-        return aiokafka.AIOKafkaConsumer(
+        consumer = aiokafka.AIOKafkaConsumer(
             client_id=settings.app_id,
             group_id=settings.app_id,
             partition_assignment_strategy=[self.app.assignor],
@@ -102,8 +111,6 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
-            # Also how long a question about offsets waits, which goes over the same connection.
-            fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(settings.session_timeout / 3, HEARTBEAT_S) * 1000),
             rebalance_timeout_ms=60_000,
@@ -113,6 +120,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             metadata_max_age_ms=30_000,
             **aiokafka_config(settings),
         )
+        read_by_frames(consumer._client)
+        return consumer
 
     async def fetch(self, active: set[TP]) -> list[Chunk]:
         """The next records, a chunk for each topic, as soon as there are any.
@@ -131,8 +140,10 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         timeout_s = IDLE_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
-            most = self.app.conf.broker_max_poll_records
-            records = await wait_for_fetched(fetcher, active, most, timeout_s, self._may_take, self.coverage)
+            records = await wait_for_fetched(fetcher, active, self._most, timeout_s, self._may_take, self.coverage)
+        if not records:
+            return []
+        self.pause.answered(time.monotonic(), sum(map(len, records.values())), is_behind(fetcher, records))
         generation, fetched_ms = self.app.consumer_generation_id, time.time_ns() // 1_000_000
         chunks = {
             topic: Chunk(topic, generation, fetched_ms, {}, {}) for topic in dict.fromkeys(at.topic for at in records)
@@ -152,11 +163,11 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         Fetched all the same, their chunks would fill the agent's queue, and the other topic's would wait behind them.
         What was fetched of a paused partition is dropped and fetched again.
         """
-        held = {partition for partition in active if not self.app.has_room(partition.topic)}
-        if held or self._held:
+        full = self.app.full_topics()
+        if full or self._held:
             for partition in active & consumer.assignment():
-                (consumer.pause if partition in held else consumer.resume)(TopicPartition(*partition))
-            self._held = bool(held)
+                (consumer.pause if partition.topic in full else consumer.resume)(TopicPartition(*partition))
+            self._held = bool(full)
         return self._held
 
 
@@ -197,7 +208,15 @@ class Consumer(driver.Consumer):
         for chunk in await self._thread.fetch(active):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
             if self.flow_active and chunk.generation == self.app.consumer_generation_id:
-                await self.wait_first(self.callback(_message(chunk)), self.suspend_flow.wait())
+                await self._hand_over(chunk)
+
+    async def _hand_over(self, chunk: Chunk) -> None:
+        """Put a chunk into its agent's queue. Where there is no room in it, wait, until the flow is stopped."""
+        queue = self.app.queue_of(chunk.topic)
+        if queue.full() or not self.app.flow_control.is_active():
+            await self.wait_first(queue.put(chunk), self.suspend_flow.wait())
+        else:
+            queue.put_nowait(chunk)
 
     def check_group(self) -> None:
         """Raise the coordinator's error, such as a group that may not be joined. Calls for records raise it too, but
@@ -265,23 +284,6 @@ class Consumer(driver.Consumer):
     def behind(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Coverage.behind`."""
         return self._thread.coverage.behind(partition)
-
-
-def _message(chunk: Chunk) -> Message:
-    partition, records = next(iter(chunk.records.items()))
-    return Message(
-        chunk.topic,
-        partition,
-        records.last_offset,
-        chunk.fetched_ms / 1000,
-        0,
-        [],
-        None,
-        chunk,  # type: ignore[arg-type]  # bytes by Faust's annotation; `ChunkSchema` takes it as it is
-        None,
-        tp=TP(chunk.topic, partition),
-        generation_id=chunk.generation,
-    )
 
 
 class Producer(driver.Producer):

@@ -1,6 +1,6 @@
 """The agents: each takes its topic's chunks and hands them to the pipeline, one synchronous call per chunk.
 
-They take `noack` events, as `stream_app.flow.commits` commits the offsets.
+`stream_app.flow.commits` commits the offsets: agents acknowledge nothing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import asyncio
 from typing import Any
 
 from stream_app.flow.pipeline import Pipeline
-from stream_app.kafka.chunks import pieces
+from stream_app.kafka.chunks import chunks_of, pieces
 from stream_app.worker.app import CaststreamApp
-from stream_app.worker.build import chunk_topic
 
 # Samples of windows are taken one by one, some 15 µs each: the other tasks get a turn after so many.
 WINDOW_RECORDS = 200
@@ -26,20 +25,20 @@ def add_agents(app: CaststreamApp) -> None:
 
 
 def _add_stepper(app: CaststreamApp, pipeline: Pipeline) -> None:
-    @app.agent(chunk_topic(app, pipeline.topics.source), name=_name("step", pipeline))
+    @app.agent(app.topic(pipeline.topics.source, internal=False), name=_name("step", pipeline))
     async def step(chunks: Any) -> None:
         """source -> output. One step of the model per sample; its state in the task's table."""
-        async for chunk in chunks.noack().events():
-            await app.turn(pipeline, chunk.value)
-            app.apply(pipeline, chunk.value)
+        async for chunk in chunks_of(chunks):
+            await app.turn(pipeline, chunk)
+            app.apply(pipeline, chunk)
 
 
 def _add_scorer(app: CaststreamApp, pipeline: Pipeline) -> None:
-    @app.agent(chunk_topic(app, pipeline.topics.source), name=_name("score", pipeline))
+    @app.agent(app.topic(pipeline.topics.source, internal=False), name=_name("score", pipeline))
     async def score(chunks: Any) -> None:
         """source -> output. Windows scored when due; their samples in the task's table."""
-        async for chunk in chunks.noack().events():
-            for piece in pieces(chunk.value, WINDOW_RECORDS):
+        async for chunk in chunks_of(chunks):
+            for piece in pieces(chunk, WINDOW_RECORDS):
                 await pipeline.scores.room()
                 await app.turn(pipeline, piece)
                 app.apply(pipeline, piece)

@@ -152,9 +152,20 @@ class CaststreamApp(faust.App):
                     return
             self.writer.confirm(asked)
 
-    def has_room(self, topic: str) -> bool:
-        """True if records of a source are wanted: not while many of its windows wait for the model."""
-        return all(pipeline.scores.has_room for pipeline in self.pipelines if pipeline.topics.source == topic)
+    @property
+    def source_topics(self) -> set[str]:
+        """Return the topics whose records are processed."""
+        return {pipeline.topics.source for pipeline in self.pipelines}
+
+    def full_topics(self) -> list[str]:
+        """Return the sources whose records are not wanted now, because many of their windows wait for the model."""
+        return [pipeline.topics.source for pipeline in self.pipelines if not pipeline.scores.has_room]
+
+    def queue_of(self, topic: str) -> Any:
+        """Return the queue of the agent that takes the chunks of a source."""
+        conductor: Any = self.topics
+        (channel,) = conductor._topic_name_index[topic]
+        return channel.queue
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
@@ -396,8 +407,7 @@ class CaststreamApp(faust.App):
         self.writer.limits = limits
 
     def _assigned_sources(self) -> list[TopicPartition]:
-        sources = {pipeline.topics.source for pipeline in self.pipelines}
-        return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in sources]
+        return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in self.source_topics]
 
 
 def _look_at_topics(settings: Settings) -> tuple[dict[str, int], dict[str, str], dict[str, dict[str, str]]]:

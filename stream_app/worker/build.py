@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stream_app.flow.idleness import PastPositions
 from stream_app.flow.pipeline import Pipeline
 from stream_app.flow.tables import StateTable
 from stream_app.kafka.assignor import LoudAssignor
-from stream_app.kafka.chunks import ChunkSchema
 from stream_app.routes import Route, routes
 from stream_app.rules import idle_timeout, model_name
 from stream_app.settings import Settings
@@ -80,8 +77,3 @@ def _table(app: CaststreamApp, route: Route) -> StateTable:
     table = StateTable(app, name=name, changelog_topic=topic, partitions=partitions)
     app.tables.add(table)
     return table
-
-
-def chunk_topic(app: CaststreamApp, name: str) -> Any:
-    """A source topic, by its name on the broker, whose events are chunks."""
-    return app.topic(name, schema=ChunkSchema(), internal=False)

@@ -1,0 +1,261 @@
+"""The routine that asks brokers for records, in place of aiokafka's.
+
+aiokafka's starts a task for every request, looks at all partitions three times per fetch, and five times a second
+without one. This one wakes up when there is something to do: an answer, records that were taken, a pause that is over.
+What each partition needs is still decided by aiokafka's fetcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Coroutine
+from typing import Any
+
+from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.protocol.fetch import FetchRequest
+
+from stream_app.kafka.connections import ask, connected
+from stream_app.kafka.fetch_answers import keep_answer
+from stream_app.kafka.pause import Pause
+from stream_app.logs import SELDOM
+
+log = logging.getLogger(__name__)
+
+# Requests for records have connections of their own. A question on the same one would wait behind a fetch that waits
+# for records, and a fetch that nobody wants any more is ended by closing it.
+FETCHES = 2
+# For so long a broker holds a fetch that finds nothing. The short time is for one that leaves partitions out: they are
+# to be fetched as soon as they may.
+LONG_WAIT_MS = 1000
+SHORT_WAIT_MS = 100
+LOOK_AGAIN_S = 1.0
+
+
+class FetchLoop:
+    """Asks for the records of one consumer.
+
+    Args:
+        fetcher: aiokafka's, after `stream_app.kafka.fetching.read_raw` and before the first assignment.
+        pause: says when the next fetches begin.
+        topics: those whose records are wanted. Faust subscribes to changelogs, too.
+    """
+
+    def __init__(self, fetcher: Any, pause: Pause, topics: Collection[str]) -> None:
+        self._fetcher = fetcher
+        self._client = fetcher._client
+        self._pause = pause
+        self._topics = topics
+        self._asked: dict[int, Any] = {}
+        """Node -> the request that it has not answered yet."""
+        self._order: deque[Any] = deque()
+        """The partitions that are fetched, in the order in which they are asked for next."""
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Take the place of aiokafka's routine."""
+        self._fetcher._fetch_task.cancel()
+        self._fetcher._fetch_task = asyncio.get_running_loop().create_task(self._run())
+
+    def wake(self, _: object = None) -> None:
+        """Have the routine look what is to be done."""
+        self._fetcher._notify(self._fetcher._wait_consume_future)
+
+    async def _run(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                while True:
+                    await self._serve(await self._assigned())
+            except Exception as error:
+                log.exception("records can no longer be fetched")
+                raise KafkaError("records can no longer be fetched") from error
+
+    async def _assigned(self) -> Any:
+        subscriptions = self._fetcher._subscriptions
+        while True:
+            subscription = subscriptions.subscription
+            if subscription is not None and subscription.assignment is not None and subscription.assignment.active:
+                return subscription.assignment
+            with contextlib.suppress(KafkaError):  # whoever waits for records is told of it
+                await subscriptions.wait_for_assignment()
+
+    async def _serve(self, assignment: Any) -> None:
+        """Fetch until the assignment is over."""
+        loop = asyncio.get_running_loop()
+        self._order = deque(at for at in assignment.tps if at.topic in self._topics)
+        assignment.unassign_future.add_done_callback(self.wake)
+        try:
+            while assignment.active:
+                self._fetcher._wait_consume_future = woken = loop.create_future()
+                timer = loop.call_later(self._turn(assignment), self.wake)
+                await woken
+                timer.cancel()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            assignment.unassign_future.remove_done_callback(self.wake)
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """End what was asked for an assignment that is over."""
+        for node_id in list(self._asked):
+            self._hang_up(node_id)
+        fetcher = self._fetcher
+        for task in list(fetcher._pending_tasks):
+            task.cancel()
+        await asyncio.gather(*fetcher._pending_tasks, return_exceptions=True)
+        for of_assignment in (fetcher._pending_tasks, fetcher._in_flight, fetcher._records):
+            of_assignment.clear()
+
+    def _hang_up(self, node_id: int) -> None:
+        """Close a connection, so that the next fetch need not wait behind one that nobody wants."""
+        del self._asked[node_id]
+        self._fetcher._in_flight.discard(node_id)
+        connection = self._client._conns.pop((node_id, FETCHES), None)
+        if connection is not None:
+            connection.close()
+
+    def _turn(self, assignment: Any) -> float:
+        """Ask for what may be asked for now; return in how many seconds to look again."""
+        left = self._pause.due - time.monotonic()
+        if left > 0:
+            return left
+        fetcher = self._fetcher
+        for node_id in [node_id for node_id, request in self._asked.items() if _is_stale(assignment, request)]:
+            self._hang_up(node_id)
+        requests, resets, backoff, leaderless, resumed = self._actions(assignment)
+        self._asked.update(requests)
+        asked_for = sum(len(of_topic) for request in self._asked.values() for _, of_topic in request.topics)
+        for node_id, request in requests:
+            request._max_wait_ms = LONG_WAIT_MS if asked_for == len(self._order) else SHORT_WAIT_MS
+            self._fetch(assignment, node_id, request)
+        for node_id, partitions in resets.items():
+            fetcher._in_flight.add(node_id)
+            self._begin(self._find_positions(assignment, node_id, partitions))
+        for future in resumed:
+            future.remove_done_callback(self.wake)  # of a turn before
+            future.add_done_callback(self.wake)
+        if leaderless:
+            self._client.force_metadata_update()
+            return float(fetcher._retry_backoff)
+        return min(backoff, LOOK_AGAIN_S) if fetcher._records else LOOK_AGAIN_S
+
+    def _actions(self, assignment: Any) -> Any:
+        """Return what is to be done now, in the form of aiokafka's fetcher."""
+        plain = self._plain_requests(assignment)
+        if plain is not None:
+            return plain, {}, LOOK_AGAIN_S, False, ()
+        requests, *others = self._fetcher._get_actions_per_node(assignment)
+        for _, request in requests:
+            request._topics = [(topic, of_topic) for topic, of_topic in request.topics if topic in self._topics]
+        return [(node_id, request) for node_id, request in requests if request.topics], *others
+
+    def _plain_requests(self, assignment: Any) -> list[tuple[int, Any]] | None:
+        """Return the requests where each partition is to be fetched from its position, None where there is more to do:
+        then aiokafka's fetcher finds out what, which takes longer.
+        """
+        fetcher = self._fetcher
+        if fetcher._records or fetcher._pending_tasks:
+            return None
+        self._order.rotate(1)  # a full answer has no room for the last ones
+        wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
+        for at in self._order:
+            state, node_id = assignment.state_value(at), self._client.cluster.leader_for_partition(at)
+            if node_id is None or node_id < 0 or state.paused or not state.has_valid_position:
+                return None
+            if node_id not in fetcher._in_flight:
+                of_topic = wanted.setdefault(node_id, {}).setdefault(at.topic, [])
+                of_topic.append((at.partition, state.position, fetcher._max_partition_fetch_bytes))
+        return [(node_id, self._request(topics)) for node_id, topics in wanted.items()]
+
+    def _request(self, topics: dict[str, list[tuple[int, int, int]]]) -> FetchRequest:
+        fetcher = self._fetcher
+        least, most, isolation = fetcher._fetch_min_bytes, fetcher._fetch_max_bytes, fetcher._isolation_level
+        return FetchRequest(LONG_WAIT_MS, least, most, isolation, list(topics.items()))
+
+    def _fetch(self, assignment: Any, node_id: int, request: Any) -> None:
+        self._fetcher._in_flight.add(node_id)
+        self._pause.began()
+        connection = connected(self._client, node_id, FETCHES)
+        if connection is None:
+            self._begin(self._connect(assignment, node_id, request))
+            return
+
+        def answered(response: Any) -> None:
+            if self._asked.get(node_id) is request and assignment.active:
+                self._answered(assignment, node_id, request, response)
+
+        def failed(error: BaseException) -> None:
+            if self._asked.get(node_id) is request:
+                self._failed(node_id, error)
+
+        try:
+            ask(connection, request, answered, failed)
+        except KafkaError as error:
+            self._failed(node_id, error)
+
+    async def _connect(self, assignment: Any, node_id: int, request: Any) -> None:
+        """Open a connection and fetch over it."""
+        ready = await self._client.ready(node_id, group=FETCHES)
+        if self._asked.get(node_id) is request:
+            if ready and connected(self._client, node_id, FETCHES) is not None:
+                self._fetch(assignment, node_id, request)
+            else:
+                self._failed(node_id, NodeNotReadyError(f"no connection to node {node_id}"))
+
+    async def _find_positions(self, assignment: Any, node_id: int, partitions: Any) -> None:
+        """Find out where partitions are to be read from."""
+        if await self._fetcher._update_fetch_positions(assignment, node_id, partitions):
+            self._tell_waiters()
+        self._release(node_id, 0.0)
+
+    def _answered(self, assignment: Any, node_id: int, request: Any, response: Any) -> None:
+        fetcher = self._fetcher
+        del self._asked[node_id]
+        refused = keep_answer(fetcher, assignment, request, response)
+        if fetcher._records:
+            self._tell_waiters()
+        self._release(node_id, fetcher._retry_backoff if refused else 0.0)
+
+    def _failed(self, node_id: int, error: BaseException) -> None:
+        del self._asked[node_id]
+        log.error("records cannot be fetched from node %s: %r", node_id, error, extra=SELDOM)
+        self._release(node_id, self._fetcher._retry_backoff)
+
+    def _release(self, node_id: int, after_s: float) -> None:
+        """Let the node be asked again."""
+        if after_s:
+            asyncio.get_running_loop().call_later(after_s, self._release, node_id, 0.0)
+            return
+        if node_id not in self._asked:
+            self._fetcher._in_flight.discard(node_id)
+        self.wake()
+
+    def _tell_waiters(self) -> None:
+        for waiter in self._fetcher._fetch_waiters:
+            self._fetcher._notify(waiter)
+
+    def _begin(self, waiting: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(waiting)
+        self._fetcher._pending_tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._fetcher._pending_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self.wake()
+
+
+def _is_stale(assignment: Any, request: Any) -> bool:
+    """True if a fetch was sent from a place that was left since: it would hold up the next one."""
+    return any(
+        (state := assignment.state_value((topic, number))) is None
+        or not state.has_valid_position
+        or state.position != offset
+        for topic, of_topic in request.topics
+        for number, offset, _ in of_topic
+    )
