@@ -106,6 +106,7 @@ async def test_the_lease_is_asked_after_a_connection_was_waited_for(
         return await stock(*given, **options)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(producer.client, "ready", slow)
+    await producer.client._wait_on_metadata(settings.topic("dead-letters"))
     for connection in producer.client._conns.values():
         connection.close()  # over an open one there is nothing to wait for
     acked = await send(producer, settings, b"late")

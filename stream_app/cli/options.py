@@ -22,7 +22,7 @@ MEANINGS = {
     "processing_guarantee": "at_least_once, or exactly_once: outputs, states and offsets in Kafka transactions.",
     "commit_interval": "Seconds between commits of outputs, states and offsets.",
     "max_commit_interval": "Upper limit for commit_interval under heavy load, in seconds.",
-    "max_delay": "Seconds that a record may wait for others at low load, which saves CPU; 0 is never.",
+    "max_delay": "Seconds that a record may wait for others at low load, to save CPU; 0 is never.",
     "session_timeout": "Seconds after which a silent worker's partitions go to another.",
     "output_format": "Encoding of predictions and scores: json or msgpack.",
     "tasks": "Tasks to run: names of those that ship, and files of your own, separated by commas.",

@@ -8,7 +8,6 @@ die anywhere in between: docs/architecture.md has the table of what its successo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -341,21 +340,37 @@ class CommitLoop:
     max_interval: float
     after_commit: Callable[[], Any]
     _took: float = field(default=0.0, init=False)
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _rested: asyncio.Future[None] | None = field(default=None, init=False)
 
     def stop(self) -> None:
         """End `run` after the commit that runs: one that is cut off could not be followed by another."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake()
 
     async def run(self) -> None:
         """Commit again and again until `stop`."""
-        while not self._stopping.is_set():
+        while not self._stopping:
             started = time.monotonic()
             if await self.committer.commit():
                 await self.after_commit()
             self._took = time.monotonic() - started
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._pause())
+            await self._rest()
+
+    async def _rest(self) -> None:
+        if self._stopping:
+            return
+        loop = asyncio.get_running_loop()
+        self._rested = loop.create_future()
+        timer = loop.call_later(self._pause(), self._wake)
+        try:
+            await self._rested
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._rested is not None and not self._rested.done():
+            self._rested.set_result(None)
 
     def _pause(self) -> float:
         if self.committer.last_changes > MANY_CHANGES:

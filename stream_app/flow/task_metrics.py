@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+
+from prometheus_client import Histogram
 
 from core.engines.results import ChunkResult, Counts
 from core.native.names import near_field_of
-from stream_app.flow.metrics import OUTCOMES, Metrics, observe_many
+from stream_app.flow.metrics import BATCHES_TOGETHER, OUTCOMES, Metrics, observe_many
 from stream_app.routes import Route
+
+
+class Together:
+    """Histograms that get a value each at a time, and observe many values at the cost of one."""
+
+    def __init__(self, histograms: Sequence[Histogram]) -> None:
+        self._histograms = histograms
+        self._rows: list[tuple[float, ...]] = []
+
+    def add(self, row: tuple[float, ...]) -> None:
+        """Take a value for each histogram."""
+        self._rows.append(row)
+        if len(self._rows) >= BATCHES_TOGETHER:
+            self.observe()
+
+    def observe(self) -> None:
+        """Observe what was taken."""
+        rows, self._rows = self._rows, []
+        for histogram, values in zip(self._histograms, zip(*rows, strict=True), strict=False):
+            observe_many(histogram, values)
 
 
 class TaskMetrics:
@@ -23,13 +46,14 @@ class TaskMetrics:
         self._normal = any(field.normal is not None for field in route.declaration.fields)
         metrics.tasks |= dict.fromkeys((route.source, route.output), route.task)
         metrics.task_info.labels(route.task, route.kind).set(1)
-        self._decode, self.infer, self._publish = (
-            metrics.stages.labels(route.task, name) for name in ("decode", "infer", "publish")
-        )
+        stages = [metrics.stages.labels(route.task, name) for name in ("decode", "infer", "publish")]
+        self.infer = stages[1]
+        self._times = Together(stages)
         self.gaps, self.moved_streams, self.records_lost = (
             counter.labels(route.task) for counter in (metrics.gaps, metrics.moved_streams, metrics.records_lost)
         )
-        self._sizes = metrics.batch_streams.labels(route.task), metrics.batch_steps.labels(route.task)
+        self._sizes = Together([metrics.batch_streams.labels(route.task), metrics.batch_steps.labels(route.task)])
+        metrics.gathered.observe += (self._times.observe, self._sizes.observe)
         self.left_out = metrics.left_out.labels(route.task, route.source)
         # From 0 on: to Prometheus a series that begins at 4,000 has not increased.
         self._records = [metrics.records.labels(route.task, route.source, outcome) for outcome in OUTCOMES]
@@ -46,9 +70,7 @@ class TaskMetrics:
 
     def observe_stages(self, result: ChunkResult, total_s: float) -> None:
         """The stages of a chunk: decoding, the models, and all that remains of ``total_s``, which is publishing."""
-        self._decode.observe(result.decode_s)
-        self.infer.observe(result.infer_s)
-        self._publish.observe(total_s - result.decode_s - result.infer_s)
+        self._times.add((result.decode_s, result.infer_s, total_s - result.decode_s - result.infer_s))
 
     def count(self, result: ChunkResult) -> None:
         """Count everything that a chunk's result tells."""
@@ -91,8 +113,7 @@ class TaskMetrics:
         if counts.not_finite:
             self._not_finite.inc(counts.not_finite)
         if counts.batch_streams:
-            for size, found in zip(self._sizes, (counts.batch_streams, counts.batch_steps), strict=True):
-                size.observe(found)
+            self._sizes.add((counts.batch_streams, counts.batch_steps))
         for final, count in counts.scores.items():
             if count:
                 self.all.scores.labels(self._task, "true" if final else "false").inc(count)

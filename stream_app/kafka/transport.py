@@ -19,8 +19,9 @@ subclass of Faust's aiokafka driver, registered under the entry point ``faust.tr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import aiokafka
@@ -28,6 +29,7 @@ from aiokafka.errors import ConsumerStoppedError, InconsistentGroupProtocolError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
 from core.errors import StartupError
 from stream_app.clients.knock import address_of
@@ -53,8 +55,9 @@ TRANSACTION_TIMEOUT_MS = 60_000
 # A member learns with its next heartbeat that the group rebalances, and all wait for the last: at a third of the
 # session, as is usual, the first one's streams would stand still for up to 2 s.
 HEARTBEAT_S = 0.3
-# Without a partition to read from, Faust sleeps 1 s, which would delay every rebalance.
-IDLE_PAUSE_S = 0.02
+# While a topic has no room, it is looked so often whether it has some again.
+HELD_PAUSE_S = 0.02
+LOOK_AGAIN_S = 0.5
 
 
 class NoThread:
@@ -92,6 +95,13 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
 
     async def _gather_remaining_tasks(self) -> None:
         """Do nothing: Faust would cancel every task of the thread's loop, which everybody shares here."""
+
+    async def _keepalive2(self) -> None:
+        """Do nothing: there is no thread that could stand still."""
+
+    @Service.task
+    async def _thread_keepalive(self) -> None:
+        """Do nothing: the loop is the application's, which has enough to do."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -138,7 +148,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
-        timeout_s = IDLE_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
+        timeout_s = HELD_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
             records = await wait_for_fetched(fetcher, active, self._most, timeout_s, self._may_take, self.coverage)
         if not records:
@@ -178,6 +188,10 @@ class Consumer(driver.Consumer):
     app: Application  # type: ignore[assignment]  # Faust types the application whole
     _thread: ConsumerService
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._news = asyncio.Event()
+
     def _new_consumer_thread(self) -> ConsumerService:
         worker: Any = NoThread
         return ConsumerService(self, loop=self.loop, thread_loop=self.loop, Worker=worker, beacon=self.beacon)
@@ -203,12 +217,30 @@ class Consumer(driver.Consumer):
     async def _deliver_one_fetch(self) -> None:
         active = self.app.taken_up(self._get_active_partitions())
         if not self.flow_active or not active:
-            await asyncio.sleep(IDLE_PAUSE_S)
+            await self._wait_for_work()
             return
         for chunk in await self._thread.fetch(active):
             # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
             if self.flow_active and chunk.generation == self.app.consumer_generation_id:
                 await self._hand_over(chunk)
+
+    async def _wait_for_work(self) -> None:
+        """Wait until there may be partitions to read from. Faust would sleep 1 s, and delay every rebalance by it."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), LOOK_AGAIN_S)
+
+    def look(self) -> None:
+        """Look at once whether there are partitions to read from."""
+        self._news.set()
+
+    def resume_flow(self) -> None:
+        super().resume_flow()
+        self.look()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        super().resume_partitions(tps)
+        self.look()
 
     async def _hand_over(self, chunk: Chunk) -> None:
         """Put a chunk into its agent's queue. Where there is no room in it, wait, until the flow is stopped."""

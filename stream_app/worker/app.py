@@ -263,6 +263,7 @@ class CaststreamApp(faust.App):
         if kept:
             for pipeline in self.pipelines:
                 pipeline.start(generation, {})
+            self.chunk_consumer().look()
             log.info("going on with %s", ", ".join(f"{at.topic}[{at.partition}]" for at in sorted(kept)))
         return kept
 
@@ -348,6 +349,7 @@ class CaststreamApp(faust.App):
             )
         self.ready = True
         self.was_ready.set()
+        self.chunk_consumer().look()
         at_hand = sorted(self.committer.committed.items())
         log.info("ready: %s", ", ".join(f"{at.topic}[{at.partition}]@{offset}" for at, offset in at_hand) or STANDBY)
 
