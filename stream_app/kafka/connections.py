@@ -48,7 +48,7 @@ class Reply:
         """True once it is answered or has failed."""
         return self._over
 
-    def take(self, frame: bytes) -> None:
+    def take(self, frame: memoryview) -> None:
         """Read the answer and call back. Raises whatever reading it raises."""
         try:
             response = self._message.read(frame)
@@ -90,7 +90,7 @@ class Frames(asyncio.BufferedProtocol):
         self._filled += nbytes
         start = 0
         while (end := self._end_of_frame(start)) <= self._filled:
-            self._take(bytes(memoryview(self._room)[start + _INT32.size : end]))
+            self._take(memoryview(self._room)[start + _INT32.size : end])
             start = end
         self._keep(start, end - start)
 
@@ -111,7 +111,7 @@ class Frames(asyncio.BufferedProtocol):
         self._room[: len(rest)] = rest
         self._filled = len(rest)
 
-    def _take(self, frame: bytes) -> None:
+    def _take(self, frame: memoryview) -> None:
         connection = self._connection
         if not connection.connected():
             return  # closed by what an answer before it has caused
@@ -119,12 +119,12 @@ class Frames(asyncio.BufferedProtocol):
             if isinstance(connection._requests[0][2], Reply):
                 self._call_back(frame)
             else:
-                connection._handle_frame(frame)
+                connection._handle_frame(bytes(frame))
         except Exception as error:
             log.exception("%s:%d: an answer cannot be read", connection.host, connection.port)
             connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
 
-    def _call_back(self, frame: bytes) -> None:
+    def _call_back(self, frame: memoryview) -> None:
         connection = self._connection
         (found,) = _INT32.unpack_from(frame)
         expected, _, reply = connection._requests.popleft()

@@ -30,6 +30,8 @@ _PRODUCE = struct.Struct(">hhii")  # length of the transaction's name, acks, tim
 _PRODUCE_PARTITION = struct.Struct(">ii")  # number, size
 _PRODUCED_PARTITION = struct.Struct(">ihqqq")  # number, error, base offset, append time, start of the log
 
+Buffer = bytes | memoryview
+
 
 class Message(Protocol):
     """A request, and how its answer is read."""
@@ -37,8 +39,8 @@ class Message(Protocol):
     def write(self, number: int, client_id: str) -> bytes:
         """Return it with its header and size, as it is sent."""
 
-    def read(self, frame: bytes) -> Any:
-        """Read the answer, as it came without its size."""
+    def read(self, frame: Buffer) -> Any:
+        """Read the answer, as it came without its size; the frame's bytes are kept by copies only."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class OtherMessage:
         message = header.encode() + self._prepared.encode()
         return bytes(_SIZE.pack(len(message)) + message)
 
-    def read(self, frame: bytes) -> Any:
+    def read(self, frame: Buffer) -> Any:
         stream = io.BytesIO(frame)
         self._prepared.parse_response_header(stream)
         return self._prepared.RESPONSE_TYPE.decode(stream)
@@ -105,7 +107,7 @@ class FetchMessage:
         parts += (_FETCH_END.pack(0, len(rack)), rack)
         return _framed(FETCH, FETCH_VERSION, number, client_id, parts)
 
-    def read(self, frame: bytes) -> Answer:
+    def read(self, frame: Buffer) -> Answer:
         at = _SIZE.size
         _, error_code, _ = _FETCHED.unpack_from(frame, at)
         topics = []
@@ -120,7 +122,7 @@ class FetchMessage:
         return Answer(topics, FETCH_VERSION, error_code)
 
 
-def _fetched_partition(frame: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+def _fetched_partition(frame: Buffer, at: int) -> tuple[tuple[Any, ...], int]:
     number, error, highwater, stable, start, count = _FETCHED_PARTITION.unpack_from(frame, at)
     at += _FETCHED_PARTITION.size
     aborted = None
@@ -132,7 +134,7 @@ def _fetched_partition(frame: bytes, at: int) -> tuple[tuple[Any, ...], int]:
     end = at + max(size, 0)
     if end > len(frame):
         raise ValueError(f"the records of partition {number} end at byte {end}, and the answer at {len(frame)}")
-    return (number, error, highwater, stable, start, aborted, replica, frame[at:end]), end
+    return (number, error, highwater, stable, start, aborted, replica, bytes(frame[at:end])), end
 
 
 class ProduceMessage:
@@ -150,7 +152,7 @@ class ProduceMessage:
                 parts += (_PRODUCE_PARTITION.pack(at, len(batch)), batch)
         return _framed(PRODUCE, PRODUCE_VERSION, number, client_id, parts)
 
-    def read(self, frame: bytes) -> Answer:
+    def read(self, frame: Buffer) -> Answer:
         (count,), at = _COUNT.unpack_from(frame, _SIZE.size), _SIZE.size + _COUNT.size
         topics = []
         for _ in range(count):
@@ -172,10 +174,10 @@ def _name(name: str) -> bytes:
     return _NAME.pack(len(encoded)) + encoded
 
 
-def _topic(frame: bytes, at: int) -> tuple[str, int, int]:
+def _topic(frame: Buffer, at: int) -> tuple[str, int, int]:
     """Read a topic's name and its number of partitions, which stand behind it."""
     (size,) = _NAME.unpack_from(frame, at)
     at += _NAME.size
-    name = frame[at : at + size].decode()
+    name = str(frame[at : at + size], "utf-8")
     at += size
     return name, _COUNT.unpack_from(frame, at)[0], at + _COUNT.size
