@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
@@ -11,8 +12,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from core.errors import RunError
 from core.native.records import Records
 from stream_app.flow.outputs import ROOM_BYTES, OutputWriter, header_bytes
+from stream_app.native.batches import BatchBuilder
 from stream_app.sizes import LARGEST_BATCH_BYTES as MAX_BATCH_BYTES
-from tests.fakes import FakeBroker, settle
+from tests.fakes import FakeBroker, Sent, settle, written_in
 
 SOURCE = ("source", 0)
 
@@ -268,3 +270,75 @@ async def test_batches_keep_to_what_their_topic_takes(shell: Shell) -> None:
     assert len(shell.broker.waiting) > 1
     sizes = [sum(len(record.value or b"") + 100 for record in request.records) for request in shell.broker.waiting]
     assert max(sizes) <= 2_000
+
+
+class PuttingBroker(FakeBroker):
+    """A producer that may take a batch at once, as `FencedProducer` does; ``busy``: it has first to wait."""
+
+    def __init__(self) -> None:
+        super().__init__(prompt=False)
+        self.busy = False
+        self.put_at_once = 0
+
+    def put(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[Sent] | None:
+        if self.busy:
+            return None
+        self.put_at_once += 1
+        return self._ask(f"write {topic}", topic=topic, partition=partition, records=written_in(batch)).done
+
+
+@pytest.fixture
+async def putting() -> Shell:
+    return Shell(PuttingBroker())
+
+
+async def test_all_that_one_turn_publishes_is_put_at_its_end_without_a_task(putting: Shell) -> None:
+    for partition in (0, 1):
+        putting.publish(b"first", partition=partition)
+        putting.publish(b"second", partition=partition)
+    tasks = asyncio.all_tasks()
+    await asyncio.sleep(0)
+
+    assert [len(request.records) for request in putting.broker.waiting] == [2, 2]
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_order_holds_where_some_batches_are_put_at_once_and_some_have_to_wait(putting: Shell) -> None:
+    broker: Any = putting.broker
+    expected = [b"%d" % number for number in range(40)]
+    for number, value in enumerate(expected):
+        broker.busy = number % 7 in (2, 3, 4)
+        putting.publish(value)
+        if number % 3 == 0:
+            await asyncio.sleep(0)
+        if number % 5 == 0:
+            await settle()
+    broker.busy = False
+    await settle()
+    while broker.waiting:
+        broker.take(broker.waiting[0])
+        await settle()
+
+    assert 0 < broker.put_at_once < len(expected)
+    assert putting.values() == expected
+    assert sum(len(times) for _, times in putting.acked) == len(expected)
+
+
+async def test_what_needs_a_confirmation_is_not_put_before_it(putting: Shell) -> None:
+    putting.writer.on_opened = lambda: None
+    putting.writer.opened()
+    putting.publish(b"of a new stream")
+    await settle()
+    assert putting.broker.waiting == []
+
+    putting.writer.confirm(1)
+    await settle()
+    assert len(putting.broker.waiting) == 1
+
+
+async def test_nothing_is_put_after_the_assignment_has_ended(putting: Shell) -> None:
+    putting.publish(b"late")
+    putting.writer.abandon()
+    await settle()
+
+    assert putting.broker.waiting == []
