@@ -79,9 +79,9 @@ def test_a_step_equals_torch(instructions: str, features: int, hidden: int, laye
     np.testing.assert_allclose(after, expected_after, rtol=0, atol=1e-6)
 
 
-def shipped_signals(count: int, steps: int) -> Floats:
+def shipped_signals(count: int, steps: int, first: int = 0) -> Floats:
     """Model inputs (B, T, 5) as the shipped model knows them."""
-    signals = draw_signals(11, 0, count, steps)
+    signals = draw_signals(11, first, count, steps)
     samples = np.empty((count, steps, 5), np.float32)
     samples[..., 0], samples[..., 1:] = signals.mixed, signals.conditions[:, None]
     return samples
@@ -101,18 +101,25 @@ def test_steps_of_the_shipped_model_equal_torch(instructions: str) -> None:
         np.testing.assert_allclose(after, state, rtol=0, atol=1e-6)
 
 
-def test_ten_thousand_steps_of_the_shipped_model_equal_torch() -> None:
+WORST = 158
+"""Of 1,000 signals, where kernel and nn.LSTM are furthest apart: 1.6e-5 (benchmarks/equality.py)."""
+
+
+def test_ten_thousand_steps_of_the_shipped_model_are_as_near_to_torch_as_the_documents_say() -> None:
     """Two float32 implementations may be 3e-4 apart here, as torch with and without oneDNN is."""
-    model, samples = shipped_model(), shipped_signals(4, 10_000)
-    states, rows = np.zeros((4, 256), np.float32), np.repeat(np.arange(4), 10_000)
+    model = shipped_model()
+    samples = np.concatenate((shipped_signals(5, 10_000), shipped_signals(1, 10_000, WORST)))
+    states, rows = np.zeros((6, 256), np.float32), np.repeat(np.arange(6), 10_000)
 
     predictions = kernel_of(model).advance(
-        samples.reshape(-1, 5), rows, np.tile(np.arange(10_000), 4), np.full(4, 10_000), states
+        samples.reshape(-1, 5), rows, np.tile(np.arange(10_000), 6), np.full(6, 10_000), states
     )
 
     with torch.no_grad():
         expected = model(torch.from_numpy(samples))[0].numpy()
-    np.testing.assert_allclose(predictions.reshape(4, -1), expected[..., 0], rtol=0, atol=1e-5)
+    apart = np.abs(predictions.reshape(6, -1) - expected[..., 0]).max(axis=1)
+    assert (apart <= 2e-5).all()
+    assert np.median(apart) <= 5e-6
 
 
 @relaxed
