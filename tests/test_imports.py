@@ -82,7 +82,7 @@ def test_no_part_of_the_worker_and_no_command_about_records_loads_torch():
     assert "torch" not in found
 
 
-def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
+def test_a_worker_loads_what_its_tasks_need_and_never_torch(tmp_path):
     pytest.importorskip("onnxscript")
     from tests import onnx_models
 
@@ -103,10 +103,11 @@ def test_a_worker_of_onnx_models_alone_runs_without_torch(tmp_path):
     )
 
     alone = loaded(start.format(tasks=str(task), folder=str(tmp_path)))
-    beside = loaded(start.format(tasks=f"signal,{task}", folder=str(tmp_path)))
+    beside = loaded(start.format(tasks=f"signal,casting,{task}", folder=str(tmp_path)))
 
     assert ("onnxruntime" in alone, "torch" in alone) == (True, False)
     assert ("onnxruntime" in beside, "torch" in beside) == (True, False)
+    assert beside & {"h5py", "rich", "typer", "replay", *EXTRAS} == set()
 
 
 RUN_OF_BOTH_KINDS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from core.engines.bank import ZEROS
 from core.engines.declared.stepper import StepModel
 from core.engines.own_weights import KernelStates
 from core.errors import StartupError
+from core.models.packed import pack
 from core.models.recurrent_weights import find_recurrent, read_recurrent
 from core.native.lstm import INSTRUCTION_SETS, GruKernel, LstmKernel
 from core.step_batch import StepBatch
@@ -143,11 +145,16 @@ def test_a_state_dict_of_torch_is_read_under_any_names(form: str, kind: type[nn.
     np.testing.assert_allclose(bank.step(batch)[np.argsort(batch.times)], expected, atol=2e-6)
 
 
-def test_input_statistics_of_a_checkpoint_are_applied() -> None:
-    arrays = {name: torch.from_numpy(each) for name, each in weights().items()}
+def as_saved(content: dict[str, Any]) -> bytes:
+    tensors = {name: torch.from_numpy(each) for name, each in content["model_state_dict"].items()}
+    return saved(content | {"model_state_dict": tensors})
+
+
+@pytest.mark.parametrize("write", [as_saved, pack], ids=["of PyTorch", "safetensors"])
+def test_input_statistics_of_a_checkpoint_are_applied(write: Callable[[dict[str, Any]], bytes]) -> None:
     statistics = {"mean": [1.0, 2.0, 3.0], "std": [2.0, 4.0, 0.5]}
     plain, scaled = (
-        read_recurrent("pump.pt", saved({"model_state_dict": arrays} | more))
+        read_recurrent("pump.pt", write({"model_state_dict": weights()} | more))
         for more in ({}, {"input_statistics": statistics})
     )
 
@@ -155,7 +162,7 @@ def test_input_statistics_of_a_checkpoint_are_applied() -> None:
     assert scaled.statistics == ([1.0, 2.0, 3.0], [2.0, 4.0, 0.5])
     short = {"mean": [1.0], "std": [2.0]}
     with pytest.raises(StartupError, match="input_statistics must hold 3 values"):
-        read_recurrent("pump.pt", saved({"model_state_dict": arrays, "input_statistics": short}))
+        read_recurrent("pump.pt", write({"model_state_dict": weights(), "input_statistics": short}))
 
 
 def changed(**more: Any) -> Arrays:

@@ -1,5 +1,5 @@
 """The two recurrent models, their checkpoint files, their training ranges and their fingerprint.
 
-Anybody above may load a model; importing this package loads no torch. Begin with `signal_lstm` and `defect_lstm`, then
-`factory`, which loads and saves them.
+Anybody above may load a model; importing this package loads no torch. Begin with `weights_file`, a model as plain
+arrays, which is what runs. `signal_lstm` and `defect_lstm` are the models in PyTorch, which `factory` loads and saves.
 """

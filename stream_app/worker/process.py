@@ -172,6 +172,7 @@ def _spare_garbage_collection() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(200_000, 50, 1000)
 
 
@@ -222,6 +223,7 @@ def main() -> int:
     arguments.add_argument("--debug", action="store_true")
     arguments.add_argument("--report", type=int, help="descriptor of a pipe to the supervisor")
     options = arguments.parse_args()
+    gc.disable()  # until the worker serves: what a start makes stays, and looking for garbage in it takes 7 % of it
     reporter = Reporter(options.report)
     logs.configure("text", f"worker {options.index}", options.debug)  # until the settings say otherwise
     try:
