@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from core.wire.records import SENSORS
 from tests import onnx_models
 from tests.commands import Run
 from tests.files import write_castings, write_signals
-from tests.pump import SlowPump, rounded, write_pump
+from tests.pump import SlowPump, rounded, slow_pump, write_gru_pump, write_pump
 from tests.replayed import outputs_of_a_replay
 from tests.strategies import MemoryTable, examples
 
@@ -65,7 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def model_of(folder: Path, name: str = "pump") -> StepModel:
-    return StepModel(read_declaration(folder / f"{name}.toml"), (folder / f"{name}.onnx").read_bytes(), "any")
+    declaration = read_declaration(folder / f"{name}.toml")
+    return StepModel(declaration, declaration.model.file.read_bytes(), "any")
 
 
 def run_of(folder: Path, name: str = "pump") -> StepModelRun:
@@ -197,13 +198,14 @@ def test_a_replay_through_the_worker_gives_the_same_bytes(
     assert sorted(live) == sorted(offline)
 
 
-def test_a_file_gives_what_plain_python_computes(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_pump, write_gru_pump], ids=["onnx", "a GRU's weights"])
+def test_a_file_gives_what_plain_python_computes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    folder = write(tmp_path).parent
     path = write_samples(tmp_path / "x.h5", [30, 1, 12], seed=5)
     pumps: dict[str, SlowPump] = {}
-    model = (folder / "pump.onnx").read_bytes()
     expected = []
     for row, sample in samples_of(path, model_of(folder).declaration):
-        slow = pumps.setdefault(row, SlowPump(model)).step(f"pump-000{row}", sample)
+        slow = pumps.setdefault(row, slow_pump(folder)).step(f"pump-000{row}", sample)
         expected.append(slow | {"sequence": f"offline-{row}"})
 
     found = [json.loads(line) for line in lines_of(path, run_of(folder))]
