@@ -72,7 +72,7 @@ class Bench:
         )
         read_raw(self.fetcher)
         self.pause = Pause(max_delay, 4_000)
-        self.loop = FetchLoop(self.fetcher, self.pause, {"a", "b"})
+        self.loop = FetchLoop(self.fetcher, self.pause, {"a", "b"}, lambda: False)
         self.asked: list[Any] = []
         stock = self.loop._fetch
 

@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.coverage import Coverage
@@ -80,16 +81,28 @@ class Assigned:
 
 
 def service_of(consumer: Assigned) -> Any:
-    """A service whose flow is on, as far as `ConsumerService.fetch` needs it."""
+    """A service whose flow is on, as far as `ConsumerService.fetch` and `deliver` need it."""
+    queue: asyncio.Queue[Any] = asyncio.Queue(1)
     service: Any = SimpleNamespace(
-        consumer=SimpleNamespace(flow_active=True),
-        app=SimpleNamespace(consumer_generation_id=1, takes_chunks=True),
+        consumer=SimpleNamespace(flow_active=True, _get_active_partitions=lambda: {KEPT}),
+        app=SimpleNamespace(
+            consumer_generation_id=1,
+            takes_chunks=True,
+            taken_up=set,
+            full_topics=list,
+            queue_of=lambda _: queue,
+            flow_control=SimpleNamespace(is_active=lambda: True),
+        ),
         _ensure_consumer=lambda: consumer,
         coverage=Coverage(),
         pause=Pause(0.0, 4_000),
         _most=4_000,
         _hold_back=lambda *_: False,
         _may_take=lambda: ConsumerService._may_take(service),
+        _cut=lambda *found: ConsumerService._cut(service, *found),
+        _flows=lambda fetcher: ConsumerService._flows(service, fetcher),
+        _held=False,
+        handing=False,
     )
     return service
 
@@ -111,3 +124,63 @@ async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool, take
         [(KEPT.topic, [KEPT.partition], {KEPT.partition: 0})] if flows and takes else []
     )
     assert (consumer.state.position > 0) == (flows and takes)
+
+
+async def test_what_was_fetched_is_put_into_the_queue_at_once() -> None:
+    consumer = Assigned()
+    service = service_of(consumer)
+    consumer.arrives()
+
+    assert ConsumerService.deliver(service)
+    chunk = service.app.queue_of(KEPT.topic).get_nowait()
+    assert (chunk.topic, chunk.generation, list(chunk.records), chunk.starts) == (KEPT.topic, 1, [0], {0: 0})
+    assert consumer.state.position == 1
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["handing", "held", "full topic", "full queue", "flow stopped", "no chunks", "queues stopped", "reassignment"],
+)
+async def test_where_it_may_not_be_put_at_once_nothing_is_taken(reason: str) -> None:
+    """Later chunks would overtake those that wait, or be dropped by the rebalance that is on its way."""
+    consumer = Assigned()
+    service = service_of(consumer)
+    app = service.app
+    if reason == "handing":
+        service.handing = True
+    elif reason == "held":
+        service._held = True
+    elif reason == "full topic":
+        app.full_topics = lambda: [KEPT.topic]
+    elif reason == "full queue":
+        app.queue_of(KEPT.topic).put_nowait("a chunk")
+    elif reason == "flow stopped":
+        service.consumer.flow_active = False
+    elif reason == "no chunks":
+        app.takes_chunks = False
+    elif reason == "queues stopped":
+        app.flow_control.is_active = lambda: False
+    else:
+        consumer._fetcher._subscriptions = SimpleNamespace(reassignment_in_progress=True)
+    consumer.arrives()
+
+    assert not ConsumerService.deliver(service)
+    assert consumer.state.position == 0
+    assert KEPT in consumer._fetcher._records
+
+
+async def test_a_fault_in_what_was_fetched_is_raised_to_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = Assigned()
+    service = service_of(consumer)
+    fetch = asyncio.create_task(ConsumerService.fetch(service, {KEPT}))
+    await asyncio.sleep(0)
+
+    def broken(*_: object) -> None:
+        raise CorruptRecordException("a batch")
+
+    monkeypatch.setattr(FetchedPartition, "take", broken)
+    consumer.arrives()
+    assert not ConsumerService.deliver(service)
+
+    with pytest.raises(CorruptRecordException):
+        await fetch

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from aiokafka.errors import KafkaError, NodeNotReadyError
@@ -42,13 +42,15 @@ class FetchLoop:
         fetcher: aiokafka's, after `stream_app.kafka.fetching.read_raw` and before the first assignment.
         pause: says when the next fetches begin.
         topics: those whose records are wanted. Faust subscribes to changelogs, too.
+        deliver: takes what was fetched; False where it leaves some to whoever waits for records.
     """
 
-    def __init__(self, fetcher: Any, pause: Pause, topics: Collection[str]) -> None:
+    def __init__(self, fetcher: Any, pause: Pause, topics: Collection[str], deliver: Callable[[], bool]) -> None:
         self._fetcher = fetcher
         self._client = fetcher._client
         self._pause = pause
         self._topics = topics
+        self._deliver = deliver
         self._asked: dict[int, Any] = {}
         """Node -> the request that it has not answered yet."""
         self._order: deque[Any] = deque()
@@ -216,7 +218,7 @@ class FetchLoop:
         fetcher = self._fetcher
         del self._asked[node_id]
         refused = keep_answer(fetcher, assignment, request, response)
-        if fetcher._records:
+        if fetcher._records and not self._deliver():
             self._tell_waiters()
         self._release(node_id, fetcher._retry_backoff if refused else 0.0)
 

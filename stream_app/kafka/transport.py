@@ -32,6 +32,7 @@ from faust.types import TP
 from mode import Service
 
 from core.errors import StartupError
+from core.native.records import Records
 from stream_app.clients.knock import address_of
 from stream_app.clients.security import aiokafka_config
 from stream_app.kafka import lease
@@ -41,7 +42,14 @@ from stream_app.kafka.connections import read_by_frames
 from stream_app.kafka.coverage import Coverage
 from stream_app.kafka.fencing import FencedProducer, QuietProducer
 from stream_app.kafka.fetch_loop import FetchLoop
-from stream_app.kafka.fetching import high_watermarks, is_behind, partition_counts, read_raw, wait_for_fetched
+from stream_app.kafka.fetching import (
+    high_watermarks,
+    is_behind,
+    partition_counts,
+    read_raw,
+    take_fetched,
+    wait_for_fetched,
+)
 from stream_app.kafka.pause import Pause
 from stream_app.logs import FAUST
 from stream_app.sizes import LARGEST_BATCH_BYTES
@@ -92,6 +100,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         self._most = self.app.conf.broker_max_poll_records
         self.pause = Pause(self.app.settings.max_delay, self._most)
         self._held = False
+        self.handing = False
+        """True while chunks that were taken wait for room: later ones may not overtake them."""
 
     async def _gather_remaining_tasks(self) -> None:
         """Do nothing: Faust would cancel every task of the thread's loop, which everybody shares here."""
@@ -107,7 +117,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
         read_raw(fetcher)
-        FetchLoop(fetcher, self.pause, self.app.source_topics).start()
+        FetchLoop(fetcher, self.pause, self.app.source_topics, self.deliver).start()
         lease.keep(self.app.lease, self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -151,6 +161,36 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         timeout_s = HELD_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
             records = await wait_for_fetched(fetcher, active, self._most, timeout_s, self._may_take, self.coverage)
+        return self._cut(fetcher, records)
+
+    def deliver(self) -> bool:
+        """Put what was fetched into the agents' queues, in the turn of the loop in which it came.
+
+        Returns:
+            False where some of it is left: then `fetch` takes it, which may wait.
+        """
+        fetcher = self._ensure_consumer()._fetcher
+        if self.handing or not self._flows(fetcher):
+            return False
+        active = self.app.taken_up(self.consumer._get_active_partitions())
+        try:
+            taken = take_fetched(fetcher, active, self._most, self.coverage)
+        except Exception:  # `fetch` raises it again, for whoever can do something about it
+            return False
+        for chunk in self._cut(fetcher, taken):
+            self.app.queue_of(chunk.topic).put_nowait(chunk)
+        return not fetcher._records
+
+    def _flows(self, fetcher: Any) -> bool:
+        """True if all that was fetched may be taken, and has room."""
+        if not self._may_take() or not self.app.flow_control.is_active() or fetcher._closed:
+            return False
+        if self._held or self.app.full_topics() or fetcher._subscriptions.reassignment_in_progress:
+            return False
+        return not any(self.app.queue_of(topic).full() for topic in {at.topic for at in fetcher._records})
+
+    def _cut(self, fetcher: Any, records: Mapping[TopicPartition, Records]) -> list[Chunk]:
+        """Make chunks of what was taken in this step."""
         if not records:
             return []
         self.pause.answered(time.monotonic(), sum(map(len, records.values())), is_behind(fetcher, records))
@@ -219,10 +259,15 @@ class Consumer(driver.Consumer):
         if not self.flow_active or not active:
             await self._wait_for_work()
             return
-        for chunk in await self._thread.fetch(active):
-            # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
-            if self.flow_active and chunk.generation == self.app.consumer_generation_id:
-                await self._hand_over(chunk)
+        chunks = await self._thread.fetch(active)
+        self._thread.handing = True
+        try:
+            for chunk in chunks:
+                # A fetch that spans a rebalance is dropped: the seek after the rebalance reads its records again.
+                if self.flow_active and chunk.generation == self.app.consumer_generation_id:
+                    await self._hand_over(chunk)
+        finally:
+            self._thread.handing = False
 
     async def _wait_for_work(self) -> None:
         """Wait until there may be partitions to read from. Faust would sleep 1 s, and delay every rebalance by it."""
