@@ -55,7 +55,11 @@ class FetchLoop:
         """Node -> the request that it has not answered yet."""
         self._order: deque[Any] = deque()
         """The partitions that are fetched, in the order in which they are asked for next."""
-        self._failure: BaseException | None = None
+        self._assignment: Any = None
+        self._over: asyncio.Future[None] | None = None
+        """Done when the assignment is over, or with what has gone wrong."""
+        self._looking: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Take the place of aiokafka's routine."""
@@ -63,8 +67,9 @@ class FetchLoop:
         self._fetcher._fetch_task = asyncio.get_running_loop().create_task(self._run())
 
     def wake(self, _: object = None) -> None:
-        """Have the routine look what is to be done."""
-        self._fetcher._notify(self._fetcher._wait_consume_future)
+        """Have the routine look what is to be done, once in a turn of the event loop."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_soon(self._look)
 
     async def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -86,20 +91,37 @@ class FetchLoop:
 
     async def _serve(self, assignment: Any) -> None:
         """Fetch until the assignment is over."""
-        loop = asyncio.get_running_loop()
         self._order = deque(at for at in assignment.tps if at.topic in self._topics)
+        self._assignment, self._over = assignment, asyncio.get_running_loop().create_future()
+        self._fetcher._wait_consume_future = _Knock(self.wake)
         assignment.unassign_future.add_done_callback(self.wake)
+        self.wake()
         try:
-            while assignment.active:
-                self._fetcher._wait_consume_future = woken = loop.create_future()
-                timer = loop.call_later(self._turn(assignment), self.wake)
-                await woken
-                timer.cancel()
-                if self._failure is not None:
-                    raise self._failure
+            await self._over
         finally:
             assignment.unassign_future.remove_done_callback(self.wake)
+            for handle in (self._looking, self._timer):
+                if handle is not None:
+                    handle.cancel()
+            self._assignment = self._over = self._looking = self._timer = None
             await self._give_up()
+
+    def _look(self) -> None:
+        """Do what is to be done now, and look again when there may be more."""
+        self._looking = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._over is None or self._over.done():
+            return
+        if not self._assignment.active:
+            self._over.set_result(None)
+            return
+        try:
+            wait_s = self._turn(self._assignment)
+        except Exception as error:
+            self._over.set_exception(error)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     async def _give_up(self) -> None:
         """End what was asked for an assignment that is over."""
@@ -247,9 +269,23 @@ class FetchLoop:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._fetcher._pending_tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = task.exception()
-            self.wake()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._over is not None and not self._over.done():
+            self._over.set_exception(error)
+
+
+class _Knock:
+    """Stands where aiokafka's fetcher has a future by which it is told that there may be something to do."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def done(self) -> bool:
+        """False: it can be told again and again."""
+        return False
+
+    def set_result(self, _: object) -> None:
+        self._wake()
 
 
 def _is_stale(assignment: Any, request: Any) -> bool:
