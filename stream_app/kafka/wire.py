@@ -30,7 +30,7 @@ _PRODUCE = struct.Struct(">hhii")  # length of the transaction's name, acks, tim
 _PRODUCE_PARTITION = struct.Struct(">ii")  # number, size
 _PRODUCED_PARTITION = struct.Struct(">ihqqq")  # number, error, base offset, append time, start of the log
 
-Buffer = bytes | memoryview
+Frame = bytes | memoryview
 
 
 class Message(Protocol):
@@ -39,7 +39,7 @@ class Message(Protocol):
     def write(self, number: int, client_id: str) -> bytes:
         """Return it with its header and size, as it is sent."""
 
-    def read(self, frame: Buffer) -> Any:
+    def read(self, frame: Frame) -> Any:
         """Read the answer, as it came without its size; the frame's bytes are kept by copies only."""
 
 
@@ -74,7 +74,7 @@ class OtherMessage:
         message = header.encode() + self._prepared.encode()
         return bytes(_SIZE.pack(len(message)) + message)
 
-    def read(self, frame: Buffer) -> Any:
+    def read(self, frame: Frame) -> Any:
         stream = io.BytesIO(frame)
         self._prepared.parse_response_header(stream)
         return self._prepared.RESPONSE_TYPE.decode(stream)
@@ -107,7 +107,7 @@ class FetchMessage:
         parts += (_FETCH_END.pack(0, len(rack)), rack)
         return _framed(FETCH, FETCH_VERSION, number, client_id, parts)
 
-    def read(self, frame: Buffer) -> Answer:
+    def read(self, frame: Frame) -> Answer:
         at = _SIZE.size
         _, error_code, _ = _FETCHED.unpack_from(frame, at)
         topics = []
@@ -122,7 +122,7 @@ class FetchMessage:
         return Answer(topics, FETCH_VERSION, error_code)
 
 
-def _fetched_partition(frame: Buffer, at: int) -> tuple[tuple[Any, ...], int]:
+def _fetched_partition(frame: Frame, at: int) -> tuple[tuple[Any, ...], int]:
     number, error, highwater, stable, start, count = _FETCHED_PARTITION.unpack_from(frame, at)
     at += _FETCHED_PARTITION.size
     aborted = None
@@ -152,7 +152,7 @@ class ProduceMessage:
                 parts += (_PRODUCE_PARTITION.pack(at, len(batch)), batch)
         return _framed(PRODUCE, PRODUCE_VERSION, number, client_id, parts)
 
-    def read(self, frame: Buffer) -> Answer:
+    def read(self, frame: Frame) -> Answer:
         (count,), at = _COUNT.unpack_from(frame, _SIZE.size), _SIZE.size + _COUNT.size
         topics = []
         for _ in range(count):
@@ -174,7 +174,7 @@ def _name(name: str) -> bytes:
     return _NAME.pack(len(encoded)) + encoded
 
 
-def _topic(frame: Buffer, at: int) -> tuple[str, int, int]:
+def _topic(frame: Frame, at: int) -> tuple[str, int, int]:
     """Read a topic's name and its number of partitions, which stand behind it."""
     (size,) = _NAME.unpack_from(frame, at)
     at += _NAME.size
