@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     processing_guarantee: Literal["at_least_once", "exactly_once"] = "at_least_once"
     commit_interval: Annotated[Seconds, Field(ge=0.01, le=60)] = 0.5
     max_commit_interval: Annotated[Seconds, Field(ge=0.01, le=300)] = 5.0
-    max_delay: Annotated[Seconds, Field(ge=0, le=1)] = 0.008
+    max_delay: Annotated[Seconds, Field(ge=0, le=1)] = 0.006
     # Brokers refuse less than group.min.session.timeout.ms: 6 s unless configured, 1 s on the local broker.
     session_timeout: Annotated[Seconds, Field(ge=1, le=1800)] = 6.0
     output_format: Literal["json", "msgpack"] = "json"

@@ -65,7 +65,7 @@ DEFAULTS = {
     "processing_guarantee": "at_least_once",
     "commit_interval": "0.5",
     "max_commit_interval": "5",
-    "max_delay": "0.008",
+    "max_delay": "0.006",
     "session_timeout": "6",
     "output_format": "json",
     "tasks": "signal,casting",
