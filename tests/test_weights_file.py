@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,10 @@ from core.models.safetensors import read_with_metadata, write_safetensors
 from core.models.shapes import weight_shapes
 from core.models.shipped import ModelKind, checkpoint_path
 from core.models.weights_file import ModelWeights, read_weights, weights_of
-from tests.strategies import relaxed
+from core.tasks.reading import shipped
+from stream_app.settings import load_settings
+from stream_app.worker.engines import make_engine
+from tests.strategies import MemoryTable, relaxed
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS: tuple[ModelKind, ...] = ("signal", "defect")
@@ -228,6 +232,20 @@ def test_the_bytes_are_those_of_the_format(tmp_path: Path) -> None:
         "b": {"dtype": "F32", "shape": [1, 1], "data_offsets": [16, 20]},
     }
     assert raw[8 + size :] == np.array([1, 2], "<i8").tobytes() + np.array([0.5], "<f4").tobytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_worker_says_that_a_file_of_pytorch_costs_memory(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_checkpoint(tmp_path / f"m{form}", read_checkpoint(checkpoint_path("signal")))
+    settings = load_settings(signal_checkpoint=tmp_path / f"m{form}")
+
+    with caplog.at_level(logging.INFO, "stream_app.worker.engines"):
+        made = make_engine(settings, shipped("signal"), MemoryTable().recovered())
+
+    assert made.fingerprint == SHIPPED["signal"]
+    assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
 
 
 # Without PyTorch.

@@ -108,7 +108,7 @@ class DeferredOutputs:
 
 
 def _give_way() -> None:
-    """Let the loop's thread, which answers single records, have a processor before this one, where a thread can be told."""
+    """Let the loop's thread, which answers single records, have a processor before this one, where the system can."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + NICENESS, 19))

@@ -5,25 +5,29 @@ Engines are imported where one is made: a worker loads what its tasks need.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.engines.base import Engine
 from core.engines.results import StateStore, StreamRules, WindowRules
+from core.models.safetensors import looks_like_safetensors
 from core.tasks.declaration import Declaration
 from stream_app.rules import (
     is_of_shipped_kind,
     load_step_model,
     load_task_model,
     load_window_model,
+    model_file,
     stream_rules,
     window_rules,
 )
 from stream_app.settings import Settings
 from stream_app.sizes import state_bytes, window_bytes
 
-ONNX = ".onnx"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,16 @@ def make_engine(settings: Settings, task: Declaration, states: StateStore) -> Ta
 
 def _of_shipped_kind(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
     model: Any = load_task_model(settings, task)
+    if settings.device == "cpu":
+        _tell_of_pytorch(model_file(settings, task))
     return (_signals if task.window is None else _casts)(settings, task, states, model)
+
+
+def _tell_of_pytorch(file: Path) -> None:
+    with file.open("rb") as opened:
+        if not looks_like_safetensors(opened.read(16)):
+            told = "%s is a file of PyTorch, which takes 500 MB of memory: convert it to safetensors (docs/training.md)"
+            log.info(told, file)
 
 
 def _signals(settings: Settings, task: Declaration, states: StateStore, model: Any) -> TaskEngine:
