@@ -331,8 +331,11 @@ def table(report: Report) -> str:
 
 
 def store(report: Report, path: Path = STORED) -> None:
-    """Store the parts that were measured; what is there of the others stays."""
+    """Store the parts that were measured; the others stay as they are, and so do groups of other sizes."""
     there = json.loads(path.read_text()) if path.exists() else {}
+    if "members" in report:
+        groups = {one["members"]: one for one in (*there.get("members", ()), *report["members"])}
+        report = report | {"members": [groups[members] for members in sorted(groups)]}
     write_whole(path, json.dumps(there | report, indent=1) + "\n")
 
 
