@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.net_weights import LayerWeights, Statistics, Weights, layer_of
+from core.engines.net_weights import LayerWeights, NetWeights, Statistics, layer_of
 from core.models.defect_config import DefectConfig, read_config
 from core.native.window_lstm import INSTRUCTION_SETS, WindowKernel
 
@@ -32,7 +32,7 @@ class DefectNet:
     def of(
         cls,
         config: Mapping[str, Any],
-        weights: Weights,
+        weights: NetWeights,
         calibration: Mapping[str, float] | None = None,
         statistics: Statistics | None = None,
         instructions: str = INSTRUCTION_SETS[0],
@@ -72,23 +72,23 @@ class DefectNet:
         return logits, np.split(attention, np.cumsum(lengths)[:-1]) if len(windows) else []
 
 
-def _named_today(weights: Weights) -> Weights:
+def _named_today(weights: NetWeights) -> NetWeights:
     """Files of an older form name the norm after the LSTM ``lstm_norm``."""
     new = "lstm_batch_norm" if "lstm_norm.running_mean" in weights else "lstm_layer_norm"
     return {name.replace("lstm_norm.", f"{new}.", 1): array for name, array in weights.items()}
 
 
-def _layers(settings: DefectConfig, weights: Weights) -> list[list[LayerWeights]]:
+def _layers(settings: DefectConfig, weights: NetWeights) -> list[list[LayerWeights]]:
     ways = ("", "_reverse") if settings.bidirectional else ("",)
     return [[layer_of(weights, f"l{layer}{way}") for way in ways] for layer in range(settings.num_layers)]
 
 
-def _head(settings: DefectConfig, weights: Weights) -> list[tuple[Float32s, Float32s]]:
+def _head(settings: DefectConfig, weights: NetWeights) -> list[tuple[Float32s, Float32s]]:
     places = [_STAGES * index for index in range(len(settings.hidden_dims) + 1)]
     return [(weights[f"classifier.{place}.weight"], weights[f"classifier.{place}.bias"]) for place in places]
 
 
-def _scales(weights: Weights, norm: str, kind: type[np.floating[Any]]) -> tuple[Any, Any]:
+def _scales(weights: NetWeights, norm: str, kind: type[np.floating[Any]]) -> tuple[Any, Any]:
     """A batch norm at inference as x * scale + shift, computed in ``kind``: torch's for inputs is float32."""
     mean, variance, weight, bias = (
         weights[f"{norm}.{name}"].astype(kind) for name in ("running_mean", "running_var", "weight", "bias")
@@ -97,5 +97,5 @@ def _scales(weights: Weights, norm: str, kind: type[np.floating[Any]]) -> tuple[
     return scale, bias - mean * scale
 
 
-def _layer_norm(weights: Weights) -> tuple[Float32s, Float32s, float]:
+def _layer_norm(weights: NetWeights) -> tuple[Float32s, Float32s, float]:
     return weights["lstm_layer_norm.weight"], weights["lstm_layer_norm.bias"], _EPSILON

@@ -8,7 +8,7 @@ from itertools import count, takewhile
 import numpy as np
 
 from core.arrays import Float32s, Int64s
-from core.engines.net_weights import Statistics, Weights, layer_of
+from core.engines.net_weights import NetWeights, Statistics, layer_of
 from core.native.lstm import LstmKernel
 
 
@@ -22,7 +22,7 @@ class SignalNet:
     kernel: LstmKernel
 
     @classmethod
-    def of(cls, weights: Weights, statistics: Statistics | None = None) -> SignalNet:
+    def of(cls, weights: NetWeights, statistics: Statistics | None = None) -> SignalNet:
         """The net of a checkpoint's parts, which are taken as they are now.
 
         Args:
@@ -44,5 +44,5 @@ class SignalNet:
         return self.kernel.advance(np.ascontiguousarray(samples), rows, times, lengths, after)[:, 0], after
 
 
-def _has_layer(weights: Weights, layer: int) -> bool:
+def _has_layer(weights: NetWeights, layer: int) -> bool:
     return f"lstm.weight_hh_l{layer}" in weights

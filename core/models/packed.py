@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from core.models.safetensors import read_with_metadata, write_safetensors
 
-Arrays = dict[str, NDArray[Any]]
-
 SUFFIX = ".safetensors"
 _REST, _CHECKSUM = "caststream", "caststream.sha256"
 WEIGHTS = "model_state_dict"
@@ -31,7 +29,7 @@ def pack(content: Mapping[str, Any]) -> bytes:
     """
     rest = {name: value for name, value in content.items() if name != WEIGHTS}
     _check_plain(rest, "checkpoint")
-    weights: Arrays = content[WEIGHTS]
+    weights: dict[str, NDArray[Any]] = content[WEIGHTS]
     text = json.dumps(rest, separators=(",", ":"))
     # "format" is what other readers look at: the names of the tensors are those of PyTorch.
     return write_safetensors(weights, {"format": "pt", _REST: text, _CHECKSUM: _checksum(weights, text)})

@@ -21,7 +21,7 @@ from core.models.plain_arrays import read_arrays, statistics_of
 from core.models.safetensors import looks_like_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
-Statistics = tuple[list[float], list[float]]
+MeanAndStd = tuple[list[float], list[float]]
 Layer = tuple[Float32s, Float32s, Float32s, Float32s]
 """weight_ih (G*H, F or H), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,)"""
 Cell = Literal["LSTM", "GRU"]
@@ -44,7 +44,7 @@ class RecurrentWeights:
     cell: Cell
     layers: tuple[Layer, ...]
     head: tuple[Float32s, Float32s]
-    statistics: Statistics | None = None
+    statistics: MeanAndStd | None = None
 
     @property
     def features(self) -> int:
@@ -76,7 +76,7 @@ def read_recurrent(file: str, raw: bytes) -> RecurrentWeights:
     return find_recurrent(file, content.get(WEIGHTS, content), statistics_of(Path(file), content))
 
 
-def find_recurrent(file: str, arrays: Arrays, statistics: Statistics | None = None) -> RecurrentWeights:
+def find_recurrent(file: str, arrays: Arrays, statistics: MeanAndStd | None = None) -> RecurrentWeights:
     """Find an LSTM or a GRU and its linear layer among named arrays; raises StartupError as `read_recurrent`."""
     arrays = {name: array for name, array in arrays.items() if name.rpartition(".")[2] not in _COUNTERS}
     prefix, count = _check_kind(file, arrays)
