@@ -29,7 +29,7 @@ from loads import WARM_UP_S, Latencies, Times, ends, load_of, match, read_times,
 from low_load import BEFORE, IDLE, OURS, load_name, of_runs, percent, remarks, table, targets
 from numpy.typing import NDArray
 from paced_sender import Load, records
-from peers import PEERS, Peer, caststream_command
+from peers import PEERS, Peer, caststream_command, without_jdk
 from reporting import Report, Say, parser, run_script
 from workload import Sample, check, offline, read_outputs
 
@@ -86,6 +86,9 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         RunError: nothing could be measured.
     """
     plan = plan_of(options)
+    if not options.peers and (left_out := without_jdk(plan.peers)):
+        say(f"left out: {', '.join(left_out)}: no JDK (javac) was found")
+        plan = replace(plan, peers=[name for name in plan.peers if name not in left_out])
     say(f"about {plan.minutes:.0f} minutes: {plan.runs} runs of {', '.join(plan.peers)}")
     with bench_broker(say) as settings:
         bench = _Bench(settings, plan, broker_pid(), say)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from harness import Job, Result, Run, bench_broker, measure_rounds
 from numpy.typing import NDArray
-from peers import PEERS, installed
+from peers import PEERS, installed, java, without_jdk
 from reporting import Report, Say, markdown, package_line, parser, run_script, where
 from workload import Workload, preload
 
@@ -26,6 +26,7 @@ from core.models.factory import load_model
 from core.models.fingerprint import fingerprint
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
+from stream_app.local.jars import pinned_jars
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
@@ -77,6 +78,8 @@ FULL = Plan(
         "quix": 40_000,
         "bytewax": 40_000,
         "loop": 2_000_000,
+        "kafka_streams_1": 100_000,
+        "kafka_streams_gathered": 500_000,
     },
 )
 QUICK = Plan(
@@ -92,6 +95,8 @@ QUICK = Plan(
         "quix": 12_000,
         "bytewax": 40_000,
         "loop": 700_000,
+        "kafka_streams_1": 60_000,
+        "kafka_streams_gathered": 250_000,
     },
 )
 
@@ -104,6 +109,10 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         RunError: a peer failed, or its outputs are not right.
     """
     plan, seed = _plan(options), options.seed
+    left_out = [] if options.peers else without_jdk(plan.outputs)
+    if left_out:
+        say(f"left out: {', '.join(left_out)}: no JDK (javac) was found")
+        plan = replace(plan, outputs={name: count for name, count in plan.outputs.items() if name not in left_out})
     model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
     with bench_broker(say) as settings:
         sources = {name: _prepare(name, plan.samples, seed, settings, model, say) for name in plan.workloads}
@@ -118,6 +127,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         "rounds": plan.rounds,
         "seed": seed,
         "model": fingerprint(model),
+        "left_out": left_out,
         "versions": _peer_versions(),
     }
 
@@ -162,7 +172,9 @@ def _peer_versions() -> dict[str, str]:
     """Return the versions of the packages that other peers run on, if they differ from ours."""
     there = installed()
     names = {"quixstreams": "quixstreams", "bytewax": "bytewax", "confluent-kafka": "confluent-kafka of both"}
-    return {label: there[name] for name, label in names.items() if name in there}
+    jars = {jar.artifact: jar.version for jar in pinned_jars(java.JARS)}
+    of_java = {"kafka-streams": jars["kafka-streams"], "onnxruntime of Java": jars["onnxruntime"]}
+    return {label: there[name] for name, label in names.items() if name in there} | of_java
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,12 @@ def _low_load(report: Reports) -> Iterator[Found]:
             yield f"{name}, {load_name(rate)}", load["worker_cores"]["median"], "cores", remark
 
 
+def _crash(report: Reports) -> Iterator[Found]:
+    for name, found in (at(report, "peers") or {}).items():
+        remark = f"of {figure(found['samples'])}; {figure(found['lost'])} lost, {figure(found['repeated'])} repeated"
+        yield f"wrong outputs after {found['kills']} kill -9, {name}", found["wrong"], "outputs", remark
+
+
 def _model(report: Reports) -> Iterator[Found]:
     for shape in at(report, "shapes") or ():
         if shape["T"] == 1 and shape["B"] in (1, 64, 1024):
@@ -197,6 +203,7 @@ ROWS: dict[str, Callable[[Reports], Iterator[Found]]] = {
     **dict.fromkeys(("pipeline", "pipeline_uneven", "pipeline_wide", "pipeline_msgpack"), _pipeline),
     "latency": _latency,
     "low_load": _low_load,
+    "crash": _crash,
     "model": _model,
     "castings": _castings,
     "tasks": _tasks,
@@ -378,7 +385,7 @@ def blocks_of(results: Reports, drawn: Collection[str] = ()) -> dict[str, Callab
     """Return the content of each block, by name; ``drawn`` are the existing plots."""
     parts = results["parts"]
     made: dict[str, Callable[[], str]] = {"where": lambda: about(results), "billion": lambda: billion(parts)}
-    for name in ("latency", "low_load", "model", "castings", "scale", "sweep"):
+    for name in ("latency", "low_load", "crash", "model", "castings", "scale", "sweep"):
         made[name] = partial(part_table, parts, name)
     for name in ("pipeline", "replay", "startup", "defect_model"):
         made[name] = partial(rows_of, parts, name)

@@ -71,8 +71,7 @@ def write_tasks(folder: Path) -> dict[str, tuple[str, str]]:
     """
     torch.manual_seed(1)
     _export(Forecaster(), ["h0"], PUMP_CHANNELS, folder / "pump.onnx")
-    model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
-    _export(SignalStep(model), ["h0", "c0"], model.input_size, folder / "signal_onnx.onnx")
+    export_signal(folder / "signal_onnx.onnx")
     shutil.copy(checkpoint_path("signal"), folder / "signal_own.safetensors")
     scored = PUMP + SCORE + '[topics]\nsource = "pump-samples"\n'
     return {
@@ -82,6 +81,16 @@ def write_tasks(folder: Path) -> dict[str, tuple[str, str]]:
         "signal_own": ("its weights, declared", _write(folder, "signal_own", "signal_own.safetensors", SIGNAL)),
         "signal_onnx": ("its model by ONNX", _write(folder, "signal_onnx", "signal_onnx.onnx", SIGNAL)),
     }
+
+
+def export_signal(path: Path) -> None:
+    """Write one step of the signal model that ships as an ONNX file.
+
+    Raises:
+        StartupError: it cannot be exported.
+    """
+    model = cast(SignalExtractionLSTM, load_model(checkpoint_path("signal"), "signal"))
+    _export(SignalStep(model), ["h0", "c0"], model.input_size, path)
 
 
 def _write(folder: Path, name: str, file: str, form: str) -> str:

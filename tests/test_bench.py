@@ -14,7 +14,7 @@ import pytest
 from bench_pipeline import target_lines, targets
 from confluent_kafka import Producer
 from harness import measure, run_until
-from peers import PEERS
+from peers import PEERS, java
 from workload import UNKNOWN, Outputs, Record, Workload, check, preload, timing
 
 from core.errors import RunError, StartupError
@@ -214,12 +214,14 @@ def test_peers_that_are_not_installed_are_told_with_the_remedy(
 def test_every_peer_gives_the_offline_run_s_predictions_and_writes_states(name: str, settings: Settings) -> None:
     if name in ("quix", "bytewax") and not peers.installed():
         pytest.skip("its packages are for `make bench` only, which installs them")
+    if name.startswith("kafka_streams") and not (java.find_javac() and java.FOLDER.exists()):
+        pytest.skip("it needs a JDK, and its jars are for `make bench` only, which fetches them")
     workload = Workload(streams=20, samples=600)
     preload(workload, settings)
 
     run = measure(PEERS[name](settings, "1"), 600, settings, workload, workload.predictions(signal_model()))
 
-    assert run.max_abs_diff <= 1e-5
+    assert run.max_abs_diff <= 1e-5  # 1e-4 is allowed to ONNX Runtime, for longer sequences
     assert run.repeated == 0
     assert run.state_records >= 20
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.metadata import distributions, version
@@ -19,6 +19,7 @@ from checkouts import Checkout
 from workload import TOLERANCE, WARM_UP
 
 from core.errors import StartupError
+from peers import java
 from stream_app.clients.admin import Cluster
 from stream_app.routes import SIGNAL_PREDICTIONS, SIGNAL_SAMPLES, SIGNAL_STATES
 from stream_app.settings import Settings
@@ -31,6 +32,11 @@ PACKAGES_DIR = Path(sys.prefix) / "peers"
 
 BYTEWAX_SNAPSHOT_S = "1"  # of its command line, which asks for whole seconds; the nearest to our 0.5 s
 TWO_WARM_UP = 0.3
+JVM_WARM_UP = 0.3  # a JVM compiles its code while it runs
+GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
+"""Of Kafka Streams, by our setting's values."""
+ONNX_TOLERANCE = 1e-4
+"""ONNX Runtime rounds otherwise than torch in every step, and the model remembers for long."""
 
 CountStates = Callable[[Cluster, Path], int]
 
@@ -181,6 +187,41 @@ def loop(settings: Settings, run: str) -> Peer:
     )
 
 
+def kafka_streams_1(settings: Settings, run: str) -> Peer:
+    """Kafka Streams with ONNX Runtime in Java, one record after the other; creates its output topic.
+
+    Raises:
+        StartupError: there is no JDK, or its jars cannot be fetched.
+    """
+    return _kafka_streams("kafka_streams_1", "each", settings, run)
+
+
+def kafka_streams_gathered(settings: Settings, run: str) -> Peer:
+    """The same with records of many streams gathered for one call of the model."""
+    return _kafka_streams("kafka_streams_gathered", "gathered", settings, run)
+
+
+def _kafka_streams(name: str, form: str, settings: Settings, run: str) -> Peer:
+    program, environment = java.built(), _names(name, settings, run)
+    changelog = f"{environment['BENCH_APP_ID']}-states-changelog"
+    its_own = {
+        "MODEL": str(program.model),
+        "MODEL_NAME": program.model_name,
+        "GUARANTEE": settings.processing_guarantee,
+    }
+    return Peer(
+        name=name,
+        version=java.version(),
+        output=environment["BENCH_OUTPUT"],
+        states=_in_topic(changelog, settings),
+        commands=[[*program.command, form]],
+        environment=environment | {f"BENCH_{key}": value for key, value in its_own.items()},
+        changelog=changelog,
+        warm_up=JVM_WARM_UP,
+        tolerance=ONNX_TOLERANCE,
+    )
+
+
 def installed() -> dict[str, str]:
     """Versions by name of the packages that are for peers alone."""
     return {each.metadata["Name"]: each.version for each in distributions(path=[str(PACKAGES_DIR)])}
@@ -229,6 +270,12 @@ def _in_recovery_store(_: Cluster, directory: Path) -> int:
     return count
 
 
+def without_jdk(names: Iterable[str]) -> list[str]:
+    """Those of the peers that cannot be compiled, because this machine has no JDK."""
+    of_java = [name for name in names if name.startswith("kafka_streams")]
+    return of_java if of_java and java.find_javac() is None else []
+
+
 MakePeer = Callable[[Settings, str], Peer]
 
 PEERS: Mapping[str, MakePeer] = {
@@ -239,5 +286,7 @@ PEERS: Mapping[str, MakePeer] = {
     "quix": quix,
     "bytewax": bytewax,
     "loop": loop,
+    "kafka_streams_1": kafka_streams_1,
+    "kafka_streams_gathered": kafka_streams_gathered,
 }
 """Peers by their key in the results. The functions take the settings of the benchmark and a name for the run."""

@@ -22,6 +22,7 @@ from core.callbacks import OnNote, unheard
 from core.errors import StartupError
 
 KAFKA_VERSION = "4.3.0"
+KAFKA_JARS = Path(__file__).parent / "kafka-jars.txt"
 FETCH_ATTEMPTS = 3
 TIMEOUT_S = 30
 
@@ -40,9 +41,9 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
 
-def pinned_jars() -> list[Jar]:
-    """The jars in the order of the list that ships with the package."""
-    lines = (Path(__file__).parent / "kafka-jars.txt").read_text().splitlines()
+def pinned_jars(listed: Path = KAFKA_JARS) -> list[Jar]:
+    """The jars in the order of a list, by default of Kafka's own, which ships with the package."""
+    lines = listed.read_text().splitlines()
     pairs = (line.split() for line in lines if line and not line.startswith("#"))
     return [Jar(sha256, *coordinate.split(":")) for sha256, coordinate in pairs]
 
@@ -60,13 +61,16 @@ def ensure_jars(data_dir: Path, on_progress: OnNote = unheard) -> list[Path]:
     Raises:
         StartupError: a sum differs, a jar cannot be fetched, or the directory cannot be written.
     """
-    directory = data_dir / f"kafka-{KAFKA_VERSION}"
-    jars = pinned_jars()
+    return fetched(pinned_jars(), data_dir / f"kafka-{KAFKA_VERSION}", f"Apache Kafka {KAFKA_VERSION}", on_progress)
+
+
+def fetched(jars: list[Jar], directory: Path, whose: str, on_progress: OnNote) -> list[Path]:
+    """The same as `ensure_jars` for other jars, in a directory of their own; ``whose`` they are, in words."""
     for jar in jars:
         _check_sum(jar, directory / jar.file_name, remedy="delete it and it is fetched again")
     if any(not (directory / jar.file_name).exists() for jar in jars):
         with writing(directory), _only_one(directory):
-            _fetch_missing(jars, directory, on_progress)
+            _fetch_missing(jars, directory, whose, on_progress)
     return [directory / jar.file_name for jar in jars]
 
 
@@ -94,7 +98,7 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_missing(jars: list[Jar], directory: Path, on_progress: OnNote) -> None:
+def _fetch_missing(jars: list[Jar], directory: Path, whose: str, on_progress: OnNote) -> None:
     # Looked up again under the lock: another process may have fetched them meanwhile.
     missing = [jar for jar in jars if not (directory / jar.file_name).exists()]
     # On the file system of the target, so that a jar appears whole or not at all. What a killed run left goes first.
@@ -103,7 +107,7 @@ def _fetch_missing(jars: list[Jar], directory: Path, on_progress: OnNote) -> Non
     try:
         context = _maven(scratch) if missing else None
         for number, jar in enumerate(missing, 1):
-            on_progress(f"fetching Apache Kafka {KAFKA_VERSION}: jar {number} of {len(missing)}, {jar.file_name}")
+            on_progress(f"fetching {whose}: jar {number} of {len(missing)}, {jar.file_name}")
             fetched = _fetch(context, jar)
             _check_sum(jar, fetched, remedy="nothing of it was kept; a proxy or mirror may have changed it")
             os.replace(fetched, directory / jar.file_name)
