@@ -63,7 +63,7 @@ public final class Main {
         all.put("producer.linger.ms", 5); // Kafka Streams' own 100 ms would be in every latency
         all.put("producer.batch.size", 128 << 10);
         if (gathered) {
-            all.put(StreamsConfig.POLL_MS_CONFIG, 5); // or what waits would wait for 100 ms more
+            all.put(StreamsConfig.POLL_MS_CONFIG, 10); // or what waits would wait for 100 ms more
             all.put("main.consumer.max.poll.records", 4000);
         }
         return all;

@@ -16,7 +16,7 @@ import org.apache.kafka.streams.state.KeyValueStore;
  */
 final class StepGathered implements Processor<String, Sample, String, Prediction> {
     static final int MOST = 1000;
-    private static final Duration PAUSE = Duration.ofMillis(5);
+    private static final Duration PAUSE = Duration.ofMillis(10);
     private final Lstm model;
     private ProcessorContext<String, Prediction> context;
     private KeyValueStore<String, byte[]> states;
