@@ -19,6 +19,7 @@ from workload import UNKNOWN, Outputs
 from core.errors import StartupError
 from stream_app.local import jars
 from stream_app.local.jars import pinned_jars
+from stream_app.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +126,20 @@ def test_a_peer_in_java_that_was_asked_for_is_refused_without_a_jdk(
     with pytest.raises(StartupError, match=r"need a JDK 17 or newer \(javac\), for the benchmark alone"):
         java.built()
     assert "kafka_streams_1" in plan_of(options(peers="kafka_streams_1")).peers
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "its_own"), [("at_least_once", "at_least_once"), ("exactly_once", "exactly_once_v2")]
+)
+def test_a_peer_in_java_has_the_guarantee_of_the_settings_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, guarantee: str, its_own: str
+) -> None:
+    monkeypatch.setattr(java, "built", lambda: java.Built(["java"], Path("signal.onnx"), "599257fda5be"))
+    monkeypatch.setattr(peers, "_names", lambda *_: {"BENCH_APP_ID": "bench", "BENCH_OUTPUT": "output"})
+
+    peer = peers.kafka_streams_1(Settings(processing_guarantee=guarantee), "1")
+
+    assert peer.environment["BENCH_GUARANTEE"] == its_own
 
 
 @pytest.mark.parametrize(("said", "fits"), [("javac 17.0.15", True), ("javac 11.0.2", False), ("no such thing", False)])

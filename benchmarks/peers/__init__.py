@@ -207,7 +207,7 @@ def _kafka_streams(name: str, form: str, settings: Settings, run: str) -> Peer:
     its_own = {
         "MODEL": str(program.model),
         "MODEL_NAME": program.model_name,
-        "GUARANTEE": settings.processing_guarantee,
+        "GUARANTEE": GUARANTEES[settings.processing_guarantee],
     }
     return Peer(
         name=name,
