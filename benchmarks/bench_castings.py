@@ -28,7 +28,7 @@ from loads import WARM_UP_S, Watch, load_of, send, send_measured, summary
 from paced_sender import Load
 from reporting import Report, Row, Say, at, figure, markdown, parser, run_script
 
-from core.engines.infer import MAX_WINDOWS, prepare, score_windows
+from core.engines.infer import prepare, score_windows
 from core.errors import RunError
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
@@ -45,6 +45,7 @@ BEFORE = "_before"
 WORDS = {"": "", BEFORE: " of the other checkout"}
 MOST_CORES, MOST_MS, LEAST_GAIN = 0.35, 15.0, 1.4
 """Wanted: cores of the strands at 1 Hz alone, p99 of signals beside them, windows/s beside those of ``--against``."""
+MAX_WINDOWS = 64  # in a call of the model alone: more are not faster
 RAMP = 0.1  # share of the samples that no rate counts: the worker starts
 
 

@@ -155,20 +155,6 @@ def test_what_is_not_a_number_stays_in_its_window(instructions: str, bad: float)
     assert not np.isnan(bad) or peak_of(attention[3]) == 0
 
 
-def test_files_of_an_older_form_name_the_norm_otherwise() -> None:
-    model = wide_model()
-    model = random_model(model.config | {"normalization": {"batch_norm": False, "layer_norm": True}}, 1)
-    windows = draw(model, [9])
-    weights = {
-        name.replace("lstm_layer_norm", "lstm_norm"): tensor.float().numpy()
-        for name, tensor in model.state_dict().items()
-    }
-
-    found = DefectNet.of(model.config, weights)
-
-    np.testing.assert_array_equal(found.attended(windows)[0], net_of(model).attended(windows)[0])
-
-
 def test_no_windows_give_no_logits() -> None:
     logits, attention = net_of(wide_model()).attended([])
 

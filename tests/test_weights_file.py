@@ -128,10 +128,12 @@ def test_a_file_loads_into_both_alike(tmp_path: Path, form: str) -> None:
     assert read_checkpoint(tmp_path / f"m{form}")["history"] == [{"epoch": 1}]
 
 
-def test_older_names_and_other_numbers_are_read(tmp_path: Path) -> None:
-    model = SteelDefectLSTM({"architecture": {"hidden_size": 3}})
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+def test_older_names_and_other_numbers_are_read(tmp_path: Path, norm: str) -> None:
+    norms = {"batch_norm": False, "layer_norm": False} | {norm: True}
+    model = SteelDefectLSTM({"architecture": {"hidden_size": 3}, "normalization": norms})
     old = {
-        name.replace("lstm_batch_norm", "lstm_norm"): each.double()
+        name.replace(f"lstm_{norm}", "lstm_norm"): each.double()
         for name, each in model.state_dict().items()
         if not name.endswith("num_batches_tracked")  # files of older PyTorch have none
     }

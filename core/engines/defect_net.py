@@ -50,7 +50,7 @@ class DefectNet:
             KeyError: a weight that the configuration needs is missing.
             ValueError: a configured value is outside its limits, or a weight has another shape.
         """
-        settings, weights = read_config(config), _named_today(weights)
+        settings = read_config(config)
         kernel = WindowKernel(
             _layers(settings, weights),
             _head(settings, weights),
@@ -70,12 +70,6 @@ class DefectNet:
         samples = np.concatenate([np.empty((0, self.settings.input_size), np.float32), *windows])  # (N, F)
         logits, attention = self.kernel.score(samples.astype(np.float32, order="C", copy=False), lengths)
         return logits, np.split(attention, np.cumsum(lengths)[:-1]) if len(windows) else []
-
-
-def _named_today(weights: NetWeights) -> NetWeights:
-    """Files of an older form name the norm after the LSTM ``lstm_norm``."""
-    new = "lstm_batch_norm" if "lstm_norm.running_mean" in weights else "lstm_layer_norm"
-    return {name.replace("lstm_norm.", f"{new}.", 1): array for name, array in weights.items()}
 
 
 def _layers(settings: DefectConfig, weights: NetWeights) -> list[list[LayerWeights]]:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     SignalModel = SignalNet | ModelWeights | SignalExtractionLSTM
     DefectModel = DefectNet | ModelWeights | SteelDefectLSTM
 
-MAX_WINDOWS = 64  # that callers put into one call: more are not faster
 PEAK_TOLERANCE = 1e-6  # of attention, relative: what float32 leaves open between two ways to sum
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AnyModel: TypeAlias = "SignalExtractionLSTM | SteelDefectLSTM"
 
+_SIZES = ("input_size", "hidden_size", "num_layers")
+
 
 def fingerprint(model: AnyModel) -> str:
     """`fingerprint_of` a PyTorch model: the same before saving and after loading, on every device."""
@@ -51,16 +53,13 @@ def fingerprint_of(
     return _digest(told, calibration, input_statistics, weights)
 
 
-_SIZES = ("input_size", "hidden_size", "num_layers")
-
-
 def _signal(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that decide the flow of a forward pass at inference, as plain data."""
+    """The facts about a SignalExtractionLSTM that decide its forward pass at inference, as plain data."""
     return {"model": "SignalExtractionLSTM", **{name: config[name] for name in _SIZES}}
 
 
 def _defect(config: DefectConfig) -> dict[str, Any]:
-    """The same of a SteelDefectLSTM."""
+    """The facts about a SteelDefectLSTM that do."""
     return {
         "model": "SteelDefectLSTM",
         **{name: getattr(config, name) for name in _SIZES},

@@ -25,9 +25,8 @@ def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Stati
         content = checked_content(path, raw)
     except CheckpointError as error:
         raise StartupError(str(error)) from error
-    return {name: as_array(name, each) for name, each in content["model_state_dict"].items()}, statistics_of(
-        path, content
-    )
+    arrays = {name: as_array(name, each) for name, each in content["model_state_dict"].items()}
+    return arrays, statistics_of(path, content)
 
 
 def statistics_of(path: Path, content: Mapping[str, Any]) -> _Statistics | None:

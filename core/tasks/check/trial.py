@@ -46,11 +46,9 @@ class StepTrial:
     def agreed(self) -> tuple[int, float] | None:
         """Compare with the declared example: `Checked.example`. Raises StartupError where the model disagrees."""
         declared = self.declaration.model
-        return (
-            None
-            if declared.example is None
-            else compare_example(declared.example, str(declared.file), self.bank(), self.binding)
-        )
+        if declared.example is None:
+            return None
+        return compare_example(declared.example, str(declared.file), self.bank(), self.binding)
 
     def passed(self, plan: str, agreed: tuple[int, float] | None, notes: Iterable[str]) -> Checked:
         """The findings about a model that has passed, its cost among them."""
