@@ -35,8 +35,8 @@ def export(rnn, head, path="pump.onnx"):
 # forecast = { tensor = "y" }
 #
 # An LSTM or a GRU whose head is one torch.nn.Linear needs none of this: the compiled kernel runs its weights, faster.
-# torch.save(module.state_dict(), "pump.pt"), or safetensors.torch.save_file(module.state_dict(), "pump.safetensors"),
-# where module has no other layers; then file = "pump.pt", without states.
+# safetensors.torch.save_file(module.state_dict(), "pump.safetensors"), where module has no other layers; then
+# file = "pump.safetensors", without states. A pump.pt by torch.save does, too, but a worker needs PyTorch to read it.
 #
 # A model that looks at windows (kind = "window") has no state: forward(self, x) takes x [batch, samples, F]. Then
 # sizes = {"x": {0: batch, 1: torch.export.Dim("samples")}}

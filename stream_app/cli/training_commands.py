@@ -36,7 +36,12 @@ train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args
 SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
 CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="The checkpoint to write; its card goes beside it, as .md.")
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The checkpoint to write; beside it go its form for workers (.safetensors) and its card (.md).",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
@@ -68,7 +73,8 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue where the training of this checkpoint was interrupted.")
 ]
 LogDirOption = Annotated[
-    Path | None, typer.Option(help="Logs for TensorBoard; by default NAME-logs beside NAME.pt.", show_default=False)
+    Path | None,
+    typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the checkpoint NAME.", show_default=False),
 ]
 ValidationOption = Annotated[
     Path | None, typer.Option(help="Casts to hold out; by default the last fifth of the file.", show_default=False)
