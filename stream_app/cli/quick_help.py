@@ -1,6 +1,6 @@
-"""Spares a help what it does not show: Typer's help imports Rich's Markdown and tracebacks, and the parsers of both.
+"""Keeps a command's help quick: Typer imports Rich's Markdown and tracebacks with it, and the parsers of both.
 
-They are two fifths of the time that a help takes. Stand-ins take their places until somebody uses one.
+No help shows them, and they are two fifths of the time that one takes. Stand-ins take their places until they are used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ UNSHOWN = ("rich.markdown", "rich.traceback")
 
 
 class _Later(type):
-    """A class that becomes the one of a module when it is called or asked for a member."""
+    """The type of classes that stand for those of a module, which is imported at the first call or look at a member."""
 
     module: str
 
@@ -33,7 +33,7 @@ class _Later(type):
 
 
 class _StandIn(ModuleType):
-    """A module of such classes."""
+    """A module whose every class is a `_Later`."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

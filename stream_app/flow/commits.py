@@ -309,10 +309,10 @@ class _Writing:
         self._records = 0
         """Records in the waiting batches."""
         self._packed = 0
-        """Records since other tasks last had a turn."""
+        """Records since the event loop last had a turn for others."""
 
     async def wait(self, written: Sequence[Batch]) -> None:
-        """Let outputs go out in between, and wait for the broker if more than little is on its way to it."""
+        """Let outputs go out in between, and wait for the broker while many states are on their way to it."""
         self._waiting += written
         added = sum(batch.records for batch in written)
         self._records += added

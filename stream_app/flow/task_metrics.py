@@ -14,7 +14,7 @@ from stream_app.routes import Route
 
 
 class Together:
-    """Histograms that get a value each at a time, and observe many values at the cost of one."""
+    """Gathers rows of values, one for each of some histograms, and observes many rows at the cost of one."""
 
     def __init__(self, histograms: Sequence[Histogram]) -> None:
         self._histograms = histograms

@@ -171,7 +171,7 @@ def _exchange(connection: Any) -> None:
 
 
 def connected(client: Any, node_id: int, group: int = ConnectionGroup.DEFAULT) -> Any:
-    """Return a client's open connection to a node that `Frames` reads; None: it has first to be waited for."""
+    """Return a client's open connection to a node, read by `Frames`; None where it has to be opened first."""
     connection = client._conns.get((node_id, group))
     if connection is None or not connection.connected() or not isinstance(connection._protocol, Frames):
         return None

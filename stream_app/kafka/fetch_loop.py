@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 # Requests for records have connections of their own. A question on the same one would wait behind a fetch that waits
 # for records, and a fetch that nobody wants any more is ended by closing it.
 FETCHES = 2
-# For so long a broker holds a fetch that finds nothing. The short time is for one that leaves partitions out: they are
-# to be fetched as soon as they may.
+# A broker holds a fetch that finds nothing for so long. The short time is for a fetch that leaves partitions out, which
+# are to be fetched as soon as they may.
 LONG_WAIT_MS = 1000
 SHORT_WAIT_MS = 100
 LOOK_AGAIN_S = 1.0

@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 def share_out(held: Mapping[str, Collection[int]], partitions: int) -> dict[str, list[int]]:
     """Give each partition from 0 to ``partitions - 1`` to one member; their numbers differ by one at most.
 
-    A member keeps what it held, as far as that is even. Of several that say they held a partition, the last one did.
+    A member keeps what it held, as far as shares stay even. Where several say that they held a partition, the last of
+    them in ``held`` counts.
 
     Args:
         held: what each member held before; at least one member.
