@@ -15,7 +15,7 @@ from aiokafka.protocol.group import HeartbeatRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.kafka.connections import ROOM_BYTES, Frames, ask, connected
+from stream_app.kafka.connections import LARGEST_BYTES, ROOM_BYTES, Frames, ask, connected
 from tests.strategies import relaxed
 
 HEARTBEAT = HeartbeatRequest("group", 1, "member")
@@ -134,6 +134,17 @@ async def test_an_answer_that_cannot_be_read_closes_the_connection(data: bytes) 
     assert connection.closed == [CloseReason.CONNECTION_BROKEN]
     assert len(heard.errors) == 1
     assert heard.answers == []
+
+
+async def test_no_room_is_made_for_an_answer_of_absurd_size() -> None:
+    connection = Connection()
+    heard = Heard(connection)
+    connection.receives(struct.pack(">i", LARGEST_BYTES + 1) + b"bytes")
+    await asyncio.sleep(0)
+
+    assert connection.closed == [CloseReason.CONNECTION_BROKEN]
+    assert len(heard.errors) == 1
+    assert len(connection._protocol.get_buffer(-1)) == ROOM_BYTES
 
 
 async def test_an_answer_that_nobody_has_asked_for_closes_the_connection() -> None:

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import NotLeaderForPartitionError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    CorruptRecordException,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.protocol.fetch import FetchResponse_v11
 from aiokafka.structs import TopicPartition
 
@@ -263,6 +268,36 @@ async def test_a_topic_that_may_not_be_read_is_told_to_whoever_takes_records(ben
 
     with pytest.raises(TopicAuthorizationFailedError):
         bench.take()
+
+
+async def test_an_answer_that_makes_no_sense_is_asked_for_again(bench: Bench) -> None:
+    not_asked_for = TopicPartition("a", 7)
+    bench.answers((A0, 0, 101, batch_at(100)), (not_asked_for, 0, 101, batch_at(100)))
+    async with asyncio.timeout(20):
+        while len(bench.asked) < 2:
+            await asyncio.sleep(0)
+
+    assert bench.client.opened[0].closed
+    assert {at: records.first_offset for at, records in bench.take().items()} == {A0: 100}
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_asked_again_after_a_pause(bench: Bench) -> None:
+    bench.fetcher._retry_backoff = 3_600.0
+    bench.connection.receives(answer(bench.connection._number, FetchResponse_v11(0, 70, 0, []).encode()))
+    await settle()
+
+    assert len(bench.asked) == 1
+
+
+async def test_what_was_taken_before_a_damaged_batch_is_handed_out_and_then_the_damage_is_told(bench: Bench) -> None:
+    damaged = batch_at(100)[:-1] + bytes([batch_at(100)[-1] ^ 1])
+    bench.answers((A0, 0, 101, batch_at(100)), (A1, 0, 101, damaged))
+
+    assert list(bench.take()) == [A0]
+    for _ in range(2):
+        with pytest.raises(CorruptRecordException):
+            bench.take()
+    assert bench.assignment.state_value(A1).position == 100
 
 
 async def test_a_fault_ends_the_routine_with_an_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

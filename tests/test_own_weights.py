@@ -165,6 +165,26 @@ def test_input_statistics_of_a_checkpoint_are_applied(write: Callable[[dict[str,
         read_recurrent("pump.pt", write({"model_state_dict": weights(), "input_statistics": short}))
 
 
+@pytest.mark.parametrize("write", [as_saved, pack], ids=["of PyTorch", "safetensors"])
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300, 10**400])
+def test_input_statistics_that_would_make_every_output_nan_are_refused(
+    write: Callable[[dict[str, Any]], bytes], name: str, bad: float
+) -> None:
+    statistics = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]} | {name: [1.0, bad, 1.0]}
+
+    with pytest.raises(StartupError, match=r"pump\.pt: input_statistics "):
+        read_recurrent("pump.pt", write({"model_state_dict": weights(), "input_statistics": statistics}))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, 1e-300])
+def test_a_std_that_is_not_above_0_is_refused(bad: float) -> None:
+    statistics = {"mean": [0.0, 0.0, 0.0], "std": [1.0, bad, 1.0]}
+
+    with pytest.raises(StartupError, match=r"input_statistics 'std' at \[1\] is .*: must be above 0"):
+        read_recurrent("pump.pt", pack({"model_state_dict": weights(), "input_statistics": statistics}))
+
+
 def changed(**more: Any) -> Arrays:
     """Weights with other tensors; None leaves one out."""
     found = weights() | {name.replace("__", "."): each for name, each in more.items()}

@@ -16,7 +16,7 @@ Held = dict[str, list[int]]
 def groups(draw: st.DrawFn, most_members: int, most_partitions: int) -> tuple[Held, int]:
     """Draw what members held before, some of it by several, some of it gone since; and the partitions of now."""
     partitions = draw(st.integers(0, most_partitions))
-    numbers = st.lists(st.integers(0, most_partitions + 1), unique=True)
+    numbers = st.lists(st.integers(-1, most_partitions + 1), unique=True)
     members = draw(st.integers(1, most_members))
     return {f"member-{number}": draw(numbers) for number in range(members)}, partitions
 

@@ -164,6 +164,16 @@ def test_weights_that_are_not_the_models_are_refused_in_one_line(tmp_path: Path,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("read", [read_weights, load_model])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_number_that_no_float_holds_is_refused_in_one_line(tmp_path: Path, form: str, read: Any) -> None:
+    content = {**read_checkpoint(checkpoint_path("signal")), "calibration": {"a": 10**400, "b": 0.0}}
+    write_checkpoint(tmp_path / f"m{form}", content)
+
+    with pytest.raises(StartupError, match=r"^Failed to load checkpoint: .*too large to convert to float$"):
+        read(tmp_path / f"m{form}", "signal")
+
+
 def test_other_kinds_and_other_records_are_refused_as_by_load_model(tmp_path: Path) -> None:
     ModelFactory.save_checkpoint(SignalExtractionLSTM(3, 2, 1), tmp_path / "three.safetensors")
     paths = tmp_path / "none.safetensors", checkpoint_path("defect"), tmp_path / "three.safetensors"

@@ -123,7 +123,7 @@ class ModelFactory:
             model = build(content)
             loaded = model.load_state_dict(content["model_state_dict"], strict=strict)
             attach(model, content)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"{checkpoint_path}: {error}") from error
         stored = content.get("fingerprint")
         complete = not loaded.missing_keys and not loaded.unexpected_keys

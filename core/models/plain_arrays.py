@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import StartupError
 from core.models.content import CheckpointError, checked_content
-from core.models.finite import as_array
+from core.models.finite import as_array, check_tensor
 
 _Statistics = tuple[list[float], list[float]]
 
@@ -30,11 +31,17 @@ def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Stati
 
 
 def statistics_of(path: Path, content: Mapping[str, Any]) -> _Statistics | None:
-    """The mean and std of a model's inputs in a file's content; raises StartupError for what is none."""
+    """The mean and std of a model's inputs in a file's content; raises StartupError for what is none, or not finite."""
     told = content.get("input_statistics")
     if told is None:
         return None
     try:
-        return [float(value) for value in told["mean"]], [float(value) for value in told["std"]]
-    except (KeyError, TypeError, ValueError) as error:
+        mean, std = ([float(value) for value in told[name]] for name in ("mean", "std"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StartupError(f"{path}: input_statistics must hold lists of mean and std") from error
+    try:
+        check_tensor("input_statistics 'mean'", np.array(mean))
+        check_tensor("input_statistics 'std'", np.array(std), positive=True)
+    except ValueError as error:
+        raise StartupError(f"{path}: {error}") from error
+    return mean, std

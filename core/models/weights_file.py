@@ -85,7 +85,7 @@ def weights_in(path: Path, content: Mapping[str, Any]) -> ModelWeights:
             config = read_config(config).sections()
         weights = fitted(content["model_state_dict"], weight_shapes(kind, config))
         beside = around(content, weights["lstm.weight_ih_l0"].shape[1])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     found, stored = _named(kind, config, weights, beside), content.get("fingerprint")
     if stored is not None and stored != found.fingerprint:

@@ -23,6 +23,8 @@ from stream_app.kafka.wire import Message, message_of
 log = logging.getLogger(__name__)
 
 ROOM_BYTES = 2**16
+# Five times what a fetch asks for. A larger size is no size: room for it is not made.
+LARGEST_BYTES = 2**28
 _INT32 = struct.Struct(">i")
 Answered = Callable[[Any], None]
 Failed = Callable[[BaseException], None]
@@ -92,6 +94,9 @@ class Frames(asyncio.BufferedProtocol):
         while (end := self._end_of_frame(start)) <= self._filled:
             self._take(memoryview(self._room)[start + _INT32.size : end])
             start = end
+        if end - start > LARGEST_BYTES:
+            self._end(ValueError(f"an answer of {end - start} bytes"))
+            start = end = self._filled
         self._keep(start, end - start)
 
     def _end_of_frame(self, start: int) -> int:

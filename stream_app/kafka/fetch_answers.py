@@ -32,6 +32,9 @@ def keep_answer(fetcher: Any, assignment: Any, request: Any, response: Any) -> b
     offsets = {(topic, number): offset for topic, of_topic in request.topics for number, offset, _ in of_topic}
     now_ms = int(1000 * time.time())
     refused = False
+    if code := getattr(response, "error_code", NoError.errno):  # of the whole request; old answers have none
+        refused = True
+        log.warning("records cannot be fetched: %s", for_code(code).__name__, extra=SELDOM)
     for topic, of_topic in response.topics:
         for number, code, highwater, *rest in of_topic:
             at = TopicPartition(topic, number)

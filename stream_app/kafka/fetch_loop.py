@@ -239,10 +239,13 @@ class FetchLoop:
     def _answered(self, assignment: Any, node_id: int, request: Any, response: Any) -> None:
         fetcher = self._fetcher
         del self._asked[node_id]
-        refused = keep_answer(fetcher, assignment, request, response)
-        if fetcher._records and not self._deliver():
-            self._tell_waiters()
-        self._release(node_id, fetcher._retry_backoff if refused else 0.0)
+        refused = True
+        try:
+            refused = keep_answer(fetcher, assignment, request, response)
+            if fetcher._records and not self._deliver():
+                self._tell_waiters()
+        finally:  # an answer that makes no sense closes the connection: the node is asked again all the same
+            self._release(node_id, fetcher._retry_backoff if refused else 0.0)
 
     def _failed(self, node_id: int, error: BaseException) -> None:
         del self._asked[node_id]

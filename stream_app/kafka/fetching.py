@@ -304,7 +304,12 @@ def take_fetched(
         else:
             fetched: FetchedPartition = result._partition_records
             start = fetched.next_fetch_offset
-            records = fetched.take(most)
+            try:
+                records = fetched.take(most)
+            except Exception:
+                if taken:
+                    break  # the same error is raised by the next call: positions have moved behind what was taken
+                raise
             result._update_position()
             if coverage is not None:
                 coverage.passed(partition, start, fetched.next_fetch_offset)

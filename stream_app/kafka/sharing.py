@@ -18,7 +18,7 @@ def share_out(held: Mapping[str, Collection[int]], partitions: int) -> dict[str,
     Args:
         held: what each member held before; at least one member.
     """
-    owner = {partition: member for member, mine in held.items() for partition in mine if partition < partitions}
+    owner = {partition: member for member, mine in held.items() for partition in mine if 0 <= partition < partitions}
     shares: dict[str, list[int]] = {member: [] for member in held}
     for partition, member in sorted(owner.items()):
         shares[member].append(partition)
