@@ -139,6 +139,22 @@ async def test_a_batch_that_may_be_sent_again_is_sent_before_those_behind_it(ben
     assert (first.result().offset, second.result().offset) == (40, 41)
 
 
+async def test_a_batch_of_which_an_answer_says_nothing_is_sent_again_before_those_behind_it(bench: Bench) -> None:
+    told, untold = bench.put(b"told"), bench.put(b"untold", OTHER)
+    await settle()
+    behind = bench.put(b"behind", OTHER)
+    bench.answers(1, (0, 0, 40))
+    await settle()
+
+    assert [b"untold" in request for request in bench.sent] == [True, True]
+    assert bench.sent[0].endswith(bench.sent[1][-60:])  # the same numbers in sequence
+    assert (told.result().offset, untold.done(), behind.done()) == (40, False, False)
+    bench.answers(2, (1, 0, 70))
+    await settle()
+    bench.answers(3, (1, 0, 71))
+    assert (untold.result().offset, behind.result().offset) == (70, 71)
+
+
 async def test_a_batch_that_the_broker_refuses_for_good_fails(bench: Bench) -> None:
     refused = bench.put(b"refused")
     await settle()

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.coverage import Coverage
@@ -67,6 +67,7 @@ class Assigned:
         fetcher = self._fetcher = Fetcher.__new__(Fetcher)
         fetcher._subscriptions, fetcher._records, fetcher._fetch_waiters = self.subscriptions, OrderedDict(), set()
         fetcher._loop, fetcher._closed, fetcher._wait_consume_future = asyncio.get_running_loop(), False, None
+        fetcher._fetch_task = asyncio.get_running_loop().create_future()
 
     def assignment(self) -> set[TopicPartition]:
         return {KEPT}
@@ -184,3 +185,11 @@ async def test_a_fault_in_what_was_fetched_is_raised_to_who_waits_for_it(monkeyp
 
     with pytest.raises(CorruptRecordException):
         await fetch
+
+
+async def test_what_has_ended_the_routine_that_fetches_ends_the_worker() -> None:
+    consumer = Assigned()
+    consumer._fetcher._fetch_task.set_exception(KafkaError("records can no longer be fetched"))
+
+    with pytest.raises(KafkaError, match="can no longer be fetched"):
+        await ConsumerService.fetch(service_of(consumer), {KEPT})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import (
@@ -87,7 +88,7 @@ class Sending:
         handler = SendProduceReqHandler(sender, batches)
 
         def answered(response: Any) -> None:
-            self._guarded(handler.handle_response, response)
+            self._guarded(partial(_take_answer, handler), response)
             self._ended(node_id, handler)
 
         def failed(error: BaseException) -> None:
@@ -159,6 +160,15 @@ class Sending:
         except Exception as error:
             self._failure = error
             self._wake()
+
+
+def _take_answer(handler: SendProduceReqHandler, response: Any) -> None:
+    """Do what the broker says of each batch; one of which it says nothing is sent again, which repeats nothing."""
+    handler.handle_response(response)
+    for at, batch in handler._batches.items():
+        if not batch.future.done() and batch not in handler._to_reenqueue:
+            log.warning("%s[%d]: the broker's answer says nothing of this partition", *at)
+            handler._to_reenqueue.append(batch)
 
 
 def _raise(error: BaseException) -> None:

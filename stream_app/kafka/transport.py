@@ -158,6 +158,8 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
+        if (routine := fetcher.error_future).done() and not routine.cancelled():
+            routine.result()  # nothing will be fetched any more: nobody else would tell
         timeout_s = HELD_PAUSE_S if self._hold_back(consumer, active) else FETCH_TIMEOUT_S
         with fetcher._subscriptions.fetch_context():
             records = await wait_for_fetched(fetcher, active, self._most, timeout_s, self._may_take, self.coverage)
