@@ -28,6 +28,7 @@ from core.models.weights_file import ModelWeights, read_weights, weights_of
 from core.tasks.reading import shipped
 from stream_app.settings import load_settings
 from stream_app.worker.engines import make_engine
+from tests.own_tasks import write_task
 from tests.strategies import MemoryTable, relaxed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -257,6 +258,19 @@ def test_a_worker_says_that_a_file_of_pytorch_costs_memory(
         made = make_engine(settings, shipped("signal"), MemoryTable().recovered())
 
     assert made.fingerprint == SHIPPED["signal"]
+    assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_worker_says_so_of_weights_of_ones_own_too(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_checkpoint(tmp_path / f"press{form}", read_checkpoint(checkpoint_path("signal")))
+    settings = load_settings(tasks=str(write_task(tmp_path, "press", file=f"press{form}")), data_dir=tmp_path)
+
+    with caplog.at_level(logging.INFO, "stream_app.worker.engines"):
+        make_engine(settings, *settings.declarations(), MemoryTable().recovered())
+
     assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
 
 

@@ -95,9 +95,12 @@ def _windows(settings: Settings, task: Declaration, states: StateStore) -> TaskE
 
 
 def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEngine:
+    from core.engines.own_weights import has_own_weights
     from core.engines.steps import StepEngine
 
     model = load_step_model(settings, task)
+    if has_own_weights(task):
+        _tell_of_pytorch(task.model.file)
     given = stream_rules(settings, task), states, settings.output_format, time.perf_counter
     engine = StepEngine(model.task, model.states(), *given)
     return TaskEngine(engine, model.fingerprint, state_bytes(model.state_size, task.width))
