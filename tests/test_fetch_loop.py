@@ -313,5 +313,22 @@ async def test_a_fault_ends_the_routine_with_an_error(bench: Bench, monkeypatch:
     monkeypatch.setattr(bench.fetcher, "_fetch_task", asyncio.create_task(asyncio.sleep(0)))
 
 
+async def test_a_fault_in_handing_over_what_was_taken_ends_the_routine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positions have moved: to go on would leave these records out."""
+
+    def taken_and_lost() -> bool:
+        bench.take()
+        raise RuntimeError("a fault")
+
+    bench.loop._deliver = taken_and_lost
+    bench.answers((A0, 0, 101, batch_at(100)))
+    await asyncio.wait([bench.fetcher.error_future], timeout=20)
+
+    assert "can no longer be fetched" in str(bench.fetcher.error_future.exception())
+    monkeypatch.setattr(bench.fetcher, "_fetch_task", asyncio.create_task(asyncio.sleep(0)))
+
+
 async def test_fetches_have_connections_of_their_own(bench: Bench) -> None:
     assert list(bench.client._conns) == [(NODE, FETCHES)]

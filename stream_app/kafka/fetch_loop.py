@@ -242,10 +242,16 @@ class FetchLoop:
         refused = True
         try:
             refused = keep_answer(fetcher, assignment, request, response)
-            if fetcher._records and not self._deliver():
-                self._tell_waiters()
         finally:  # an answer that makes no sense closes the connection: the node is asked again all the same
             self._release(node_id, fetcher._retry_backoff if refused else 0.0)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        try:
+            if self._fetcher._records and not self._deliver():
+                self._tell_waiters()
+        except Exception as error:  # what was taken may be lost: to go on would leave it out
+            self._end(error)
 
     def _failed(self, node_id: int, error: BaseException) -> None:
         del self._asked[node_id]
@@ -272,8 +278,12 @@ class FetchLoop:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._fetcher._pending_tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and self._over is not None and not self._over.done():
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """End the routine."""
+        if self._over is not None and not self._over.done():
             self._over.set_exception(error)
 
 
