@@ -134,6 +134,8 @@ def offsets_of(audit: PartitionAudit) -> list[int]:
         ("score", None),
         ("alarm", None),
         ("raw", [0.1, 0.2, 0.3, 0.4]),
+        ("raw", [np.nan, np.nan, np.nan, np.nan]),
+        ("score", np.nan),
         ("raw", 0.1),
         ("classes", {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}),
         ("best", "z"),

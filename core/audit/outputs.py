@@ -136,7 +136,8 @@ def _shown(output: Output, numbers: list[float]) -> Any:
 def _difference(expected: Any, found: Any, scale: float) -> float:
     """Return how far a value is off, the worst of its numbers; infinite where no number stands against a number."""
     if type(expected) is float and isinstance(found, (int, float)) and not isinstance(found, bool):
-        return abs(expected - found) / max(scale, abs(expected))
+        difference = abs(expected - found) / max(scale, abs(expected))
+        return difference if math.isfinite(difference) else math.inf  # a NaN would be larger than no tolerance
     if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
         return max((_difference(value, found[name], scale) for name, value in expected.items()), default=0.0)
     if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
