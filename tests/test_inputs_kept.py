@@ -214,8 +214,8 @@ def test_a_replay_tells_how_much_it_had_sent_when_its_file_changed(tmp_path, mon
 
 
 def change_while_the_model_is_loaded(path, monkeypatch):
-    load = sys.modules["core.offline.predict"]._load
-    monkeypatch.setattr("core.offline.predict._load", lambda *given: (touch(path), load(*given))[1])
+    load = sys.modules["core.offline.predict"].open_model
+    monkeypatch.setattr("core.offline.predict.open_model", lambda *given: (touch(path), load(*given))[1])
 
 
 def test_a_prediction_of_a_file_that_changed_leaves_nothing(tmp_path, monkeypatch):
