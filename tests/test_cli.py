@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from core.errors import DataError, RunError, StartupError
 from stream_app.cli import main as cli
 from stream_app.cli.faulty_lines import MOST_KINDS, FaultyLines
-from stream_app.cli.options import ALL, DEFAULTS, MEANINGS, NOT_ON_THE_COMMAND_LINE
+from stream_app.cli.options import ALL, DEFAULTS, MEANINGS, NOT_ON_THE_COMMAND_LINE, say_followed
 from stream_app.clients.admin import Cluster
 from stream_app.settings import Settings
 from stream_app.topics.administration import topic_ids
@@ -61,6 +62,26 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert long.output == short.output
     assert f"caststream {name}" in re.search(r"Example: .*", long.output)[0]  # type: ignore[index]
     assert "--debug" in long.output
+
+
+def test_a_help_breaks_its_paragraphs_only_where_the_terminal_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(cli.app, ["import-csv", "--help"]).output
+    lines = [line.rstrip() for line in shown[shown.index(" Columns of casts") : shown.index("target.")].splitlines()]
+
+    assert all(len(f"{line} {after.split()[0]}") > 78 for line, after in itertools.pairwise(lines))
+
+
+def test_tail_tells_a_person_that_it_waits_and_a_program_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for person in (True, False):
+        monkeypatch.setattr("sys.stdout.isatty", lambda person=person: person)
+        say_followed("casting-scores")()
+        said.append(capsys.readouterr().err)
+
+    assert said == ["following casting-scores, until Ctrl-C\n", ""]
 
 
 def test_the_help_names_every_command_and_loads_nothing_heavy() -> None:

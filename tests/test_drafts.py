@@ -128,6 +128,13 @@ def test_a_source_that_cannot_be_used_is_refused(tmp_path: Path, name: str, said
         draft_of(tmp_path / name, tmp_path)
 
 
+def test_weights_are_refused_with_what_to_begin_with_instead(tmp_path: Path) -> None:
+    (tmp_path / "oven.pt").touch()
+
+    with pytest.raises(StartupError, match=r"begin with a file of samples.* file = \"oven.pt\" into the \[model\]"):
+        draft_of(tmp_path / "oven.pt", tmp_path)
+
+
 def test_datasets_of_numbers_become_fields(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["speed"], file["vibration"] = np.zeros(50), np.zeros((50, 12))

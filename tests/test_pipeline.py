@@ -207,7 +207,8 @@ async def test_a_stream_in_a_second_partition_is_told_once(
         for offset in range(3):
             worker.run(*(record(offset, value, b"stream", partition) for partition in (0, 1)))
 
-    assert [line for line in caplog.messages if "b'stream' came in partition 0 and now in 1" in line] == caplog.messages
+    (message,) = caplog.messages
+    assert "stream 'stream' came in partition 0 and now in 1" in message
     assert worker.metrics.registry.get_sample_value("caststream_moved_streams_total", {"task": "signal"}) == 1
 
 
@@ -230,7 +231,7 @@ async def test_a_stream_that_only_repeats_itself_is_told_once_and_counted_each_t
         worker.run(*(FakeRecord(0, offset, offset, b"press", following) for offset in range(25, 36)))
 
     (message,) = caplog.messages
-    assert message.startswith("source[0] offset 10: stream b'press' sends only steps that it has sent before")
+    assert message.startswith("source[0] offset 10: stream 'press' sends only steps that it has sent before")
     assert repeated() == 2
 
 

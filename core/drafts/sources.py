@@ -37,4 +37,15 @@ def draft_of(source: Path, folder: Path) -> Draft:
         from core.drafts.onnx_file import draft_of_onnx
 
         return draft_of_onnx(source, folder)
-    raise StartupError(f"{source}: must end in {', '.join((*_CSV, *_COLUMNAR, *_HDF5, '.onnx'))}")
+    raise _refused(source, ending)
+
+
+def _refused(source: Path, ending: str) -> StartupError:
+    from core.engines.own_weights import SUFFIXES
+
+    if ending in SUFFIXES:
+        return StartupError(
+            f"{source}: weights do not say what the fields are: begin with a file of samples, such as a CSV with a "
+            f'header, then write file = "{source.name}" into the [model] of what comes of it'
+        )
+    return StartupError(f"{source}: must end in {', '.join((*_CSV, *_COLUMNAR, *_HDF5, '.onnx'))}")

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import StartupError
-from stream_app.cli.options import HELP, KAFKA, CountOption, FromBeginningOption, JsonLinesOption, command, say
+from stream_app.cli.options import (
+    HELP,
+    KAFKA,
+    CountOption,
+    FromBeginningOption,
+    JsonLinesOption,
+    command,
+    say,
+    say_followed,
+)
 from stream_app.exits import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -88,16 +97,18 @@ def follow(
     """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
     from stream_app.cli.tail import TOPICS, tail
 
+    topic = settings.topic(TOPICS["dead-letters"])
     tail(
         "dead-letters",
         client_config=settings.client_config(),
-        topic=settings.topic(TOPICS["dead-letters"]),
+        topic=topic,
         out=sys.stdout,
         as_json=as_json,
         from_beginning=from_beginning,
         count=count,
         choice=_choice(settings, reason, stream, None, task),
         on_wait=say,
+        on_ready=say_followed(topic),
     )
 
 

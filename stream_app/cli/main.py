@@ -29,6 +29,7 @@ from stream_app.cli.options import (
     command,
     file_commands,
     say,
+    say_followed,
 )
 from stream_app.cli.quick_help import postpone
 from stream_app.cli.task_commands import task_app
@@ -378,6 +379,7 @@ def tail_command(group: typer.Typer, name: str, what: str) -> None:
             from_beginning=from_beginning,
             count=count,
             on_wait=say,
+            on_ready=say_followed(topic),
         )
 
     follow.__doc__ = f"Show {what} as they come, until Ctrl-C."

@@ -6,6 +6,7 @@ What the options are called and mean stands here as text, so that ``--help`` loa
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -133,6 +134,16 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def say_followed(topic: str) -> Callable[[], None]:
+    """A call for `tail` when it has begun: to a person before a topic where nothing comes it says so."""
+
+    def begun() -> None:
+        if sys.stdout.isatty():
+            say(f"following {topic}, until Ctrl-C")
+
+    return begun
+
+
 def command(
     app: typer.Typer, name: str, *, example: str, settings: tuple[str, ...] = (), given: Mapping[str, Any] = {}
 ) -> Callable[[F], F]:
@@ -147,10 +158,17 @@ def command(
     """
 
     def add(function: F) -> F:
-        app.command(name, epilog=f"Example: {example}")(_with_options(function, settings, given))
+        app.command(name, help=_paragraphs(function.__doc__), epilog=f"Example: {example}")(
+            _with_options(function, settings, given)
+        )
         return function
 
     return add
+
+
+def _paragraphs(text: str | None) -> str:
+    """Put each paragraph of a docstring on one line: Typer breaks only those of the first one anew."""
+    return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(text or "").split("\n\n"))
 
 
 def file_commands(add: Callable[[typer.Typer, str], None]) -> type[TyperGroup]:

@@ -177,7 +177,7 @@ class Pipeline:
             log.warning(
                 "%s: stream %r came in partition %d and now in %d; each has a state of its own",
                 self.topics.source,
-                key,
+                _readable(key),
                 first,
                 second,
             )
@@ -189,7 +189,7 @@ class Pipeline:
                 self.topics.source,
                 partition,
                 offset,
-                key,
+                _readable(key),
             )
 
     def _count_outputs(self, result: ChunkResult | Evicted) -> None:
@@ -339,6 +339,10 @@ class Pipeline:
         before = self._extra.setdefault(records.partition, records)
         if before is not records:
             before.extend(records)
+
+
+def _readable(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")
 
 
 def _arrivals(chunk: Chunk) -> dict[int, int]:
