@@ -272,6 +272,7 @@ def test_a_worker_says_so_of_weights_of_ones_own_too(
         make_engine(settings, *settings.declarations(), MemoryTable().recovered())
 
     assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
+    assert ("sets all states to zero" in caplog.text) == (form == ".pt")
 
 
 # Without PyTorch.

@@ -59,11 +59,11 @@ def _of_shipped_kind(settings: Settings, task: Declaration, states: StateStore) 
     return (_signals if task.window is None else _casts)(settings, task, states, model)
 
 
-def _tell_of_pytorch(file: Path) -> None:
+def _tell_of_pytorch(file: Path, then: str = "") -> None:
     with file.open("rb") as opened:
         if not looks_like_safetensors(opened.read(16)):
-            told = "%s is a file of PyTorch, which takes 500 MB of memory: convert it to safetensors (docs/training.md)"
-            log.info(told, file)
+            told = "%s is a file of PyTorch, which takes 500 MB of memory: convert it to safetensors (%s)%s"
+            log.info(told, file, "docs/training.md", then)
 
 
 def _signals(settings: Settings, task: Declaration, states: StateStore, model: Any) -> TaskEngine:
@@ -100,7 +100,7 @@ def _steps(settings: Settings, task: Declaration, states: StateStore) -> TaskEng
 
     model = load_step_model(settings, task)
     if has_own_weights(task):
-        _tell_of_pytorch(task.model.file)
+        _tell_of_pytorch(task.model.file, "; it is another file then, which sets all states to zero")
     given = stream_rules(settings, task), states, settings.output_format, time.perf_counter
     engine = StepEngine(model.task, model.states(), *given)
     return TaskEngine(engine, model.fingerprint, state_bytes(model.state_size, task.width))
