@@ -13,6 +13,7 @@ extensions = [
         ".".join(source.relative_to(HERE).with_suffix("").parts),
         [str(source.relative_to(HERE))],
         language="c++",
+        depends=[str(header.relative_to(HERE)) for header in sorted(source.parent.glob("*.hpp"))],
         # Contracted, products and sums would be fused as the compiler likes: on ARM other numbers than on x86.
         extra_compile_args=["-O3", "-std=c++17", "-g0", "-ffp-contract=off"],
     )

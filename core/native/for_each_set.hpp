@@ -8,7 +8,7 @@
 //   MIN(a, b)      the smaller one; b where either is not a number
 // No include guard: each kernel includes this file for itself, and KERNEL_FILE is gone afterwards. Kernels need
 // -ffp-contract=off, or else the compiler fuses products and sums as it likes, in each set differently. All sets make the
-// same bits of the same numbers: see docs/architecture.md.
+// same bits of the same numbers: docs/performance.md has them.
 #include "exact_fma.hpp"
 #include "platform.hpp"
 

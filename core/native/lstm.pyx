@@ -1,4 +1,3 @@
-# distutils: depends = core/native/lstm_batch.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp core/native/vectors.hpp core/native/vector_math.hpp core/native/for_each_set.hpp core/native/end_of_set.hpp core/native/platform.hpp core/native/aligned.hpp
 """The step of an LSTM or a GRU, of many streams at once, and the rows that hold their states; float32, on the CPU.
 
 A run's predictions and state are the same, bit for bit, whatever else is in its batch.

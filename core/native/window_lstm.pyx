@@ -1,4 +1,3 @@
-# distutils: depends = core/native/window_lstm_batch.hpp core/native/window_lstm_layers.hpp core/native/window_lstm_tile.hpp core/native/window_lstm_head.hpp core/native/exponential.hpp core/native/lstm_kernel.hpp core/native/lstm_tile.hpp core/native/vectors.hpp core/native/vector_math.hpp core/native/for_each_set.hpp core/native/platform.hpp
 """A window classifier: an LSTM of one or two directions, attention over time, and a head; float32, on the CPU.
 
 A window's results are the same, bit for bit, whatever else is in its batch.
