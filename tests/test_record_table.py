@@ -118,7 +118,7 @@ def test_a_key_in_a_second_partition_is_a_stream_of_its_own(worker: WorkerProces
     assert_close(predictions(samples), [prediction.prediction for prediction in signals.predictions(8, home)])
     assert_close(predictions(samples), [prediction.prediction for prediction in signals.predictions(8, other)])
     assert worker.metric("caststream_moved_streams_total") == before + 1
-    assert worker.log.count(repr(signals.name.encode())) == 1
+    assert worker.log.count(repr(signals.name)) == 1
 
 
 # Not decodable and the like: dead letters.
