@@ -50,16 +50,13 @@ def states_before_acks() -> None:
 
 def offsets_before_states() -> None:
     """Offsets are committed before the states that belong to them."""
-    from aiokafka.structs import TopicPartition
-
     from stream_app.flow.commits import Committer
 
     write_states = Committer._write_states
 
-    async def hasty(self: Any, pipeline: Any, cut: Any, partition: int) -> None:
-        at = TopicPartition(pipeline.topics.source, partition)
-        await self.guarantee.commit(self._with_metadata({at: cut.offsets[partition]}, {at: cut.ends[partition]}))
-        await write_states(self, pipeline, cut, partition)
+    async def hasty(self: Any, cuts: Any) -> None:
+        await self.guarantee.commit(self._with_metadata(self._to_commit(cuts), self._ends_of(cuts)))
+        await write_states(self, cuts)
 
     Committer._write_states = hasty  # type: ignore[method-assign]
 
