@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+WAIT_TOLD_S = 4
+"""Seconds without an answer, after which the user is told."""
 REMEDY = "; start one with: caststream broker, or name yours with --broker"
 
 

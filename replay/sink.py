@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from core.broker_words import REMEDY, waiting_for
+from core.broker_words import REMEDY, WAIT_TOLD_S, waiting_for
 from core.callbacks import OnNote, unheard
 from core.errors import RunError, StartupError
 from core.wire.partition import partition_of
@@ -47,8 +47,6 @@ PACED: Mapping[str, float] = {"linger.ms": 1.0}
 # Large batches. With librdkafka's 5 requests under way a full queue costs half as much again, in a thread that looks
 # for something to send (0.9 against 0.6 million records per second).
 FULL_SPEED: Mapping[str, float] = {"linger.ms": 5.0, "max.in.flight.requests.per.connection": 2}
-# Seconds without an answer until the user is told.
-WAIT_TOLD_S = 4
 # Between looks at the answers to what was sent.
 POLL_RECORDS = 1000
 # The most that counts as waiting between two looks.

@@ -34,7 +34,7 @@ BYTEWAX_SNAPSHOT_S = "1"  # of its command line, which asks for whole seconds; t
 TWO_WARM_UP = 0.3
 JVM_WARM_UP = 0.3  # a JVM compiles its code while it runs
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
-"""Of Kafka Streams, by our setting's values."""
+"""Kafka Streams' words for the values of our setting `processing_guarantee`."""
 ONNX_TOLERANCE = 1e-4
 """ONNX Runtime rounds otherwise than torch in every step, and the model remembers for long."""
 

@@ -1,4 +1,4 @@
-"""What the peers in Java need before they can start: jars, their own classes, and the model as an ONNX file.
+"""Prepares the peers in Java: jars, their own classes, and the model as an ONNX file.
 
 Everything goes into the virtual environment's folder ``peers-java``: jars once, classes when their source has changed.
 A JDK is needed, for the benchmark alone.

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.net_weights import LayerWeights, NetWeights, Statistics, layer_of
+from core.engines.net_weights import NetWeights, Statistics, layer_of
 from core.models.defect_config import DefectConfig, read_config
+from core.models.recurrent_weights import Layer
 from core.native.window_lstm import INSTRUCTION_SETS, WindowKernel
 
 _EPSILON = 1e-5  # of nn.BatchNorm1d and nn.LayerNorm
@@ -72,7 +73,7 @@ class DefectNet:
         return logits, np.split(attention, np.cumsum(lengths)[:-1]) if len(windows) else []
 
 
-def _layers(settings: DefectConfig, weights: NetWeights) -> list[list[LayerWeights]]:
+def _layers(settings: DefectConfig, weights: NetWeights) -> list[list[Layer]]:
     ways = ("", "_reverse") if settings.bidirectional else ("",)
     return [[layer_of(weights, f"l{layer}{way}") for way in ways] for layer in range(settings.num_layers)]
 

@@ -22,7 +22,7 @@ from core.arrays import Float32s, Int64s
 from core.engines.defect_net import DefectNet
 from core.engines.ragged import BatchPlan as BatchPlan
 from core.engines.signal_net import SignalNet
-from core.models.weights_file import ModelWeights
+from core.models.weights_file import ModelWeights, weights_of
 
 if TYPE_CHECKING:
     from core.models.defect_lstm import SteelDefectLSTM
@@ -46,22 +46,16 @@ def signal_net(model: SignalModel) -> SignalNet:
     """The model as a net, with its parameters and input statistics as they are now."""
     if isinstance(model, SignalNet):
         return model
-    if isinstance(model, ModelWeights):
-        return SignalNet.of(model.weights, model.input_statistics)
-    from core.engines.infer_torch import plain_weights
-
-    return SignalNet.of(plain_weights(model), model.input_statistics)
+    found = weights_of(model)
+    return SignalNet.of(found.weights, found.input_statistics)
 
 
 def defect_net(model: DefectModel) -> DefectNet:
     """The model as a net, with its parameters, calibration and input statistics as they are now."""
     if isinstance(model, DefectNet):
         return model
-    if isinstance(model, ModelWeights):
-        return DefectNet.of(model.config, model.weights, model.calibration, model.input_statistics)
-    from core.engines.infer_torch import plain_weights
-
-    return DefectNet.of(model.settings.sections(), plain_weights(model), model.calibration, model.input_statistics)
+    found = weights_of(model)
+    return DefectNet.of(found.config, found.weights, found.calibration, found.input_statistics)
 
 
 def scores_on_gpu(model: DefectModel) -> bool:

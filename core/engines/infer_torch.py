@@ -1,4 +1,4 @@
-"""The models by torch, for those on a GPU, and their weights as plain arrays. Imported where a torch model is at hand.
+"""The models by torch, for those on a GPU. Imported where a torch model is at hand.
 
 Shapes: N samples, B rows of the batch, T steps, F features, H hidden units, L layers, W windows.
 """
@@ -36,11 +36,6 @@ def prepare(model: SignalExtractionLSTM | SteelDefectLSTM) -> None:
 def on_gpu(model: nn.Module) -> bool:
     """True if the model's parameters are on a CUDA device."""
     return next(model.parameters()).is_cuda
-
-
-def plain_weights(model: nn.Module) -> dict[str, Float32s]:
-    """The state dict in host memory, as it is now; in float32, whatever its type."""
-    return {name: tensor.detach().float().cpu().numpy() for name, tensor in model.state_dict().items()}
 
 
 def advance(

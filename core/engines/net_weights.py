@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from core.arrays import Float32s
+from core.models.recurrent_weights import Layer
 
 NetWeights = Mapping[str, Float32s]
 Statistics = Mapping[str, Sequence[float]]
 """``mean`` and ``std`` of each of the F numbers of a sample, in training."""
-LayerWeights = tuple[Float32s, Float32s, Float32s, Float32s]
-"""weight_ih (4H, inputs), weight_hh (4H, H), bias_ih and bias_hh (4H,), as nn.LSTM has them."""
 
 
-def layer_of(weights: NetWeights, place: str) -> LayerWeights:
+def layer_of(weights: NetWeights, place: str) -> Layer:
     """The weights of one direction of a layer of ``lstm``, such as ``l0`` or ``l1_reverse``.
 
     Raises:

@@ -13,10 +13,10 @@ from core.errors import StartupError
 from core.models.content import CheckpointError, checked_content
 from core.models.finite import as_array, check_tensor
 
-_Statistics = tuple[list[float], list[float]]
+MeanAndStd = tuple[list[float], list[float]]
 
 
-def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Statistics | None]:
+def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], MeanAndStd | None]:
     """The weights of a file by name, and the mean and std of its inputs if it has them.
 
     Raises:
@@ -30,7 +30,7 @@ def read_arrays(path: Path, raw: bytes) -> tuple[dict[str, NDArray[Any]], _Stati
     return arrays, statistics_of(path, content)
 
 
-def statistics_of(path: Path, content: Mapping[str, Any]) -> _Statistics | None:
+def statistics_of(path: Path, content: Mapping[str, Any]) -> MeanAndStd | None:
     """The mean and std of a model's inputs in a file's content; raises StartupError for what is none, or not finite."""
     told = content.get("input_statistics")
     if told is None:

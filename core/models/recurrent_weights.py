@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from core.arrays import Float32s
 from core.errors import StartupError
 from core.models.packed import WEIGHTS, unpack
-from core.models.plain_arrays import read_arrays, statistics_of
+from core.models.plain_arrays import MeanAndStd, read_arrays, statistics_of
 from core.models.safetensors import looks_like_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
-MeanAndStd = tuple[list[float], list[float]]
 Layer = tuple[Float32s, Float32s, Float32s, Float32s]
 """weight_ih (G*H, F or H), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,)"""
 Cell = Literal["LSTM", "GRU"]

@@ -47,7 +47,7 @@ cdef extern from "lstm_batch.hpp" namespace "caststream" nogil:
 ctypedef float* float_pointer
 
 INSTRUCTION_SETS = tuple(name for name in ("avx512", "avx2", "neon", "plain") if instruction_set(name.encode()) != NULL)
-"""What this machine has, the fastest first."""
+"""The sets of this machine, the fastest first."""
 
 cdef enum:
     BLOCK_ROWS = 4096  # of `StateRows`: 4 MiB at 1 KiB each, of which the system gives what is written to

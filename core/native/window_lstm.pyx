@@ -47,7 +47,7 @@ cdef extern from "window_lstm_batch.hpp" namespace "caststream" nogil:
     ) except +
 
 INSTRUCTION_SETS = tuple(name for name in ("avx512", "avx2", "neon", "plain") if window_set(name.encode()) != NULL)
-"""What this machine has, the fastest first."""
+"""The sets of this machine, the fastest first."""
 
 
 cdef class WindowKernel:

@@ -167,7 +167,7 @@ def command(
 
 
 def _paragraphs(text: str | None) -> str:
-    """Put each paragraph of a docstring on one line: Typer breaks only those of the first one anew."""
+    """Join the lines of each paragraph: Typer joins and wraps those of the first one alone."""
     return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(text or "").split("\n\n"))
 
 

@@ -8,15 +8,13 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from core.broker_words import WAIT_TOLD_S
 from core.callbacks import unheard
 from stream_app.clients.outages import NOT_YET, OUTAGES
 
 PASSING = NOT_YET | OUTAGES
 """Errors that a client gets while a broker restarts, or a topic has just been made."""
 _MADE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # not known to the library yet
-
-WAIT_TOLD_S = 4.0
-"""Seconds without an answer until the user is told."""
 
 T = TypeVar("T")
 

@@ -8,6 +8,7 @@ die anywhere in between: docs/architecture.md has the table of what its successo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -340,37 +341,22 @@ class CommitLoop:
     max_interval: float
     after_commit: Callable[[], Any]
     _took: float = field(default=0.0, init=False)
-    _stopping: bool = field(default=False, init=False)
-    _rested: asyncio.Future[None] | None = field(default=None, init=False)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def stop(self) -> None:
         """End `run` after the commit that runs: one that is cut off could not be followed by another."""
-        self._stopping = True
-        self._wake()
+        self._stopping.set()
 
     async def run(self) -> None:
         """Commit again and again until `stop`."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             started = time.monotonic()
             if await self.committer.commit():
                 await self.after_commit()
             self._took = time.monotonic() - started
-            await self._rest()
-
-    async def _rest(self) -> None:
-        if self._stopping:
-            return
-        loop = asyncio.get_running_loop()
-        self._rested = loop.create_future()
-        timer = loop.call_later(self._pause(), self._wake)
-        try:
-            await self._rested
-        finally:
-            timer.cancel()
-
-    def _wake(self) -> None:
-        if self._rested is not None and not self._rested.done():
-            self._rested.set_result(None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):  # `wait_for` would make a task
+                    await self._stopping.wait()
 
     def _pause(self) -> float:
         if self.committer.last_changes > MANY_CHANGES:

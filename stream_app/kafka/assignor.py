@@ -5,8 +5,9 @@ Faust assigns nothing, with a warning that a log is full of others.
 
 Members are those of Faust's own assignor, version 4: workers of both kinds may be in one group. Two things differ:
 
-- Nobody is told who has which partition. Faust tells every member, for its web pages, and every member tells it again
-  when it joins: bytes that grow with members times partitions, in one record of the broker's, which takes 1 MB.
+- A member learns of its own partitions alone. Faust sends every member the partitions of all others, for its web pages,
+  and every member sends them back when it joins. They grow with members times partitions; the broker keeps them in one
+  record, which may have 1 MB.
 - `share_out` moves no partition without need. Faust gives up what the division leaves over at each rebalance.
 """
 

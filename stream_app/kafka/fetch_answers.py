@@ -48,7 +48,7 @@ def keep_answer(fetcher: Any, assignment: Any, request: Any, response: Any) -> b
             state.highwater, state.timestamp = highwater, now_ms
             state.lso = rest[0] if response.API_VERSION >= FIRST_WITH_ABORTED else None
             if rest[-1]:
-                _keep(fetcher, assignment, at, rest[-1], _aborted(response.API_VERSION, rest))
+                _keep(fetcher, assignment, at, state, rest[-1], _aborted(response.API_VERSION, rest))
     return refused
 
 
@@ -58,9 +58,8 @@ def _aborted(version: int, rest: list[Any]) -> Any:
     return rest[-3] if version >= FIRST_WITH_REPLICA else rest[-2]
 
 
-def _keep(fetcher: Any, assignment: Any, at: TopicPartition, fetched: bytes, aborted: Any) -> None:
+def _keep(fetcher: Any, assignment: Any, at: TopicPartition, state: Any, fetched: bytes, aborted: Any) -> None:
     raw = RawBatches(fetched)
-    state = assignment.state_value(at)
     if raw.has_next():
         partition = FetchedPartition(
             at, raw, aborted, state.position, None, None, fetcher._check_crcs, fetcher._isolation_level
@@ -82,5 +81,5 @@ def _refused(fetcher: Any, at: TopicPartition, state: Any, offset: int, error: t
         state.await_reset(fetcher._default_reset_strategy)
     elif error in (OffsetOutOfRangeError, TopicAuthorizationFailedError):
         fetcher._set_error(at, error({at: offset}) if error is OffsetOutOfRangeError else error(at.topic))
-    elif error is not NoError:
+    else:
         log.warning("%s[%d] cannot be fetched: %s", *at, error.__name__, extra=SELDOM)
