@@ -14,7 +14,7 @@ from tools.import_graph import Graph, circles, module_graph, packages_of, room_g
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[set[str], ...] = (
     {"core", "core.native", "replay.native", "stream_app.native"},
-    {"core.tasks"},
+    {"core.judging", "core.tasks"},
     {"core.wire"},
     {"core.data", "core.models"},
     {"core.engines"},
