@@ -14,7 +14,7 @@ from core.errors import StartupError
 from core.models.shipped import ModelKind
 from core.tasks.declaration import Declaration
 from core.tasks.fingerprint import fingerprint_of
-from core.tasks.reading import SHIPPED, shipped
+from core.tasks.reading import shipped
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from core.engines.declared.window_model import WindowModel
     from core.models.opening import RunModel
 
-ONNX = ".onnx"
 _KINDS: dict[str, ModelKind] = {"signal": "signal", "casting": "defect"}
 
 
@@ -56,7 +55,9 @@ def model_name(task: Declaration) -> str:
 
 def is_of_shipped_kind(task: Declaration) -> bool:
     """True if the task's model is a checkpoint of one of the two kinds that ship; else it is the user's own."""
-    return task.name in SHIPPED if task.window is None else task.model.file.suffix != ONNX
+    from core.engines.own_weights import is_like_shipped
+
+    return is_like_shipped(task)
 
 
 def model_file(settings: Settings, task: Declaration) -> Path:
@@ -69,18 +70,11 @@ def load_task_model(settings: Settings, task: Declaration) -> RunModel:
     """The model of a task of one of the two kinds that ship, for the device of the settings.
 
     Raises:
-        StartupError: its file is missing or holds another kind of model, or the task has other fields or outputs.
+        StartupError: its file is missing or holds another kind of model.
     """
     from core.models.opening import open_model
 
-    form = "signal" if task.window is None else "casting"
-    like = shipped(form)
-    if (task.fields, task.outputs) != (like.fields, like.outputs):
-        raise StartupError(
-            f"task {task.name!r}: weights such as {task.model.file.name} are for the fields and outputs of {form}: "
-            "declare those, or export the model as an ONNX file"
-        )
-    return open_model(model_file(settings, task), _KINDS[form], settings.device)
+    return open_model(model_file(settings, task), "signal" if task.window is None else "defect", settings.device)
 
 
 def load_step_model(settings: Settings, task: Declaration) -> StepModel:
@@ -95,7 +89,7 @@ def load_step_model(settings: Settings, task: Declaration) -> StepModel:
 
 
 def load_window_model(settings: Settings, task: Declaration) -> WindowModel:
-    """The ONNX model of a declared window task, checked; errors as `load_step_model` has them."""
+    """The model of a declared window task, checked; errors as `load_step_model` has them."""
     from core.engines.declared.window_model import WindowModel
 
     return WindowModel(task, *checked_model(settings, task))

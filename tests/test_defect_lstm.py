@@ -289,8 +289,8 @@ def test_numbers_may_be_strings_and_unknown_keys_are_ignored_with_a_warning() ->
     [
         (
             "architecture",
-            {"input_size": 101},
-            r"architecture\.input_size must be a whole number from 1 to 100, got 101",
+            {"input_size": 16_385},
+            r"architecture\.input_size must be a whole number from 1 to 16384, got 16385",
         ),
         ("architecture", {"num_layers": 5}, r"architecture\.num_layers must be a whole number from 1 to 4"),
         ("architecture", {"hidden_size": 1.5}, r"architecture\.hidden_size must be a whole number"),

@@ -15,7 +15,7 @@ from core.engines.bank import ZEROS, StateBank
 from core.step_batch import StepBatch
 
 if TYPE_CHECKING:
-    from core.engines.onnx.windows import OnnxWindows
+    from core.engines.declared.window_scoring import WindowScorer
 
 
 class StepsModel(Protocol):
@@ -76,7 +76,7 @@ class WindowsModel(Protocol):
         """The tensors of each window (T, F), by name; windows may have any lengths."""
 
 
-class OnnxWindowsModel:
+class ScoredWindowsModel:
     """The model of a declared window task as a `WindowsModel`.
 
     Args:
@@ -84,7 +84,7 @@ class OnnxWindowsModel:
         name: the fingerprint.
     """
 
-    def __init__(self, windows: OnnxWindows, name: str) -> None:
+    def __init__(self, windows: WindowScorer, name: str) -> None:
         self._windows, self.fingerprint = windows, name
         self.tensors: Mapping[str, int] = {tensor.name: tensor.size for tensor in windows.tensors}
 

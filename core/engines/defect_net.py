@@ -1,6 +1,7 @@
 """The defect model at inference: its compiled layers and head, made from plain arrays. Needs no torch.
 
-Shapes: W windows, N samples of all of them, T of one, F features, H hidden units, L layers, D directions (1 or 2).
+Shapes: W windows, N samples of all of them, T of one, F features, H hidden units, L layers, D directions (1 or 2), K
+logits.
 """
 
 from __future__ import annotations
@@ -66,7 +67,18 @@ class DefectNet:
         return cls(settings, calibration, kernel)
 
     def attended(self, windows: Sequence[Float32s]) -> tuple[Float32s, list[Float32s]]:
-        """Run W windows, (T, F) each, T >= 1 and of any length: the logits (W,), and the attention of each, (T,)."""
+        """Run W windows, as `classified`, through a model of one logit: the logits (W,), and the attention of each.
+
+        Raises:
+            ValueError: the model has other than one.
+        """
+        if self.settings.outputs != 1:
+            raise ValueError(f"the model has {self.settings.outputs} logits, where one is needed")
+        logits, attention = self.classified(windows)
+        return logits[:, 0], attention
+
+    def classified(self, windows: Sequence[Float32s]) -> tuple[Float32s, list[Float32s]]:
+        """Run W windows, (T, F) each, T >= 1 and of any length: the logits (W, K), and the attention of each, (T,)."""
         lengths = np.array([len(window) for window in windows], np.int64)
         samples = np.concatenate([np.empty((0, self.settings.input_size), np.float32), *windows])  # (N, F)
         logits, attention = self.kernel.score(samples.astype(np.float32, order="C", copy=False), lengths)

@@ -13,9 +13,11 @@ from core.models.recurrent_weights import Cell, RecurrentWeights, read_recurrent
 from core.native.lstm import GruKernel, LstmKernel, StateRows, StepKernel
 from core.step_batch import StepBatch
 from core.tasks.declaration import Declaration
+from core.tasks.reading import SHIPPED, shipped
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
 """Endings of files that hold weights; all others are ONNX models."""
+GRAPH_SUFFIX = ".onnx"
 WARM_RUNS = 64
 _KERNELS: dict[Cell, type[StepKernel]] = {"LSTM": LstmKernel, "GRU": GruKernel}
 _STATES: dict[Cell, str] = {"LSTM": "hc", "GRU": "h"}
@@ -24,6 +26,15 @@ _STATES: dict[Cell, str] = {"LSTM": "hc", "GRU": "h"}
 def has_own_weights(declaration: Declaration) -> bool:
     """True if the task's model is a file of weights, by its name."""
     return declaration.model.file.suffix.lower() in SUFFIXES
+
+
+def is_like_shipped(declaration: Declaration) -> bool:
+    """True if the task is one that ships with the package, or has casting's fields and outputs and weights for them."""
+    if declaration.name in SHIPPED or declaration.window is None:
+        return declaration.name in SHIPPED
+    like = shipped("casting")
+    is_graph = declaration.model.file.suffix.lower() == GRAPH_SUFFIX
+    return not is_graph and (declaration.fields, declaration.outputs) == (like.fields, like.outputs)
 
 
 def open_weights(declaration: Declaration, model: bytes) -> tuple[StepKernel, Binding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
+MOST_INPUTS = 16_384
 READOUTS = ("last", "ends", "attention")
 
 
@@ -23,6 +24,7 @@ class DefectConfig:
     readout: str = "last"  # files that do not say were trained so
     hidden_dims: tuple[int, ...] = (32, 16)
     activation: str = "relu"
+    outputs: int = 1  # logits: one, or one for each class
     classifier_dropout: float = 0.3
     batch_norm: bool = True
     layer_norm: bool = False
@@ -33,7 +35,11 @@ class DefectConfig:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return the configuration as nested plain data, the form that model files hold."""
         return {
-            section: {key: _plain(getattr(self, field)) for key, (field, _) in keys.items()}
+            section: {
+                key: _plain(getattr(self, field))
+                for key, (field, _) in keys.items()
+                if field != "outputs" or self.outputs != 1  # files of one logit do not say it
+            }
             for section, keys in _FIELDS.items()
         }
 
@@ -125,7 +131,7 @@ def _widths(name: str, value: Any) -> tuple[int, ...]:
 
 _FIELDS: dict[str, dict[str, tuple[str, Callable[[str, Any], Any]]]] = {
     "architecture": {
-        "input_size": ("input_size", _integer(1, 100)),
+        "input_size": ("input_size", _integer(1, MOST_INPUTS)),
         "hidden_size": ("hidden_size", _integer(1)),
         "num_layers": ("num_layers", _integer(1, 4)),
         "bidirectional": ("bidirectional", _flag),
@@ -135,6 +141,7 @@ _FIELDS: dict[str, dict[str, tuple[str, Callable[[str, Any], Any]]]] = {
     "classifier": {
         "hidden_dims": ("hidden_dims", _widths),
         "activation": ("activation", _choice(ACTIVATIONS)),
+        "outputs": ("outputs", _integer(1, 1000)),
         "dropout": ("classifier_dropout", _real(0.0, 0.8)),
     },
     "normalization": {

@@ -1,6 +1,6 @@
 """SteelDefectLSTM: a recurrent classifier over windows of casting sensors, with attention over the window.
 
-Shapes: B windows in the batch, T steps, F features, H hidden units, L layers, D directions (1 or 2).
+Shapes: B windows in the batch, T steps, F features, H hidden units, L layers, D directions (1 or 2), K logits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "s
 
 
 class SteelDefectLSTM(nn.Module):
-    """Input norm, LSTM, readout over time, norms, head: (B, T, F) in, one logit per window out.
+    """Input norm, LSTM, readout over time, norms, head: (B, T, F) in, K logits per window out, by default one.
 
     Args:
         config: sections ``architecture``, ``classifier``, ``normalization``, ``regularization``, all optional;
@@ -90,7 +90,7 @@ class SteelDefectLSTM(nn.Module):
             activation = _ACTIVATIONS[self.classifier_activation]()
             layers += [nn.Linear(features, width), activation, nn.Dropout(self.classifier_dropout)]
             features = width
-        self.classifier = nn.Sequential(*layers, nn.Linear(features, 1))
+        self.classifier = nn.Sequential(*layers, nn.Linear(features, self.settings.outputs))
 
     def reset_parameters(self) -> None:
         """Draw all weights again; the forget gates start open (bias 1), so that early gradients reach far back."""
@@ -104,7 +104,7 @@ class SteelDefectLSTM(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, sequence_lengths: Lengths | None = None) -> Tensor:
-        """Logits (B, 1).
+        """Logits (B, K).
 
         Args:
             x: (B, T, F), any dtype and memory layout.

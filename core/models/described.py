@@ -84,7 +84,7 @@ def _defect_config(weights: Mapping[str, Any], info: Mapping[str, Any], config: 
     old_batch_norm = "lstm_norm.running_mean" in weights  # only a batch norm has running statistics
     shown: dict[str, dict[str, Any]] = {
         "architecture": _lstm_sizes(weights) | {"bidirectional": "lstm.weight_ih_l0_reverse" in weights},
-        "classifier": {"hidden_dims": [len(weights[f"classifier.{index}.weight"]) for index in head[:-1]]},
+        "classifier": _head_sizes([len(weights[f"classifier.{index}.weight"]) for index in head]),
         "normalization": {
             "input_norm": "input_norm" in layers,
             "batch_norm": "lstm_batch_norm" in layers or old_batch_norm,
@@ -96,3 +96,9 @@ def _defect_config(weights: Mapping[str, Any], info: Mapping[str, Any], config: 
         told = {key: value for key, value in _mapping(info.get(section)).items() if key in keys}
         sections[section] = shown.get(section, {}) | told | dict(_mapping(config.get(section)))
     return {**config, **sections}
+
+
+def _head_sizes(widths: list[int]) -> dict[str, Any]:
+    """The widths of the linear layers; one logit is not said."""
+    *hidden, outputs = widths
+    return {"hidden_dims": hidden} | ({} if outputs == 1 else {"outputs": outputs})

@@ -39,7 +39,10 @@ def load_model(path: Path | str, kind: ModelKind, device: str | torch.device = "
         raise StartupError(no_such_file(path, kind)) from None
     except RuntimeError as error:
         raise StartupError(" ".join(str(error).split())) from error  # torch lists weights line by line
-    check_use(path, kind, "signal" if isinstance(model, SignalExtractionLSTM) else "defect", model.input_size)
+    if isinstance(model, SignalExtractionLSTM):
+        check_use(path, kind, "signal", model.input_size, 1)
+    else:
+        check_use(path, kind, "defect", model.input_size, model.settings.outputs)
     return model
 
 

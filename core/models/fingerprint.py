@@ -70,6 +70,7 @@ def _defect(config: DefectConfig) -> dict[str, Any]:
         "input_norm": config.input_norm,
         "batch_norm": config.batch_norm,
         "layer_norm": config.layer_norm,
+        **({} if config.outputs == 1 else {"outputs": config.outputs}),
     }
 
 

@@ -73,7 +73,7 @@ def _defect_shapes(config: DefectConfig) -> Shapes:
     shapes |= _lstm(config.input_size, config.hidden_size, config.num_layers, config.bidirectional)
     shapes |= _batch_norm("lstm_batch_norm", width) if config.batch_norm else {}
     shapes |= _scale_and_shift("lstm_layer_norm", width) if config.layer_norm else {}
-    for number, outputs in enumerate((*config.hidden_dims, 1)):
+    for number, outputs in enumerate((*config.hidden_dims, config.outputs)):
         shapes |= _linear(f"classifier.{3 * number}", width, outputs)  # each with activation and dropout behind it
         width = outputs
     return shapes

@@ -54,6 +54,11 @@ class ModelWeights:
         """F."""
         return int(self.weights["lstm.weight_ih_l0"].shape[1])
 
+    @property
+    def outputs(self) -> int:
+        """K, the numbers that it gives."""
+        return read_config(self.config).outputs if self.kind == "defect" else 1
+
 
 def read_weights(path: Path | str, kind: ModelKind) -> ModelWeights:
     """The weights of a checkpoint, ready for records: of a safetensors file without PyTorch, which reads all others.
@@ -69,7 +74,7 @@ def read_weights(path: Path | str, kind: ModelKind) -> ModelWeights:
         raise StartupError(no_such_file(path, kind)) from None
     except CheckpointError as error:
         raise StartupError(" ".join(str(error).split())) from error
-    check_use(path, kind, found.kind, found.input_size)
+    check_use(path, kind, found.kind, found.input_size, found.outputs)
     return found
 
 
@@ -112,12 +117,14 @@ def _named(kind: ModelKind, config: dict[str, Any], weights: dict[str, Float32s]
     )
 
 
-def check_use(path: Path | str, wanted: ModelKind, found: ModelKind, input_size: int) -> None:
+def check_use(path: Path | str, wanted: ModelKind, found: ModelKind, input_size: int, outputs: int) -> None:
     """Raise StartupError where a file's model is of another kind, or for other records."""
     if found != wanted:
         raise StartupError(f"{path}: holds a {CLASSES[found]}, expected a {wanted} model ({CLASSES[wanted]})")
     if input_size != WIDTHS[wanted]:
         raise StartupError(f"{path}: the model reads {input_size} numbers per step, records have {WIDTHS[wanted]}")
+    if outputs != 1:
+        raise StartupError(f"{path}: the model has {outputs} logits, of classes of its own: here it must have one")
 
 
 def no_such_file(path: Path | str, kind: ModelKind) -> str:

@@ -28,6 +28,7 @@ cdef extern from "window_lstm_batch.hpp" namespace "caststream" nogil:
         double epsilon
         Activation activation
         vector[Linear] layers
+        int outputs()
 
     cdef cppclass WindowModel:
         int features, hidden_size
@@ -56,7 +57,7 @@ cdef class WindowKernel:
     Args:
         layers: L of them, each of one or two directions (forward, backward) of (weight_ih, weight_hh, bias_ih, bias_hh),
             as nn.LSTM has them.
-        head: (weight, bias) of each linear layer; the last one gives one number.
+        head: (weight, bias) of each linear layer; the last one gives the K logits.
         readout: what stands for a window: ``last`` (the output at its last step), ``ends`` (the forward half there, the
             backward half at the first step), ``attention`` (the mean over time, weighted by attention).
         activation: between the linear layers: ``relu``, ``tanh`` or ``sigmoid``.
@@ -120,7 +121,7 @@ cdef class WindowKernel:
         model.readout = {"last": Readout.last, "ends": Readout.ends, "attention": Readout.attention}[readout]
         model.activation = {"relu": Activation.relu, "tanh": Activation.tanh, "sigmoid": Activation.sigmoid}[activation]
         for index, (weight, bias) in enumerate(head):
-            layer.inputs, layer.outputs = size, 1 if index + 1 == len(head) else len(bias)
+            layer.inputs, layer.outputs = size, len(bias)
             layer.weights = _floats(weight, (layer.outputs, size))
             layer.bias = _floats(bias, (layer.outputs,))
             model.layers.push_back(layer)
@@ -134,7 +135,7 @@ cdef class WindowKernel:
             lengths: (W,), samples of each window, >= 1; their sum is N.
 
         Returns:
-            The logits (W,), and the attention of all windows (N,): in each it adds up to 1.
+            The logits (W, K), and the attention of all windows (N,): in each it adds up to 1.
 
         Raises:
             ValueError: sizes do not fit each other.
@@ -145,12 +146,14 @@ cdef class WindowKernel:
             raise ValueError(f"lengths: they must be 1 or more, and add up to the {samples.shape[0]} samples")
         if samples.shape[1] != self.model.features:
             raise ValueError(f"samples: {samples.shape[1]} numbers each, where {self.model.features} are needed")
-        found, weights = np.empty(count, np.float32), np.empty(samples.shape[0], np.float32)
-        cdef float[::1] logits = found, attention = weights
+        found = np.empty((count, self.model.head.outputs()), np.float32)
+        weights = np.empty(samples.shape[0], np.float32)
+        cdef float[:, ::1] logits = found
+        cdef float[::1] attention = weights
         if count:
             with nogil:
                 score_windows(
-                    self.model, self.instructions[0], &samples[0, 0], &steps[0], count, &logits[0], &attention[0]
+                    self.model, self.instructions[0], &samples[0, 0], &steps[0], count, &logits[0, 0], &attention[0]
                 )
         return found, weights
 

@@ -43,11 +43,11 @@ struct WindowModel {
     }
 };
 
-// A window's samples (T, F), and where its attention (T,) goes.
+// A window's samples (T, F), and where its attention (T,) and its logits (K,) go.
 struct Window {
     const float* samples;
     int64_t steps;
-    float *attention, *logit;
+    float *attention, *logits;
 };
 
 class Tile {
@@ -74,7 +74,7 @@ class Tile {
         }
         for (int r = 0; r < rows; ++r) {
             const Outputs found{at(inputs, r, 0), model.width(), windows[r].steps, model.output_size(), model.hidden_size};
-            *windows[r].logit = model.head.run(found, windows[r].attention);
+            model.head.run(found, windows[r].logits, windows[r].attention);
         }
     }
 
@@ -123,13 +123,13 @@ class Tile {
     }
 };
 
-// Score W windows whose samples follow each other; logits (W,), and the attention of all of them in the same order.
+// Score W windows whose samples follow each other; logits (W, K), and the attention of all of them in the same order.
 inline void score_windows(const WindowModel& model, const WindowSet& set, const float* samples, const int64_t* lengths,
                           int64_t count, float* logits, float* attention) {
     const FlushToZero flush;
     std::vector<Window> windows;
     for (int64_t i = 0; i < count; samples += lengths[i] * model.features, attention += lengths[i], ++i) {
-        windows.push_back({samples, lengths[i], attention, logits + i});
+        windows.push_back({samples, lengths[i], attention, logits + i * model.head.outputs()});
     }
     if (windows.empty()) return;
     std::stable_sort(windows.begin(), windows.end(), [](const Window& a, const Window& b) { return a.steps > b.steps; });

@@ -1,6 +1,6 @@
 // What stands behind the LSTM layers of a window model: attention over time, the readout, norms, and linear layers down
-// to one number. Small beside the layers, so it is plain code: sums are in double, and take no account of the instruction
-// set. Letters: T steps, W numbers of a step's output.
+// to the logits. Small beside the layers, so it is plain code: sums are in double, and take no account of the instruction
+// set. Letters: T steps, W numbers of a step's output, K logits.
 #pragma once
 
 #include <algorithm>
@@ -39,14 +39,16 @@ struct Head {
     Activation activation = Activation::relu;
     std::vector<Linear> layers;  // all but the last are followed by the activation
 
-    // One logit; the attention (T,) goes to `attention`.
-    float run(const Outputs& outputs, float* attention) const {
+    int outputs() const { return layers.back().outputs; }  // K
+
+    // The logits (K,) go to `logits`, the attention (T,) to `attention`.
+    void run(const Outputs& outputs, float* logits, float* attention) const {
         const std::vector<double> weights = attend(outputs);
         for (int64_t t = 0; t < outputs.steps; ++t) attention[t] = static_cast<float>(weights[t]);
         std::vector<float> features = read_out(outputs, weights);
         normalise(features);
         for (size_t i = 0; i < layers.size(); ++i) features = apply(layers[i], features, i + 1 < layers.size());
-        return features[0];
+        std::copy(features.begin(), features.end(), logits);
     }
 
   private:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from core.audit.models import BankSteps, OnnxWindowsModel, StepsModel, WindowsModel
+from core.audit.models import BankSteps, ScoredWindowsModel, StepsModel, WindowsModel
 from core.audit.partition import PartitionAudit
 from core.audit.samples import SampleReader
 from core.audit.scope import Scope
@@ -80,8 +80,8 @@ def declared_steps(task: Declaration, model: bytes, plan: str) -> BankSteps:
     return BankSteps(opened.states(), tensors, opened.state_size, fingerprint_of(task, model))
 
 
-def declared_windows(task: Declaration, model: bytes, plan: str) -> OnnxWindowsModel:
+def declared_windows(task: Declaration, model: bytes, plan: str) -> ScoredWindowsModel:
     """The model of a declared window task; arguments and errors as `declared_steps` has them."""
-    from core.engines.onnx.task import open_windows
+    from core.engines.declared.task_windows import open_task_windows
 
-    return OnnxWindowsModel(open_windows(task, model, plan), fingerprint_of(task, model))
+    return ScoredWindowsModel(open_task_windows(task, model).live(plan), fingerprint_of(task, model))

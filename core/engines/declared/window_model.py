@@ -8,10 +8,9 @@ import numpy as np
 
 from core.arrays import Float32s, Float64s, Int64s
 from core.engines.binding import Binding
+from core.engines.declared.task_windows import open_task_windows
 from core.engines.declared.window_outputs import WindowOutputs, WindowShapes
-from core.engines.onnx.alone import LiveWindows
-from core.engines.onnx.plan import PLANS
-from core.engines.onnx.task import WindowGraph, open_window_graph
+from core.engines.declared.window_scoring import OpenedWindows
 from core.engines.scoring import WindowTask
 from core.models.ranges import Ranges
 from core.tasks.declaration import Declaration
@@ -36,9 +35,9 @@ class WindowModel:
     """
 
     def __init__(self, declaration: Declaration, model: bytes, plan: str) -> None:
-        opened = open_window_graph(declaration, model)
+        opened = open_task_windows(declaration, model)
         self.outputs = outputs_of(declaration, opened)
-        self._windows = LiveWindows(opened.graph, opened.longest, PLANS[plan])
+        self._windows = opened.live(plan)
         self.declaration = declaration
         self.fingerprint = fingerprint_of(declaration, model)
 
@@ -87,12 +86,12 @@ class WindowModel:
         return self.outputs.make(windows, self._windows.score(windows), steps)
 
 
-def outputs_of(declaration: Declaration, opened: WindowGraph) -> WindowOutputs:
-    """The outputs of a window task; raises StartupError where they do not fit its graph."""
+def outputs_of(declaration: Declaration, opened: OpenedWindows) -> WindowOutputs:
+    """The outputs of a window task; raises StartupError where they do not fit its model."""
     window = declaration.window
     assert window is not None
     shapes = WindowShapes(window.first, window.length, _shapes(opened.shortest), _shapes(opened.longest))
-    return WindowOutputs(opened.graph.file, declaration.outputs, shapes, declaration.width)
+    return WindowOutputs(opened.file, declaration.outputs, shapes, declaration.width)
 
 
 def _shapes(binding: Binding) -> dict[str, tuple[int, ...]]:

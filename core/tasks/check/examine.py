@@ -38,7 +38,7 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     """Check a model.
 
     Args:
-        declaration: its model is an ONNX file, or for a step task weights of its own.
+        declaration: its model is an ONNX file, or weights of its own.
         model: the file's bytes.
         data: samples to try it with (`noise.read_samples`); None: noise.
         most_state_bytes: of one stream.

@@ -17,7 +17,7 @@ import numpy as np
 from core.arrays import Float32s, Floats
 from core.engines.bank import StateBank
 from core.engines.binding import Binding
-from core.engines.onnx.windows import OnnxWindows
+from core.engines.declared.window_scoring import WindowScorer
 from core.errors import DataError, StartupError
 from core.step_batch import StepBatch
 
@@ -46,7 +46,7 @@ def compare_example(path: Path, file: str, bank: StateBank, binding: Binding) ->
     return len(samples), _worst(path, file, arrays, binding, run_row(bank, samples))
 
 
-def compare_windows(path: Path, scorer: OnnxWindows, binding: Binding) -> tuple[int, float]:
+def compare_windows(path: Path, scorer: WindowScorer, binding: Binding) -> tuple[int, float]:
     """Score an example's windows; the result and the errors as `compare_example` has them."""
     arrays = _read(path)
     windows = _array(path, arrays, binding.samples.name, binding.samples.size)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.engines.onnx.session import read_model
-from core.engines.own_weights import has_own_weights
+from core.engines.own_weights import is_like_shipped
 from core.errors import StartupError
 from core.tasks.check import kept
 from core.tasks.check.findings import Checked
-from core.tasks.reading import SHIPPED, read_declaration
+from core.tasks.reading import read_declaration
 from core.tasks.sizes import STATE_BYTES
 
 
@@ -38,7 +38,7 @@ def check_task(
     """Check the model of a task.
 
     Args:
-        path: the task's file; its model is an ONNX file, or for a step task weights of its own.
+        path: the task's file; its model is an ONNX file, or weights of its own.
         folder: where findings are kept; None: nowhere.
         data: an HDF5 file of samples to try it with, in place of noise; such findings are not kept.
         state_bytes: the most that a stream's state may have.
@@ -48,10 +48,10 @@ def check_task(
         StartupError: the declaration or the model cannot be used: what, where, and what to do.
     """
     declaration = read_declaration(path)
-    if has_own_weights(declaration) and (declaration.kind == "window" or declaration.name in SHIPPED):
+    if is_like_shipped(declaration):
         raise StartupError(
             f"{declaration.model.file}: is a checkpoint of caststream, which is checked where it is loaded; this check "
-            "is for ONNX models, and for the weights of a step task of your own"
+            "is for ONNX models, and for the weights of a task of your own"
         )
     model = read_model(declaration.model.file)
     key = kept.key_of(declaration, model, state_bytes)
