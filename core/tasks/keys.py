@@ -168,7 +168,8 @@ class ModelKeys(Keys, frozen=True, kw_only=True):
     file: Annotated[
         FileName,
         means(
-            "The model's file: an ONNX graph, weights of an LSTM or GRU of a step task, or a checkpoint of caststream."
+            "The model's file: an ONNX graph, weights of an LSTM or GRU of a step task, or a checkpoint of caststream, "
+            "of a window task with any number of fields and classes."
         ),
     ]
     input: Annotated[Text | None, means("Name of the graph's input that takes the fields.", "the one that is left")] = (

@@ -1,4 +1,4 @@
-"""What scores the windows of a declared task, whatever runs it."""
+"""The model of a declared window task, whatever runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WindowScorer(Protocol):
 
     @property
     def tensors(self) -> tuple[RowTensor, ...]:
-        """What it gives of a window, in order; shapes are those of the longest window."""
+        """The tensors of a window that it gives, in order; shapes are those of the longest window."""
 
     def by(self, plan: PadPlan) -> WindowScorer:
         """The same model by another plan."""
