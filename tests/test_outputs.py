@@ -12,6 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from core.errors import RunError
 from core.native.records import Records
 from stream_app.flow.outputs import ROOM_BYTES, OutputWriter, header_bytes
+from stream_app.kafka.shipment import Arrived, Refused
 from stream_app.native.batches import BatchBuilder
 from stream_app.sizes import LARGEST_BATCH_BYTES as MAX_BATCH_BYTES
 from tests.fakes import FakeBroker, Sent, settle, written_in
@@ -278,13 +279,24 @@ class PuttingBroker(FakeBroker):
     def __init__(self) -> None:
         super().__init__(prompt=False)
         self.busy = False
-        self.put_at_once = 0
+        self.put_at_once = self.went = 0
 
-    def put(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[Sent] | None:
+    def put(self, batch: BatchBuilder, topic: str, partition: int, arrived: Arrived, refused: Refused) -> bool:
         if self.busy:
-            return None
+            return False
+
+        def done(request: asyncio.Future[Sent]) -> None:
+            error = request.exception()
+            arrived(request.result().offset) if error is None else refused(error)
+
         self.put_at_once += 1
-        return self._ask(f"write {topic}", topic=topic, partition=partition, records=written_in(batch)).done
+        self._ask(f"write {topic}", topic=topic, partition=partition, records=written_in(batch)).done.add_done_callback(
+            done
+        )
+        return True
+
+    def go(self) -> None:
+        self.went += 1
 
 
 @pytest.fixture
@@ -300,6 +312,7 @@ async def test_all_that_one_turn_publishes_is_put_at_its_end_without_a_task(putt
     await asyncio.sleep(0)
 
     assert [len(request.records) for request in putting.broker.waiting] == [2, 2]
+    assert getattr(putting.broker, "went", 0) > 0
     assert asyncio.all_tasks() == tasks
 
 
@@ -334,6 +347,22 @@ async def test_what_needs_a_confirmation_is_not_put_before_it(putting: Shell) ->
     putting.writer.confirm(1)
     await settle()
     assert len(putting.broker.waiting) == 1
+
+
+async def test_an_ack_that_is_asked_for_after_the_answer_has_it_too(putting: Shell) -> None:
+    """Most batches are answered before anybody asks."""
+    putting.broker.refusals["write other"] = RuntimeError("not enough replicas")
+    (good,) = putting.writer.publish_states(SOURCE, "changelog", states([b"state"]))
+    (bad,) = putting.writer.publish_states(SOURCE, "other", states([b"state"]))
+    await settle()
+    while putting.broker.waiting:
+        putting.broker.take(putting.broker.waiting[0])
+    await settle()
+
+    assert good.acked.result() == 0
+    with pytest.raises(RunError, match="not enough replicas"):
+        bad.acked.result()
+    assert putting.writer.pending() == [bad.acked]
 
 
 async def test_nothing_is_put_after_the_assignment_has_ended(putting: Shell) -> None:

@@ -171,7 +171,8 @@ class Metrics:
         self.model_info = gauge(
             "model_info", "Always 1; the labels name the models in use", ["task", "model", "fingerprint"]
         )
-        self._latencies: defaultdict[str, list[Float64s]] = defaultdict(list)
+        self._latencies: defaultdict[str, list[tuple[int, Int64s]]] = defaultdict(list)
+        """Topic -> the times (ns) of acknowledgements, each with the append times of what was acknowledged."""
         self.tasks: dict[str, str] = {}
         """Source or output topic -> its task."""
         self.last_commit = time.monotonic()
@@ -188,17 +189,14 @@ class Metrics:
 
     def acked(self, topic: str, appended_ms: Int64s) -> None:
         """The broker has the outputs of records that were appended at these times."""
-        now_ms = time.time_ns() / 1e6
-        # Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must not go
-        # below zero.
         waiting = self._latencies[topic]
-        waiting.append(np.maximum((now_ms - appended_ms) / 1000, 0.0))
+        waiting.append((time.time_ns(), appended_ms))
         if len(waiting) >= BATCHES_TOGETHER:
             self._observe_latencies()
 
     def _observe_latencies(self) -> None:
         for topic, waiting in self._latencies.items():
-            observe_many(self.latency.labels(self.tasks.get(topic, ""), topic), np.concatenate(waiting))
+            observe_many(self.latency.labels(self.tasks.get(topic, ""), topic), _latencies(waiting))
         self._latencies.clear()
 
     def committed(self) -> None:
@@ -208,3 +206,10 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+def _latencies(acked: Sequence[tuple[int, Int64s]]) -> Float64s:
+    """Return seconds. Two clocks are compared, the broker's and ours: on one machine they agree, elsewhere a skew must
+    not go below zero.
+    """
+    return np.concatenate([np.maximum((now_ns / 1e6 - appended_ms) / 1000, 0.0) for now_ns, appended_ms in acked])

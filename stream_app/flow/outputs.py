@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -34,24 +33,53 @@ ROOM_BYTES = 64 * 1024 * 1024
 NO_HEADERS = (b"", 0)
 
 
-@dataclass(slots=True, eq=False)
 class Batch:
-    """A batch under construction or in flight; ``acked`` gives the base offset that the broker assigned.
+    """A batch under construction or in flight.
 
-    ``appended_ms``: append times of the source records behind it (their arrival here, where the source has CreateTime).
+    Args:
+        builder: takes the records.
     """
 
-    builder: BatchBuilder
-    acked: asyncio.Future[int]
-    appended_ms: list[Int64s] = field(default_factory=list)
-    counted_bytes: int = 0
-    needs: int = 0
-    """Number of openings that must be confirmed before the batch leaves (`OutputWriter.opened`)."""
+    __slots__ = ("_acked", "_base", "_error", "appended_ms", "builder", "counted_bytes", "needs")
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self.builder = builder
+        self.appended_ms: list[Int64s] = []
+        """Append times of the source records behind it (their arrival here, where the source has CreateTime)."""
+        self.counted_bytes = 0
+        self.needs = 0
+        """Number of openings that must be confirmed before the batch leaves (`OutputWriter.opened`)."""
+        self._acked: asyncio.Future[int] | None = None
+        self._base: int | None = None
+        self._error: BaseException | None = None
 
     @property
     def records(self) -> int:
         """The number of records that it holds so far."""
         return self.builder.record_count()
+
+    @property
+    def acked(self) -> asyncio.Future[int]:
+        """Done with the base offset that the broker assigned. It is made when it is first asked for."""
+        if self._acked is None:
+            self._acked = asyncio.get_running_loop().create_future()
+            self._tell()
+        return self._acked
+
+    def end(self, base: int | None, error: BaseException | None = None) -> None:
+        """The broker has it, or never will; the first word counts."""
+        if self._base is None and self._error is None:
+            self._base, self._error = base, error
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._acked is None or self._acked.done():
+            return
+        if self._error is not None:
+            self._acked.set_exception(self._error)
+            self._acked.exception()  # retrieved here: whoever waits gets it too, nobody is warned in vain
+        elif self._base is not None:
+            self._acked.set_result(self._base)
 
 
 class Lane:
@@ -67,6 +95,8 @@ class Lane:
         self.producer = producer
         self.topic = topic
         self.partition = partition
+        self._put_now = getattr(producer, "put", None)  # transactional producers have none
+        self._go = getattr(producer, "go", None)
         self.waiting: deque[Batch] = deque()
         self.sent: set[Batch] = set()
         self.task: asyncio.Task[None] | None = None
@@ -109,7 +139,7 @@ class Lane:
 
     def new_batch(self) -> Batch:
         """Queue an empty batch behind the waiting ones."""
-        batch = Batch(self.writer.new_builder(self.producer, self.topic), asyncio.get_running_loop().create_future())
+        batch = Batch(self.writer.new_builder(self.producer, self.topic))
         self.waiting.append(batch)
         self.begun += 1
         self.writer.took(batch)
@@ -117,7 +147,7 @@ class Lane:
         return batch
 
     def begin(self) -> None:
-        """Send what waits: at once as far as that goes, the rest in a task."""
+        """Hand over what waits: at once as far as that goes, the rest in a task."""
         if self.task is not None and not self.task.done():
             return
         while self.waiting and self._put(self.waiting[0]):
@@ -125,16 +155,19 @@ class Lane:
         if self.waiting:
             self.task = asyncio.create_task(self._send())
 
+    def go(self) -> None:
+        """Have the producer send what the lanes have handed over."""
+        if self._go is not None:
+            self._go()
+
     def _put(self, batch: Batch) -> bool:
         """Give a batch to the producer; False where it has to wait."""
-        put = getattr(self.producer, "put", None)  # transactional producers have none
-        if put is None or self.writer.confirmed < batch.needs:
+        if self._put_now is None or self.writer.confirmed < batch.needs:
             return False
-        queued = put(batch.builder, self.topic, self.partition)
-        if queued is None:
+        arrived, refused = partial(self._arrived, batch), partial(self._refused, batch)
+        if not self._put_now(batch.builder, self.topic, self.partition, arrived, refused):
             return False
         self.sent.add(batch)
-        queued.add_done_callback(partial(self._done, batch))
         return True
 
     async def _send(self) -> None:
@@ -161,17 +194,24 @@ class Lane:
         return not self.sent and not self.waiting
 
     def _done(self, batch: Batch, done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            self._refused(batch, RunError("cancelled"))
+        elif (error := done.exception()) is not None:
+            self._refused(batch, error)
+        else:
+            self._arrived(batch, done.result().offset)
+
+    def _arrived(self, batch: Batch, base: int) -> None:
         if batch not in self.sent:
             return  # abandoned
         self.sent.remove(batch)
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or error is not None:
-            self._failed(batch, error or RunError("cancelled"))
-        elif not batch.acked.done():
-            base = done.result().offset
-            batch.acked.set_result(base)
-            self.acked_end = max(self.acked_end, base + batch.records)
-            self.writer.finished(self.topic, batch)
+        batch.end(base)
+        self.acked_end = max(self.acked_end, base + batch.records)
+        self.writer.finished(self.topic, batch)
+
+    def _refused(self, batch: Batch, error: BaseException) -> None:
+        if batch in self.sent:
+            self._failed(batch, error)
 
     def _failed(self, batch: Batch, error: BaseException) -> None:
         failure = RunError(f"{self.topic}[{self.partition}]: {batch.records} records were not accepted: {error!r}")
@@ -181,9 +221,7 @@ class Lane:
     def _give_up(self, batches: Collection[Batch], error: BaseException) -> None:
         for lost in batches:
             self.sent.discard(lost)
-            if not lost.acked.done():
-                lost.acked.set_exception(error)
-                lost.acked.exception()  # retrieved here: whoever waits gets it too, nobody is warned in vain
+            lost.end(None, error)
         self.waiting.clear()
 
 
@@ -359,6 +397,8 @@ class OutputWriter:
         due, self._due = self._due, []
         for lane in due:
             lane.begin()
+        for lane in due:
+            lane.go()
 
     def new_builder(self, producer: AIOKafkaProducer, topic: str) -> BatchBuilder:
         """An empty batch, of the producer's transaction where it has one, as large as the topic takes."""
@@ -387,7 +427,8 @@ class OutputWriter:
         if self._bytes <= ROOM_BYTES:
             self._has_room.set()
         if batch.appended_ms:
-            self.on_acked(topic, np.concatenate(batch.appended_ms))
+            times = batch.appended_ms
+            self.on_acked(topic, times[0] if len(times) == 1 else np.concatenate(times))
 
 
 async def all_acked(acks: Collection[asyncio.Future[Any]]) -> None:

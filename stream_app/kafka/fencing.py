@@ -17,6 +17,7 @@ from aiokafka.structs import TopicPartition
 from stream_app.kafka.connections import read_by_frames
 from stream_app.kafka.lease import Lease
 from stream_app.kafka.sending import Sending
+from stream_app.kafka.shipment import Arrived, Refused
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,8 @@ class FencedProducer(QuietProducer):
         self._message_accumulator.drain_by_nodes = self._drain
         self.client.send = self._send_request
         read_by_frames(self.client)
-        Sending(self._sender, lambda: self._may_send)
+        self._sending = Sending(self._sender, self._may_send)
 
-    @property
     def _may_send(self) -> bool:
         return self._lease.held and not self._discarded.is_set()
 
@@ -108,14 +108,22 @@ class FencedProducer(QuietProducer):
             flushing.cancel()
             discarding.cancel()
 
-    def put(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any] | None:
-        """Queue a batch at once, as ``send_batch`` does; None where that would have to wait, or to raise an error."""
-        at, accumulator = TopicPartition(topic, partition), self._message_accumulator
+    def put(self, batch: Any, topic: str, partition: int, arrived: Arrived, refused: Refused) -> bool:
+        """Take a batch without a wait and without a future, to be sent with `go`; False where it has to wait.
+
+        Args:
+            batch: holds the records.
+            topic: where it goes.
+            partition: of the topic.
+            arrived: called with the base offset when the broker has it.
+            refused: called with the error when it never will.
+        """
         known = partition in (self.client.cluster.partitions_for_topic(topic) or ())
-        if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(at) or not known:
-            return None
-        queued: asyncio.Future[Any] = accumulator._append_batch(batch, at).future
-        return queued
+        return known and self._sending.put(batch, TopicPartition(topic, partition), arrived, refused)
+
+    def go(self) -> None:
+        """Send what was put, as far as nothing has to be waited for; the rest leaves as soon as it can."""
+        self._sending.go()
 
     def discard(self) -> None:
         """Send nothing more, from now on; connections are cut. Returns at once."""
@@ -145,7 +153,7 @@ class FencedProducer(QuietProducer):
 
     def _drain(self, ignore_nodes: Any, muted_partitions: Any = frozenset()) -> Any:
         """The batches that may be sent now, by node; batches get their sequence numbers here."""
-        if self._may_send:
+        if self._may_send():
             return self._stock_drain(ignore_nodes, muted_partitions)
         accumulator, loop = self._message_accumulator, asyncio.get_running_loop()
         accumulator._waiter_future = loop.create_future()
@@ -154,7 +162,7 @@ class FencedProducer(QuietProducer):
 
     async def _send_request(self, node_id: int, request: Any, **options: Any) -> Any:
         # A connection may take its time. From the question to the bytes' way out nothing is waited for.
-        if isinstance(request, ProduceRequest) and not (await self.client.ready(node_id) and self._may_send):
+        if isinstance(request, ProduceRequest) and not (await self.client.ready(node_id) and self._may_send()):
             raise NodeNotReadyError("no connection, or no member of the group at this moment")
         return await self._stock_send(node_id, request, **options)
 

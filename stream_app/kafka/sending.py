@@ -1,15 +1,15 @@
 """Produce requests that leave and are answered without a task for each.
 
 aiokafka's sender starts a task for every request and wakes up when it ends. `Sending` takes the place of its routine:
-batches leave in the turn of the loop in which the sender takes them, and are done in the one in which the answer comes.
-What has first to wait (for a connection, or after an error) takes aiokafka's own way.
+batches leave in the turn of the loop in which they are given, and are done in the one in which the answer comes.
+What has first to wait (for a connection, for a leader, or after an error) takes aiokafka's own way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,19 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.connections import ask, connected
+from stream_app.kafka.shipment import Arrived, Refused, Shipment
 
 log = logging.getLogger(__name__)
 
+Batches = Mapping[TopicPartition, Any]
+
 
 class Sending:
-    """The routine of an idempotent producer's sender.
+    """The routine of an idempotent producer's sender, and the way around it.
 
     Args:
         sender: aiokafka's, before its start.
@@ -40,7 +45,60 @@ class Sending:
         self._may_send = may_send
         self._waiting: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
+        self._accumulator = sender._message_accumulator
+        self._stock_pop = self._accumulator._pop_batch
+        self._accumulator._pop_batch = self._pop
         sender._sender_routine = self.run
+
+    def put(self, builder: Any, at: TopicPartition, arrived: Arrived, refused: Refused) -> bool:
+        """Take a batch, which leaves with the next `go`, or as soon as it can; False where others wait before it, or
+        nothing is taken any more.
+        """
+        accumulator = self._accumulator
+        if accumulator._closed or accumulator._exception is not None or at in accumulator._batches:
+            return False
+        shipment = Shipment(at, builder, arrived, refused, accumulator._batch_ttl, accumulator._pending_batches)
+        accumulator._batches[at].append(shipment)
+        return True
+
+    def go(self) -> None:
+        """Send at once what has been put, as far as nothing has to be waited for."""
+        if not self._accumulator._batches:
+            return
+        if not self._may_send() or self._failure is not None:
+            self._wake()
+            return
+        found, others = self._ready()
+        for node_id, batches in found.items():
+            self._send(node_id, batches)
+        if others:
+            self._wake()
+
+    def _ready(self) -> tuple[dict[int, dict[TopicPartition, Any]], bool]:
+        """Take what can be sent now, by node; True if the routine has to look after others."""
+        sender, leader = self._sender, self._sender.client.cluster.leader_for_partition
+        found: dict[int, dict[TopicPartition, Any]] = {}
+        others = False
+        for at, queue in list(self._accumulator._batches.items()):
+            if at in sender._muted_partitions:
+                continue  # until the answer that it waits for
+            node_id = leader(at)
+            if node_id is None or node_id < 0 or not isinstance(queue[0], Shipment):
+                others = True
+            elif node_id not in sender._in_flight:
+                found.setdefault(node_id, {})[at] = self._pop(at)
+        return found, others
+
+    def _pop(self, at: TopicPartition) -> Any:
+        """Take the next batch of a partition, as aiokafka's accumulator does."""
+        batches = self._accumulator._batches
+        if not isinstance(batches[at][0], Shipment):
+            return self._stock_pop(at)
+        shipment = batches[at].popleft()
+        if not batches[at]:
+            del batches[at]
+        shipment.leave(self._sender._txn_manager)
+        return shipment
 
     async def run(self) -> None:
         """Send batches as they come, until it is cancelled. Raises what makes further sending impossible."""
@@ -77,7 +135,7 @@ class Sending:
         else:
             await waiter
 
-    def _send(self, node_id: int, batches: dict[Any, Any]) -> None:
+    def _send(self, node_id: int, batches: Batches) -> None:
         sender = self._sender
         sender._in_flight.add(node_id)
         sender._muted_partitions.update(batches)
@@ -85,26 +143,33 @@ class Sending:
         if connection is None:
             self._begin(self._send_later(node_id, batches))
             return
-        handler = SendProduceReqHandler(sender, batches)
-
-        def answered(response: Any) -> None:
-            self._guarded(partial(_take_answer, handler), response)
-            self._ended(node_id, handler)
-
-        def failed(error: BaseException) -> None:
-            self._refused(handler, error)
-            self._ended(node_id, handler)
-
+        answered, failed = partial(self._answered, node_id, batches), partial(self._failed, node_id, batches)
         try:
             if not self._may_send():
                 raise NodeNotReadyError("no member of the group at this moment")
-            ask(connection, handler.create_request(), answered, failed)
+            ask(connection, _request(sender, batches), answered, failed)
         except Exception as error:
             asyncio.get_running_loop().call_soon(failed, error)
 
-    async def _send_later(self, node_id: int, batches: dict[Any, Any]) -> None:
+    def _answered(self, node_id: int, batches: Batches, response: Any) -> None:
+        """Take the broker's word. What it does not just confirm is aiokafka's handler's to judge."""
+        left = dict(batches)
+        self._guarded(partial(_take_confirmed, left), response)
+        if not left:
+            self._free(node_id, batches)
+            return
+        handler = SendProduceReqHandler(self._sender, left)
+        self._guarded(partial(_take_answer, handler), response)
+        self._ended(node_id, batches, handler)
+
+    def _failed(self, node_id: int, batches: Batches, error: BaseException) -> None:
+        handler = SendProduceReqHandler(self._sender, dict(batches))
+        self._refused(handler, error)
+        self._ended(node_id, batches, handler)
+
+    async def _send_later(self, node_id: int, batches: Batches) -> None:
         await self._sender._send_produce_req(node_id, batches)
-        self._wake()
+        self._go_on()
 
     def _refused(self, handler: SendProduceReqHandler, error: BaseException) -> None:
         """Do as aiokafka's handler does with an error that is not the broker's word on a batch."""
@@ -120,28 +185,33 @@ class Sending:
             else:
                 batch.failure(exception=error)
 
-    def _ended(self, node_id: int, handler: SendProduceReqHandler) -> None:
+    def _ended(self, node_id: int, batches: Batches, handler: SendProduceReqHandler) -> None:
         if handler._to_reenqueue:
-            self._begin(self._again(node_id, handler))
+            self._begin(self._again(node_id, batches, handler))
         else:
-            self._free(node_id, handler._batches)
+            self._free(node_id, batches)
 
-    async def _again(self, node_id: int, handler: SendProduceReqHandler) -> None:
+    async def _again(self, node_id: int, batches: Batches, handler: SendProduceReqHandler) -> None:
         await asyncio.sleep(handler._default_backoff)
         for batch in handler._to_reenqueue:
-            self._sender._message_accumulator.reenqueue(batch)
+            self._accumulator.reenqueue(batch)
         await self._sender.client._maybe_wait_metadata()
-        self._free(node_id, handler._batches)
+        self._free(node_id, batches)
 
     def _free(self, node_id: int, partitions: Collection[Any]) -> None:
         self._sender._in_flight.discard(node_id)
         self._sender._muted_partitions.difference_update(partitions)
-        self._wake()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._failure is not None:
+            self._wake()
+        else:
+            self.go()
 
     def _wake(self) -> None:
-        accumulator = self._sender._message_accumulator
-        if accumulator._batches or self._failure is not None:
-            accumulator._wakeup(accumulator.waiter())
+        """Have the routine look."""
+        self._accumulator._wakeup(self._accumulator.waiter())
 
     def _begin(self, waiting: Any) -> None:
         task = asyncio.get_running_loop().create_task(waiting)
@@ -162,11 +232,32 @@ class Sending:
             self._wake()
 
 
+def _request(sender: Sender, batches: Batches) -> ProduceRequest:
+    topics: dict[str, list[tuple[int, Any]]] = {}
+    for at, batch in batches.items():
+        topics.setdefault(at.topic, []).append((at.partition, batch.get_data_buffer()))
+    return ProduceRequest(
+        transactional_id=sender._txn_manager.transactional_id,
+        required_acks=sender._acks,
+        timeout=sender._request_timeout_ms,
+        topics=list(topics.items()),
+    )
+
+
+def _take_confirmed(batches: dict[TopicPartition, Any], response: Any) -> None:
+    """Remove the batches that the broker has, and tell them."""
+    for topic, partitions in response.topics:
+        for number, error, offset, *_ in partitions:
+            if error == 0 and (batch := batches.pop((topic, number), None)) is not None:
+                batch.done(offset)
+
+
 def _take_answer(handler: SendProduceReqHandler, response: Any) -> None:
     """Do what the broker says of each batch; one of which it says nothing is sent again, which repeats nothing."""
     handler.handle_response(response)
+    told = {(topic, partition[0]) for topic, partitions in response.topics for partition in partitions}
     for at, batch in handler._batches.items():
-        if not batch.future.done() and batch not in handler._to_reenqueue:
+        if at not in told:
             log.warning("%s[%d]: the broker's answer says nothing of this partition", *at)
             handler._to_reenqueue.append(batch)
 
