@@ -1,0 +1,159 @@
+"""Simple detectors to compare with: each is fitted on the same history, and scores each sample from those before it.
+
+Values are (T, F): T samples of one sequence, F numbers of each. A number that is NaN is held from the sample before.
+Scores are (T,), NaN where there is none yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.arrays import Float64s
+from core.errors import StartupError
+from core.judging.season import find_period
+
+Score = Callable[[Float64s], Float64s]
+EWMA_SHARE = 0.2  # of the newest sample, as in Roberts' chart
+WINDOW = 16  # samples that the isolation forest looks at
+FOREST_ROWS = 100_000  # of windows that it is fitted on, evenly over the history
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted detector."""
+
+    name: str
+    score: Score
+
+
+def fit_baselines(history: Sequence[Float64s], period: int | None = None, seed: int = 0) -> list[Baseline]:
+    """Fit all of them that the history allows.
+
+    Args:
+        history: the values of each sequence, (T, F).
+        period: samples of a season; by default it is looked for. Without one there is no seasonal naive.
+        seed: of the isolation forest.
+
+    Raises:
+        StartupError: scikit-learn is missing, or the history has no samples.
+    """
+    held = [held_values(one) for one in history if len(one)]
+    if not held:
+        raise StartupError("baselines need a history: there are no samples before those to be judged")
+    season = find_period(held) if period is None else period
+    found = [Baseline("persistence", fit_lag(held, 1)), Baseline("EWMA chart", fit_ewma(held))]
+    if season is not None and any(len(one) > season + 1 for one in held):
+        found.append(Baseline(f"seasonal naive ({season} samples)", fit_lag(held, season)))
+    if any(len(one) >= WINDOW for one in held):
+        found.append(Baseline("isolation forest", fit_forest(held, seed)))
+    return found
+
+
+def held_values(values: Float64s) -> Float64s:
+    """Hold each number from the sample before where it is NaN; 0 where there is none before."""
+    places = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])
+    found: Float64s = np.take_along_axis(values, np.maximum.accumulate(places, axis=0), axis=0)
+    return np.nan_to_num(found, nan=0.0).astype(np.float64)
+
+
+def fit_lag(history: Sequence[Float64s], lag: int) -> Score:
+    """Persistence (``lag`` 1) or a seasonal naive forecast: the distance to the sample ``lag`` before.
+
+    The score is the root mean square of the distances, each in standard deviations of the history's.
+    """
+    distances = [one[lag:] - one[:-lag] for one in history if len(one) > lag]
+    spread = _spread(np.concatenate(distances) if distances else history[0][:0])
+
+    def score(values: Float64s) -> Float64s:
+        values = held_values(values)
+        found = np.full(len(values), np.nan)
+        found[lag:] = np.sqrt(np.mean(((values[lag:] - values[:-lag]) / spread) ** 2, axis=1))
+        return found
+
+    return score
+
+
+def fit_ewma(history: Sequence[Float64s], share: float = EWMA_SHARE) -> Score:
+    """The EWMA control chart: how far the moving average is from the history's mean, in its own standard deviations.
+
+    Source: Roberts, "Control chart tests based on geometric moving averages", Technometrics 1(3), 1959. The score is
+    that of the field that is farthest.
+    """
+    known = np.concatenate(list(history))
+    mean, spread = known.mean(axis=0), _spread(known)
+
+    def score(values: Float64s) -> Float64s:
+        average = moving_average((held_values(values) - mean) / spread, share)
+        steps = np.arange(1, len(values) + 1)
+        own = np.sqrt(share / (2 - share) * (1 - (1 - share) ** (2 * steps)))
+        return np.asarray(np.abs(average / own[:, None]).max(axis=1), np.float64)
+
+    return score
+
+
+def moving_average(values: Float64s, share: float) -> Float64s:
+    """Return z_t = share x_t + (1 - share) z_{t-1} from z = 0 on, (T, F): blocks at once, their ends one by one."""
+    samples, width = values.shape
+    padded = np.zeros((-(-samples // _BLOCK) * _BLOCK, width))
+    padded[:samples] = values
+    steps = np.arange(_BLOCK)
+    weights = np.tril((1 - share) ** np.abs(steps[:, None] - steps)) * share
+    blocks = weights @ padded.reshape(-1, _BLOCK, width)
+    before, fading = np.zeros(width), ((1 - share) ** (steps + 1))[:, None]
+    for block in blocks:
+        block += fading * before
+        before = block[-1]
+    found: Float64s = blocks.reshape(-1, width)[:samples]
+    return found
+
+
+def fit_forest(history: Sequence[Float64s], seed: int = 0, window: int = WINDOW) -> Score:
+    """An isolation forest on windows of the last samples, standardised.
+
+    Source: Liu, Ting and Zhou, "Isolation forest", ICDM 2008; scikit-learn's, with its settings.
+
+    Raises:
+        StartupError: scikit-learn is missing.
+    """
+    known = np.concatenate(list(history))
+    mean, spread = known.mean(axis=0), _spread(known)
+    rows = np.concatenate([_windows((one - mean) / spread, window) for one in history if len(one) >= window])
+    forest = _ensemble().IsolationForest(random_state=seed)
+    forest.fit(rows[:: max(1, len(rows) // FOREST_ROWS)])
+
+    def score(values: Float64s) -> Float64s:
+        found = np.full(len(values), np.nan)
+        if len(values) >= window:
+            found[window - 1 :] = -forest.score_samples(_windows((held_values(values) - mean) / spread, window))
+        return found
+
+    return score
+
+
+def _windows(values: Float64s, window: int) -> Float64s:
+    """Windows (T - window + 1, window * F): the n-th ends at sample n + window - 1."""
+    views = np.lib.stride_tricks.sliding_window_view(values, window, axis=0)
+    return np.ascontiguousarray(views).reshape(len(views), -1).astype(np.float32)
+
+
+def _spread(values: Float64s) -> Float64s:
+    """The standard deviation of each number; 1 where it does not change, or there are no values."""
+    if not len(values):
+        return np.ones(values.shape[1])
+    found: Float64s = values.std(axis=0)
+    return np.where(found > 1e-12 * (1 + np.abs(values).max(axis=0)), found, 1.0)
+
+
+def _ensemble() -> Any:
+    try:
+        return importlib.import_module("sklearn.ensemble")
+    except ImportError as error:
+        raise StartupError(
+            f"the isolation forest needs the packages for training: pip install 'caststream[train]' ({error})"
+        ) from error
