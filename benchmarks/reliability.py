@@ -13,8 +13,8 @@ from typing import Any
 
 from reporting import RESULTS, Doc, Report, Say, run_script, say, stored, write_whole
 
+from core.training.drawing import BLACK, BLUE, DPI, GREEN, GREY, STYLE, VERMILION
 from core.training.extras import require
-from core.training.plots import BLACK, BLUE, DPI, GREEN, GREY, STYLE, VERMILION
 
 Axes = Any
 Figure = Any

@@ -23,8 +23,8 @@ from low_load import load_name, percent
 from reliability import redraw
 from reporting import RESULTS, Row, at, figure, markdown, package_line, say, where
 
+from core.training.drawing import BLACK, BLUE, DPI, GREEN, GREY, STYLE, VERMILION
 from core.training.extras import require
-from core.training.plots import BLACK, BLUE, DPI, GREEN, GREY, STYLE, VERMILION
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BLOCK = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)

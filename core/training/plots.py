@@ -1,14 +1,12 @@
 """Plots of an evaluation as PNG files, and the figures that a training logs.
 
-Figures are made without pyplot, so that nothing global is left behind. Colours are those of Okabe and Ito, which
-colour-blind people tell apart, and lines differ in their style besides. A plot that a file has no data for (casts of
-one class, no alarms) is left out.
+`core.training.drawing` says how they look. A plot that a file has no data for (casts of one class, no alarms) is left
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -17,39 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Floats
-from core.errors import RunError, StartupError
 from core.tasks.reading import shipped
+from core.training.drawing import (
+    BASELINE,
+    BLACK,
+    BLUE,
+    LIMIT,
+    MODEL,
+    REFERENCE,
+    VERMILION,
+    Axes,
+    Figure,
+    legend_above,
+    legend_below,
+    new_figure,
+    style,
+    write_plots,
+)
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
 from core.training.extras import require
 from core.training.metrics import reliability
-from core.whole_file import whole_file
 from core.wire.records import SENSORS
 
-# matplotlib's types, which are not there where it is not installed.
-Axes = Any
-Figure = Any
-
-BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#999999", "#000000"
-MODEL: dict[str, Any] = {"color": BLUE, "linestyle": "-", "linewidth": 1.8}
-LIMIT: dict[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 1.3}
-BASELINE: dict[str, Any] = {"color": VERMILION, "linestyle": ":", "linewidth": 2.0}
-REFERENCE: dict[str, Any] = {"color": GREY, "linestyle": "-", "linewidth": 0.8}
-
 UNITS = {field.name: field.unit for field in shipped("casting").fields}
-DPI = 120
-STYLE = {
-    "font.size": 10.0,
-    "axes.titlesize": 11.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E5E5E5",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-}
 # What an evaluation of a kind writes.
 PLOTS = {
     "signal": ("predictions", "error-over-time"),
@@ -74,7 +63,7 @@ def write_signal_plots(report: SignalReport, folder: Path) -> list[Path]:
         "predictions": lambda: _predictions(report),
         "error-over-time": lambda: _error_over_time(report),
     }
-    return _write(plots, folder)
+    return write_plots(plots, folder)
 
 
 def write_defect_plots(report: DefectReport, folder: Path) -> list[Path]:
@@ -95,26 +84,26 @@ def write_defect_plots(report: DefectReport, folder: Path) -> list[Path]:
         "lead-time": lambda: _lead_times(report) if len(report.lead_times_s) else None,
         "attention": lambda: None if report.example is None else _attention(report.example),
     }
-    return _write(plots, folder)
+    return write_plots(plots, folder)
 
 
 def example_figure(predicted: Floats, target: Floats, sampling_rate_hz: float) -> Figure:
     """A prediction over its target, both (T,), at most 3,000 steps of them."""
-    with _style():
-        figure = _figure(10.0, 3.0)
+    with style():
+        figure = new_figure(10.0, 3.0)
         axes = figure.subplots()
         shown = slice(0, EXAMPLE_STEPS)
         seconds = np.arange(len(target))[shown] / sampling_rate_hz
         _compare(axes, seconds, target[shown], predicted[shown])
         axes.set(xlabel="time since the start (s)", ylabel="amplitude", title="Prediction of a held-out sample")
-        _legend_above(axes)
+        legend_above(axes)
         return figure
 
 
 def scores_figure(scores: Floats, labels: NDArray[np.integer[Any]]) -> Figure:
     """Plot the scores (N,) of good and of defective casts, as shares of each class."""
-    with _style():
-        figure = _figure(7.0, 3.5)
+    with style():
+        figure = new_figure(7.0, 3.5)
         axes = figure.subplots()
         finite = np.isfinite(scores)
         edges = np.histogram_bin_edges(scores[finite], bins=40) if finite.any() else np.linspace(0.0, 1.0, 41)
@@ -125,54 +114,8 @@ def scores_figure(scores: Floats, labels: NDArray[np.integer[Any]]) -> Figure:
                 look: dict[str, Any] = {"color": color, "alpha": 0.55, "hatch": hatch, "edgecolor": "white"}
                 axes.hist(chosen, edges, weights=weights, label=f"{name} ({len(chosen):,})", **look)
         axes.set(xlabel="score", ylabel="share of the class (%)", title="Scores of held-out casts")
-        _legend_above(axes)
+        legend_above(axes)
         return figure
-
-
-def _write(plots: Mapping[str, Callable[[], Figure | None]], folder: Path) -> list[Path]:
-    """Write the plots that have data, and remove old plots that have none now."""
-    require("matplotlib.figure")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartupError(f"{folder}: plots cannot be written there: {error.strerror or error}") from error
-    written = []
-    for name, draw in plots.items():
-        path = folder / f"{name}.png"
-        try:
-            with _style():
-                figure = draw()
-                if figure is None:
-                    path.unlink(missing_ok=True)
-                    continue
-                with whole_file(path) as partial, partial.open("xb") as file:
-                    figure.savefig(file, dpi=DPI, format="png")
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
-        written.append(path)
-    return written
-
-
-def _style() -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = require("matplotlib").rc_context(STYLE)
-    return context
-
-
-def _figure(width: float, height: float) -> Figure:
-    return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
-
-
-def _legend_above(axes: Axes) -> None:
-    """Place the legend beside the title, where no curve can lie under it."""
-    axes.set_title(axes.get_title(), loc="left")
-    axes.set_title("")
-    named = axes.get_legend_handles_labels()
-    if named[0]:
-        axes.legend(*named, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
-
-
-def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, columnspacing=1.2)
 
 
 # Signals
@@ -183,7 +126,7 @@ def _predictions(report: SignalReport) -> Figure | None:
     rows = len(report.examples)
     if not rows:
         return None
-    figure = _figure(10.0, 1.0 + 1.9 * rows)
+    figure = new_figure(10.0, 1.0 + 1.9 * rows)
     found = {one["frequency_hz"]: one for one in report.figures.get("per_frequency", [])}
     for axes, example in zip(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0], report.examples, strict=True):
         seconds, frequency = example["seconds"], example["frequency_hz"]
@@ -194,7 +137,7 @@ def _predictions(report: SignalReport) -> Figure | None:
     figure.axes[-1].set_xlabel("time since the start (s)")
     figure.align_ylabels()
     figure.suptitle("Prediction over target, one sample of each frequency", fontsize=12)
-    _legend_below(figure, figure.axes[0], 3)
+    legend_below(figure, figure.axes[0], 3)
     return figure
 
 
@@ -213,7 +156,7 @@ def _compare(axes: Axes, seconds: Floats, target: Floats, predicted: Floats) -> 
 
 
 def _error_over_time(report: SignalReport) -> Figure:
-    figure = _figure(9.0, 4.5)
+    figure = new_figure(9.0, 4.5)
     axes = figure.subplots()
     errors = report.error_over_time
     drawn = (("model", "model", MODEL), ("kalman", "Kalman filter (limit)", LIMIT), ("bandpass", "band-pass", BASELINE))
@@ -224,7 +167,7 @@ def _error_over_time(report: SignalReport) -> Figure:
     axes.set_xlim(0.0, report.figures["steps"] / report.sampling_rate_hz)
     axes.grid(which="minor", linewidth=0.3)
     axes.set_title(f"Error over time since the start, {report.figures['samples']:,} samples")
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -244,7 +187,7 @@ def _curves(report: DefectReport) -> list[tuple[str, Floats, dict[str, Any]]]:
 
 def _roc(report: DefectReport) -> Figure:
     metrics = require("sklearn.metrics")
-    figure = _figure(11.0, 5.6)
+    figure = new_figure(11.0, 5.6)
     axes = figure.subplots(1, 2)
     for part in axes:
         part.plot([0, 100], [0, 100], label="by chance", **REFERENCE)
@@ -261,13 +204,13 @@ def _roc(report: DefectReport) -> Figure:
         part.set(xlim=(-most / 100, 1.01 * most), ylim=(-1, 101))
     axes[0].set_title(f"Receiver operating characteristic, {_casts(report)}", loc="left")
     axes[1].set_title("The same, where false alarms are few", loc="left")
-    _legend_below(figure, axes[0], 5)
+    legend_below(figure, axes[0], 5)
     return figure
 
 
 def _precision_recall(report: DefectReport) -> Figure:
     metrics = require("sklearn.metrics")
-    figure = _figure(6.5, 6.4)
+    figure = new_figure(6.5, 6.4)
     axes = figure.subplots()
     share = 100 * float(report.labels.mean())
     axes.axhline(share, label=f"alarm on every cast, {share:.1f} %", **REFERENCE)
@@ -281,7 +224,7 @@ def _precision_recall(report: DefectReport) -> Figure:
     axes.set(xlabel="recall: defective casts with an alarm (%)", ylabel="precision: alarms on defective casts (%)")
     axes.set(xlim=(-1, 101), ylim=(-1, 103))
     axes.set_title(f"Precision and recall, {_casts(report)}", loc="left")
-    _legend_below(figure, axes, 2)
+    legend_below(figure, axes, 2)
     return figure
 
 
@@ -301,7 +244,7 @@ def _reliability(report: DefectReport) -> Figure:
         np.array(part) for part in zip(*reliability(report.probabilities, report.labels), strict=True)
     )
     low, high = _wilson(observed, counts)
-    figure = _figure(6.5, 7.0)
+    figure = new_figure(6.5, 7.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], label="perfectly calibrated", **REFERENCE)
     spread = np.clip([observed - low, high - observed], 0.0, None)
@@ -321,7 +264,7 @@ def _reliability(report: DefectReport) -> Figure:
     lower.bar_label(bars, [f"{count:,}" for count in counts], fontsize=8, padding=1)
     lower.set_yscale("log")
     lower.set(xlabel="published probability of a defect", ylabel="casts", ylim=(0.5, 4.0 * counts.max()))
-    _legend_below(figure, upper, 2)
+    legend_below(figure, upper, 2)
     return figure
 
 
@@ -336,7 +279,7 @@ def _wilson(share: Floats, counts: NDArray[np.integer[Any]]) -> tuple[Floats, Fl
 
 def _lead_times(report: DefectReport) -> Figure:
     times = report.lead_times_s
-    figure = _figure(8.0, 4.0)
+    figure = new_figure(8.0, 4.0)
     axes = figure.subplots()
     edges = np.linspace(0.0, max(float(times.max()), 1.0), LEAD_TIME_BINS + 1)
     axes.hist(times, edges, color=BLUE, alpha=0.75, edgecolor="white")
@@ -345,7 +288,7 @@ def _lead_times(report: DefectReport) -> Figure:
     axes.set(xlabel="from the first alarm to the end of the cast (s)", ylabel="defective casts", xlim=(0.0, edges[-1]))
     axes.yaxis.set_major_locator(require("matplotlib.ticker").MaxNLocator(integer=True))
     axes.set_title(f"Lead time: {len(times):,} of {int(report.labels.sum()):,} defective casts have an alarm")
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -354,7 +297,7 @@ def _attention(example: Mapping[str, Any]) -> Figure:
     readings, attention = example["readings"], example["attention"]
     seconds = example["start"] + np.arange(len(attention))  # 1 Hz
     peak = seconds[int(np.argmax(attention))]
-    figure = _figure(10.0, 10.0)
+    figure = new_figure(10.0, 10.0)
     rows = figure.subplots(len(SENSORS) + 1, 1, sharex=True)
     for axes, name, values in zip(rows, SENSORS, readings.T, strict=False):
         axes.plot(seconds, values, color=BLACK, linewidth=0.9)
