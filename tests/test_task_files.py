@@ -109,6 +109,27 @@ state = { tensor = "z", apply = "label", labels = ["good", "worn out"] }
     )
 
 
+def test_a_forecaster_names_its_numbers_as_its_fields(folder: Folder) -> None:
+    task = folder.read(OUT + FORECAST + "least = [0.1, 0, 0, 2], publish = false }" + OF_FORECAST)
+
+    names = ("vibration_1", "vibration_2", "vibration_3", "speed")
+    least = (0.1, 0.0, 0.0, 2.0)
+    forecast, expected, surprise, score, leading, alarm = task.outputs
+    assert forecast == Output("forecast", "y", names, apply="forecast", changes=True, least=least, publish=False)
+    assert expected == Output("expected", "", names, apply="expected", of="forecast")
+    assert surprise == Output("surprise", "", apply="surprise", of="forecast")
+    assert score == Output("score", "", apply="likelihood_ratio", of="forecast", horizon=30)
+    assert leading == Output("leading", "", apply="leading", of="score", labels=names)
+    assert task.published == (expected, surprise, score, leading, alarm)
+
+
+def test_a_forecast_of_fewer_numbers_names_the_first_ones(folder: Folder) -> None:
+    task = folder.read(OUT + FORECAST + 'names = ["a", "b"] }' + OF_FORECAST)
+
+    assert (task.outputs[0].names, task.outputs[0].least) == (("a", "b"), (0.0, 0.0))
+    assert (task.outputs[1].names, task.outputs[4].labels) == (("a", "b"), ("a", "b"))
+
+
 def test_numbers_of_a_record_are_told_apart_by_field(folder: Folder) -> None:
     task = folder.read(PUMP)
 
@@ -172,6 +193,15 @@ def changed(old: str, new: str, text: str = PUMP) -> str:
 
 SPEED = "speed = {}"
 OUT = PUMP + "[outputs]\n"
+FORECAST = 'forecast = { tensor = "y", apply = "forecast", changes = true, '
+FORECASTS = FORECAST + "least = [] }\n"
+OF_FORECAST = """
+expected = { of = "forecast", apply = "expected" }
+surprise = { of = "forecast", apply = "surprise" }
+score = { of = "forecast", apply = "likelihood_ratio" }
+leading = { of = "score", apply = "leading" }
+alarm = { of = "score", apply = "above", threshold = 2 }
+"""
 MODEL = 'file = "pump.onnx"'
 REFUSED = [
     ("", "name is missing: it must be a letter or digit, then"),
@@ -320,6 +350,37 @@ REFUSED = [
     (OUT + "a = { apply = 'above', threshold = 1, clear = 2 }", "[outputs.a] clear is 2.0: must be at most threshold"),
     (OUT + "a = { apply = 'argmax_step' }", '[outputs.a] apply is "argmax_step": it is for tasks of the kind window'),
     (WINDOWS + "[outputs]\na = { apply = 'forecast_error' }", "it is for tasks of the kind step alone"),
+    (WINDOWS + "[outputs]\na = { apply = 'forecast' }", "it is for tasks of the kind step alone"),
+    (OUT + "a = { apply = 'surprise' }", '[outputs.a] apply is "surprise", and of is missing: name an output above'),
+    (OUT + "b = {}\na = { of = 'b', apply = 'expected' }", 'of is "b": name an output above with apply = "forecast"'),
+    (OUT + FORECASTS + "a = { of = 'f', apply = 'leading' }", "there is no such output"),
+    (
+        OUT + FORECASTS + "a = { of = 'forecast', apply = 'leading' }",
+        'above with apply = "likelihood_ratio" by of',
+    ),
+    (
+        OUT + FORECASTS + "a = { of = 'forecast', apply = 'above', threshold = 1 }",
+        'of is "forecast", whose apply is "forecast": expected and surprise and likelihood_ratio can be applied to it, '
+        'not "above"',
+    ),
+    (
+        OUT + FORECAST + "least = [] }" + OF_FORECAST + "\na = { of = 'expected', apply = 'error' }",
+        'of is "expected", whose apply is "expected": nothing can be applied to it, not "error"',
+    ),
+    (OUT + FORECAST + "least = [1] }", "[outputs.forecast] least has 1 numbers: 4 are needed"),
+    (OUT + FORECAST + "least = [-1, 0, 0, 0] }", "least is [-1, 0, 0, 0]: must be a list of numbers from 0 on"),
+    (OUT + FORECAST + "horizon = 3 }", '[outputs.forecast] horizon is for apply = "likelihood_ratio" alone'),
+    (OUT + "a = { changes = true }", '[outputs.a] changes is for apply = "forecast" alone'),
+    (OUT + "a = { changes = 1, apply = 'forecast' }", "[outputs.a] changes is 1: must be true or false"),
+    (
+        OUT + FORECASTS + "a = { of = 'forecast', apply = 'likelihood_ratio', horizon = 0 }",
+        "horizon is 0: must be a",
+    ),
+    (OUT + FORECAST + "publish = false }", "[outputs] none is published: leave publish = false out of one of them"),
+    (
+        PUMP.replace("length = 3", "length = 3, overlap = 1") + "[outputs]\n" + FORECAST + "least = [] }",
+        "names are missing: with an overlap of a field, name the numbers that are forecast",
+    ),
     # no TOML that can be read
     ('name = "a"\nname = "b"', "is not TOML: Cannot overwrite a value (at "),
     ("{}", "is not TOML: "),

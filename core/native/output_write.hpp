@@ -1,6 +1,7 @@
 // Writes one output record after its head, which names stream and sequence and is kept with the stream.
 #pragma once
 
+#include <cfloat>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace caststream {
 
-enum NumberKind : int32_t { FLOAT32_NUMBER, FLOAT64_NUMBER, WHOLE_NUMBER, TEXT_NUMBER, DISTANCE };
+enum NumberKind : int32_t { FLOAT32_NUMBER, FLOAT64_NUMBER, WHOLE_NUMBER, TEXT_NUMBER, DISTANCE, AWAITED };
 
 // One number of an output: the bytes that stand before it (names, brackets), and how it is written.
 struct OutputNumber {
@@ -68,6 +69,7 @@ inline bool is_null(const OutputNumber& number, double value) {
     if (number.kind == TEXT_NUMBER) return !(value >= 0 && value < static_cast<double>(number.texts.size()));
     if (number.kind == WHOLE_NUMBER) return !(value > -9e18 && value < 9e18);
     if (number.kind == DISTANCE && value < 0) return true;  // there is none yet
+    if (number.kind == AWAITED && static_cast<float>(value) == -FLT_MAX) return true;  // nor here
     return !std::isfinite(number.kind == FLOAT64_NUMBER ? value : static_cast<float>(value));
 }
 
@@ -75,7 +77,8 @@ inline char* put_number_json(char* out, const OutputNumber& number, double value
     if (is_null(number, value)) return put(out, "null");
     switch (number.kind) {
         case FLOAT32_NUMBER:
-        case DISTANCE: return put_text(out, static_cast<float>(value));
+        case DISTANCE:
+        case AWAITED: return put_text(out, static_cast<float>(value));
         case FLOAT64_NUMBER: return put_text(out, value);
         case WHOLE_NUMBER: return put(out, start + static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);
@@ -163,7 +166,8 @@ inline char* put_number_msgpack(char* out, const OutputNumber& number, double va
     std::memcpy(&bits, &value, 8);
     switch (number.kind) {
         case FLOAT32_NUMBER:
-        case DISTANCE: return put_tagged(out, 0xCA, half, 4);
+        case DISTANCE:
+        case AWAITED: return put_tagged(out, 0xCA, half, 4);
         case FLOAT64_NUMBER: return put_tagged(out, 0xCB, bits, 8);
         case WHOLE_NUMBER: return put_shortest(out, start + static_cast<int64_t>(value));
         default: return put(out, number.texts[static_cast<size_t>(value)]);

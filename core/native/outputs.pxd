@@ -10,6 +10,7 @@ cdef extern from "output_write.hpp" namespace "caststream" nogil:
         WHOLE_NUMBER
         TEXT_NUMBER
         DISTANCE
+        AWAITED
     cdef cppclass OutputNumber:
         string before
         NumberKind kind

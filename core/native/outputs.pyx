@@ -12,6 +12,7 @@ KINDS = {
     "whole": WHOLE_NUMBER,
     "text": TEXT_NUMBER,
     "distance": DISTANCE,
+    "awaited": AWAITED,
 }
 
 
@@ -20,7 +21,8 @@ cdef class NamedOutputs:
 
     Args:
         outputs: each has ``name``; ``names``, of its numbers, or ``length`` where they have none; ``kind``, one of
-            ``float32``, ``float64``, ``whole``, ``text``; and ``texts``: the number of a text is its place in them.
+            ``float32``, ``float64``, ``whole``, ``text``, ``distance``, ``awaited``; and ``texts``: the number of a text
+            is its place in them.
             A single number stands alone, several are an object by their names, else an array.
         output_format: ``json`` or ``msgpack``.
         model: its fingerprint.

@@ -19,7 +19,7 @@ from core.data.task_rows import TaskRows
 from core.native.outputs import NamedOutputs
 from core.offline.steps import OutputPart
 from core.offline.windows import OutputWindow
-from core.wire.outputs import OutputField
+from core.wire.outputs import NOTHING_YET, OutputField
 
 HDF5 = (".h5", ".hdf5")
 
@@ -197,11 +197,11 @@ class OutputColumns:
             data[first : first + len(numbers)] = values.reshape(len(numbers), *data.shape[1:])
 
 
-_TYPES = {"float32": "f4", "float64": "f8", "distance": "f4", "whole": "i8", "text": "i2"}
+_TYPES = {"float32": "f4", "float64": "f8", "distance": "f4", "awaited": "f4", "whole": "i8", "text": "i2"}
 
 
 def _stored(output: OutputField, numbers: Floats) -> NDArray[Any]:
     if output.kind in ("whole", "text"):
         return np.where(np.isfinite(numbers), numbers, -1).astype(_TYPES[output.kind])
-    known = np.isfinite(numbers) & (numbers >= 0 if output.kind == "distance" else True)
+    known = np.isfinite(numbers) & (numbers >= 0 if output.kind == "distance" else numbers != NOTHING_YET)
     return np.where(known, numbers, np.nan)

@@ -59,7 +59,7 @@ class Output:
 
     It is made of what ``tensor`` names, an output of the model, or of ``of``, an output that stands above it: one of
     the two is set, the other one "" or None. ``apply`` says what is computed of that. ``names`` are those of its
-    numbers, ``labels`` those of its classes.
+    numbers, ``labels`` those of its classes. One without ``publish`` is computed and does not stand in a record.
     """
 
     name: str
@@ -73,6 +73,10 @@ class Output:
     shift: float = 0.0
     threshold: float | None = None
     clear: float | None = None
+    changes: bool = False
+    least: tuple[float, ...] = ()
+    horizon: int | None = None
+    publish: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,11 @@ class Declaration:
     def width(self) -> int:
         """F: the numbers that the model reads of a sample."""
         return sum(field.width for field in self.fields)
+
+    @property
+    def published(self) -> tuple[Output, ...]:
+        """The outputs that stand in a record."""
+        return tuple(output for output in self.outputs if output.publish)
 
     @property
     def columns(self) -> tuple[str, ...]:

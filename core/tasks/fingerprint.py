@@ -61,4 +61,16 @@ def _output(output: Output) -> list[Any]:
     names, labels = list(output.names), list(output.labels)
     numbers = [output.scale, output.shift, output.threshold, output.clear]
     floats = [None if number is None else float(number) for number in numbers]  # 1 and 1.0 must not hash apart
-    return [output.name, output.tensor, output.of, output.apply, names, labels, floats]
+    return [output.name, output.tensor, output.of, output.apply, names, labels, floats, *_of_forecast(output)]
+
+
+def _of_forecast(output: Output) -> list[Any]:
+    """The keys that came later: where none of them is set, a fingerprint is what it was before."""
+    told = {
+        "changes": output.changes,
+        "least": [float(number) for number in output.least],
+        "horizon": output.horizon,
+        "publish": output.publish,
+    }
+    plain = {"changes": False, "least": [], "horizon": None, "publish": True}
+    return [told] if told != plain else []

@@ -17,6 +17,8 @@ from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, WhenMissing
 LONGEST_ARRAY = 16_384
 """Numbers of one field. Of all fields together there may be as many."""
 _TEXT = '1 to 100 characters, no \\ and no "'
+LONGEST_HORIZON = 100_000
+DEFAULT_HORIZON = 30
 LARGEST_NUMBER = 3.4028234663852886e38
 """The largest float32, which is what models read."""
 
@@ -43,22 +45,56 @@ Length = Annotated[
 ]
 Overlap = Annotated[int, Meta(ge=0, le=LONGEST_ARRAY, description="a whole number from 0 to the field's length")]
 SampleCount = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+Horizon = Annotated[int, Meta(ge=1, le=LONGEST_HORIZON, description="a whole number of steps from 1 to 100,000")]
+Switch = Annotated[bool, Meta(description="true or false")]
+LeastStds = Annotated[
+    tuple[Annotated[float, Meta(ge=0, le=LARGEST_NUMBER)], ...],
+    Meta(description="a list of numbers from 0 on, one for each number of the forecast"),
+]
 Apply = Annotated[
-    Literal["sigmoid", "softmax", "label", "argmax_step", "above", "error", "forecast_error"],
-    Meta(description="sigmoid, softmax, label, argmax_step, above, error or forecast_error"),
+    Literal[
+        "sigmoid",
+        "softmax",
+        "label",
+        "argmax_step",
+        "above",
+        "error",
+        "forecast_error",
+        "forecast",
+        "expected",
+        "surprise",
+        "likelihood_ratio",
+        "leading",
+    ],
+    Meta(
+        description="sigmoid, softmax, label, argmax_step, above, error, forecast_error, forecast, expected, surprise, "
+        "likelihood_ratio or leading"
+    ),
 ]
 APPLIES = {
     "sigmoid": "1 / (1 + exp(-(`scale` * x + `shift`))) of each number.",
     "softmax": "The probability of each class: exp(x) over the sum of all exp(x). `labels` name the classes.",
     "label": "The label of the largest number.",
     "argmax_step": "The step of the window at which the number is largest. For tasks of the kind `window`.",
-    "above": "True from `threshold` on, until the number falls below `clear`. A window is judged by itself.",
+    "above": "True from `threshold` on, until the number falls below `clear`. A window is judged by itself. Where "
+    "there is no forecast yet, false; where the model gave no number, null, and nothing changes.",
     "error": "For a reconstruction: the root mean square of the differences between the output's n numbers and the "
     "first n numbers that the model reads of the sample, in the order of the fields. In a window: of all its samples, "
     "with n numbers for each.",
     "forecast_error": "For a forecast: the root mean square of the differences between the output's n numbers of the "
     "step before and the first n numbers that the model reads of this sample; null at the first step of a sequence. "
     "For tasks of the kind `step`.",
+    "forecast": "For a model that forecasts the next sample: of 2n numbers, n means and then n natural logarithms of "
+    "variances, the n means in the units of the fields. n is the number of `names`. For tasks of the kind `step`.",
+    "expected": "Of a `forecast`: the n means that were forecast for this sample one step before; null at the first "
+    "step of a sequence.",
+    "surprise": "Of a `forecast`: how far this sample is from what was expected, the root mean square of n distances z "
+    "in standard deviations; about 1 is normal. Null at the first step of a sequence.",
+    "likelihood_ratio": "Of a `forecast`: the running average over `horizon` steps of (min(z^2, 100) - 1) / 2, "
+    "averaged over the n numbers: by how many nats the samples are less likely than normal ones. About 0 is normal, "
+    "and -0.5 the least. Null at the first step of a sequence.",
+    "leading": "Of a `likelihood_ratio`: the name of the number whose own average is the largest, of equal ones the "
+    "first.",
 }
 """The meaning of each `apply`."""
 
@@ -201,7 +237,11 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
     ] = None
     apply: Annotated[Apply | None, means("What is computed of it.", "nothing: the numbers as they are")] = None
     names: Annotated[
-        Texts, means("Names of its numbers: they are published as an object. Without names as an array.", "none")
+        Texts,
+        means(
+            "Names of its numbers: they are published as an object. Without names as an array.",
+            "none; with `forecast` the columns of all fields",
+        ),
     ] = ()
     unit: Annotated[Unit, means("Unit, for people.")] = ""
     labels: Annotated[Texts, means("With `softmax` and `label`: names of the classes.", "none")] = ()
@@ -216,6 +256,19 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
             "With `above`, of tasks of the kind `step`: once true, false again only below this value.", "`threshold`"
         ),
     ] = None
+    changes: Annotated[
+        Switch, means("With `forecast`: its means are changes from the sample that the forecast is made at.")
+    ] = False
+    least: Annotated[
+        LeastStds,
+        means("With `forecast`: the least standard deviation of each number, in the units of the fields.", "0 of each"),
+    ] = ()
+    horizon: Annotated[
+        Horizon | None, means("With `likelihood_ratio`: steps of the running average.", f"`{DEFAULT_HORIZON}`")
+    ] = None
+    publish: Annotated[
+        Switch, means("False: it is computed, for those that are made of it, and does not stand in a record.")
+    ] = True
 
 
 TABLES: dict[str, type[Keys]] = {

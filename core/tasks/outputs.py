@@ -8,6 +8,7 @@ from typing import Any
 
 from core.nearest import did_you_mean
 from core.tasks.declaration import Field, Kind, Output
+from core.tasks.forecasts import check_source_of_apply, with_names
 from core.tasks.keys import FieldName, OutputKeys, accepted, fits, keys_of
 from core.tasks.names import why_not_an_output
 from core.tasks.tables import Once, read_keys
@@ -21,9 +22,15 @@ _ONLY_WITH = {
     "labels": ("softmax", "label"),
     "threshold": ("above",),
     "clear": ("above",),
+    "changes": ("forecast",),
+    "least": ("forecast",),
+    "horizon": ("likelihood_ratio",),
 }
-_ONLY_OF: dict[str, Kind] = {"argmax_step": "window", "forecast_error": "step"}
-_ONE_NUMBER = ("argmax_step", "above", "error", "forecast_error", "label")
+_ONLY_OF: dict[str, Kind] = {
+    "argmax_step": "window",
+    **dict.fromkeys(("forecast_error", "forecast", "expected", "surprise", "likelihood_ratio", "leading"), "step"),
+}
+_ONE_NUMBER = ("argmax_step", "above", "error", "forecast_error", "label", "surprise", "likelihood_ratio", "leading")
 """Each gives one value, which has no names."""
 
 
@@ -33,7 +40,9 @@ def read_outputs(place: Place, values: Any, kind: Kind, fields: tuple[Field, ...
         raise place.error("must be a table of at least one output, for instance prediction = {}")
     above: dict[str, Output] = {}
     for name, held in values.items():
-        above[name] = _output(place, name, held, kind, above, values)
+        above[name] = with_names(place.under(name), _output(place, name, held, kind, above, values), above, fields)
+    if not any(output.publish for output in above.values()):
+        raise place.error("none is published: leave publish = false out of one of them")
     taken = Once()
     for field in fields:
         taken.take(Place(place.path, f"fields.{field.name}"), "field", [field.name])
@@ -51,6 +60,7 @@ def _output(
     keys = read_keys(place, values, OutputKeys)
     _check_source(place, keys, above, all_outputs)
     _check_apply(place, keys, values, kind)
+    check_source_of_apply(place, keys, above)
     output = Output(
         name,
         "" if keys.of is not None else keys.tensor or name,
@@ -63,6 +73,10 @@ def _output(
         keys.shift,
         keys.threshold,
         keys.threshold if keys.clear is None else keys.clear,
+        keys.changes,
+        keys.least,
+        keys.horizon,
+        keys.publish,
     )
     return _with_labels(place, output, above)
 
@@ -81,8 +95,6 @@ def _check_source(place: Place, keys: OutputKeys, above: Mapping[str, Output], a
         raise place.error(
             f"of is {shown(keys.of)}: there is no such output{hint}; what the model gives is named by tensor"
         )
-    if above[keys.of].apply == "argmax_step":
-        raise place.error(f"of is {shown(keys.of)}: that is a step, to which nothing can be applied")
 
 
 def _check_apply(place: Place, keys: OutputKeys, values: Mapping[str, Any], kind: Kind) -> None:

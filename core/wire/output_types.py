@@ -14,7 +14,7 @@ _Number = float | None
 
 def output_type(task: Declaration) -> type[msgspec.Struct]:
     """The type of a task's outputs, its fields in the order in which they are published."""
-    return _made(task.kind, task.outputs)
+    return _made(task.kind, task.published)
 
 
 @lru_cache
@@ -31,13 +31,13 @@ def _made(kind: Kind, outputs: tuple[Output, ...]) -> type[msgspec.Struct]:
 
 def type_of(output: Output) -> Any:
     """The type of one output. Null: there is no number."""
-    if output.apply == "label":
+    if output.apply in ("label", "leading"):
         return str | None
     if output.apply == "above":
         return bool | None
     if output.apply == "argmax_step":
         return int | None
-    if output.apply in ("error", "forecast_error"):
+    if output.apply in ("error", "forecast_error", "surprise", "likelihood_ratio"):
         return _Number
     if len(output.names or output.labels) > 1:
         return dict[str, _Number] | None

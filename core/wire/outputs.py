@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-NumberKind = Literal["float32", "float64", "whole", "text", "distance"]
+from core.native.fields import MAX_FLOAT32
+
+NumberKind = Literal["float32", "float64", "whole", "text", "distance", "awaited"]
+NOTHING_YET = -MAX_FLOAT32
+"""An ``awaited`` number where there is none yet. No threshold lies below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,8 @@ class OutputField:
     """One named output of a record: a single number, or several as an object by their names, else as an array.
 
     ``texts``: the words, or truth values, that a number of kind ``text`` stands for, by its place in them. What is no
-    finite number is null, whatever its kind; a ``distance``, a float32, also where it is negative: there is none.
+    finite number is null, whatever its kind; a ``distance``, a float32, also where it is negative, and one that is
+    ``awaited`` at `NOTHING_YET`: there is none.
     """
 
     name: str

@@ -16,6 +16,8 @@ _TIME = {"type": "integer", "minimum": MIN_TIME_MS, "maximum": MAX_TIME_MS}
 _NUMBER = {"type": ["number", "null"]}
 _PROBABILITY = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 _STREAM = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
+LEAST_OF = {"error": 0, "forecast_error": 0, "surprise": 0, "likelihood_ratio": -0.5}
+"""By function, the least number that it gives."""
 _SHOWN_TIME = 1_767_225_600_000  # 2026-01-01
 
 
@@ -46,7 +48,7 @@ def output_schema(task: Declaration) -> Schema:
         properties["start"] = _said(_STEP, "First step of the window.")
         properties["length"] = _said({"type": "integer", "minimum": 0}, "Samples in the window.")
     properties["timestamp_ms"] = _TIME
-    properties |= {output.name: _output(output) for output in task.outputs}
+    properties |= {output.name: _output(output) for output in task.published}
     if windows:
         properties["final"] = _said({"type": "boolean"}, "True for the last output of a sequence.")
     properties["model"] = _said({"type": "string"}, "Fingerprint of the model.")
@@ -134,7 +136,7 @@ def _one_of(field: Field) -> Schema:
 
 
 def _output(output: Output) -> Schema:
-    if output.apply == "label":
+    if output.apply in ("label", "leading"):
         return {"enum": [*output.labels, None]}
     if output.apply == "above":
         return {"type": ["boolean", "null"]}
@@ -145,8 +147,8 @@ def _output(output: Output) -> Schema:
 
 def _numbers(output: Output) -> Schema:
     """One number, several by their names, or as many as the model gives."""
-    if output.apply in ("error", "forecast_error"):
-        return {"type": ["number", "null"], "minimum": 0}
+    if output.apply in LEAST_OF:
+        return {"type": ["number", "null"], "minimum": LEAST_OF[output.apply]}
     number = _PROBABILITY if output.apply in ("sigmoid", "softmax") else _NUMBER
     names = output.names or output.labels
     if len(names) > 1:

@@ -83,4 +83,7 @@ def _output(output: Output) -> tuple[str, ...]:
 def _parameters(output: Output) -> str:
     if output.apply == "above":
         return f"from {output.threshold:g}, until below {output.clear:g}"
-    return ", ".join(output.names or output.labels)
+    if output.apply == "likelihood_ratio":
+        return f"over {output.horizon} steps"
+    names = ", ".join(output.names or output.labels)
+    return names if output.publish else f"{names} (not published)".lstrip()
