@@ -24,7 +24,7 @@ EXISTENCE = 0.5  # the share of finding an event at all in range-based recall
 
 @dataclass(frozen=True)
 class Figures:
-    """What a detector reaches on sequences whose truth is known. None: that has no meaning there.
+    """The figures of a detector on sequences whose truth is known. None: that has no meaning there.
 
     Attributes:
         range_recall: half for finding an event at all, half for the share of it under alarm; the mean over events.
@@ -124,7 +124,7 @@ def false_alarms_per_day(
 
 
 def _alarmed(scores: Sequence[Float64s], threshold: float, clear: float) -> NDArray[np.bool_]:
-    """Whether each sample of all sequences is under alarm."""
+    """Return which samples of all sequences are under alarm."""
     parts = [np.empty(0, np.int64)]
     for one in scores:
         alarms = find_alarms(one, threshold, clear)

@@ -1,4 +1,4 @@
-"""How plots look, and how they are written: PNG files in a folder.
+"""The look of plots, and the way they are written: PNG files in a folder.
 
 Figures are made without pyplot, so that nothing global is left behind. Colours are those of Okabe and Ito, which
 colour-blind people tell apart, and lines differ in their style besides.
