@@ -150,6 +150,8 @@ async def test_an_empty_answer_is_followed_by_the_next_request_at_once(bench: Be
 async def test_after_a_small_chunk_the_next_fetch_waits_for_the_pause() -> None:
     bench = Bench(max_delay=3_600.0)
     await settle()
+    bench.pause.answered(time.monotonic(), 1, behind=False)  # so records come often
+    bench.pause.began()
     bench.answers((A0, 0, 101, batch_at(100)))
     bench.take()
     await settle()
