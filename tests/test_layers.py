@@ -20,7 +20,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.engines"},
     {"core.engines.onnx"},
     {"core.engines.declared"},
-    {"core.audit", "core.data.csv", "core.offline", "core.tasks.check"},
+    {"core.audit", "core.data.csv", "core.data.pump", "core.offline", "core.tasks.check"},
     {"core.drafts", "core.training", "replay"},
     {"stream_app"},
     {"stream_app.clients", "stream_app.local"},

@@ -11,8 +11,8 @@ from core.data.opening import open_file
 from core.drafts.columns import field_name
 from core.drafts.draft import Draft, DraftField
 from core.errors import DataError
-from core.tasks.keys import LONGEST_ARRAY, FieldName, fits
-from core.tasks.names import why_not_a_field
+from core.tasks.keys import LONGEST_ARRAY, FieldName, Unit, fits
+from core.tasks.names import TRUTH, why_not_a_field
 
 
 def draft_of_hdf5(path: Path) -> Draft:
@@ -23,9 +23,13 @@ def draft_of_hdf5(path: Path) -> Draft:
     """
     with open_file(path) as file:
         found = dict(_datasets(file))
-    samples = max((shape[0] for shape in found.values()), default=0)
-    held = {name: shape for name, shape in found.items() if shape[0] == samples and samples}
-    fields = [DraftField(name, shape[1] if len(shape) > 1 else None) for name, shape in held.items() if _usable(name)]
+        samples = max((shape[0] for shape in found.values()), default=0)
+        held = {name: shape for name, shape in found.items() if shape[0] == samples and samples}
+        fields = [
+            DraftField(name, shape[1] if len(shape) > 1 else None, unit=_unit(file[name]))
+            for name, shape in held.items()
+            if _usable(name)
+        ]
     if not fields:
         raise DataError(path, "holds no dataset (samples,) or (samples, numbers) that could be a field")
     others = [name for name in found if name not in {field.name for field in fields}]
@@ -47,5 +51,11 @@ def _fits(shape: tuple[int, ...]) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and 1 <= shape[1] <= LONGEST_ARRAY)
 
 
+def _unit(data: h5py.Dataset) -> str:
+    """The text of the attribute ``unit``, where a field can have it."""
+    unit = data.attrs.get("unit", "")
+    return unit if isinstance(unit, str) and fits(unit, Unit) else ""
+
+
 def _usable(name: str) -> bool:
-    return fits(name, FieldName) and why_not_a_field(name) is None and field_name(name) == name
+    return name not in TRUTH and fits(name, FieldName) and why_not_a_field(name) is None and field_name(name) == name

@@ -10,6 +10,8 @@ OF_RECORDS = (
 """Names in records, of samples and of outputs, beside fields and outputs."""
 OF_FILES = ("sequence_start", "sequence_length", "sequence_name", "stream_name", "label")
 """Datasets that stand beside those of the fields in a file of data."""
+TRUTH = ("anomaly", "cause", "oracle_score")
+"""Datasets and columns that judge samples: a draft makes no fields of them, though a field may have such a name."""
 
 
 def why_not_a_field(name: str) -> str | None:

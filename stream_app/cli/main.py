@@ -206,6 +206,26 @@ def generate_castings_file(
     say(f"wrote {casts:,} casts to {file}")
 
 
+@command(generate_app, "pump", example="caststream generate pump history.h5 --days 7 --no-faults")
+def generate_pump_file(
+    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
+    streams: Annotated[int, typer.Option(help="Number of pumps.")] = 4,
+    days: Annotated[float, typer.Option(help="Days of each pump.")] = 3.0,
+    rate: Annotated[float, typer.Option(help="Samples per second.")] = 0.1,
+    seed: FileSeedOption = 0,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="With faults, or the same pumps without any.")
+    ] = True,
+) -> None:
+    """Write twelve sensors of pumps with load changes and faults, the truth, and the best possible anomaly score."""
+    from core.data.pump.file import generate_pump
+    from stream_app.cli.progress import bar
+
+    with bar("writing", streams) as told:
+        generate_pump(file, streams, days, rate, seed, faults, told)
+    say(f"wrote {streams:,} pumps to {file}")
+
+
 @command(
     app,
     "replay",
