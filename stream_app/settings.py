@@ -15,9 +15,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import StartupError
 from core.nearest import did_you_mean
@@ -105,13 +114,11 @@ Password = Annotated[SecretStr, _accepts("a password")]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting of caststream. Durations are seconds. Frozen: `replace` makes a changed copy."""
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True,
-        env_prefix=PREFIX,
-        toml_file=TOML_FILE,
         extra="forbid",
         validate_default=True,
         hide_input_in_errors=True,  # pydantic's text would show every value, passwords too, in a traceback
@@ -165,17 +172,9 @@ class Settings(BaseSettings):
 
     _declared: tuple[Declaration, ...] = PrivateAttr(())
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+    def __init__(self, **values: Any) -> None:
         """Arguments win over the environment, the environment over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        super().__init__(**{**_in_file(), **_in_environment(), **values})
 
     @model_validator(mode="after")
     def _lengths_fit_together(self) -> Self:
@@ -330,6 +329,18 @@ class Settings(BaseSettings):
     def process_environment(self) -> dict[str, str]:
         """The whole environment of a child process that is to have these settings: ours, with them and no others."""
         return foreign_environment() | self.environment()
+
+
+def _in_file() -> dict[str, Any]:
+    path = Path(TOML_FILE)
+    return tomllib.loads(path.read_bytes().decode()) if path.is_file() else {}
+
+
+def _in_environment() -> dict[str, str]:
+    """The variables that are named like settings, in capital letters or small ones."""
+    ours = {variable.lower(): value for variable, value in os.environ.items() if variable.upper().startswith(PREFIX)}
+    names = {variable.removeprefix(PREFIX.lower()): value for variable, value in ours.items()}
+    return {name: value for name, value in names.items() if name in Settings.model_fields}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -44,7 +44,7 @@ def test_a_help_loads_the_command_line_alone(words):
     found = loaded(helped(*words))
 
     assert "typer" in found
-    assert set() == found & (CLIENTS | NUMBERS | EXTRAS | PARSERS | {"pydantic_settings", "msgspec", "replay"})
+    assert set() == found & (CLIENTS | NUMBERS | EXTRAS | PARSERS | {"msgspec", "replay"})
 
 
 def test_what_a_help_postpones_is_there_when_it_is_used():

@@ -71,6 +71,12 @@ def test_arguments_win_over_the_environment_and_it_wins_over_the_file(monkeypatc
     )
 
 
+def test_a_variable_may_have_its_name_in_small_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("caststream_app_id", "small")
+
+    assert load_settings().app_id == "small"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

@@ -85,8 +85,27 @@ def test_the_check_names_all_missing_topics_and_the_command(settings: Settings) 
     assert f"--app-id {settings.app_id}" in create_command(settings)
 
 
-def test_the_check_gives_the_partitions_of_the_sources(settings: Settings) -> None:
-    assert check_topics(settings, Cluster(settings)) == {settings.topic(name): 4 for name in SOURCES}
+def test_the_check_gives_partitions_ids_and_settings_of_two_questions(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further one is a way to the broker and back, at every start and every rebalance."""
+    cluster, asked = Cluster(settings), []
+    for name in ("describe_topics", "describe_configs"):
+        ask = getattr(cluster._admin, name)
+
+        def counted(*arguments: Any, ask: Any = ask, name: str = name, **named: Any) -> Any:
+            asked.append(name)
+            return ask(*arguments, **named)
+
+        monkeypatch.setattr(cluster._admin, name, counted)
+
+    found = check_topics(settings, cluster)
+
+    assert asked == ["describe_topics", "describe_configs"]
+    assert found.partitions == {settings.topic(name): 4 for name in SOURCES}
+    assert found.ids == topic_ids(settings, Cluster(settings))
+    assert found.configs.keys() == found.ids.keys()
+    assert found.configs[settings.changelog("signal-states")]["cleanup.policy"] == "compact"
 
 
 @pytest.mark.parametrize("name", ["output", "changelog"])

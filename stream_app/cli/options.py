@@ -1,6 +1,6 @@
 """Settings as command-line options: `command` gives a function the options of the settings that it works with.
 
-What the options are called and mean stands here as text, so that ``--help`` loads neither pydantic nor the rest.
+What the options are called and mean stands here as text, so that ``--help`` loads neither the settings nor the rest.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.core import TyperGroup
+
+from stream_app.cli.postponed import nothing, postponed
 
 # Every setting, in the order of the help; a test holds it equal to the fields of `Settings`.
 MEANINGS = {
@@ -158,9 +161,9 @@ def command(
     """
 
     def add(function: F) -> F:
-        app.command(name, help=_paragraphs(function.__doc__), epilog=f"Example: {example}")(
-            _with_options(function, settings, given)
-        )
+        kind = postponed(partial(_with_options, function, settings, given))
+        help_text = _paragraphs(function.__doc__)
+        app.command(name, cls=kind, help=help_text, epilog=f"Example: {example}")(nothing)
         return function
 
     return add

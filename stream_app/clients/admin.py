@@ -66,8 +66,12 @@ class Cluster:
 
         Only these are asked for: the list of all topics grows with the cluster.
         """
-        topics, _ = self._look(names)
-        return {name: len(topic.partitions) for name, topic in topics.items()}
+        return {name: len(topic.partitions) for name, topic in self.topics(names).items()}
+
+    def topics(self, names: Collection[str]) -> dict[str, Any]:
+        """confluent-kafka's descriptions of those of the topics that are there and that we may see."""
+        found, _ = self._look(names)
+        return found
 
     def create(
         self, partitions: Mapping[str, int], replication_factor: int, configs: Mapping[str, Mapping[str, str]]
@@ -117,20 +121,21 @@ class Cluster:
                     hidden.add(name)
         return found, hidden
 
-    def configs(self, names: Collection[str], unless: Collection[int] = ()) -> dict[str, dict[str, str]]:
-        """Return all settings of existing topics, without topics that an error of ``unless`` hides."""
+    def configs(self, names: Collection[str], unless_refused: Collection[str] = ()) -> dict[str, dict[str, str]]:
+        """Return all settings of existing topics, without those of ``unless_refused`` that we may not ask about."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S) if resources else {}
         found = {}
         for resource, future in futures.items():
             doing = f"read the settings of topic {resource.name}"
+            unless = {KafkaError.TOPIC_AUTHORIZATION_FAILED} if resource.name in unless_refused else set()
             with self._broker_errors(doing, unless=unless), _still_there(resource.name):
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
     def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the settings of the topics that we may ask about."""
-        return self.configs(names, unless={KafkaError.TOPIC_AUTHORIZATION_FAILED})
+        return self.configs(names, unless_refused=names)
 
     def hidden(self, names: Collection[str]) -> set[str]:
         """Return the topics that we may not see: the broker does not say whether they exist."""

@@ -61,13 +61,20 @@ class Reading:
         """Return the ends of partitions. Ask before the first fetch: behind one that waits for records, on the same
         connection, it takes 0.5 s.
         """
+        await self._know(partitions)
         found: Ends = await self._consumer.end_offsets(list(partitions))
         return found
 
     async def beginnings(self, partitions: Collection[TopicPartition]) -> Ends:
         """The first offset that the broker still holds, per partition."""
+        await self._know(partitions)
         found: Ends = await self._consumer.beginning_offsets(list(partitions))
         return found
+
+    async def _know(self, partitions: Collection[TopicPartition]) -> None:
+        """Ask for the leaders of all topics at once. aiokafka would ask for one after the other, 0.1 s for each."""
+        client = self._consumer._client
+        await client.set_topics(client._topics.union(at.topic for at in partitions))
 
     async def read(
         self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from core.errors import StartupError
 from stream_app import sizes
@@ -12,17 +13,25 @@ from stream_app.settings import Settings
 from stream_app.topics.plans import TopicPlan, create_command, planned_topics
 
 
-def check_topics(settings: Settings, cluster: Cluster) -> dict[str, int]:
-    """Refuse to start on topics that are missing or do not fit together.
+class TopicsNow(NamedTuple):
+    """What the broker says of our topics, each by full name."""
 
-    Returns:
-        The number of partitions of each source topic, by full name.
+    partitions: dict[str, int]
+    """Of the source topics."""
+    ids: dict[str, str]
+    configs: dict[str, dict[str, str]]
+    """As `topic_configs`."""
+
+
+def check_topics(settings: Settings, cluster: Cluster) -> TopicsNow:
+    """Refuse to start on topics that are missing or do not fit together.
 
     Raises:
         StartupError: names every missing topic and the command that creates them; or the topics of one task whose
             partitions differ; or a changelog that is not compacted, another topic that is, one that takes too little.
     """
-    there = cluster.partitions([plan.name for plan in planned_topics(settings)])
+    found = cluster.topics([plan.name for plan in planned_topics(settings)])
+    there = {name: len(topic.partitions) for name, topic in found.items()}
     sources = {name: there[name] for route in routes(settings).values() if (name := route.source) in there}
     plans = planned_topics(settings, sources)
     missing = [plan.name for plan in plans if plan.name not in there]
@@ -34,8 +43,9 @@ def check_topics(settings: Settings, cluster: Cluster) -> dict[str, int]:
         )
     for plan in plans:
         _check_partitions(plan, there[plan.name], dead_letters=plan.name == settings.topic(DEAD_LETTERS))
-    _check_configs(settings, topic_configs(settings, cluster))
-    return sources
+    configs = topic_configs(settings, cluster)
+    _check_configs(settings, configs)
+    return TopicsNow(sources, {name: str(topic.topic_id) for name, topic in found.items()}, configs)
 
 
 def topic_configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, str]]:
@@ -43,8 +53,8 @@ def topic_configs(settings: Settings, cluster: Cluster) -> dict[str, dict[str, s
     these.
     """
     changelogs = [route.changelog for route in routes(settings).values()]
-    others = {plan.name for plan in planned_topics(settings)} - set(changelogs)
-    return cluster.configs(changelogs) | cluster.readable_configs(others)
+    names = {plan.name for plan in planned_topics(settings)}.union(changelogs)
+    return cluster.configs(names, unless_refused=names.difference(changelogs))
 
 
 def _check_configs(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> None:

@@ -29,8 +29,7 @@ from stream_app.kafka.lease import Lease
 from stream_app.kafka.transport import Consumer, Producer
 from stream_app.logs import FAUST, SELDOM
 from stream_app.settings import Settings
-from stream_app.topics.administration import topic_ids
-from stream_app.topics.checks import check_topics, grown, topic_configs
+from stream_app.topics.checks import TopicsNow, check_topics, grown
 from stream_app.worker import recovery
 from stream_app.worker.assignment import RESET, BrokerView, Start, report_lost, starts_of, wanted_of
 from stream_app.worker.upkeep import Upkeep
@@ -387,15 +386,16 @@ class CaststreamApp(faust.App):
         if not partitions:
             return BrokerView({}, {}, {}, {})
         # Partitions may have been added since the start: states and records of a stream would part ways.
-        self.partition_counts, ids, configs = await asyncio.to_thread(_look_at_topics, self.settings)
-        self._take_limits(configs)
+        topics = await asyncio.to_thread(_look_at_topics, self.settings)
+        self.partition_counts = topics.partitions
+        self._take_limits(topics.configs)
         # Together: each would wait behind the fetch that is under way on its connection.
         committed, beginnings, ends = await asyncio.gather(
             self.chunk_consumer().committed(partitions),
             self.chunk_consumer().beginning_offsets(partitions),
             self.chunk_consumer().end_offsets(partitions),
         )
-        return BrokerView(committed, beginnings, ends, ids)
+        return BrokerView(committed, beginnings, ends, topics.ids)
 
     def _take_limits(self, configs: Mapping[str, Mapping[str, str]]) -> None:
         """Note the largest batch of each topic. Raises StartupError: one takes less than a record may need."""
@@ -412,7 +412,5 @@ class CaststreamApp(faust.App):
         return [TopicPartition(*tp) for tp in self.consumer.assignment() if tp.topic in self.source_topics]
 
 
-def _look_at_topics(settings: Settings) -> tuple[dict[str, int], dict[str, str], dict[str, dict[str, str]]]:
-    """Ask for the partitions of the sources, the ids and the settings of all topics, each by topic."""
-    cluster = Cluster(settings)
-    return check_topics(settings, cluster), topic_ids(settings, cluster), topic_configs(settings, cluster)
+def _look_at_topics(settings: Settings) -> TopicsNow:
+    return check_topics(settings, Cluster(settings))
