@@ -40,6 +40,16 @@ doors = { length = 2, missing = "hold", overlap = 1 }
 [model]
 file = "pump.onnx"
 [outputs]
+next = { tensor = "y", apply = "forecast", names = ["v", "w"], changes = true, least = [0.25, 0], publish = false }
+expected = { of = "next", apply = "expected" }
+surprise = { of = "next", apply = "surprise" }
+ratio = { of = "next", apply = "likelihood_ratio", horizon = 3 }
+leading = { of = "ratio", apply = "leading" }
+unlikely = { of = "ratio", apply = "above", threshold = 1.0, clear = 0.25 }
+plain = { tensor = "y", apply = "forecast", names = ["v", "w"] }
+odds = { of = "plain", apply = "likelihood_ratio", publish = false }
+first = { of = "odds", apply = "leading" }
+sudden = { of = "plain", apply = "surprise" }
 forecast = { tensor = "y", names = ["de", "nde", "x", "y"] }
 score = { of = "forecast", apply = "forecast_error" }
 alarm = { of = "score", apply = "above", threshold = 1.0, clear = 0.5 }

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from core.audit.functions import NEAR, applied
+from core.audit.applied import NEAR
+from core.audit.functions import applied
 from core.audit.partition import PartitionAudit
 from core.audit.samples import SampleReader
 from core.audit.scope import Scope

@@ -7,35 +7,19 @@ a run from a state of zeros on, or samples of a window; N windows, n numbers of 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from core.arrays import Float32s, Float64s
+from core.audit import forecasts
+from core.audit.applied import NEAR, Applied
 from core.tasks.declaration import Output
 
-NEAR = 1e-5
-"""Numbers as close as this to a threshold, or to each other, may fall on another side of it on another machine.
-
-It is relative to the larger of the number and its scale (`core.audit.scales`).
-"""
 EQUAL = 1e-6
 """Relative: numbers of a window that are as close as this are equally large."""
 PEAK_DIFFERENCE = 2e-6
 """Absolute: on flat sensors a norm summed in another order moves attention by up to 1.8e-6."""
 NONE_YET = -1.0
-
-
-class Applied(NamedTuple):
-    """One output of a run: its numbers (T, n), and what a state keeps of it after each step (T, A).
-
-    ``others`` and ``kept_others`` are numbers in their places that are as good; NaN: there are none.
-    """
-
-    numbers: Float64s
-    others: Float64s | None = None
-    kept: Float32s | None = None
-    kept_others: Float32s | None = None
 
 
 def applied(output: Output, values: Float64s, samples: Float32s, scale: float = 1.0) -> Applied:
@@ -53,6 +37,8 @@ def applied(output: Output, values: Float64s, samples: Float32s, scale: float = 
         return Applied(_distance(values, samples))
     if output.apply == "forecast_error":
         return _forecast_error(values, samples)
+    if output.apply == "forecast":
+        return forecasts.forecast(output, values, samples)
     return applied_alone(output, values, scale)
 
 
@@ -65,7 +51,18 @@ def applied_alone(output: Output, values: Float64s, scale: float = 1.0) -> Appli
         return Applied(powers / powers.sum(axis=1, keepdims=True))
     if output.apply == "label":
         return _label(values, scale)
-    return Applied(values)
+    return _of_forecast(output, values)
+
+
+def _of_forecast(output: Output, values: Float64s) -> Applied:
+    """Compute an output that is made of a forecast; by default its own numbers."""
+    if output.apply == "expected":
+        return forecasts.expected(values)
+    if output.apply == "surprise":
+        return forecasts.surprise(values)
+    if output.apply == "likelihood_ratio":
+        return forecasts.likelihood_ratio(output, values)
+    return forecasts.leading(values) if output.apply == "leading" else Applied(values)
 
 
 def above_alone(number: Float64s, output: Output, scale: float = 1.0) -> Applied:
@@ -119,7 +116,8 @@ def _above(number: Float64s, output: Output, scale: float) -> Applied:
         others[easily != hardly] = 1 - kept[easily != hardly]
     unknown = np.isnan(number)
     found, as_good = (np.where(unknown, np.nan, each)[:, None] for each in (kept, others))
-    return Applied(found, as_good, *(each[:, None].astype(np.float32) for each in (kept, others)))
+    states = [each[:, None].astype(np.float32) for each in (kept, others)]
+    return Applied(found, as_good, states[0], states[1])
 
 
 def _near(limit: float, scale: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.arrays import Float32s, Float64s
-from core.audit.functions import Applied
+from core.audit.applied import Applied
 from core.native.fields import MAX_FLOAT32
 from core.tasks.declaration import Output
 
@@ -21,7 +21,7 @@ Given = Callable[[Output], Float64s]
 """The numbers (T, n) of an output that is made of a tensor."""
 Applying = Callable[[Output, Float64s, float], Applied]
 """Computes an output of the numbers that it is made of, which have a scale."""
-ONE_NUMBER = ("above", "argmax_step", "error", "forecast_error", "label")
+ONE_NUMBER = ("above", "argmax_step", "error", "forecast_error", "label", "surprise", "likelihood_ratio", "leading")
 
 
 class Made(NamedTuple):
@@ -48,24 +48,25 @@ class ExpectedOutputs:
         self._outputs, self._tensor_scales = tuple(outputs), scales
         self._scales: dict[str, float] = {}
         for output in outputs:
-            has_scale = output.apply in (None, "error", "forecast_error")  # the others are probabilities, or no numbers
+            # The others are probabilities, numbers of standard deviations, or no numbers.
+            has_scale = output.apply in (None, "error", "forecast_error", "forecast", "expected")
             self._scales[output.name] = self._scale_of_source(output) if has_scale else 1.0
-        self._places: list[slice] = []
+        self._places: dict[str, slice] = {}
         sizes: dict[str, int] = {}
+        self.width = 0
         for output in outputs:
             read = tensors.get(output.tensor, 1) if output.of is None else sizes[output.of]
-            size = sizes[output.name] = 1 if output.apply in ONE_NUMBER else read
-            self._places.append(slice(self.width, self.width + size))
+            size = len(output.names) if output.apply == "forecast" else read
+            sizes[output.name] = 1 if output.apply in ONE_NUMBER else size
+            if output.publish:
+                self._places[output.name] = slice(self.width, self.width + sizes[output.name])
+                self.width += sizes[output.name]
+        self._published = [output for output in outputs if output.publish]
 
     @property
     def names(self) -> list[str]:
-        """Their names, in order."""
-        return [output.name for output in self._outputs]
-
-    @property
-    def width(self) -> int:
-        """M."""
-        return self._places[-1].stop if self._places else 0
+        """The names of those that are published, in order."""
+        return list(self._places)
 
     def _scale_of_source(self, output: Output) -> float:
         """The scale of the numbers that an output is made of."""
@@ -78,11 +79,11 @@ class ExpectedOutputs:
             for output in self._outputs:
                 values = given(output) if output.of is None else found[output.of].numbers
                 found[output.name] = apply(output, values, self._scale_of_source(output))
-            return _joined(list(found.values()), rows)
+            return _joined(list(found.values()), [found[name] for name in self._places], rows)
 
     def values(self, numbers: Sequence[float]) -> list[Any]:
         """The outputs as a record holds them, in their order, of numbers (M,)."""
-        return [_shown(output, list(numbers[place])) for output, place in zip(self._outputs, self._places, strict=True)]
+        return [_shown(output, list(numbers[self._places[output.name]])) for output in self._published]
 
     def differences(self, numbers: Sequence[float], others: Sequence[float] | None, found: Any) -> dict[str, float]:
         """Return by output how far a record is off, as `PartitionAudit.differences`.
@@ -93,7 +94,8 @@ class ExpectedOutputs:
             found: the record.
         """
         off: dict[str, float] = {}
-        for output, place in zip(self._outputs, self._places, strict=True):
+        for output in self._published:
+            place = self._places[output.name]
             value, wanted = getattr(found, output.name), list(numbers[place])
             difference = _difference(_shown(output, wanted), value, self._scales[output.name])
             if difference == math.inf and others is not None and value is not None:
@@ -104,10 +106,10 @@ class ExpectedOutputs:
         return off
 
 
-def _joined(found: Sequence[Applied], rows: int) -> Made:
-    numbers = np.hstack([each.numbers for each in found])
+def _joined(found: Sequence[Applied], published: Sequence[Applied], rows: int) -> Made:
+    numbers = np.hstack([each.shown for each in published])
     numbers[np.abs(numbers) > MAX_FLOAT32] = np.inf
-    others = [np.full(each.numbers.shape, np.nan) if each.others is None else each.others for each in found]
+    others = [np.full(each.shown.shape, np.nan) if each.others is None else each.others for each in published]
     none = np.empty((rows, 0), np.float32)
     keeping = [each for each in found if each.kept is not None]
     kept = [none, *(each.kept for each in keeping if each.kept is not None)]
@@ -119,7 +121,7 @@ def _shown(output: Output, numbers: list[float]) -> Any:
     """One output as a record holds it."""
     held = [number if math.isfinite(number) else None for number in numbers]
     first = held[0] if held else None
-    if output.apply == "label":
+    if output.apply in ("label", "leading"):
         return None if first is None else output.labels[int(first)]
     if output.apply == "above":
         return None if first is None else bool(first)

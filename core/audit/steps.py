@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.arrays import Float32s, Float64s
-from core.audit.functions import Applied, applied
+from core.audit.applied import Applied
+from core.audit.functions import applied
 from core.audit.models import StepsModel
 from core.audit.outputs import ExpectedOutputs, Made
 from core.audit.partition import AnyOutput, PartitionAudit

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from core.arrays import Float32s, Float64s, Int64s
-from core.audit.functions import Applied, above_alone, applied_alone, first_largest, is_a_largest, window_error
+from core.audit.applied import Applied
+from core.audit.functions import above_alone, applied_alone, first_largest, is_a_largest, window_error
 from core.audit.models import WindowsModel
 from core.audit.outputs import ExpectedOutputs, Made
 from core.audit.partition import AnyOutput, PartitionAudit
