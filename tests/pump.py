@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.models.safetensors import read_safetensors
 from tests import onnx_models as models
+from tests.forecasts import SlowScores
 from tests.recurrent_files import kernel_of, safetensors, weights
 
 DECLARATION = """
@@ -30,6 +31,15 @@ forecast = { tensor = "y", names = ["de", "nde"] }
 score = { of = "forecast", apply = "forecast_error" }
 alarm = { of = "score", apply = "above", threshold = 1.0, clear = 0.5 }
 """
+SCORES = """\
+ahead = { tensor = "y", apply = "forecast", names = ["vibration_1"], changes = true, least = [0.3], publish = false }
+expected = { of = "ahead", apply = "expected" }
+surprise = { of = "ahead", apply = "surprise" }
+ratio = { of = "ahead", apply = "likelihood_ratio", horizon = 4 }
+leading = { of = "ratio", apply = "leading" }
+unlikely = { of = "ratio", apply = "above", threshold = 1.0, clear = 0.25 }
+"""
+"""The model's two numbers, once more: a mean and the logarithm of a variance."""
 
 
 def write_pump(folder: Path) -> Path:
@@ -52,6 +62,24 @@ def write_native_pump(folder: Path, cell: str = "lstm") -> Path:
 def write_gru_pump(folder: Path) -> Path:
     """`write_native_pump` with a GRU."""
     return write_native_pump(folder, "gru")
+
+
+def write_scored_pump(folder: Path) -> Path:
+    """`write_pump` with `SCORES`."""
+    return _scored(write_pump(folder))
+
+
+def write_scored_native_pump(folder: Path) -> Path:
+    """The same with the weights of an LSTM."""
+    (folder / "pump.safetensors").write_bytes(safetensors(weights(3, 21, 2, 2)))
+    path = folder / "pump.toml"
+    path.write_text(DECLARATION.replace("pump.onnx", "pump.safetensors"))
+    return _scored(path)
+
+
+def _scored(path: Path) -> Path:
+    path.write_text(path.read_text() + SCORES)
+    return path
 
 
 class Steps(Protocol):
@@ -89,17 +117,19 @@ class KernelSteps:
 class SlowPump:
     """One pump as the declaration has it: a model, a row at a time, and plain Python."""
 
-    def __init__(self, model: bytes | Steps, names: tuple[str, ...] = ("de", "nde")) -> None:
+    def __init__(self, model: bytes | Steps, names: tuple[str, ...] = ("de", "nde"), scored: bool = False) -> None:
         self._steps: Steps = OnnxSteps(model) if isinstance(model, bytes) else model
         self._names = names
         self._load = 0.0
         self._forecast: list[float] | None = None
         self._alarm = False
         self._next = 0
+        self._scores = _scores() if scored else None
 
     def begin_again(self, steps: Steps) -> None:
         """From zeros; what may be missing is held all the same."""
         self._steps, self._forecast, self._alarm = steps, None, False
+        self._scores = _scores() if self._scores else None
 
     def step(self, stream: str, sample: dict[str, Any]) -> dict[str, Any]:
         self._load = sample.get("load", self._load)
@@ -123,14 +153,33 @@ class SlowPump:
             "score": score,
             "alarm": self._alarm,
         }
+        if self._scores:
+            found |= _published(self._scores.step(numbers[0, :1].tolist(), y[0].tolist()))
         return found | ({"gap": gap} if gap else {})
+
+
+def _scores() -> SlowScores:
+    """Of `SCORES`."""
+    return SlowScores(1, changes=True, least=(0.3,), horizon=4, threshold=1.0, clear=0.25)
+
+
+def _published(scores: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "expected": scores["expected"][0],
+        "surprise": scores["surprise"],
+        "ratio": scores["score"],
+        "leading": None if scores["leading"] is None else "vibration_1",
+        "unlikely": scores["alarm"],
+    }
 
 
 def slow_pump(folder: Path) -> SlowPump:
     """What the pump in a folder has to give."""
+    text = (folder / "pump.toml").read_text()
+    scored, names = SCORES in text, ("de", "nde", "load") if '"load"' in text else ("de", "nde")
     if (folder / "pump.onnx").exists():
-        return SlowPump((folder / "pump.onnx").read_bytes())
-    return SlowPump(KernelSteps((folder / "pump.safetensors").read_bytes()), ("de", "nde", "load"))
+        return SlowPump((folder / "pump.onnx").read_bytes(), scored=scored)
+    return SlowPump(KernelSteps((folder / "pump.safetensors").read_bytes()), names, scored)
 
 
 def rounded(outputs: list[tuple[int, Any]]) -> list[tuple[int, Any]]:

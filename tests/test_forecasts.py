@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from core.engines.declared.outputs import StepOutputs
 from core.errors import StartupError
 from core.tasks.declaration import Output
 from core.wire.outputs import NOTHING_YET, OutputField
+from tests.forecasts import LARGEST, SlowScores
 from tests.strategies import examples
 
 NAMES = ("flow", "level", "speed")
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def forecaster(
@@ -36,50 +35,6 @@ def forecaster(
         Output("alarm", "", apply="above", of="score", threshold=2.0, clear=0.5),
     )
     return StepOutputs("pump.safetensors", outputs, {"y": slice(0, 2 * numbers)}.__getitem__, numbers)
-
-
-@dataclass
-class Slow:
-    """One stream of a `forecaster`."""
-
-    numbers: int
-    changes: bool
-    least: tuple[float, ...]
-    horizon: int
-    forecast: tuple[list[float], list[float]] | None = None  # the sample, the model's numbers
-    count: int = 0
-    averages: list[float] = field(default_factory=list)
-    alarm: bool = False
-
-    def step(self, sample: list[float], numbers: list[float]) -> dict[str, Any]:
-        kept, self.forecast = self.forecast, (sample, numbers)
-        none = {"expected": [None] * self.numbers, "surprise": None, "score": None, "leading": None}
-        if kept is None:
-            self.averages = [0.0] * self.numbers
-            return none | {"alarm": False}
-        if not all(map(math.isfinite, kept[1])):
-            return none | {"alarm": None}
-        at, (means, logarithms) = kept[0], (kept[1][: self.numbers], kept[1][self.numbers :])
-        expected = [mean + now * self.changes for mean, now in zip(means, at, strict=True)]
-        squares = []
-        for place, now in enumerate(sample):
-            std = math.exp(min(max(logarithms[place], -170.0), 170.0) / 2)
-            moved = now - at[place] if self.changes else now
-            squares.append(((moved - means[place]) / max(std, self.least[place], 1e-37)) ** 2)
-        self.count = min(self.count + 1, self.horizon)
-        for place, square in enumerate(squares):
-            value = (min(square, 100.0) - 1) / 2
-            average = self.averages[place]
-            self.averages[place] = float(np.float32(average + (value - average) / self.count))
-        score = sum(self.averages) / self.numbers
-        self.alarm = score >= 2.0 or (self.alarm and score >= 0.5)
-        return {
-            "expected": expected,
-            "surprise": min(math.sqrt(sum(squares) / self.numbers), LARGEST),
-            "score": score,
-            "leading": self.averages.index(max(self.averages)),
-            "alarm": self.alarm,
-        }
 
 
 def shown(row: Float32s, numbers: int) -> dict[str, Any]:
@@ -119,7 +74,7 @@ WILD = st.one_of(SOME, st.sampled_from([math.nan, math.inf, -math.inf, LARGEST, 
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[Slow, StepOutputs, Float32s, Float32s]:
+def streams(draw: st.DrawFn) -> tuple[SlowScores, StepOutputs, Float32s, Float32s]:
     numbers, changes, horizon = draw(st.integers(1, 3)), draw(st.booleans()), draw(st.sampled_from([1, 2, 5, 100_000]))
     least = tuple(draw(st.lists(st.sampled_from([0.0, 1e-30, 0.5]), min_size=numbers, max_size=numbers)))
     steps = draw(st.integers(1, 12))
@@ -129,12 +84,12 @@ def streams(draw: st.DrawFn) -> tuple[Slow, StepOutputs, Float32s, Float32s]:
     made = draw(st.lists(given_numbers, min_size=steps, max_size=steps))
     outputs = forecaster(numbers, changes, least, horizon)
     arrays = np.array(samples, np.float32), np.array(made, np.float32)
-    return Slow(numbers, changes, least, horizon), outputs, *arrays
+    return SlowScores(numbers, changes, least, horizon), outputs, *arrays
 
 
 @examples(200)
 @given(streams())
-def test_scores_are_those_of_plain_python(stream: tuple[Slow, StepOutputs, Float32s, Float32s]) -> None:
+def test_scores_are_those_of_plain_python(stream: tuple[SlowScores, StepOutputs, Float32s, Float32s]) -> None:
     slow, outputs, samples, numbers = stream
 
     for found, sample, forecast in zip(played(outputs, samples, numbers), samples, numbers, strict=True):

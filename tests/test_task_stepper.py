@@ -22,13 +22,31 @@ from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests import onnx_models as models
 from tests.changes import take_changed
-from tests.pump import SlowPump, rounded, slow_pump, write_gru_pump, write_native_pump, write_pump
+from tests.pump import (
+    SlowPump,
+    rounded,
+    slow_pump,
+    write_gru_pump,
+    write_native_pump,
+    write_pump,
+    write_scored_native_pump,
+    write_scored_pump,
+)
 from tests.strategies import MemoryTable, examples
 
 RULES = StreamRules()
 
 
-@pytest.fixture(scope="session", params=[write_pump, write_native_pump, write_gru_pump], ids=["onnx", "LSTM", "GRU"])
+PUMPS = {
+    "onnx": write_pump,
+    "LSTM": write_native_pump,
+    "GRU": write_gru_pump,
+    "scored onnx": write_scored_pump,
+    "scored LSTM": write_scored_native_pump,
+}
+
+
+@pytest.fixture(scope="session", params=PUMPS.values(), ids=PUMPS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     written: Path = request.param(tmp_path_factory.mktemp("pump"))
     return written.parent
