@@ -22,6 +22,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.engines.declared"},
     {"core.audit", "core.data.csv", "core.data.pump", "core.offline", "core.tasks.check"},
     {"core.drafts", "core.training", "replay"},
+    {"core.training.tasks"},
     {"stream_app"},
     {"stream_app.clients", "stream_app.local"},
     {"stream_app.kafka", "stream_app.topics"},

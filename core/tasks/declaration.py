@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,9 @@ Kind = Literal["step", "window"]
 """A model that takes one step per sample, or one that looks at a window of samples."""
 WhenMissing = Literal["refuse", "hold"]
 GapPolicy = Literal["step", "hold", "reset"]
+Learn = Literal["forecast", "regress", "classify"]
+"""What a training of the task makes: a forecast of the next sample, a target per sample, or a label per sequence."""
+CellName = Literal["LSTM", "GRU"]
 Constant = bool | int | float | tuple["Constant", ...]
 """A number, or an array of them."""
 
@@ -124,6 +128,25 @@ class TaskRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """How the task's model is made by ``train``; it moves no output of a model that is there.
+
+    ``targets`` are columns or datasets that are learnt, ``columns`` the names in a table of samples of what is known
+    under other names. Sizes that are None follow from the data. ``horizon`` counts samples, ``false_alarms`` are those
+    of a stream per week.
+    """
+
+    learn: Learn
+    targets: tuple[str, ...] = ()
+    columns: Mapping[str, str] = made(default_factory=dict)
+    cell: CellName = "LSTM"
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    horizon: int = 30
+    false_alarms: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """One task. The order of ``fields`` is that of the model's input; ``window`` is set for the kind window alone."""
 
@@ -137,6 +160,7 @@ class Declaration:
     rules: TaskRules
     path: Path = Path()
     """The file that declares it."""
+    training: Training = Training("forecast")
 
     @property
     def width(self) -> int:

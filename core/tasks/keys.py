@@ -12,7 +12,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import FieldInfo
 
-from core.tasks.declaration import LARGEST_VALUE, GapPolicy, Kind, WhenMissing
+from core.tasks.declaration import LARGEST_VALUE, CellName, GapPolicy, Kind, Learn, WhenMissing
 
 LONGEST_ARRAY = 16_384
 """Numbers of one field. Of all fields together there may be as many."""
@@ -271,6 +271,44 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
     ] = True
 
 
+class TrainKeys(Keys, frozen=True, kw_only=True):
+    """How `caststream train` makes the model. It moves no output of a model that is there."""
+
+    learn: Annotated[
+        Annotated[Learn, Meta(description="forecast, regress or classify")] | None,
+        means(
+            "`forecast`: the next sample, for an anomaly score. `regress`: `targets`, at each sample. "
+            "`classify`: a label of each sequence.",
+            "`forecast` for steps, `classify` for windows",
+        ),
+    ] = None
+    targets: Annotated[Texts, means("Columns or datasets of the history that are learnt.", "none")] = ()
+    columns: Annotated[
+        Annotated[dict[str, Text], Meta(description="a table of names that caststream knows and those in the file")],
+        means("Other names in the history: of `stream`, `sequence`, `step`, `timestamp` or a field's column.", "none"),
+    ] = msgspec.field(default_factory=dict)
+    cell: Annotated[Annotated[CellName, Meta(description="LSTM or GRU")], means("The kind of recurrent cell.")] = "LSTM"
+    hidden_size: Annotated[
+        Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1,024")] | None,
+        means("Hidden units of each layer.", "16 to 64, by the data"),
+    ] = None
+    num_layers: Annotated[
+        Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")] | None,
+        means("Recurrent layers.", "1 or 2, by the data"),
+    ] = None
+    horizon: Annotated[SampleCount, means("Samples over which the anomaly score is averaged.")] = 30
+    false_alarms: Annotated[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"\A[0-9]{1,9}(\.[0-9]{1,9})?/(hour|day|week|month|year)\Z",
+                description="a number above 0 and a time, such as 1/week or 0.5/day",
+            ),
+        ],
+        means("The most false alarms of a stream, on average, for which the threshold is chosen."),
+    ] = "1/week"
+
+
 TABLES: dict[str, type[Keys]] = {
     "": TaskKeys,
     "topics": TopicKeys,
@@ -279,6 +317,7 @@ TABLES: dict[str, type[Keys]] = {
     "window": WindowKeys,
     "model": ModelKeys,
     "outputs.NAME": OutputKeys,
+    "train": TrainKeys,
 }
 """The tables of a file and their keys; NAME stands for names of the user's own."""
 

@@ -16,11 +16,12 @@ from core.tasks.models import read_model
 from core.tasks.outputs import DEFAULT, read_outputs
 from core.tasks.tables import Once, read_keys, refuse_unknown
 from core.tasks.toml_file import Place, read_tables
+from core.tasks.training import read_training
 
 SHIPPED = ("signal", "casting")
 """The tasks that ship with the package."""
 NEEDED_TABLES = ("fields", "model")
-_TABLES = ("topics", "fields", "rules", "window", "model", "outputs")
+_TABLES = ("topics", "fields", "rules", "window", "model", "outputs", "train")
 _HERE = Path(__file__).resolve().parent
 _FIRST = 100
 _SHARED_TOPIC = "dead-letters"
@@ -59,7 +60,22 @@ def declare(path: Path, values: dict[str, Any], need_files: bool = True) -> Decl
         _window(place.under("window"), values.get("window"), keys.kind),
         _rules(place.under("rules"), values.get("rules", {})),
         path,
+        read_training(place.under("train"), values.get("train", {}), keys.kind),
     )
+
+
+def read_to_train(path: Path, model: Path) -> Declaration:
+    """Read a task file whose model is still to be made: its tables of model and outputs may be missing, or wrong.
+
+    Args:
+        path: the task file.
+        model: where the model will be.
+
+    Raises:
+        StartupError: as `read_declaration`, of the other tables.
+    """
+    tables = {name: table for name, table in read_tables(path).items() if name not in ("model", "outputs")}
+    return declare(path, tables | {"model": {"file": str(model.absolute())}}, need_files=False)
 
 
 @lru_cache

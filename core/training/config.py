@@ -1,4 +1,4 @@
-"""The settings of both trainings, from defaults, a TOML or YAML file, and options."""
+"""The settings of all trainings, from defaults, a TOML or YAML file, and options."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ Initialisation = Annotated[
 ]
 Readout = Annotated[Literal["last", "ends", "attention"], Meta(description="last, ends or attention")]
 Target = Annotated[Literal["label", "probability"], Meta(description="label or probability")]
+Cell = Annotated[Literal["LSTM", "GRU"], Meta(description="LSTM or GRU")]
 Layers = Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")]
 Widths = Annotated[tuple[Count, ...], Meta(description="a list of layer widths, each 1 or more")]
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings that both trainings share. `read_settings` makes them, and the values lie in their ranges.
+    """The settings that all trainings share. `read_settings` makes them, and the values lie in their ranges.
 
     Raises:
         StartupError: mixed precision without CUDA.
@@ -114,16 +115,38 @@ class DefectSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown
     cost_false_alarm: Cost = 1.0
 
 
-_SETTINGS: dict[str, type[SignalSettings] | type[DefectSettings]] = {"signal": SignalSettings, "defect": DefectSettings}
+class TaskSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Training of a declared task. What is None here is as the table [train] of the task says, else by the data."""
+
+    epochs: Count = 60
+    batch_size: Count = 32
+    learning_rate: Rate = 3e-3
+    optimizer: Optimizer = "adam"
+    schedule: Schedule = "plateau"
+    patience: CountOrNone = 6
+    max_minutes: Minutes | None = 3.0
+    cell: Cell | None = None
+    hidden_size: Count | None = None
+    num_layers: Layers | None = None
+    segment: Count = 64  # samples that a gradient goes back
+
+
+_SETTINGS: dict[str, type[SignalSettings] | type[DefectSettings] | type[TaskSettings]] = {
+    "signal": SignalSettings,
+    "defect": DefectSettings,
+    "task": TaskSettings,
+}
 
 
 @overload
 def read_settings(kind: Literal["signal"], path: Path | None = None, **given: Any) -> SignalSettings: ...
 @overload
 def read_settings(kind: Literal["defect"], path: Path | None = None, **given: Any) -> DefectSettings: ...
+@overload
+def read_settings(kind: Literal["task"], path: Path | None = None, **given: Any) -> TaskSettings: ...
 def read_settings(
-    kind: Literal["signal", "defect"], path: Path | None = None, **given: Any
-) -> SignalSettings | DefectSettings:
+    kind: Literal["signal", "defect", "task"], path: Path | None = None, **given: Any
+) -> SignalSettings | DefectSettings | TaskSettings:
     """The settings of one kind of training: defaults, over them the file's, over them those ``given``.
 
     Args:

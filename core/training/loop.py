@@ -1,4 +1,4 @@
-"""The training loop of both models: epochs, the best and the last model on disk, and every way in which it can end."""
+"""The training loop of all models: epochs, the best and the last model on disk, and every way in which it can end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from torch import Tensor
 
 from core.callbacks import unheard
 from core.errors import RunError
-from core.models.fingerprint import AnyModel
 from core.training.board import Board
 from core.training.config import TrainingSettings
 from core.training.descent import Descent, NotFiniteError
-from core.training.snapshot import check_writable, for_workers, last_path, load_last, save
+from core.training.snapshot import TrainedModel, check_writable, for_workers, last_path, load_last, save
 from core.training.surroundings import Stop, own_randomness, random_state, reproducible, set_random_state
 
 StopReason = Literal["epochs", "patience", "max_minutes", "interrupted"]
@@ -31,7 +30,7 @@ class TrainingTask(Protocol):
     """A model, its data and how one is fitted to the other. Epochs count from 1."""
 
     @property
-    def model(self) -> AnyModel:
+    def model(self) -> TrainedModel:
         """The model, on the device of the settings, with its start weights."""
 
     @property

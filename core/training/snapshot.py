@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from core.errors import RunError, StartupError
 from core.models.checkpoint import CheckpointError, plain, read_checkpoint, write_checkpoint
 from core.models.factory import ModelFactory
-from core.models.fingerprint import AnyModel
 from core.models.finite import check_tensor, tensors_in
 from core.models.packed import SUFFIX as SAFETENSORS
 from core.training.config import TrainingSettings
+from core.training.own_model import OwnModel
 
+if TYPE_CHECKING:
+    from core.models.fingerprint import AnyModel
+
+TrainedModel: TypeAlias = "AnyModel | OwnModel"
 SUFFIXES = (SAFETENSORS, ".pt")
 # These may differ in a resumed run; epochs only where the learning rate does not depend on them.
 FREE = ("epochs", "max_minutes", "device", "threads")
@@ -60,14 +64,17 @@ def check_writable(out: Path) -> None:
         raise StartupError(f"{out.parent}: models cannot be written there: permission denied")
 
 
-def save(model: AnyModel, path: Path, **content: Any) -> None:
-    """`ModelFactory.save_checkpoint`; where it fails, the file that was there is still whole.
+def save(model: TrainedModel, path: Path, **content: Any) -> None:
+    """`ModelFactory.save_checkpoint`, or a model's own; where it fails, the file that was there is still whole.
 
     Raises:
         RunError: the file cannot be written.
     """
     try:
-        ModelFactory.save_checkpoint(model, path, **content)
+        if isinstance(model, OwnModel):
+            model.save(path, **content)
+        else:
+            ModelFactory.save_checkpoint(model, path, **content)
     except (OSError, RuntimeError) as error:  # torch turns an OSError below it into a RuntimeError
         raise RunError(f"{path} cannot be written: {_reason(error)}") from error
 

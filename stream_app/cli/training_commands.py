@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, file_commands, say
+from stream_app.cli.train_task import train_file_command
 from stream_app.exits import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _JUDGED_ON = {
     "defect": "the casts that training held out, half of which chose the best epoch and half the calibration",
 }
 
-train_app, evaluate_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
+train_app = typer.Typer(no_args_is_help=True, cls=file_commands(train_file_command))
+evaluate_app = typer.Typer(no_args_is_help=True)
 
 SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
 CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
@@ -88,7 +90,7 @@ FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures a
 
 def add_training_commands(app: typer.Typer) -> None:
     """Add ``train``, ``evaluate``, ``import-csv`` and ``import`` to the command line."""
-    app.add_typer(train_app, name="train", help="Train a model on a file.")
+    app.add_typer(train_app, name="train", help="Train a model on a file. COMMAND may be a task file.")
     app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside limits and baselines.")
     command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
     command(app, "import", example="caststream import history.parquet history.h5 --task pump.toml")(import_file)

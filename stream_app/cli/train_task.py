@@ -1,0 +1,95 @@
+"""``caststream train FILE.toml HISTORY``."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+from stream_app.exits import EXIT_INTERRUPTED
+
+# A training that ends in an error of import would have been for nothing.
+PACKAGES = ("torch", "matplotlib", "torch.utils.tensorboard")
+
+HistoryArgument = Annotated[
+    Path, typer.Argument(help="A CSV, Parquet, Feather or HDF5 file of the task's samples.", show_default=False)
+]
+TASK_OPTIONS = {
+    "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most. Default: 60.")],
+    "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch, at most. Default: 32.")],
+    "learning_rate": Annotated[float | None, typer.Option(help="The first learning rate. Default: 0.003.")],
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cpu.")],
+    "seed": Annotated[int | None, typer.Option(help="The same seed gives the same weights. Default: 0.")],
+    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU. Default: 1.")],
+    "max_minutes": Annotated[float | None, typer.Option(help="Minutes after which training ends. Default: 3.")],
+}
+
+
+def train_file_command(group: typer.Typer, name: str) -> None:
+    """Add the training of a task file as the command ``name``."""
+
+    @command(group, name, example=f"caststream train {name} history.csv", given=TASK_OPTIONS)
+    def train_task_model(
+        data: HistoryArgument,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                "-o",
+                help="The weights to write; by default NAME.safetensors beside the task file.",
+                show_default=False,
+            ),
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
+        ] = None,
+        *,
+        given: dict[str, Any],
+        column: ColumnNamesOption = None,
+        decimal: DecimalSignOption = None,
+        sampling_rate: Annotated[
+            float | None,
+            typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
+        ] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Continue where this training was interrupted.")] = False,
+        log_dir: Annotated[
+            Path | None,
+            typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the weights.", show_default=False),
+        ] = None,
+    ) -> None:
+        """Train a model of this task on a history: what is normal, without labels. Ctrl-C keeps the best so far."""
+        from core.data.csv.import_csv import fields_of
+        from core.data.csv.names import parse_renamed
+        from core.tasks.reading import read_to_train
+        from core.training.extras import require
+        from core.training.tasks.history import HistoryOptions
+
+        for package in PACKAGES:
+            require(package)
+        path = Path(name)
+        weights = out or path.with_name(f"{path.stem}.safetensors")
+        declaration = read_to_train(path, weights)
+        renamed = parse_renamed(column or [], fields_of(declaration))
+        options = HistoryOptions(renamed, decimal, sampling_rate)
+        _train(declaration, data, weights, config, given, options=options, resume=resume, log_dir=log_dir)
+
+
+def _train(
+    declaration: Any, data: Path, weights: Path, config: Path | None, given: dict[str, Any], **rest: Any
+) -> None:
+    from core.training.config import read_settings
+    from core.training.tasks.train import Places, train_forecaster
+    from stream_app.cli.progress import phases
+    from stream_app.cli.training_display import ending, training_display
+
+    settings = read_settings("task", config, **given)
+    places = Places(weights)
+    rest["log_dir"] = rest["log_dir"] or places.logs
+    with phases() as phase, training_display() as told:
+        done = train_forecaster(
+            declaration, data, places, settings, on_read=phase("reading"), on_progress=told, on_note=say, **rest
+        )
+    typer.echo(ending(done, places.best), err=True)
+    if done.reason == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
