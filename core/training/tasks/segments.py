@@ -72,12 +72,15 @@ class Stretches:
                 kept[row] = 0
 
     def _queue(self, source: np.random.Generator) -> Iterator[tuple[int, int]]:
-        """Stretches without end: all samples once, in another order and with other cuts each time."""
+        """Stretches without end: all steps once, in another order and with other cuts each time.
+
+        A stretch ends with the sample that the next one begins with, so that the step between them is learnt too.
+        """
         size = self._stretch * self.length
         while True:
             shift = int(source.integers(size))
             cuts = [
-                (max(start, first), min(end, first + size))
+                (max(start, first), min(end, first + size + 1))
                 for start, end in self._bounds
                 for first in range(start - shift, end, size)
             ]

@@ -1,0 +1,228 @@
+"""A forecaster is trained from any kind of history, and the compiled kernel gives what torch gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.engines.own_weights import KernelStates, open_weights
+from core.errors import DataError, StartupError
+from core.models.recurrent_weights import read_recurrent
+from core.tasks.check.example import run_row
+from core.tasks.declaration import CellName, Declaration
+from core.tasks.reading import read_declaration, read_to_train
+from core.training.tasks.export import folded, outputs_of
+from core.training.tasks.history import open_history
+from core.training.tasks.likelihood import Forecasts, calibration, robust_loss
+from core.training.tasks.net import RecurrentNet
+from core.training.tasks.segments import Stretches
+from core.training.tasks.train import Places, train_forecaster
+from tests.histories import plant, quick, task_file, write_csv
+
+
+def declared(folder: Path, more: str = "") -> tuple[Declaration, Places]:
+    places = Places(folder / "pump.safetensors")
+    return read_to_train(task_file(folder, more), places.weights), places
+
+
+def read(path: Path, task: Declaration, notes: list[str] | None = None) -> tuple[list[int], list[float]]:
+    """Lengths of the sequences of a file, and all their values."""
+    with open_history(path, task, on_note=(notes if notes is not None else []).append) as history:
+        return [len(each) for each in history.sequences], np.concatenate(
+            [each.values.ravel() for each in history.sequences]
+        ).tolist()
+
+
+def test_a_csv_a_parquet_a_feather_and_an_hdf5_file_give_the_same_sequences(tmp_path: Path) -> None:
+    task, _ = declared(tmp_path)
+    frame = pd.read_csv(write_csv(tmp_path / "history.csv", plant(60)))
+    frame.to_parquet(tmp_path / "history.parquet")
+    frame.to_feather(tmp_path / "history.feather")
+    with h5py.File(tmp_path / "history.h5", "w") as file:
+        for name in ("flow", "level"):
+            file[name] = frame[name].to_numpy()
+
+    found = [read(tmp_path / f"history.{ending}", task) for ending in ("csv", "parquet", "feather", "h5")]
+
+    assert found == [found[0]] * 4
+    assert found[0][0] == [60]
+
+
+def test_lines_that_a_worker_would_refuse_are_left_out_and_told(tmp_path: Path) -> None:
+    task, _ = declared(tmp_path)
+    lines = write_csv(tmp_path / "history.csv", plant(60)).read_text().splitlines()
+    lines[7] = lines[7].rpartition(",")[0] + ","
+    (tmp_path / "history.csv").write_text("\n".join(lines))
+    notes: list[str] = []
+
+    assert read(tmp_path / "history.csv", task, notes)[0] == [59]
+    assert any("1 lines cannot be used: line 8" in note and 'missing = "hold"' in note for note in notes)
+
+
+def test_a_file_of_which_much_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    task, _ = declared(tmp_path)
+    path = write_csv(tmp_path / "history.csv", plant(60))
+    path.write_text(path.read_text().replace(":3", ":x3"))
+
+    with pytest.raises(DataError, match="lines cannot be used"):
+        read(path, task)
+
+
+def test_a_column_under_another_name_is_found_by_the_table_of_the_training(tmp_path: Path) -> None:
+    task, _ = declared(tmp_path, '[train]\ncolumns = { flow = "Q1" }\n')
+    path = write_csv(tmp_path / "history.csv", plant(60))
+    path.write_text(path.read_text().replace("flow", "Q1"))
+
+    assert read(path, task)[0] == [60]
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_the_kernel_gives_what_torch_gives(tmp_path: Path, cell: CellName) -> None:
+    task, places = declared(tmp_path, f'[train]\ncell = "{cell}"\n')
+    data = write_csv(tmp_path / "history.csv", plant(700))
+
+    done = train_forecaster(task, data, places, quick(num_layers=2))
+
+    assert done.epochs == 3
+    kernel, binding = open_weights(task, places.weights.read_bytes())
+    with np.load(places.example) as example:
+        found = run_row(KernelStates(kernel, 2), example["x"])
+        expected = example["forecast"]
+    assert read_recurrent("", places.weights.read_bytes()).cell == cell
+    assert binding.outputs[0].size == 4
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_forecaster_learns_more_than_that_nothing_changes(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+    judged: list[tuple[float, float]] = []
+
+    def then(trained: object) -> None:
+        least = trained.least  # type: ignore[attr-defined]
+        both = trained.forecasts, trained.persistence  # type: ignore[attr-defined]
+        judged.append(tuple(float(each.loss(least).mean()) for each in both))  # type: ignore[arg-type]
+
+    train_forecaster(task, write_csv(tmp_path / "history.csv", plant(1500)), places, quick(epochs=8), then=then)
+
+    ((ours, persistence),) = judged
+    assert ours < persistence - 0.1
+
+
+def test_the_seed_gives_the_weights_and_a_resumed_training_the_same(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "history.csv", plant(700))
+    written = []
+    for name, runs in (("whole", (4,)), ("cut", (2, 4)), ("other", (4,))):
+        folder = tmp_path / name
+        folder.mkdir()
+        task, places = declared(folder)
+        for number, epochs in enumerate(runs):
+            seed = 1 if name == "other" else 0
+            train_forecaster(task, data, places, quick(epochs=epochs, seed=seed), resume=number > 0)
+        written.append(read_recurrent("", places.weights.read_bytes()).head[0])
+
+    assert np.array_equal(written[0], written[1])
+    assert not np.array_equal(written[0], written[2])
+
+
+def test_other_data_are_not_resumed_on(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+    train_forecaster(task, write_csv(tmp_path / "history.csv", plant(700)), places, quick(epochs=1))
+
+    with pytest.raises(StartupError, match="was trained on other data"):
+        train_forecaster(task, write_csv(tmp_path / "other.csv", plant(700, 1)), places, quick(epochs=2), resume=True)
+
+
+def test_too_little_data_are_refused_with_what_is_needed(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+
+    with pytest.raises(DataError, match=r"100 samples in 1 sequences are too few: \d+ in one sequence are the least"):
+        train_forecaster(task, write_csv(tmp_path / "history.csv", plant(100)), places, quick())
+
+
+@given(st.integers(0, 2**31), st.sampled_from(["LSTM", "GRU"]), st.integers(1, 4))
+def test_a_folded_head_gives_scale_times_y_plus_shift(seed: int, cell: CellName, outputs: int) -> None:
+    torch.manual_seed(seed)
+    source = np.random.default_rng(seed)
+    net = RecurrentNet(cell, 3, 5, 1, outputs)
+    samples = source.normal(0, 1, (7, 3)).astype(np.float32)
+    scale, shift = np.exp(source.normal(0, 3, outputs)), source.normal(0, 10, outputs)
+
+    plain = outputs_of(net, folded(net, np.ones(outputs), np.zeros(outputs)), samples)
+    found = outputs_of(net, folded(net, scale, shift), samples)
+
+    assert np.allclose(found, scale * plain + shift, rtol=1e-5, atol=1e-5 * (scale + np.abs(shift)).max())
+
+
+@given(st.integers(0, 2**31), st.integers(1, 4), st.integers(2, 40), st.integers(1, 16), st.integers(1, 5))
+def test_every_segment_lies_within_one_piece_and_goes_on_where_the_one_before_ended(
+    seed: int, pieces: int, most: int, length: int, rows: int
+) -> None:
+    sizes = np.random.default_rng(seed).integers(2, most + 1, pieces).tolist()
+    ends = np.cumsum(sizes).tolist()
+    bounds = list(zip([0, *ends[:-1]], ends, strict=True))
+    stretches = Stretches(bounds, length, rows, seed)
+    piece_of = np.repeat(np.arange(pieces), sizes)
+    before: list[int] | None = None
+
+    for segment in stretches.epoch(1):
+        for row in range(stretches.rows):
+            places = segment.places[row][segment.there[row]]
+            assert len(places)
+            assert np.array_equal(places, np.arange(places[0], places[0] + len(places)))
+            assert len(set(piece_of[places].tolist())) == 1
+            if segment.kept[row]:
+                assert before is not None
+                assert places[0] == before[row] + 1
+        before = [int(segment.places[row][segment.there[row]][-1]) for row in range(stretches.rows)]
+
+
+def test_calibrated_deviations_give_the_mean_square_1_whatever_they_were() -> None:
+    source = np.random.default_rng(0)
+    errors = source.normal(0, 1, (20_000, 3))
+    forecasts = Forecasts(errors, np.ones_like(errors) * [0.5, 1.0, 2.0])
+
+    assert np.allclose(calibration(forecasts, np.zeros(3)), [2.0, 1.0, 0.5], rtol=0.03)
+
+
+def test_one_spike_weighs_no_more_than_in_proportion() -> None:
+    zero, least = torch.zeros(2), torch.zeros(1)
+    near, far = (float(robust_loss(zero, torch.tensor([z]), least)) for z in (50.0, 100.0))
+
+    assert far < 2.2 * near
+
+
+def test_the_table_of_the_training_moves_no_fingerprint(tmp_path: Path) -> None:
+    from core.tasks.fingerprint import fingerprint_of
+
+    model = '[model]\nfile = "pump.safetensors"\n'
+    plain, told = (
+        read_declaration(task_file(tmp_path, model + more), need_files=False)
+        for more in ("", '[train]\nfalse_alarms = "2/day"\nhorizon = 5\n')
+    )
+
+    assert told.training == replace(plain.training, false_alarms=14.0, horizon=5)
+    assert fingerprint_of(plain, b"") == fingerprint_of(told, b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('learn = "classify"', "for a task of the kind window"),
+        ('false_alarms = "0/week"', "above 0"),
+        ('false_alarms = "1"', "such as 1/week"),
+        ('cel = "GRU"', "unknown key"),
+    ],
+)
+def test_a_table_of_the_training_that_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = task_file(tmp_path, f"[train]\n{text}\n")
+
+    with pytest.raises(StartupError, match=said):
+        read_to_train(path, tmp_path / "pump.safetensors")
