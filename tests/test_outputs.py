@@ -316,6 +316,34 @@ async def test_all_that_one_turn_publishes_is_put_at_its_end_without_a_task(putt
     assert asyncio.all_tasks() == tasks
 
 
+async def test_what_was_held_leaves_together_and_in_the_same_turn(putting: Shell) -> None:
+    for _ in range(2):
+        putting.writer.hold()
+        putting.publish(b"first")
+        putting.publish(b"second", partition=1)
+        assert putting.broker.waiting == []
+        putting.writer.leave()
+        assert [len(request.records) for request in putting.broker.waiting] == [1, 1]
+        await settle()
+        while putting.broker.waiting:
+            putting.broker.take(putting.broker.waiting[0])
+
+    putting.publish(b"third")
+    await settle()
+    assert len(putting.broker.waiting) == 1  # without a hold as before
+
+
+async def test_what_was_published_before_a_hold_leaves_too(putting: Shell) -> None:
+    putting.publish(b"before")
+    putting.writer.hold()
+    putting.publish(b"held", partition=1)
+    await settle()
+    putting.writer.leave()
+    await settle()
+
+    assert sorted(request.partition for request in putting.broker.waiting) == [0, 1]
+
+
 async def test_order_holds_where_some_batches_are_put_at_once_and_some_have_to_wait(putting: Shell) -> None:
     broker: Any = putting.broker
     expected = [b"%d" % number for number in range(40)]

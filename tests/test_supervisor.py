@@ -72,6 +72,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Scripted]]:
+    monkeypatch.setattr(worker, "READY_POLL_S", PATIENCE_S)  # so all that is seen in time is told
     monkeypatch.setattr(worker, "FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr(worker, "LONGEST_PAUSE_S", 0.4)
     monkeypatch.setattr(worker.WorkerChild, "__init__", _with_short_pause(worker.WorkerChild.__init__))
@@ -99,6 +100,24 @@ def _with_short_pause(init: Callable[..., None]) -> Callable[..., None]:
 
 def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[logging.LogRecord]:
     return [record for record in caplog.records if text in record.getMessage()]
+
+
+def test_while_all_are_ready_it_looks_seldom_and_before_often(
+    scripted: Callable[[int], Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scripted(2)
+    waited: list[float] = []
+    stock = service.supervisor._news.wait
+
+    def wait(timeout: float) -> bool:
+        waited.append(timeout)
+        return stock(timeout)
+
+    monkeypatch.setattr(service.supervisor._news, "wait", wait)
+    service.start("ready", "ready")
+    wait_until(lambda: waited and waited[-1] == PATIENCE_S, PATIENCE_S)
+    assert waited[0] == worker.POLL_S
+    assert all(map(service.pid, range(2)))
 
 
 def test_healthy_workers_go_on_while_another_is_refused_and_it_is_told_loudly_and_tried_again(

@@ -247,6 +247,7 @@ class OutputWriter:
         self.on_failed = on_failed
         self._lanes: dict[tuple[str, int, Partition], Lane] = {}
         self._due: list[Lane] = []
+        self._held = False
         self._in_flight: set[Batch] = set()
         self._bytes = 0
         self._has_room = asyncio.Event()
@@ -331,6 +332,15 @@ class OutputWriter:
         headers = self._of_topic.setdefault(source[0], header_bytes([(SOURCE_TOPIC, source[0].encode())]))
         return lane.extend(lane.new_batch(), records, headers)
 
+    def hold(self) -> None:
+        """Keep what is published from now on until `leave`."""
+        self._held = True
+
+    def leave(self) -> None:
+        """Send what is due, in this turn of the loop."""
+        self._held = False
+        self._begin()
+
     def pending(self) -> list[asyncio.Future[int]]:
         """The acks that are still out, of everything published until now."""
         return [batch.acked for batch in self._in_flight]
@@ -389,7 +399,7 @@ class OutputWriter:
 
     def soon(self, lane: Lane) -> None:
         """Let a lane begin to send when the turn of the loop is over: until then, more may be published."""
-        if not self._due:
+        if not self._due and not self._held:
             asyncio.get_running_loop().call_soon(self._begin)
         self._due.append(lane)
 

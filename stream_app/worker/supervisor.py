@@ -33,6 +33,8 @@ LONGEST_PAUSE_S = 30.0
 WELL_AFTER_S = 60.0
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.1
+# While all processes are ready, there is nothing to look after until one ends, which is told.
+READY_POLL_S = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,11 +52,27 @@ class WorkerChild:
     """Exit status of its last end."""
 
 
+def _is_ready(child: WorkerChild) -> bool:
+    return child.process is not None and child.report is not None and child.report.ready
+
+
 def _die_with_parent(parent: int) -> None:
     """Run in the child: have the kernel send SIGTERM when the supervisor ends; end at once if it has ended already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
+
+
+class Told(threading.Event):
+    """An event that wakes up who waits for another one, too."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def set(self) -> None:
+        super().set()
+        self._other.set()
 
 
 class Supervisor:
@@ -72,7 +90,8 @@ class Supervisor:
         self.settings = settings
         self.debug = debug
         self.children = [WorkerChild(index) for index in range(workers)]
-        self.stopping = threading.Event()
+        self._news = threading.Event()
+        self.stopping = Told(self._news)
         self._was_ready = False
         """True once any process has been ready."""
         self._was_past_broker = False
@@ -87,9 +106,12 @@ class Supervisor:
             UnreachableError: the first start found no broker.
         """
         try:
-            while not self.stopping.wait(POLL_S):
+            while not self.stopping.is_set():
+                self._news.clear()
                 for child in self.children:
                     self._look_after(child)
+                if not self.stopping.is_set():
+                    self._news.wait(READY_POLL_S if all(map(_is_ready, self.children)) else POLL_S)
         finally:
             self._stop_all()
 
@@ -135,8 +157,13 @@ class Supervisor:
             log.error("worker %d cannot be started: %s; tried again in %.1f s", child.index, error, self._pause(child))
         else:
             log.info("worker %d started, pid %d", child.index, child.process.pid)
+            threading.Thread(target=self._wait, args=(child.process,), daemon=True).start()
         finally:
             child.report.handed_over()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._news.set()
 
     def _open(self, index: int, report: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", self.program, "--index", str(index), "--report", str(report)]
