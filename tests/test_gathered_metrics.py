@@ -55,7 +55,9 @@ def test_a_reader_of_the_registry_sees_the_last_turn_and_no_turn_twice() -> None
         if number % 250 in (0, 1, 2):
             count = metrics.registry.get_sample_value("caststream_stage_seconds_count", labels)
             sizes = metrics.registry.get_sample_value("caststream_batch_steps_count", {"task": "signal"})
-            assert (count, sizes) == (number, number)
+            at = {"task": "signal", "topic": "source", "outcome": "processed"}
+            records = metrics.registry.get_sample_value("caststream_records_total", at)
+            assert (count, sizes, records) == (number, number, number)
     assert b'caststream_stage_seconds_count{stage="decode",task="signal"} 502.0' in metrics.exposition()
 
 

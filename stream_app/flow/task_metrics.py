@@ -53,10 +53,11 @@ class TaskMetrics:
             counter.labels(route.task) for counter in (metrics.gaps, metrics.moved_streams, metrics.records_lost)
         )
         self._sizes = Together([metrics.batch_streams.labels(route.task), metrics.batch_steps.labels(route.task)])
-        metrics.gathered.observe += (self._times.observe, self._sizes.observe)
+        metrics.gathered.observe += (self._times.observe, self._sizes.observe, self._count_outcomes)
         self.left_out = metrics.left_out.labels(route.task, route.source)
         # From 0 on: to Prometheus a series that begins at 4,000 has not increased.
         self._records = [metrics.records.labels(route.task, route.source, outcome) for outcome in OUTCOMES]
+        self._counted = [0] * len(OUTCOMES)
         for reason in Counts().duplicates:
             metrics.duplicates.labels(route.task, route.source, reason)
         for final in ("true", "false"):
@@ -100,13 +101,17 @@ class TaskMetrics:
         self.count_outputs(counts)
 
     def _outcomes(self, result: ChunkResult) -> None:
-        counts = result.counts
-        duplicates, dead_letters = sum(counts.duplicates.values()), len(result.dead_letters) - counts.late
-        for outcome, count in zip(
-            self._records, (counts.processed, duplicates, counts.late, dead_letters), strict=True
-        ):
-            if count:
-                outcome.inc(count)
+        counts, waiting = result.counts, self._counted
+        waiting[0] += counts.processed
+        waiting[1] += sum(counts.duplicates.values())
+        waiting[2] += counts.late
+        waiting[3] += len(result.dead_letters) - counts.late
+
+    def _count_outcomes(self) -> None:
+        """Count what was gathered."""
+        counted, self._counted = self._counted, [0] * len(OUTCOMES)
+        for outcome, count in zip(self._records, counted, strict=True):
+            outcome.inc(count)
 
     def count_outputs(self, counts: Counts) -> None:
         """Count a run of the model, and the scores that it gave."""

@@ -154,7 +154,10 @@ class Sending:
     def _answered(self, node_id: int, batches: Batches, response: Any) -> None:
         """Take the broker's word. What it does not just confirm is aiokafka's handler's to judge."""
         left = dict(batches)
-        self._guarded(partial(_take_confirmed, left), response)
+        try:
+            _take_confirmed(left, response)
+        except Exception as error:
+            self._fail(error)
         if not left:
             self._free(node_id, batches)
             return
@@ -228,8 +231,11 @@ class Sending:
         try:
             run(value)
         except Exception as error:
-            self._failure = error
-            self._wake()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._wake()
 
 
 def _request(sender: Sender, batches: Batches) -> ProduceRequest:
