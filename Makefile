@@ -26,7 +26,7 @@ export CASTSTREAM_DATA_DIR := $(DATA_DIR)
 endif
 endif
 
-.PHONY: help setup python wheel demo test test-slow check docs docs-packages audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
+.PHONY: help setup python wheel demo test test-slow test-arm check docs docs-packages audit fuzz cases faults bench bench-check soak overload failover dashboards train train-quick clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,9 @@ test: setup      ## run the tests that guard a guarantee, on a real Kafka; 5 min
 
 test-slow: setup ## run the rest: fault schedules, wheel, examples, training, tests of benchmarks; 7 minutes
 	@$(TESTS) -m slow
+
+test-arm: setup  ## compare the kernels' bits on ARM, by an emulator; Debian: apt-get install g++-aarch64-linux-gnu qemu-user
+	@$(TESTS) tests/test_arm.py
 
 check: setup     ## check style, formatting, types and the rule of imports
 	@$(BIN)/ruff check .

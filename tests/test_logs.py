@@ -134,7 +134,7 @@ def test_a_worker_logs_its_changes_of_state_as_json_and_nothing_of_its_records(
     assert {"time", "level", "process", "pid", "logger", "message"} == set().union(*said)
     assert {entry["process"] for entry in said} == {"supervisor", "worker 0"}
     told = "\n".join(entry["message"] for entry in said)
-    for state in ("worker 0 started", "looking for the topics", "recovered", "ready: ", "stopping"):
+    for state in ("worker 0 started", "looking for the topics", "recovered", "ready: ", "stopping", "stopped"):
         assert told.count(state) == 1
     assert len(said) < 10, "records are in the log"
     assert PASSWORD not in text

@@ -248,3 +248,16 @@ def test_what_is_told_over_the_pipe_is_cut_to_one_line() -> None:
     assert report.ready
     assert report.why.startswith("a b ccc")
     Reporter(None).ready()  # nobody listens
+
+
+def test_the_last_line_of_an_orderly_end_says_that_all_have_stopped(
+    scripted: Callable[[int], Scripted], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    service = scripted(1)
+    service.start("ready")
+    wait_until(lambda: service.supervisor._was_ready, PATIENCE_S)
+
+    service.stop()
+
+    assert [entry.message for entry in caplog.records][-2:] == ["stopping: the workers commit a last time", "stopped"]

@@ -16,7 +16,7 @@ from core.models.safetensors import looks_like_safetensors
 
 NEEDS_TORCH = (
     "it is a file of PyTorch, which is not installed here: pip install 'caststream[train]', or convert the file to "
-    "safetensors where PyTorch is (docs/training.md says how)"
+    "safetensors where PyTorch is: caststream task convert FILE"
 )
 
 

@@ -14,10 +14,10 @@ from stream_app.topics.plans import TopicPlan, create_command, planned_topics
 
 
 class TopicsNow(NamedTuple):
-    """What the broker says of our topics, each by full name."""
+    """The answers of the broker about our topics, each by full name."""
 
     partitions: dict[str, int]
-    """Of the source topics."""
+    """The number of partitions of the source topics."""
     ids: dict[str, str]
     configs: dict[str, dict[str, str]]
     """As `topic_configs`."""

@@ -185,6 +185,11 @@ class CaststreamApp(faust.App):
         return self.ready and self.lease.held
 
     @property
+    def waits_for_group(self) -> bool:
+        """True if the group has given the worker no assignment, not even one without partitions, or has ended it."""
+        return self._revoked
+
+    @property
     def is_standby(self) -> bool:
         """True if it has no partition, as others have them all."""
         return not any(pipeline.next_offset for pipeline in self.pipelines)

@@ -37,6 +37,8 @@ BRIEF_S = 0.6
 # Heartbeats come every 0.3 s: a coordinator that answered within this time is there.
 ANSWERS_S = 2.0
 HEALTH_S = 5.0
+# A group gives a worker its partitions within a second, unless others have to hand theirs over first.
+GROUP_S = 5.0
 MODULES = (
     "core.engines.scorer",
     "core.engines.stepper",
@@ -181,7 +183,16 @@ async def _run(app: CaststreamApp) -> None:
 
 
 async def _tell_when_ready(app: CaststreamApp, reporter: Reporter) -> None:
-    await app.was_ready.wait()
+    while not app.was_ready.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(app.was_ready.wait(), GROUP_S)
+        if app.waits_for_group:
+            log.info(
+                "waiting for the group %s to give out its partitions: it waits until every worker of it has answered, "
+                "and for one that was killed until its session_timeout is over",
+                app.settings.app_id,
+                extra=logs.SELDOM,
+            )
     reporter.ready()
 
 

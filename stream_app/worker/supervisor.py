@@ -204,6 +204,7 @@ class Supervisor:
                 log.warning("pid %d does not stop and is killed; uncommitted records are processed again", process.pid)
                 process.kill()
                 process.wait()
+        log.info("stopped")
 
 
 def run_workers(settings: Settings, workers: int = 1, debug: bool = False) -> int:
