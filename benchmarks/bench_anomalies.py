@@ -1,0 +1,170 @@
+"""Anomaly scores of trained forecasters beside simple detectors, on all data sets, several seeds each.
+
+    python benchmarks/bench_anomalies.py                                # all that is not there yet, then the table
+    python benchmarks/bench_anomalies.py --sets pump --seeds 0          # one part
+    python benchmarks/bench_anomalies.py --table                        # the table of what is there
+
+Each set and seed is a part with a file of its own, benchmarks/results/anomalies/SET-SEED.json, so a run can be stopped
+and goes on with what is missing. A part trains a forecaster on the history with `caststream train`, no longer than
+`--minutes`, runs it offline with `caststream predict`, fits the simple detectors on the same history, and judges all of
+them with VUS-PR. `--weeks 10` makes a long healthy recording of the pump, too, and counts the false alarms in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from anomaly_sets import SETS, AnomalySet
+from numpy.typing import NDArray
+
+from core.data.pump.file import BEGIN_MS, draw_pump
+from core.judging.baselines import fit_baselines
+from core.judging.metrics import auc_pr
+from core.judging.volume import vus_pr
+
+RESULTS = Path(__file__).parent / "results" / "anomalies"
+OURS, ORACLE = "caststream", "best possible"
+WEEK_S = 7 * 86400.0
+Values = NDArray[np.float64]
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--minutes", type=float, default=3.0, help="the most that one training takes")
+    parser.add_argument("--weeks", type=float, default=10.0, help="of a healthy pump, for false alarms; 0: none")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    wanted = parser.parse_args()
+    wanted.results.mkdir(parents=True, exist_ok=True)
+    for name in [] if wanted.table else wanted.sets:
+        for seed in wanted.seeds:
+            if not (file := wanted.results / f"{name}-{seed}.json").exists():
+                print(f"{name}, seed {seed} ...", file=sys.stderr)
+                _write(file, run_part(name, seed, wanted.minutes, wanted.weeks))
+    print("\n".join(table([json.loads(file.read_text()) for file in sorted(wanted.results.glob("*-*.json"))])))
+
+
+def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, Any]:
+    """Train, run and judge on one set with one seed."""
+    data = SETS[name](seed)
+    with tempfile.TemporaryDirectory(prefix="caststream-anomalies-") as folder:
+        trained = Trained(data, Path(folder), seed, minutes)
+        scores = {OURS: trained.outputs(data.test)["score"]}
+        scores |= {
+            one.name: [one.score(values) for values in data.test] for one in fit_baselines(data.history, seed=seed)
+        }
+        if data.oracle is not None:
+            scores[ORACLE] = data.oracle
+        quiet = [draw_pump(1000 + seed, 0, round(weeks * WEEK_S / data.period_s), data.period_s, False).readings]
+        healthy = quiet if name == "pump" and weeks else data.healthy
+        alarms = trained.alarms_per_week(healthy) if healthy else None
+    return {
+        "set": name,
+        "seed": seed,
+        "minutes": trained.minutes,
+        "vus_pr": {_plain(each): vus_pr(found, data.truth) for each, found in scores.items()},
+        "auc_pr": {_plain(each): auc_pr(found, data.truth) for each, found in scores.items()},
+        "false_alarms_per_week": alarms,
+        "weeks": sum(map(len, healthy)) * data.period_s / WEEK_S,
+    }
+
+
+class Trained:
+    """A forecaster that `caststream train` has made of a set's history, in a folder."""
+
+    def __init__(self, data: AnomalySet, folder: Path, seed: int, minutes: float) -> None:
+        self.data, self.folder = data, folder
+        self.task = folder / "task.toml"
+        self.task.write_text(task_text(data))
+        history = folder / "history.h5"
+        write_recording(history, data, data.history)
+        began = time.monotonic()
+        self._run("train", self.task, history, "--max-minutes", minutes, "--seed", seed)
+        self.minutes = round((time.monotonic() - began) / 60, 2)
+
+    def outputs(self, sequences: Sequence[Values]) -> dict[str, list[Values]]:
+        """Score and alarm of each sample, of each sequence."""
+        read, written = self.folder / "test.h5", self.folder / "outputs.h5"
+        write_recording(read, self.data, sequences)
+        self._run("predict", read, "--task", self.task, "--output", written)
+        cuts = np.cumsum([len(one) for one in sequences])[:-1]
+        with h5py.File(written) as file:
+            return {name: np.split(file[name][:].astype(np.float64), cuts) for name in ("score", "alarm")}
+
+    def alarms_per_week(self, sequences: Sequence[Values]) -> float:
+        """How often an alarm begins on recordings in which nothing is wrong."""
+        alarms = self.outputs(sequences)["alarm"]
+        begins = sum(int((np.diff(one > 0, prepend=False) & (one > 0)).sum()) for one in alarms)
+        return begins / (sum(map(len, alarms)) * self.data.period_s / WEEK_S)
+
+    def _run(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "stream_app.cli.main", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command[2:])} ended with {done.returncode}: {done.stderr[-2000:]}")
+
+
+def task_text(data: AnomalySet) -> str:
+    """The task file of a set."""
+    fields = "\n".join(f"{name} = {{}}" for name in data.fields)
+    return f'name = "{data.name}"\nkind = "step"\n\n[fields]\n{fields}\n\n[train]\nlearn = "forecast"\n'
+
+
+def write_recording(path: Path, data: AnomalySet, sequences: Sequence[Values]) -> None:
+    """Write sequences as a file of the task."""
+    lengths = np.array([len(one) for one in sequences])
+    with h5py.File(path, "w") as file:
+        for place, name in enumerate(data.fields):
+            file[name] = np.concatenate([one[:, place] for one in sequences]).astype(np.float32)
+        file["sequence_start"], file["sequence_length"] = np.cumsum(lengths) - lengths, lengths
+        times = [BEGIN_MS + np.round(np.arange(count) * data.period_s * 1000).astype(np.int64) for count in lengths]
+        file["timestamp_ms"] = np.concatenate(times)
+
+
+def table(parts: Sequence[dict[str, Any]]) -> list[str]:
+    """The Markdown table: mean and spread (standard deviation) of VUS-PR over the seeds."""
+    held: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for part in parts:
+        for name, area in part["vus_pr"].items():
+            held[part["set"]][name].append(area)
+        if part["false_alarms_per_week"] is not None:
+            held[part["set"]]["false alarms/week"].append(part["false_alarms_per_week"])
+    names = sorted({name for one in held.values() for name in one}, key=lambda name: (name != OURS, name))
+    lines = [f"| set | seeds | {' | '.join(names)} |", f"| --- | --- |{' --- |' * len(names)}"]
+    for name, one in held.items():
+        cells = [_cell(one[each]) for each in names]
+        lines.append(f"| {name} | {sum(part['set'] == name for part in parts)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else ""
+
+
+def _plain(name: str) -> str:
+    """A detector's name without what differs between sets."""
+    return name.partition(" (")[0]
+
+
+def _write(file: Path, part: dict[str, Any]) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(part, indent=1) + "\n")
+    partial.replace(file)
+
+
+if __name__ == "__main__":
+    main()
