@@ -46,7 +46,7 @@ def best_one_liner(data: AnomalySet) -> tuple[str, float]:
 
 
 def mean_place(data: AnomalySet) -> float:
-    """Where the events lie in their sequences, 0 the begin and 1 the end: about 0.5 without a bias."""
+    """The mean place of the events in their sequences, 0 the begin and 1 the end: about 0.5 without a bias."""
     events = Labelled.of([np.zeros(len(one)) for one in data.truth], data.truth)
     starts, lengths = events.bounds[:-1][events.owners], np.diff(events.bounds)[events.owners]
     return float(np.mean(((events.begins + events.ends) / 2 - starts) / lengths))

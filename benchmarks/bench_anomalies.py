@@ -106,7 +106,7 @@ class Trained:
             return {name: np.split(file[name][:].astype(np.float64), cuts) for name in ("score", "alarm")}
 
     def alarms_per_week(self, sequences: Sequence[Values]) -> float:
-        """How often an alarm begins on recordings in which nothing is wrong."""
+        """The number of alarms in a week of recordings in which nothing is wrong."""
         alarms = self.outputs(sequences)["alarm"]
         begins = sum(int((np.diff(one > 0, prepend=False) & (one > 0)).sum()) for one in alarms)
         return begins / (sum(map(len, alarms)) * self.data.period_s / WEEK_S)
