@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +14,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.engines.declared.stepper import StepModel
 from core.engines.own_weights import KernelStates, open_weights
 from core.errors import DataError, StartupError
 from core.models.recurrent_weights import read_recurrent
+from core.offline.steps import StepModelRun
+from core.offline.task_predict import predict_task
 from core.tasks.check.example import run_row
 from core.tasks.declaration import CellName, Declaration
 from core.tasks.reading import read_declaration, read_to_train
+from core.training.tasks.declare import names_for
 from core.training.tasks.export import folded, outputs_of
+from core.training.tasks.finish import Finished, finish
 from core.training.tasks.history import open_history
 from core.training.tasks.likelihood import Forecasts, calibration, robust_loss
 from core.training.tasks.net import RecurrentNet
+from core.training.tasks.places import Places
 from core.training.tasks.segments import Stretches
-from core.training.tasks.train import Places, train_forecaster
+from core.training.tasks.train import train_forecaster
+from core.training.tasks.trained import Trained
 from tests.histories import plant, quick, task_file, write_csv
 
 
@@ -226,3 +234,54 @@ def test_a_table_of_the_training_that_cannot_be_is_refused(tmp_path: Path, text:
 
     with pytest.raises(StartupError, match=said):
         read_to_train(path, tmp_path / "pump.safetensors")
+
+
+def test_after_a_training_the_task_file_runs_and_its_alarms_are_those_of_the_threshold(tmp_path: Path) -> None:
+    task, places = declared(tmp_path, "# mine\n[rules]\nmax_gap = 3\n")
+    came: list[Finished] = []
+
+    def then(trained: Trained) -> None:
+        came.append(finish(task, trained, places, per_week=50.0))
+
+    train_forecaster(task, write_csv(tmp_path / "history.csv", plant(2000)), places, quick(), then=then)
+
+    (finished,) = came
+    text = task.path.read_text()
+    written = read_declaration(task.path)
+    alarm = written.outputs[-1]
+    assert "# mine\n[rules]\nmax_gap = 3" in text
+    assert [output.name for output in written.outputs] == [
+        *("forecast", "expected", "surprise", "score", "leading", "alarm"),
+    ]
+    assert alarm.threshold == pytest.approx(finished.chosen.threshold, rel=1e-5)
+    assert all(field.normal is not None for field in written.fields)
+    assert [len(each) for each in finished.scores.score] == [400]
+    assert abs(float(np.nanmean(finished.scores.score[0]))) < 0.1
+
+
+def test_the_held_out_scores_are_those_of_an_offline_run_over_the_whole_history(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+    came: list[Finished] = []
+    with h5py.File(tmp_path / "history.h5", "w") as file:
+        file["flow"], file["level"] = plant(1000).T
+        file.attrs["sampling_rate"] = 1.0
+
+    def then(trained: Trained) -> None:
+        came.append(finish(task, trained, places, per_week=50.0))
+
+    train_forecaster(task, tmp_path / "history.h5", places, quick(epochs=1), then=then)
+    written = read_declaration(task.path)
+    model = StepModel(written, places.weights.read_bytes(), "")
+    run = StepModelRun(written, model.fingerprint, model.outputs.fields, model.states())
+    predict_task(tmp_path / "history.h5", tmp_path / "out.jsonl", run)
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert came[0].scores.score[0].tolist() == pytest.approx([line["score"] for line in lines[800:]], rel=1e-6)
+
+
+def test_an_output_has_another_name_where_a_field_has_its_own(tmp_path: Path) -> None:
+    path = task_file(tmp_path, "score = {}\nalarm_ = { alias = ['alarm'] }\n")
+
+    names = names_for(read_to_train(path, tmp_path / "pump.safetensors"))
+
+    assert (names.score, names.alarm, names.leading) == ("model_score", "model_alarm", "leading")

@@ -2,12 +2,16 @@
 
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
 from stream_app.exits import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from core.tasks.declaration import Declaration
+    from core.training.config import TaskSettings
 
 # A training that ends in an error of import would have been for nothing.
 PACKAGES = ("torch", "matplotlib", "torch.utils.tensorboard")
@@ -53,6 +57,14 @@ def train_file_command(group: typer.Typer, name: str) -> None:
             typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
         ] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Continue where this training was interrupted.")] = False,
+        false_alarms: Annotated[
+            str | None,
+            typer.Option(
+                metavar="N/PERIOD",
+                help="The most false alarms of a stream, such as 0.5/day; by default as [train] says, 1/week.",
+                show_default=False,
+            ),
+        ] = None,
         log_dir: Annotated[
             Path | None,
             typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the weights.", show_default=False),
@@ -61,7 +73,9 @@ def train_file_command(group: typer.Typer, name: str) -> None:
         """Train a model of this task on a history: what is normal, without labels. Ctrl-C keeps the best so far."""
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed
+        from core.judging.wish import wish_per_week
         from core.tasks.reading import read_to_train
+        from core.training.config import read_settings
         from core.training.extras import require
         from core.training.tasks.history import HistoryOptions
 
@@ -70,26 +84,52 @@ def train_file_command(group: typer.Typer, name: str) -> None:
         path = Path(name)
         weights = out or path.with_name(f"{path.stem}.safetensors")
         declaration = read_to_train(path, weights)
-        renamed = parse_renamed(column or [], fields_of(declaration))
-        options = HistoryOptions(renamed, decimal, sampling_rate)
-        _train(declaration, data, weights, config, given, options=options, resume=resume, log_dir=log_dir)
+        options = HistoryOptions(parse_renamed(column or [], fields_of(declaration)), decimal, sampling_rate)
+        per_week = declaration.training.false_alarms if false_alarms is None else wish_per_week(false_alarms)
+        run = {"options": options, "resume": resume, "log_dir": log_dir}
+        _train(declaration, data, weights, per_week, read_settings("task", config, **given), run)
 
 
 def _train(
-    declaration: Any, data: Path, weights: Path, config: Path | None, given: dict[str, Any], **rest: Any
+    declaration: "Declaration",
+    data: Path,
+    weights: Path,
+    per_week: float,
+    settings: "TaskSettings",
+    run: dict[str, Any],
 ) -> None:
-    from core.training.config import read_settings
-    from core.training.tasks.train import Places, train_forecaster
-    from stream_app.cli.progress import phases
-    from stream_app.cli.training_display import ending, training_display
+    from core.training.tasks.finish import Finished, finish
+    from core.training.tasks.places import Places
+    from core.training.tasks.train import train_forecaster
+    from core.training.tasks.trained import Trained
+    from stream_app.cli.trained_display import Screen, done_lines
+    from stream_app.cli.training_display import ending
 
-    settings = read_settings("task", config, **given)
     places = Places(weights)
-    rest["log_dir"] = rest["log_dir"] or places.logs
-    with phases() as phase, training_display() as told:
+    run["log_dir"] = run["log_dir"] or places.logs
+    came: list[tuple[Trained, Finished]] = []
+
+    with Screen() as screen:
+
+        def judge(trained: Trained) -> None:
+            told = screen.phase("judging")
+            came.append((trained, finish(declaration, trained, places, per_week=per_week, on_progress=told)))
+
+        reading = screen.phase("reading")
         done = train_forecaster(
-            declaration, data, places, settings, on_read=phase("reading"), on_progress=told, on_note=say, **rest
+            declaration,
+            data,
+            places,
+            settings,
+            on_read=reading,
+            on_progress=screen.training,
+            on_note=say,
+            then=judge,
+            **run,
         )
-    typer.echo(ending(done, places.best), err=True)
+    typer.echo(ending(done, weights), err=True)
+    for trained, finished in came:
+        for line in done_lines(declaration, data, trained, finished, places):
+            typer.echo(line, err=True)
     if done.reason == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,66 +15,16 @@ from core.models.checkpoint import read_checkpoint
 from core.tasks.declaration import Declaration
 from core.training.config import TaskSettings
 from core.training.loop import Fitted, TrainingProgress, fit
-from core.training.snapshot import beside, last_path
 from core.training.tasks import doubts, export
 from core.training.tasks.data import judged, learnt, prepare_statistics
+from core.training.tasks.declare import names_for
 from core.training.tasks.forecast import ForecastTask, Sizes, sizes_for
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions, open_history
-from core.training.tasks.likelihood import Forecasts, calibration
+from core.training.tasks.likelihood import calibration
 from core.training.tasks.pieces import Split, split
+from core.training.tasks.places import Places
 from core.training.tasks.statistics import FieldStatistics
-
-FORECAST = "forecast"
-"""The name of the output, and so of the tensor, that the linear layer's numbers are."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """The files of a training, beside each other."""
-
-    weights: Path
-
-    @property
-    def best(self) -> Path:
-        """The best net so far, in the units of the training; the loop keeps the last one beside it."""
-        return beside(self.weights, ".training.pt")
-
-    @property
-    def example(self) -> Path:
-        return beside(self.weights, ".example.npz")
-
-    @property
-    def card(self) -> Path:
-        return beside(self.weights, ".md")
-
-    @property
-    def plots(self) -> Path:
-        return beside(self.weights, "-plots")
-
-    @property
-    def logs(self) -> Path:
-        return beside(self.weights, "-logs")
-
-    @property
-    def all(self) -> list[Path]:
-        """Every file that is written."""
-        return [self.weights, self.best, last_path(self.best), self.example, self.card]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training and what came of it. ``forecasts`` are those of the held-out part, before ``factor``."""
-
-    history: History
-    parts: Split
-    statistics: FieldStatistics
-    settings: TaskSettings
-    sizes: Sizes
-    fitted: Fitted
-    forecasts: Forecasts
-    persistence: Forecasts
-    least: Any
-    factor: Any
+from core.training.tasks.trained import Trained
 
 
 def train_forecaster(
@@ -133,7 +81,7 @@ def train_forecaster(
             task.least,
             factor,
         )
-        _write(task, trained, places)
+        _write(declaration, task, trained, places)
         then(trained)
         return done
 
@@ -172,9 +120,10 @@ def _check_fields(declaration: Declaration) -> None:
             )
 
 
-def _write(task: ForecastTask, trained: Trained, places: Places) -> None:
+def _write(declaration: Declaration, task: ForecastTask, trained: Trained, places: Places) -> None:
     arrays = export.forecaster(task.model, trained.statistics, trained.factor)
     facts = {**task.extras(), "epoch": trained.fitted.best_epoch, "loss": trained.fitted.best_loss}
     export.write_weights(places.weights, arrays, trained.statistics, facts)
     samples = np.concatenate([each.values[: export.EXAMPLE_STEPS] for each in trained.history.sequences[:1]])
-    export.write_example(places.example, task.model, arrays, trained.statistics, samples, FORECAST)
+    tensor = names_for(declaration).forecast
+    export.write_example(places.example, task.model, arrays, trained.statistics, samples, tensor)

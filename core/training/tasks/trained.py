@@ -1,0 +1,48 @@
+"""What a training of a forecaster gives to those who judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.arrays import Float64s
+from core.training.config import TaskSettings
+from core.training.loop import Fitted
+from core.training.tasks.forecast import Sizes
+from core.training.tasks.history import History
+from core.training.tasks.likelihood import Forecasts, calibration
+from core.training.tasks.pieces import Split
+from core.training.tasks.statistics import FieldStatistics
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training and what came of it. ``forecasts`` are those of the held-out part, before ``factor``."""
+
+    history: History
+    parts: Split
+    statistics: FieldStatistics
+    settings: TaskSettings
+    sizes: Sizes
+    fitted: Fitted
+    forecasts: Forecasts
+    persistence: Forecasts
+    least: Float64s
+    factor: Float64s
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """The mean negative log-likelihood on the held-out part, in nats per step and number: ours, persistence's.
+
+        The deviation of persistence is set on the held-out part as ours is.
+        """
+        ours = self.forecasts.loss(self.least, self.factor).mean()
+        plain = self.persistence.loss(self.least, calibration(self.persistence, self.least)).mean()
+        return float(ours), float(plain)
+
+    @property
+    def within(self) -> dict[int, float]:
+        """The share of the held-out part's numbers that came within 1, 2 and 3 standard deviations of the forecast."""
+        z = np.abs(self.forecasts.z(self.least, self.factor))
+        return {k: float((z < k).mean()) for k in (1, 2, 3)}
