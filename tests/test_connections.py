@@ -167,6 +167,32 @@ async def test_a_request_without_an_answer_fails_after_its_time_and_a_later_answ
     assert heard.answers == []
 
 
+async def test_a_request_is_given_its_whole_time_however_long_one_before_it_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = Connection()
+    loop = asyncio.get_running_loop()
+    now, rung = loop.time(), []
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(loop, "call_at", lambda due, call: rung.append((due, call)))
+    first = Heard(connection)
+    now += 39.0
+    second = Heard(connection)
+    connection.receives(answer(1))
+    now += 1.0
+    rung.pop()[1]()
+    assert (first.errors, second.errors, connection.closed) == ([], [], [])
+
+    ((due, look),) = rung
+    assert due == now + 39.0
+    now = due
+    look()
+    monkeypatch.undo()
+    await asyncio.sleep(0)
+    assert [type(error) for error in second.errors] == [RequestTimedOutError]
+    assert connection.closed == [CloseReason.CONNECTION_TIMEOUT]
+
+
 async def test_requests_fail_once_when_the_broker_closes_the_connection() -> None:
     connection = Connection()
     heard = Heard(connection)

@@ -18,6 +18,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
 from aiokafka.errors import CorrelationIdError, RequestTimedOutError
 
+from stream_app.kafka.alarm import Alarm
 from stream_app.kafka.wire import Message, message_of
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,13 @@ class Reply:
         message: knows how its answer is read.
         answered: called with the answer when it arrives.
         failed: called with the error, in a later turn of the loop.
-        timeout: ends the wait for the answer.
+        due: time of the loop at which the wait for the answer ends.
     """
 
-    __slots__ = ("_answered", "_failed", "_message", "_over", "_timeout")
+    __slots__ = ("_answered", "_failed", "_message", "_over", "due")
 
-    def __init__(self, message: Message, answered: Answered, failed: Failed, timeout: asyncio.TimerHandle) -> None:
-        self._message, self._answered, self._failed, self._timeout = message, answered, failed, timeout
+    def __init__(self, message: Message, answered: Answered, failed: Failed, due: float) -> None:
+        self._message, self._answered, self._failed, self.due = message, answered, failed, due
         self._over = False
 
     def done(self) -> bool:
@@ -67,7 +68,6 @@ class Reply:
 
     def _end(self) -> bool:
         first, self._over = not self._over, True
-        self._timeout.cancel()
         return first
 
 
@@ -84,6 +84,25 @@ class Frames(asyncio.BufferedProtocol):
         self._closed = closed
         self._room = bytearray(ROOM_BYTES)
         self._filled = 0
+        self.loop = asyncio.get_running_loop()
+        self._late = Alarm(self._look_for_late)
+
+    def watch(self) -> None:
+        """A request of `ask` was sent: see that its answer comes in time. The oldest is the first that can be late."""
+        if not self._late.is_set:
+            self._late.set(self._connection._request_timeout)
+
+    def _look_for_late(self) -> None:
+        replies = (reply for *_, reply in self._connection._requests if isinstance(reply, Reply))
+        oldest = next(replies, None)
+        if oldest is None:
+            return
+        left = oldest.due - self.loop.time()
+        if left > 0:
+            self._late.set(left)
+        else:
+            oldest.set_exception(RequestTimedOutError())
+            self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self._room)[self._filled :]
@@ -144,6 +163,7 @@ class Frames(asyncio.BufferedProtocol):
         self._end(EOFError("the broker has closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._late.stop()
         self._end(exc or EOFError("the connection is closed"))
         if not self._closed.done():
             self._closed.set_result(None)
@@ -192,12 +212,7 @@ def ask(connection: Any, request: Any, answered: Answered, failed: Failed) -> No
     message = message_of(request, connection._versions)
     number = connection._next_correlation_id()
     connection._writer.write(message.write(number, connection._client_id))
-    reply: Reply
-
-    def late() -> None:
-        reply.set_exception(RequestTimedOutError())
-        connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-
-    timeout = asyncio.get_running_loop().call_later(connection._request_timeout, late)
-    reply = Reply(message, answered, failed, timeout)
-    connection._requests.append((number, None, reply))
+    frames = connection._protocol
+    due = frames.loop.time() + connection._request_timeout
+    connection._requests.append((number, None, Reply(message, answered, failed, due)))
+    frames.watch()

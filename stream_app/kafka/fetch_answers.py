@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.fetching import FetchedPartition, RawBatches
 from stream_app.logs import SELDOM
+from stream_app.native.fetches import Fetch
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,35 @@ FIRST_WITH_ABORTED = 4  # version of the answer that says which transactions wer
 FIRST_WITH_REPLICA = 11
 
 
-def keep_answer(fetcher: Any, assignment: Any, request: Any, response: Any) -> bool:
-    """Keep the records of an answer with an aiokafka fetcher until they are taken; True if a partition was refused."""
+def keep_answer(fetcher: Any, assignment: Any, request: Fetch, response: Any) -> bool:
+    """Keep the records of an answer with an aiokafka fetcher until they are taken; True if a partition was refused.
+
+    Args:
+        response: as it came, or aiokafka's of a broker that gets its requests.
+    """
+    if not isinstance(response, memoryview):
+        return _keep_plain(fetcher, assignment, request, response)
+    code, todo = request.take(response, int(1000 * time.time()))
+    refused = _refused_whole(code)
+    for place, offset, error, fetched, aborted in todo:
+        if error:
+            refused = True
+            _refused(fetcher, place.at, place.state, offset, for_code(error))
+        else:
+            _keep(fetcher, assignment, place.at, place.state, fetched, aborted)
+    return refused
+
+
+def _refused_whole(code: int) -> bool:
+    if code:
+        log.warning("records cannot be fetched: %s", for_code(code).__name__, extra=SELDOM)
+    return bool(code)
+
+
+def _keep_plain(fetcher: Any, assignment: Any, request: Fetch, response: Any) -> bool:
     offsets = {(topic, number): offset for topic, of_topic in request.topics for number, offset, _ in of_topic}
     now_ms = int(1000 * time.time())
-    refused = False
-    if code := getattr(response, "error_code", NoError.errno):  # of the whole request; old answers have none
-        refused = True
-        log.warning("records cannot be fetched: %s", for_code(code).__name__, extra=SELDOM)
+    refused = _refused_whole(getattr(response, "error_code", NoError.errno))  # old answers have none
     for topic, of_topic in response.topics:
         for number, code, highwater, *rest in of_topic:
             at = TopicPartition(topic, number)

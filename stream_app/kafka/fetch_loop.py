@@ -16,12 +16,14 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from aiokafka.errors import KafkaError, NodeNotReadyError
-from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.structs import TopicPartition
 
+from stream_app.kafka.alarm import Alarm
 from stream_app.kafka.connections import ask, connected
 from stream_app.kafka.fetch_answers import keep_answer
 from stream_app.kafka.pause import Pause
 from stream_app.logs import SELDOM
+from stream_app.native.fetches import Fetch, Place, ready_by_node
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ FETCHES = 2
 # are to be fetched as soon as they may.
 LONG_WAIT_MS = 1000
 SHORT_WAIT_MS = 100
-LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 1.5  # an answer comes before it as a rule: then it costs no timer
 
 
 class FetchLoop:
@@ -51,25 +53,31 @@ class FetchLoop:
         self._pause = pause
         self._topics = topics
         self._deliver = deliver
-        self._asked: dict[int, Any] = {}
+        self._asked: dict[int, Fetch] = {}
         """Node -> the request that it has not answered yet."""
-        self._order: deque[Any] = deque()
-        """The partitions that are fetched, in the order in which they are asked for next."""
+        self._places: dict[Any, Place] = {}
+        """The partitions that are fetched."""
+        self._order: deque[Place] = deque()
+        """The same, in the order in which they are asked for next."""
+        self._known: Any = None
+        """What the cluster's partitions were when the leaders of the places were last looked up."""
         self._assignment: Any = None
         self._over: asyncio.Future[None] | None = None
         """Done when the assignment is over, or with what has gone wrong."""
         self._looking: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        # The pause comes and goes in every turn, and must not move the other's time.
+        self._soon, self._later = Alarm(self._look), Alarm(self._look)
 
     def start(self) -> None:
         """Take the place of aiokafka's routine."""
         self._fetcher._fetch_task.cancel()
-        self._fetcher._fetch_task = asyncio.get_running_loop().create_task(self._run())
+        self._fetcher._fetch_task = self._loop.create_task(self._run())
 
     def wake(self, _: object = None) -> None:
         """Have the routine look what is to be done, once in a turn of the event loop."""
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_soon(self._look)
+            self._looking = self._loop.call_soon(self._look)
 
     async def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -91,8 +99,9 @@ class FetchLoop:
 
     async def _serve(self, assignment: Any) -> None:
         """Fetch until the assignment is over."""
-        self._order = deque(at for at in assignment.tps if at.topic in self._topics)
-        self._assignment, self._over = assignment, asyncio.get_running_loop().create_future()
+        self._places = {at: Place(at, assignment.state_value(at)) for at in assignment.tps if at.topic in self._topics}
+        self._order, self._known = deque(self._places.values()), None
+        self._assignment, self._over = assignment, self._loop.create_future()
         self._fetcher._wait_consume_future = _Knock(self.wake)
         assignment.unassign_future.add_done_callback(self.wake)
         self.wake()
@@ -100,17 +109,18 @@ class FetchLoop:
             await self._over
         finally:
             assignment.unassign_future.remove_done_callback(self.wake)
-            for handle in (self._looking, self._timer):
-                if handle is not None:
-                    handle.cancel()
-            self._assignment = self._over = self._looking = self._timer = None
+            if self._looking is not None:
+                self._looking.cancel()
+            self._soon.stop()
+            self._later.stop()
+            self._assignment = self._over = self._looking = None
             await self._give_up()
 
     def _look(self) -> None:
         """Do what is to be done now, and look again when there may be more."""
-        self._looking = None
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         if self._over is None or self._over.done():
             return
         if not self._assignment.active:
@@ -121,7 +131,7 @@ class FetchLoop:
         except Exception as error:
             self._over.set_exception(error)
         else:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+            (self._soon if wait_s < LOOK_AGAIN_S else self._later).set(wait_s)
 
     async def _give_up(self) -> None:
         """End what was asked for an assignment that is over."""
@@ -148,13 +158,13 @@ class FetchLoop:
         if left > 0:
             return left
         fetcher = self._fetcher
-        for node_id in [node_id for node_id, request in self._asked.items() if _is_stale(assignment, request)]:
+        for node_id in [node_id for node_id, request in self._asked.items() if request.is_stale()]:
             self._hang_up(node_id)
         requests, resets, backoff, leaderless, resumed = self._actions(assignment)
         self._asked.update(requests)
-        asked_for = sum(len(of_topic) for request in self._asked.values() for _, of_topic in request.topics)
+        asked_for = sum(map(len, self._asked.values()))
         for node_id, request in requests:
-            request._max_wait_ms = LONG_WAIT_MS if asked_for == len(self._order) else SHORT_WAIT_MS
+            request.max_wait_ms = LONG_WAIT_MS if asked_for == len(self._order) else SHORT_WAIT_MS
             self._fetch(assignment, node_id, request)
         for node_id, partitions in resets.items():
             fetcher._in_flight.add(node_id)
@@ -169,38 +179,39 @@ class FetchLoop:
 
     def _actions(self, assignment: Any) -> Any:
         """Return what is to be done now, in the form of aiokafka's fetcher."""
-        plain = self._plain_requests(assignment)
-        if plain is not None:
-            return plain, {}, LOOK_AGAIN_S, False, ()
+        ready = self._all_ready()
+        if ready is not None:
+            return [(node_id, self._request(places)) for node_id, places in ready.items()], {}, LOOK_AGAIN_S, False, ()
         requests, *others = self._fetcher._get_actions_per_node(assignment)
-        for _, request in requests:
-            request._topics = [(topic, of_topic) for topic, of_topic in request.topics if topic in self._topics]
-        return [(node_id, request) for node_id, request in requests if request.topics], *others
+        wanted = [(node_id, self._wanted(request)) for node_id, request in requests]
+        return [(node_id, self._request(places)) for node_id, places in wanted if places], *others
 
-    def _plain_requests(self, assignment: Any) -> list[tuple[int, Any]] | None:
-        """Return the requests where each partition is to be fetched from its position, None where there is more to do:
-        then aiokafka's fetcher finds out what, which takes longer.
+    def _all_ready(self) -> dict[int, list[Place]] | None:
+        """Return the partitions to be fetched from their positions, by node, None where there is more to do: then
+        aiokafka's fetcher finds out what, which takes longer.
         """
         fetcher = self._fetcher
         if fetcher._records or fetcher._pending_tasks:
             return None
+        cluster = self._client.cluster
+        if cluster._partitions is not self._known:  # it is another one after each look at the brokers
+            self._known = cluster._partitions
+            for at, place in self._places.items():
+                place.leader = cluster.leader_for_partition(at)
         self._order.rotate(1)  # a full answer has no room for the last ones
-        wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
-        for at in self._order:
-            state, node_id = assignment.state_value(at), self._client.cluster.leader_for_partition(at)
-            if node_id is None or node_id < 0 or state.paused or not state.has_valid_position:
-                return None
-            if node_id not in fetcher._in_flight:
-                of_topic = wanted.setdefault(node_id, {}).setdefault(at.topic, [])
-                of_topic.append((at.partition, state.position, fetcher._max_partition_fetch_bytes))
-        return [(node_id, self._request(topics)) for node_id, topics in wanted.items()]
+        return ready_by_node(self._order, fetcher._in_flight)
 
-    def _request(self, topics: dict[str, list[tuple[int, int, int]]]) -> FetchRequest:
+    def _wanted(self, request: Any) -> list[Place]:
+        """Return the places that an aiokafka request names, without those of changelogs."""
+        named = (TopicPartition(topic, number) for topic, of_topic in request.topics for number, _, _ in of_topic)
+        return [self._places[at] for at in named if at in self._places]
+
+    def _request(self, places: list[Place]) -> Fetch:
         fetcher = self._fetcher
-        least, most, isolation = fetcher._fetch_min_bytes, fetcher._fetch_max_bytes, fetcher._isolation_level
-        return FetchRequest(LONG_WAIT_MS, least, most, isolation, list(topics.items()))
+        least, most, of_place = fetcher._fetch_min_bytes, fetcher._fetch_max_bytes, fetcher._max_partition_fetch_bytes
+        return Fetch(places, least, most, of_place, fetcher._isolation_level)
 
-    def _fetch(self, assignment: Any, node_id: int, request: Any) -> None:
+    def _fetch(self, assignment: Any, node_id: int, request: Fetch) -> None:
         self._fetcher._in_flight.add(node_id)
         self._pause.began()
         connection = connected(self._client, node_id, FETCHES)
@@ -221,7 +232,7 @@ class FetchLoop:
         except KafkaError as error:
             self._failed(node_id, error)
 
-    async def _connect(self, assignment: Any, node_id: int, request: Any) -> None:
+    async def _connect(self, assignment: Any, node_id: int, request: Fetch) -> None:
         """Open a connection and fetch over it."""
         ready = await self._client.ready(node_id, group=FETCHES)
         if self._asked.get(node_id) is request:
@@ -236,15 +247,19 @@ class FetchLoop:
             self._tell_waiters()
         self._release(node_id, 0.0)
 
-    def _answered(self, assignment: Any, node_id: int, request: Any, response: Any) -> None:
+    def _answered(self, assignment: Any, node_id: int, request: Fetch, response: Any) -> None:
         fetcher = self._fetcher
         del self._asked[node_id]
         refused = True
         try:
             refused = keep_answer(fetcher, assignment, request, response)
         finally:  # an answer that makes no sense closes the connection: the node is asked again all the same
-            self._release(node_id, fetcher._retry_backoff if refused else 0.0)
+            if refused:
+                self._release(node_id, fetcher._retry_backoff)
+            else:
+                fetcher._in_flight.discard(node_id)
         self._hand_on()
+        self._look()
 
     def _hand_on(self) -> None:
         try:
@@ -261,7 +276,7 @@ class FetchLoop:
     def _release(self, node_id: int, after_s: float) -> None:
         """Let the node be asked again."""
         if after_s:
-            asyncio.get_running_loop().call_later(after_s, self._release, node_id, 0.0)
+            self._loop.call_later(after_s, self._release, node_id, 0.0)
             return
         if node_id not in self._asked:
             self._fetcher._in_flight.discard(node_id)
@@ -272,7 +287,7 @@ class FetchLoop:
             self._fetcher._notify(waiter)
 
     def _begin(self, waiting: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(waiting)
+        task = self._loop.create_task(waiting)
         self._fetcher._pending_tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -299,14 +314,3 @@ class _Knock:
 
     def set_result(self, _: object) -> None:
         self._wake()
-
-
-def _is_stale(assignment: Any, request: Any) -> bool:
-    """True if a fetch was sent from a place that was left since: it would hold up the next one."""
-    return any(
-        (state := assignment.state_value((topic, number))) is None
-        or not state.has_valid_position
-        or state.position != offset
-        for topic, of_topic in request.topics
-        for number, offset, _ in of_topic
-    )

@@ -1,4 +1,4 @@
-"""The two requests of every turn, fetch and produce, as bytes: packed and read some ten numbers at a time.
+"""Requests as bytes: those of every turn, fetch and produce, are packed and read here, the others by aiokafka.
 
 aiokafka packs and reads each number in calls of its own: 500 calls for a fetch of eight partitions, a fifth of what a
 record cost at low load. Brokers that do not know these versions (before Kafka 2.3) get aiokafka's requests. The format:
@@ -12,6 +12,10 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from aiokafka.protocol.fetch import FetchRequest
+
+from stream_app.native.fetches import Fetch
+
 FETCH, PRODUCE = 1, 0
 FETCH_VERSION, PRODUCE_VERSION = 11, 7
 
@@ -19,13 +23,6 @@ _HEADER = struct.Struct(">hhih")  # API, version, number of the request, length 
 _SIZE = struct.Struct(">i")
 _NAME = struct.Struct(">h")
 _COUNT = struct.Struct(">i")
-_FETCH = struct.Struct(">iiiibiii")  # replica, wait, least and most bytes, isolation, session and its epoch, topics
-_FETCH_PARTITION = struct.Struct(">iiqqi")  # number, leader's epoch, offset, start of the log, most bytes
-_FETCH_END = struct.Struct(">ih")  # forgotten topics, length of the rack's name
-_FETCHED = struct.Struct(">ihi")  # throttle time, error, session
-_FETCHED_PARTITION = struct.Struct(">ihqqqi")  # number, error, highwater, last stable, start of the log, aborted
-_ABORTED = struct.Struct(">qq")  # producer, first offset
-_RECORDS = struct.Struct(">ii")  # preferred replica, size
 _PRODUCE = struct.Struct(">hhii")  # length of the transaction's name, acks, timeout, topics
 _PRODUCE_PARTITION = struct.Struct(">ii")  # number, size
 _PRODUCED_PARTITION = struct.Struct(">ihqqq")  # number, error, base offset, append time, start of the log
@@ -54,13 +51,19 @@ class Answer:
 
 
 def message_of(request: Any, versions: dict[int, tuple[int, int]]) -> Message:
-    """Return the message of an aiokafka request to a broker that knows these versions of each."""
+    """Return the message of a `Fetch` or an aiokafka request to a broker that knows these versions of each."""
+    if isinstance(request, Fetch):
+        low, high = versions.get(FETCH, (0, -1))
+        return request if low <= FETCH_VERSION <= high else OtherMessage(plain(request).prepare(versions))
     low, high = versions.get(request.API_KEY, (0, -1))
-    if request.API_KEY == FETCH and low <= FETCH_VERSION <= high:
-        return FetchMessage(request)
     if request.API_KEY == PRODUCE and low <= PRODUCE_VERSION <= high and request._transactional_id is None:
         return ProduceMessage(request)
     return OtherMessage(request.prepare(versions))
+
+
+def plain(fetch: Fetch) -> FetchRequest:
+    """The same request in aiokafka's form."""
+    return FetchRequest(fetch.max_wait_ms, fetch.least, fetch.most, fetch.isolation, fetch.topics)
 
 
 class OtherMessage:
@@ -78,63 +81,6 @@ class OtherMessage:
         stream = io.BytesIO(frame)
         self._prepared.parse_response_header(stream)
         return self._prepared.RESPONSE_TYPE.decode(stream)
-
-
-class FetchMessage:
-    """An aiokafka ``FetchRequest``."""
-
-    def __init__(self, request: Any) -> None:
-        self._request = request
-
-    def write(self, number: int, client_id: str) -> bytes:
-        request = self._request
-        parts = [
-            _FETCH.pack(
-                -1,
-                request._max_wait_ms,
-                request._min_bytes,
-                request._max_bytes,
-                request._isolation_level,
-                0,
-                -1,
-                len(request.topics),
-            )
-        ]
-        for topic, partitions in request.topics:
-            parts += (_name(topic), _COUNT.pack(len(partitions)))
-            parts += [_FETCH_PARTITION.pack(at, -1, offset, -1, most) for at, offset, most in partitions]
-        rack = request._rack_id.encode()
-        parts += (_FETCH_END.pack(0, len(rack)), rack)
-        return _framed(FETCH, FETCH_VERSION, number, client_id, parts)
-
-    def read(self, frame: Frame) -> Answer:
-        at = _SIZE.size
-        _, error_code, _ = _FETCHED.unpack_from(frame, at)
-        topics = []
-        (count,), at = _COUNT.unpack_from(frame, at + _FETCHED.size), at + _FETCHED.size + _COUNT.size
-        for _ in range(count):
-            topic, partitions, at = _topic(frame, at)
-            found = []
-            for _ in range(partitions):
-                partition, at = _fetched_partition(frame, at)
-                found.append(partition)
-            topics.append((topic, found))
-        return Answer(topics, FETCH_VERSION, error_code)
-
-
-def _fetched_partition(frame: Frame, at: int) -> tuple[tuple[Any, ...], int]:
-    number, error, highwater, stable, start, count = _FETCHED_PARTITION.unpack_from(frame, at)
-    at += _FETCHED_PARTITION.size
-    aborted = None
-    if count >= 0:
-        aborted = [_ABORTED.unpack_from(frame, at + place * _ABORTED.size) for place in range(count)]
-        at += count * _ABORTED.size
-    replica, size = _RECORDS.unpack_from(frame, at)
-    at += _RECORDS.size
-    end = at + max(size, 0)
-    if end > len(frame):
-        raise ValueError(f"the records of partition {number} end at byte {end}, and the answer at {len(frame)}")
-    return (number, error, highwater, stable, start, aborted, replica, bytes(frame[at:end])), end
 
 
 class ProduceMessage:

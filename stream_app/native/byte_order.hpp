@@ -18,4 +18,11 @@ inline void store(char* at, T number) {
     for (unsigned i = 0; i < sizeof(T); ++i) at[i] = static_cast<char>(bits >> 8 * (sizeof(T) - 1 - i));
 }
 
+// Returns where the next number goes.
+template <typename T>
+inline char* put(char* at, T number) {
+    store(at, number);
+    return at + sizeof(T);
+}
+
 }  // namespace caststream
