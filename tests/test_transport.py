@@ -92,6 +92,8 @@ def service_of(consumer: Assigned) -> Any:
             taken_up=set,
             full_topics=list,
             queue_of=lambda _: queue,
+            has_place=lambda _: not queue.full(),
+            hand=queue.put_nowait,
             flow_control=SimpleNamespace(is_active=lambda: True),
         ),
         _ensure_consumer=lambda: consumer,
@@ -127,7 +129,7 @@ async def test_a_fetch_takes_nothing_while_the_flow_is_stopped(flows: bool, take
     assert (consumer.state.position > 0) == (flows and takes)
 
 
-async def test_what_was_fetched_is_put_into_the_queue_at_once() -> None:
+async def test_what_was_fetched_is_handed_on_at_once() -> None:
     consumer = Assigned()
     service = service_of(consumer)
     consumer.arrives()
@@ -142,7 +144,7 @@ async def test_what_was_fetched_is_put_into_the_queue_at_once() -> None:
     "reason",
     ["handing", "held", "full topic", "full queue", "flow stopped", "no chunks", "queues stopped", "reassignment"],
 )
-async def test_where_it_may_not_be_put_at_once_nothing_is_taken(reason: str) -> None:
+async def test_where_it_may_not_be_handed_on_at_once_nothing_is_taken(reason: str) -> None:
     """Later chunks would overtake those that wait, or be dropped by the rebalance that is on its way."""
     consumer = Assigned()
     service = service_of(consumer)

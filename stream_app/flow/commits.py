@@ -147,6 +147,11 @@ class Committer:
             for partition, offset in pipeline.next_offset.items()
         )
 
+    @property
+    def may_process(self) -> bool:
+        """True if `turn` would not wait."""
+        return self._may_process.is_set()
+
     async def turn(self) -> None:
         """Wait until a chunk may be applied: under exactly_once, not while a commit runs."""
         while not self._may_process.is_set():

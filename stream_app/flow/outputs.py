@@ -345,6 +345,11 @@ class OutputWriter:
         """The acks that are still out, of everything published until now."""
         return [batch.acked for batch in self._in_flight]
 
+    @property
+    def has_room(self) -> bool:
+        """True if `room` would not wait."""
+        return self._has_room.is_set()
+
     async def room(self) -> None:
         """Wait while more bytes are out than the broker keeps up with."""
         await self._has_room.wait()

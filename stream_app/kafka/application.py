@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from faust.types import TP
 
+from stream_app.kafka.chunks import Chunk
 from stream_app.kafka.lease import Lease
 from stream_app.settings import Settings
 
@@ -40,6 +41,12 @@ class Application(Protocol):
 
     def full_topics(self) -> Collection[str]:
         """Return the sources whose records are not wanted now."""
+
+    def has_place(self, topic: str) -> bool:
+        """True if a chunk of a source can be handed on without waiting."""
+
+    def hand(self, chunk: Chunk) -> None:
+        """Hand a chunk on, where its source has a place."""
 
     def queue_of(self, topic: str) -> Any:
         """Return the queue of the agent that takes the chunks of a source."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from core.native.records import Records
 
@@ -34,19 +33,3 @@ def pieces(chunk: Chunk, most: int) -> Iterator[Chunk]:
             part = records[first : first + most]
             yield Chunk(chunk.topic, chunk.generation, chunk.fetched_ms, {partition: part}, {partition: start})
             start = part.last_offset + 1
-
-
-async def chunks_of(stream: Any) -> AsyncIterator[Chunk]:
-    """The chunks that the transport puts into the queue of an agent's stream.
-
-    Faust's own iterator takes events out of it, with sensors and acknowledgements of single messages. They took as long
-    as a small chunk itself, and `stream_app.flow.commits` needs none of them.
-    """
-    await stream.maybe_start()
-    queue = stream.channel.queue
-    while True:
-        try:
-            chunk = await queue.get()
-        except StopAsyncIteration:  # so Faust ends an agent
-            return
-        yield chunk

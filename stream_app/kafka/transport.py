@@ -166,7 +166,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         return self._cut(fetcher, records)
 
     def deliver(self) -> bool:
-        """Put what was fetched into the agents' queues, in the turn of the loop in which it came.
+        """Hand what was fetched to the agents, in the turn of the loop in which it came.
 
         Returns:
             False where some of it is left: then `fetch` takes it, which may wait.
@@ -174,13 +174,13 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
         fetcher = self._ensure_consumer()._fetcher
         if self.handing or not self._flows(fetcher):
             return False
-        active = self.app.taken_up(self.consumer._get_active_partitions())
+        active = self.app.taken_up(self.consumer._get_active_partitions().intersection(fetcher._records))
         try:
             taken = take_fetched(fetcher, active, self._most, self.coverage)
         except Exception:  # `fetch` raises it again, for whoever can do something about it
             return False
         for chunk in self._cut(fetcher, taken):
-            self.app.queue_of(chunk.topic).put_nowait(chunk)
+            self.app.hand(chunk)
         return not fetcher._records
 
     def _flows(self, fetcher: Any) -> bool:
@@ -189,7 +189,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             return False
         if self._held or self.app.full_topics() or fetcher._subscriptions.reassignment_in_progress:
             return False
-        return not any(self.app.queue_of(topic).full() for topic in {at.topic for at in fetcher._records})
+        return all(map(self.app.has_place, {at.topic for at in fetcher._records}))
 
     def _cut(self, fetcher: Any, records: Mapping[TopicPartition, Records]) -> list[Chunk]:
         """Make chunks of what was taken in this step."""
@@ -233,6 +233,11 @@ class Consumer(driver.Consumer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._news = asyncio.Event()
+
+    def _get_active_partitions(self) -> set[TP]:
+        """The partitions that may be read. Faust looks at the type of each, each time."""
+        found = self._active_partitions
+        return self._set_active_tps(self.assignment()) if found is None else found
 
     def _new_consumer_thread(self) -> ConsumerService:
         worker: Any = NoThread

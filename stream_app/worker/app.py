@@ -25,6 +25,7 @@ from stream_app.flow.outputs import OutputWriter
 from stream_app.flow.pipeline import Pipeline
 from stream_app.flow.published import Wanted, find_published
 from stream_app.kafka.chunks import Chunk
+from stream_app.kafka.inlet import Inlet
 from stream_app.kafka.lease import Lease
 from stream_app.kafka.transport import Consumer, Producer
 from stream_app.logs import FAUST, SELDOM
@@ -57,6 +58,7 @@ class CaststreamApp(faust.App):
         self.guarantee = self._guarantee(settings)
         self.writer = OutputWriter(self.guarantee.producer_of, self.metrics.acked, self.fail)
         self.pipelines: list[Pipeline] = []
+        self._inlets: dict[str, Inlet] = {}
         read_keys = partial(recovery.read_keys, settings)
         self.committer = Committer(self.pipelines, self.writer, self.guarantee, self.metrics, read_keys)
         self.upkeep = Upkeep(self.pipelines, self.committer, self.writer, self.metrics, self.chunk_consumer)
@@ -116,6 +118,11 @@ class CaststreamApp(faust.App):
         await self._explain_missing(pipeline, chunk)
         await self.committer.turn()
 
+    def may_apply(self, pipeline: Pipeline, chunk: Chunk) -> bool:
+        """True if a chunk may be applied now: neither `turn` nor the agent would wait."""
+        free = self.writer.has_room and self.committer.may_process and pipeline.scores.has_room
+        return free and not pipeline.missing_before(chunk)
+
     async def _explain_missing(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Retention may have taken records before they were read. `Pipeline.run` refuses what nothing explains."""
         for partition, expected, start in pipeline.missing_before(chunk):
@@ -165,6 +172,27 @@ class CaststreamApp(faust.App):
         conductor: Any = self.topics
         (channel,) = conductor._topic_name_index[topic]
         return channel.queue
+
+    def open_inlet(self, pipeline: Pipeline) -> Inlet:
+        """Make the way of a source's chunks into its agent."""
+
+        def apply(chunk: Chunk) -> bool:
+            may_apply = self.may_apply(pipeline, chunk)
+            if may_apply:
+                self.apply(pipeline, chunk)
+            return may_apply
+
+        inlet = self._inlets[pipeline.topics.source] = Inlet(apply)
+        return inlet
+
+    def has_place(self, topic: str) -> bool:
+        """True if a chunk of a source can be handed on without waiting."""
+        return self._inlets[topic].is_free or not self.queue_of(topic).full()
+
+    def hand(self, chunk: Chunk) -> None:
+        """Hand a chunk on, where its source has a place: it is applied at once, or by its agent."""
+        if not self._inlets[chunk.topic].take(chunk):
+            self.queue_of(chunk.topic).put_nowait(chunk)
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
@@ -284,7 +312,11 @@ class CaststreamApp(faust.App):
         """True if chunks of the group's generation would be applied. An overtaken recovery may start the flow between
         two assignments: its chunks would be dropped, and their records would be missing later.
         """
-        return all(pipeline.generation == self.consumer_generation_id for pipeline in self.pipelines)
+        generation = self.consumer_generation_id
+        for pipeline in self.pipelines:  # noqa: SIM110  # for every chunk: `all` would make a generator each time
+            if pipeline.generation != generation:
+                return False
+        return True
 
     def taken_up(self, partitions: Iterable[TP]) -> set[TP]:
         """Return the source partitions whose records may be applied: their tables are here."""
