@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.kafka.wire import OtherMessage, message_of, plain
-from stream_app.native.fetches import Fetch, Place, ready_by_node
+from stream_app.native.fetches import Fetch, LogPlace, ready_by_node
 from tests.strategies import relaxed
 
 VERSIONS = {1: (0, 17)}
@@ -42,14 +42,14 @@ fetched = st.tuples(
 )
 
 
-def place(at: tuple[str, int], offset: int | None = 0, leader: int | None = 1, paused: bool = False) -> Place:
+def place(at: tuple[str, int], offset: int | None = 0, leader: int | None = 1, paused: bool = False) -> LogPlace:
     state = SimpleNamespace(_position=offset, _paused=paused, highwater=None, lso=None, timestamp=None)
-    made = Place(TopicPartition(*at), state)
+    made = LogPlace(TopicPartition(*at), state)
     made.leader = leader
     return made
 
 
-def fetch(*places: Place) -> Fetch:
+def fetch(*places: LogPlace) -> Fetch:
     return Fetch(list(places), 1, 2**20, 2**16, 1)
 
 
@@ -132,7 +132,7 @@ def test_places_are_gathered_by_the_nodes_that_lead_them_but_not_where_a_request
     "other",
     [place(("b", 0), leader=None), place(("b", 0), leader=-1), place(("b", 0), None), place(("b", 0), paused=True)],
 )
-def test_where_a_place_needs_more_than_a_fetch_none_is_ready(other: Place) -> None:
+def test_where_a_place_needs_more_than_a_fetch_none_is_ready(other: LogPlace) -> None:
     assert ready_by_node([place(("a", 0)), other], set()) is None
 
 

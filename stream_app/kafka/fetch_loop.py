@@ -23,7 +23,7 @@ from stream_app.kafka.connections import ask, connected
 from stream_app.kafka.fetch_answers import keep_answer
 from stream_app.kafka.pause import Pause
 from stream_app.logs import SELDOM
-from stream_app.native.fetches import Fetch, Place, ready_by_node
+from stream_app.native.fetches import Fetch, LogPlace, ready_by_node
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class FetchLoop:
         self._deliver = deliver
         self._asked: dict[int, Fetch] = {}
         """Node -> the request that it has not answered yet."""
-        self._places: dict[Any, Place] = {}
+        self._places: dict[Any, LogPlace] = {}
         """The partitions that are fetched."""
-        self._order: deque[Place] = deque()
+        self._order: deque[LogPlace] = deque()
         """The same, in the order in which they are asked for next."""
         self._known: Any = None
         """What the cluster's partitions were when the leaders of the places were last looked up."""
@@ -65,6 +65,8 @@ class FetchLoop:
         self._over: asyncio.Future[None] | None = None
         """Done when the assignment is over, or with what has gone wrong."""
         self._looking: asyncio.Handle | None = None
+        self._handing = False
+        """True while records are handed on, after which the routine looks anyhow."""
         self._loop = asyncio.get_running_loop()
         # The pause comes and goes in every turn, and must not move the other's time.
         self._soon, self._later = Alarm(self._look), Alarm(self._look)
@@ -76,7 +78,7 @@ class FetchLoop:
 
     def wake(self, _: object = None) -> None:
         """Have the routine look what is to be done, once in a turn of the event loop."""
-        if self._looking is None:
+        if self._looking is None and not self._handing:
             self._looking = self._loop.call_soon(self._look)
 
     async def _run(self) -> None:
@@ -99,7 +101,9 @@ class FetchLoop:
 
     async def _serve(self, assignment: Any) -> None:
         """Fetch until the assignment is over."""
-        self._places = {at: Place(at, assignment.state_value(at)) for at in assignment.tps if at.topic in self._topics}
+        self._places = {
+            at: LogPlace(at, assignment.state_value(at)) for at in assignment.tps if at.topic in self._topics
+        }
         self._order, self._known = deque(self._places.values()), None
         self._assignment, self._over = assignment, self._loop.create_future()
         self._fetcher._wait_consume_future = _Knock(self.wake)
@@ -186,7 +190,7 @@ class FetchLoop:
         wanted = [(node_id, self._wanted(request)) for node_id, request in requests]
         return [(node_id, self._request(places)) for node_id, places in wanted if places], *others
 
-    def _all_ready(self) -> dict[int, list[Place]] | None:
+    def _all_ready(self) -> dict[int, list[LogPlace]] | None:
         """Return the partitions to be fetched from their positions, by node, None where there is more to do: then
         aiokafka's fetcher finds out what, which takes longer.
         """
@@ -201,12 +205,12 @@ class FetchLoop:
         self._order.rotate(1)  # a full answer has no room for the last ones
         return ready_by_node(self._order, fetcher._in_flight)
 
-    def _wanted(self, request: Any) -> list[Place]:
+    def _wanted(self, request: Any) -> list[LogPlace]:
         """Return the places that an aiokafka request names, without those of changelogs."""
         named = (TopicPartition(topic, number) for topic, of_topic in request.topics for number, _, _ in of_topic)
         return [self._places[at] for at in named if at in self._places]
 
-    def _request(self, places: list[Place]) -> Fetch:
+    def _request(self, places: list[LogPlace]) -> Fetch:
         fetcher = self._fetcher
         least, most, of_place = fetcher._fetch_min_bytes, fetcher._fetch_max_bytes, fetcher._max_partition_fetch_bytes
         return Fetch(places, least, most, of_place, fetcher._isolation_level)
@@ -258,7 +262,9 @@ class FetchLoop:
                 self._release(node_id, fetcher._retry_backoff)
             else:
                 fetcher._in_flight.discard(node_id)
+        self._handing = True
         self._hand_on()
+        self._handing = False
         self._look()
 
     def _hand_on(self) -> None:

@@ -1,15 +1,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-class Place:
+class LogPlace:
     at: Any
     state: Any
     leader: int | None
     def __init__(self, at: Any, state: Any) -> None: ...
 
-def ready_by_node(places: Iterable[Place], in_flight: set[int]) -> dict[int, list[Place]] | None: ...
+def ready_by_node(places: Iterable[LogPlace], in_flight: set[int]) -> dict[int, list[LogPlace]] | None: ...
 
-Todo = tuple[Place, int, int, bytes, list[tuple[int, int]] | None]
+Todo = tuple[LogPlace, int, int, bytes, list[tuple[int, int]] | None]
 
 class Fetch:
     least: int
@@ -17,7 +17,7 @@ class Fetch:
     most_of_place: int
     isolation: int
     max_wait_ms: int
-    def __init__(self, places: list[Place], least: int, most: int, most_of_place: int, isolation: int) -> None: ...
+    def __init__(self, places: list[LogPlace], least: int, most: int, most_of_place: int, isolation: int) -> None: ...
     def __len__(self) -> int: ...
     @property
     def topics(self) -> list[tuple[str, list[tuple[int, int, int]]]]: ...

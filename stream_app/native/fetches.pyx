@@ -30,7 +30,7 @@ cdef enum:  # bytes of parts of fixed size
     ABORTED = 16
 
 
-cdef class Place:
+cdef class LogPlace:
     """A partition of an assignment that is fetched.
 
     Args:
@@ -51,7 +51,7 @@ cdef class Place:
 def ready_by_node(places, set in_flight):
     """The places that may be fetched now, by node; None where one needs something else first: a leader, a position."""
     cdef dict found = {}
-    cdef Place place
+    cdef LogPlace place
     for place in places:
         if place.leader is None or place.leader < 0 or place.state._paused or place.state._position is None:
             return None
@@ -96,7 +96,7 @@ cdef class Fetch:
 
     def __init__(self, list places, int32_t least, int32_t most, int32_t most_of_place, int isolation):
         cdef dict by_topic = {}
-        cdef Place place
+        cdef LogPlace place
         for place in places:
             if place.topic not in by_topic:
                 by_topic[place.topic] = []
@@ -114,7 +114,7 @@ cdef class Fetch:
     def topics(self):
         """What is asked for, in the form of aiokafka's requests: topic, its partitions with offset and most bytes."""
         cdef dict found = {}
-        cdef Place place
+        cdef LogPlace place
         cdef Py_ssize_t i
         for i, place in enumerate(self.places):
             found.setdefault(place.at[0], []).append((place.number, self.offsets[i], self.most_of_place))
@@ -129,7 +129,7 @@ cdef class Fetch:
         return False
 
     cdef bint stands(self, Py_ssize_t i) except -1:
-        position = (<Place>self.places[i]).state._position
+        position = (<LogPlace>self.places[i]).state._position
         return position is not None and position == self.offsets[i]
 
     # On the wire.
@@ -137,7 +137,7 @@ cdef class Fetch:
     def write(self, int32_t number, str client_id):
         """Return the request with its header and size, as it is sent."""
         cdef bytes client = client_id.encode(), topic = None
-        cdef Place place
+        cdef LogPlace place
         cdef Py_ssize_t i, size = HEAD + len(client) + LIMITS + END
         cdef int32_t topics = 0
         for place in self.places:
@@ -197,7 +197,7 @@ cdef class Fetch:
         """
         cdef vector[Fetched] found
         cdef Fetched one
-        cdef Place place
+        cdef LogPlace place
         cdef list todo = []
         cdef int16_t error = self.parse(<const char*>&frame[0] if len(frame) else NULL, len(frame), found)
         for one in found:
@@ -235,10 +235,10 @@ cdef class Fetch:
     cdef Py_ssize_t place_of(self, const char* topic, int32_t size, int32_t number, Py_ssize_t last) except -1:
         """The place of a partition of the answer, looked for behind the last one: brokers keep to the order."""
         cdef Py_ssize_t i, at, count = len(self.places)
-        cdef Place place
+        cdef LogPlace place
         for i in range(count):
             at = (last + 1 + i) % count
-            place = <Place>self.places[at]
+            place = <LogPlace>self.places[at]
             if (
                 place.number == number
                 and PyBytes_GET_SIZE(place.topic) == size
