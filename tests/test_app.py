@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -275,3 +277,59 @@ async def test_a_worker_whose_source_has_grown_ends(monkeypatch: pytest.MonkeyPa
 
     assert isinstance(app.failure, StartupError)
     assert app.writer.confirmed == 0
+
+
+def with_agent(app: CaststreamApp) -> tuple[asyncio.Queue[Chunk], asyncio.Task[None]]:
+    """Let an agent wait for the chunks of the only source, of which it takes one and no more."""
+    queue: asyncio.Queue[Chunk] = asyncio.Queue(1)
+    inlet = app.open_inlet(app.pipelines[0])
+
+    async def started() -> None: ...
+
+    async def serve() -> None:
+        stream: Any = SimpleNamespace(maybe_start=started, channel=SimpleNamespace(queue=queue))
+        async for _ in inlet.chunks(stream):
+            await asyncio.Event().wait()
+
+    app.queue_of = lambda _: queue  # type: ignore[method-assign]
+    return queue, asyncio.create_task(serve())
+
+
+async def test_a_chunk_that_finds_its_agent_waiting_is_applied_and_its_outputs_leave_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = FakeWorker(FakeBroker())
+    app = app_of(worker, monkeypatch)
+    app.writer = worker.writer
+    queue, agent = with_agent(app)
+    await settle()
+    left: list[int] = []
+    monkeypatch.setattr(worker.writer, "_begin", lambda: left.append(worker.pipeline.next_offset[0]))
+    assert app.has_place(SOURCE)
+    app.hand([chunk(record(0))])
+
+    assert queue.empty()
+    assert left == [1]
+    agent.cancel()
+
+
+@pytest.mark.parametrize("reason", ["the broker is behind", "a commit runs", "windows wait", "records are missing"])
+async def test_a_chunk_that_has_to_wait_goes_to_its_agent(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    worker = FakeWorker(FakeBroker())
+    app = app_of(worker, monkeypatch)
+    app.writer = worker.writer
+    queue, agent = with_agent(app)
+    await settle()
+    {
+        "the broker is behind": worker.writer._has_room,
+        "a commit runs": worker.committer._may_process,
+        "windows wait": worker.pipeline.scores._has_room,
+        "records are missing": asyncio.Event(),
+    }[reason].clear()
+    missing = reason == "records are missing"
+    app.hand([chunk(record(1 if missing else 0))])
+
+    assert worker.pipeline.next_offset == {0: 0}
+    assert queue.qsize() == 1
+    assert not app.has_place(SOURCE)
+    agent.cancel()

@@ -93,7 +93,7 @@ def service_of(consumer: Assigned) -> Any:
             full_topics=list,
             queue_of=lambda _: queue,
             has_place=lambda _: not queue.full(),
-            hand=queue.put_nowait,
+            hand=lambda chunks: [queue.put_nowait(chunk) for chunk in chunks],
             flow_control=SimpleNamespace(is_active=lambda: True),
         ),
         _ensure_consumer=lambda: consumer,

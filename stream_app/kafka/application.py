@@ -45,8 +45,8 @@ class Application(Protocol):
     def has_place(self, topic: str) -> bool:
         """True if a chunk of a source can be handed on without waiting."""
 
-    def hand(self, chunk: Chunk) -> None:
-        """Hand a chunk on, where its source has a place."""
+    def hand(self, chunks: Iterable[Chunk]) -> None:
+        """Hand chunks on, whose sources have a place."""
 
     def queue_of(self, topic: str) -> Any:
         """Return the queue of the agent that takes the chunks of a source."""

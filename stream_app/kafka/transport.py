@@ -179,8 +179,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             taken = take_fetched(fetcher, active, self._most, self.coverage)
         except Exception:  # `fetch` raises it again, for whoever can do something about it
             return False
-        for chunk in self._cut(fetcher, taken):
-            self.app.hand(chunk)
+        self.app.hand(self._cut(fetcher, taken))
         return not fetcher._records
 
     def _flows(self, fetcher: Any) -> bool:

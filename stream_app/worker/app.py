@@ -189,10 +189,15 @@ class CaststreamApp(faust.App):
         """True if a chunk of a source can be handed on without waiting."""
         return self._inlets[topic].is_free or not self.queue_of(topic).full()
 
-    def hand(self, chunk: Chunk) -> None:
-        """Hand a chunk on, where its source has a place: it is applied at once, or by its agent."""
-        if not self._inlets[chunk.topic].take(chunk):
-            self.queue_of(chunk.topic).put_nowait(chunk)
+    def hand(self, chunks: Iterable[Chunk]) -> None:
+        """Hand chunks on, whose sources have a place: each is applied at once, or by its agent."""
+        self.writer.hold()
+        try:
+            for chunk in chunks:
+                if not self._inlets[chunk.topic].take(chunk):
+                    self.queue_of(chunk.topic).put_nowait(chunk)
+        finally:
+            self.writer.leave()
 
     def apply(self, pipeline: Pipeline, chunk: Chunk) -> None:
         """Run a chunk. A fault in our own code ends the worker: Faust would restart the agent and go on after the
