@@ -19,7 +19,7 @@ from core.native.records import Record
 from core.tasks.reading import read_declaration
 from tests.faults.pumps import problems_of_stream
 from tests.faults.streams import Habits, PumpStream
-from tests.pump import write_pump
+from tests.pump import write_scored_pump
 from tests.strategies import MemoryTable
 
 RECORDS = 400
@@ -27,7 +27,7 @@ RECORDS = 400
 
 def played(folder: Path, policy: Any) -> tuple[bytes, list[tuple[dict[str, Any], dict[str, Any]]]]:
     """The model, and each output of one stream of the suite's with its sample."""
-    task = read_declaration(write_pump(folder))
+    task = read_declaration(write_scored_pump(folder))
     model = task.model.file.read_bytes()
     opened = StepModel(task, model, "any")
     engine = StepEngine(opened.task, opened.states(), StreamRules(policy), MemoryTable().recovered())
@@ -61,7 +61,11 @@ def test_the_suite_s_own_model_agrees_with_the_engine_and_finds_another_output(t
     assert problems_of_stream(model, holds, outputs) == []
 
     middle = len(outputs) // 2
-    for place, change in ((middle, {"alarm": not outputs[middle][1]["alarm"]}), (middle, {"score": 77.0})):
+    right = outputs[middle][1]
+    others = {name: not right[name] for name in ("alarm", "unlikely")} | dict.fromkeys(
+        ("score", "ratio", "expected"), 77.0
+    )
+    for place, change in ((middle, {name: value}) for name, value in (others | {"leading": "load"}).items()):
         altered = [(each, output | change if at == place else output) for at, (each, output) in enumerate(outputs)]
         assert problems_of_stream(model, holds, altered)
     assert problems_of_stream(model, holds, outputs[:middle] + outputs[middle + 1 :]), "one is missing"

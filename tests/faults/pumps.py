@@ -1,5 +1,7 @@
 """The third task by a model of the suite's own: each pump's outputs, in their order, against plain Python.
 
+It forecasts, too, so a stream's state holds a forecast, running averages and two alarms with hysteresis.
+
 Every good sample has an output, so the outputs say which samples were taken: no rule of records is needed.
 """
 
@@ -18,7 +20,9 @@ from tests.broker import Received, consume_all
 from tests.pump import OnnxSteps, SlowPump
 
 TOLERANCE = 1e-5
-LIMITS = 1.0, 0.5  # of the alarm
+ALARMS = {"alarm": ("score", (1.0, 0.5)), "unlikely": ("ratio", (1.0, 0.25))}
+"""What each is made of, and where it may change."""
+NUMBERS = ("score", "expected", "surprise", "ratio")
 FEWEST = 20
 
 
@@ -49,7 +53,7 @@ def _read(record: Received) -> dict[str, Any] | None:
 def problems_of_stream(model: bytes, holds: bool, outputs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
     """Return what is wrong with the outputs of one stream, each with its sample; ``holds``: by policy `hold`."""
     problems: list[str] = []
-    pump, before = SlowPump(model), {}
+    pump, before = SlowPump(model, scored=True), {}
     for place, (sample, output) in enumerate(outputs):
         if output["score"] is None:  # it began, or began again: there is no forecast
             pump.begin_again(OnnxSteps(model))
@@ -65,13 +69,16 @@ def problems_of_stream(model: bytes, holds: bool, outputs: list[tuple[dict[str, 
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    numbers = [(found["score"], expected["score"])]
+    numbers = [(found[name], expected[name]) for name in NUMBERS]
     numbers += [(found["forecast"][name], value) for name, value in expected["forecast"].items()]
-    wrong = [pair for pair in numbers if not _same(*pair)]
-    near = found["score"] is not None and any(math.isclose(found["score"], at, abs_tol=TOLERANCE) for at in LIMITS)
-    if found["alarm"] != expected["alarm"] and not near:
-        wrong.append((found["alarm"], expected["alarm"]))
+    wrong: list[tuple[Any, Any]] = [pair for pair in numbers if not _same(*pair)]
+    words = [name for name, (of, limits) in ALARMS.items() if not _is_near(found[of], limits)]
+    wrong += [(found[name], expected[name]) for name in (*words, "leading") if found[name] != expected[name]]
     return [f"{found['stream']} step {found['step']}: {got}, by the suite's own model {want}" for got, want in wrong]
+
+
+def _is_near(score: float | None, limits: tuple[float, float]) -> bool:
+    return score is not None and any(math.isclose(score, limit, abs_tol=TOLERANCE) for limit in limits)
 
 
 def _same(found: float | None, expected: float | None) -> bool:

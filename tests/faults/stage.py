@@ -16,7 +16,7 @@ from pathlib import Path
 from stream_app.local.broker import LocalBroker, free_port
 from tests.broker import JARS_DIR
 from tests.faults.proxy import HOST, Proxy
-from tests.pump import write_pump
+from tests.pump import write_scored_pump
 
 LOAD = "LOAD"
 MOST_WORKERS = 3
@@ -72,7 +72,7 @@ class Stage:
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "caststream-faults", str(self._disk)], check=True)
         self.data_dir.mkdir()
         self._pump.mkdir()
-        write_pump(self._pump)
+        write_scored_pump(self._pump)
         try:
             self.broker.start()
         except BaseException:

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from core.engines.bank import StateBank
-from core.engines.binding import Binding
 from core.errors import StartupError
 from core.tasks.check.carried import run
 from core.tasks.check.noise import SampleSource
@@ -16,9 +15,9 @@ TIMED_ROWS = (1, 64, 1_000)
 TRIES, LONGEST_TIMING_SECONDS = 8, 0.1
 
 
-def check_size(file: str, binding: Binding, most: int) -> None:
-    """Raise StartupError: a stream's state has more than ``most`` bytes."""
-    size = 4 * binding.state_size
+def check_size(file: str, numbers: int, most: int) -> None:
+    """Raise StartupError: a stream's state, of so many ``numbers``, has more than ``most`` bytes."""
+    size = 4 * numbers
     if size > most:
         raise StartupError(
             f"{file}: a stream's state has {size:,} bytes, more than the {most:,} that are accepted: every commit "

@@ -51,8 +51,8 @@ def examine(declaration: Declaration, model: bytes, data: Path | None, most_stat
     if has_own_weights(declaration):
         return examine_weights(declaration, model, data, most_state_bytes)
     graph, binding = open_graph(declaration, model)
-    StepOutputs(graph.file, declaration.outputs, binding.columns, declaration.width)  # refuses what does not fit
-    check_size(graph.file, binding, most_state_bytes)
+    outputs = StepOutputs(graph.file, declaration.outputs, binding.columns, declaration.width)
+    check_size(graph.file, binding.state_size + outputs.kept, most_state_bytes)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     rows = CallRows(graph, binding)

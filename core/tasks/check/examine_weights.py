@@ -31,8 +31,8 @@ def examine_weights(declaration: Declaration, model: bytes, data: Path | None, m
     """Check weights; arguments and errors as `core.tasks.check.examine.examine` has them."""
     file = str(declaration.model.file)
     kernel, binding = open_weights(declaration, model)
-    StepOutputs(file, declaration.outputs, binding.columns, declaration.width)  # refuses what does not fit
-    check_size(file, binding, most_state_bytes)
+    outputs = StepOutputs(file, declaration.outputs, binding.columns, declaration.width)
+    check_size(file, binding.state_size + outputs.kept, most_state_bytes)
     noise = SampleSource(declaration)
     source = noise if data is None else SampleSource(declaration, read_samples(data, declaration))
     rows = KernelRows(kernel, binding)
