@@ -238,3 +238,28 @@ def test_a_field_gets_a_name_that_is_free(text: str, taken: set[str]) -> None:
 
     assert name not in taken
     assert made(Draft(tuple(fields_of_columns([name], {}, {})))).fields[0].name == name
+
+
+HOURLY = "date,pump id,flow,level\n" + "".join(
+    f"2026-01-{day:02}T{hour:02}:00:00Z,{name},{hour},{'' if (day, hour) == (3, 3) else day}\n"
+    for name in ("north", "south")
+    for day in range(1, 5)
+    for hour in range(24)
+)
+
+
+def test_a_draft_of_a_history_says_the_period_the_columns_of_time_and_stream_and_what_is_held(tmp_path: Path) -> None:
+    task = drafted(tmp_path, HOURLY)
+
+    assert task.training.columns == {"timestamp": "date", "stream": "pump id"}
+    assert task.rules.idle_timeout == 36_000
+    assert [(field.name, field.missing) for field in task.fields] == [("flow", "refuse"), ("level", "hold")]
+    assert task.model.file.name == "pump.safetensors"
+
+
+def test_a_column_that_judges_samples_is_no_field(tmp_path: Path) -> None:
+    task = drafted(tmp_path, "time,a,anomaly\n2026-01-01T00:00:00Z,1,0\n2026-01-01T00:00:01Z,2,1\n")
+
+    assert [field.name for field in task.fields] == ["a"]
+    assert task.rules.idle_timeout is None
+    assert not task.training.columns

@@ -96,7 +96,7 @@ def test_a_task_file_is_written_once(run: Run) -> None:
     first, second = (run("task", "new", "pump", "--from", "history.csv") for _ in range(2))
 
     assert (first.status, second.status) == (0, 2)
-    assert first.err == "wrote pump.toml: read it through, then `caststream task describe pump.toml`\n"
+    assert first.err == "wrote pump.toml: read it through, then `caststream train pump.toml history.csv`\n"
     assert "pump.toml is there already" in second.err
     assert read_declaration("pump.toml", need_files=False).width == 4
 

@@ -10,7 +10,7 @@ from itertools import chain, count
 
 from core.drafts.draft import DraftField
 from core.tasks.keys import FieldName, Text, Unit, fits
-from core.tasks.names import why_not_a_field, why_not_an_alias
+from core.tasks.names import TRUTH, why_not_a_field, why_not_an_alias
 
 _NUMBERED = re.compile(r"(.*?)[\s_.-]*(\d{1,4})")
 _UNIT = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
@@ -23,6 +23,8 @@ def why_no_column(name: str) -> str | None:
     """Why a column cannot be a field's; None where it can."""
     if not fits(name, Text):
         return "its name has a character that a column cannot have"
+    if name in TRUTH:
+        return "it judges samples"
     return why_not_an_alias(name) or ("a data file has its own under this name" if name == "label" else None)
 
 

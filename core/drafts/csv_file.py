@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from core.data.csv.numbers import is_number
 from core.data.csv.table import MAX_PREAMBLE, MAX_UNITS
 from core.data.csv.text import UTF_8, WINDOWS
 from core.drafts.columns import Span, fields_of_columns, why_no_column
-from core.drafts.draft import Draft
+from core.drafts.draft import Draft, DraftField
+from core.drafts.recorded import other_names, period_s
 from core.errors import DataError, RecordError
 
 LOOKED_AT = 1_000
@@ -59,11 +61,38 @@ def draft_of_rows(
     if not left:
         raise DataError(path, f"has no column of numbers for a field; its columns are {shown(names)}")
     spans = {name: span for name in left if (span := _span(columns[name]))}
-    fields = fields_of_columns(left, units, spans)
+    fields = [
+        _holding(each, columns, columns_of) if (columns_of := each.columns or _default(each)) else each
+        for each in fields_of_columns(left, units, spans)
+    ]
+    texts = [name for name in columns if name in skipped and name not in left]
+    others = other_names(columns, [name for name in texts if why_no_column(name) is None])
     notes = [f"Written from {what} of {path.name}."]
     if skipped:
         notes.append(f"Columns that are no fields: {'; '.join(f'{name} ({why})' for name, why in skipped.items())}.")
-    return Draft(tuple(fields), notes=tuple(_on_one_line(note) for note in notes))
+    notes += [f"{what} is the column {name} (see [train])." for what, name in others.items()]
+    return Draft(
+        tuple(fields),
+        notes=tuple(_on_one_line(note) for note in notes),
+        history=path.name,
+        renamed=others,
+        period_s=period_s(columns, others),
+    )
+
+
+def _default(field: DraftField) -> tuple[str, ...]:
+    """The columns that a field has where the draft does not name them."""
+    if field.length is None:
+        return (field.name,)
+    return tuple(f"{field.name}_{number}" for number in range(1, field.length + 1))
+
+
+def _holding(field: DraftField, columns: Mapping[str, list[str]], names: Sequence[str]) -> DraftField:
+    """A field of which cells are empty: the value before is held there, but where the first one is missing."""
+    cells = [columns[name] for name in names]
+    lacking = any(not cell for each in cells for cell in each)
+    begins = all(each[0] for each in cells)
+    return replace(field, missing="hold") if lacking and begins else field
 
 
 def _lines(path: Path) -> Iterator[str]:

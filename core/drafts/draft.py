@@ -12,6 +12,10 @@ from core.tasks.keys import TopicPart, accepted, fits
 from core.tasks.reading import SHIPPED, declare
 from core.tasks.toml_file import parse_tables
 
+IDLE_FROM_S, IDLE_PERIODS = 30.0, 10
+LONGEST_IDLE_S = 31_536_000
+"""A period from which on a worker's own idle timeout would end sequences, and the periods that end one then."""
+
 
 @dataclass(frozen=True)
 class DraftField:
@@ -22,6 +26,7 @@ class DraftField:
     columns: tuple[str, ...] = ()
     unit: str = ""
     comment: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Draft:
 
     ``model`` is the model's file, ``example`` the one beside it to compare with. ``states`` are the pairs of the graph
     that are known, ``outputs`` the outputs and their tensors. ``window`` is the number of samples in a window, None for
-    a model that makes steps. ``notes`` are written above everything.
+    a model that makes steps. ``notes`` are written above everything. Of a file of samples, ``history`` is its name,
+    ``renamed`` the columns that say when and of which stream a sample is, where their names are not known, and
+    ``period_s`` the seconds between two samples, where their times tell it.
     """
 
     fields: tuple[DraftField, ...]
@@ -42,6 +49,9 @@ class Draft:
     notes: tuple[str, ...] = ()
     example: str | None = None
     window: int | None = None
+    history: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    period_s: float | None = None
 
 
 def write_draft(name: str, draft: Draft, path: Path) -> None:
@@ -67,10 +77,15 @@ def check_task_name(name: str) -> None:
 
 def draft_text(name: str, draft: Draft) -> str:
     """The text of the file."""
-    return (
-        "\n".join([*_head(name, draft), *_fields(draft), *_window(draft), *_model(name, draft), *_outputs(draft)])
-        + "\n"
+    parts = (
+        _head(name, draft),
+        _fields(draft),
+        _window(draft),
+        _model(name, draft),
+        _outputs(draft),
+        _train(draft),
     )
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _head(name: str, draft: Draft) -> Iterator[str]:
@@ -82,7 +97,7 @@ def _head(name: str, draft: Draft) -> Iterator[str]:
         yield 'kind = "window"      # the model looks at a window of samples and carries no state'
     yield ""
     yield f"# [topics]           # by default {name}-samples and {name}-outputs"
-    yield "# [rules]            # gap_policy, max_gap, idle_timeout, max_step_jump of this task alone"
+    yield from _rules(draft)
     yield ""
 
 
@@ -102,6 +117,8 @@ def _field(field: DraftField) -> str:
         keys.append(f"columns = [{', '.join(map(quoted, field.columns))}]")
     if field.unit:
         keys.append(f"unit = {quoted(field.unit)}")
+    if field.missing:
+        keys.append(f"missing = {quoted(field.missing)}")
     held = f"{{ {', '.join(keys)} }}" if keys else "{}"
     return f"{field.name} = {held}" + (f"    # {field.comment}" if field.comment else "")
 
@@ -117,7 +134,11 @@ def _window(draft: Draft) -> Iterator[str]:
 
 def _model(name: str, draft: Draft) -> Iterator[str]:
     yield "[model]"
-    yield f"file = {quoted(draft.model or f'{name}.onnx')}    # relative to this file"
+    if draft.history is None:
+        yield f"file = {quoted(draft.model or f'{name}.onnx')}    # relative to this file"
+    else:
+        yield f"# `caststream train {name}.toml {draft.history}` writes it; or name a model of your own, an .onnx file"
+        yield f"file = {quoted(f'{name}.safetensors')}    # relative to this file"
     if draft.input is None:
         yield '# input = "x"         # the input of the graph that takes the fields'
     else:
@@ -138,6 +159,31 @@ def _outputs(draft: Draft) -> Iterator[str]:
     yield "[outputs]"
     for name, tensor in (draft.outputs or {"prediction": "prediction"}).items():
         yield f"{name} = {'{}' if tensor == name else f'{{ tensor = {quoted(tensor)} }}'}"
+
+
+def _rules(draft: Draft) -> Iterator[str]:
+    if draft.period_s is None or draft.period_s < IDLE_FROM_S:
+        yield "# [rules]            # gap_policy, max_gap, idle_timeout, max_step_jump of this task alone"
+        return
+    idle_s = min(IDLE_PERIODS * draft.period_s, LONGEST_IDLE_S)
+    yield f"# A sample comes every {draft.period_s:g} s. Further keys: gap_policy, max_gap, max_step_jump."
+    yield "[rules]"
+    yield f"idle_timeout = {idle_s:g}    # seconds of silence that end a sequence"
+
+
+def _train(draft: Draft) -> Iterator[str]:
+    """The table of the training, for a draft of a history."""
+    if draft.history is None:
+        return
+    yield ""
+    if draft.renamed:
+        names = ", ".join(f"{what} = {quoted(name)}" for what, name in draft.renamed.items())
+        yield "[train]              # what caststream train should know"
+        yield f"columns = {{ {names} }}"
+    else:
+        yield "# [train]            # what caststream train should know; all of it has a default"
+    yield "# horizon = 30              # samples over which the score is averaged"
+    yield '# false_alarms = "1/week"   # of a stream, for which the threshold of the alarm is chosen'
 
 
 def quoted(text: str) -> str:

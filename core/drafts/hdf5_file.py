@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from core.data.opening import open_file
 from core.drafts.columns import field_name
@@ -13,6 +14,8 @@ from core.drafts.draft import Draft, DraftField
 from core.errors import DataError
 from core.tasks.keys import LONGEST_ARRAY, FieldName, Unit, fits
 from core.tasks.names import TRUTH, why_not_a_field
+
+_LOOKED_AT = 1_000
 
 
 def draft_of_hdf5(path: Path) -> Draft:
@@ -30,13 +33,14 @@ def draft_of_hdf5(path: Path) -> Draft:
             for name, shape in held.items()
             if _usable(name)
         ]
+        period = _period_s(file)
     if not fields:
         raise DataError(path, "holds no dataset (samples,) or (samples, numbers) that could be a field")
     others = [name for name in found if name not in {field.name for field in fields}]
     notes = [f"Written from {path.name}, which has {samples:,} samples."]
     if others:
         notes.append(f"Datasets that are no fields: {', '.join(others[:20])}.")
-    return Draft(tuple(fields), notes=tuple(notes))
+    return Draft(tuple(fields), notes=tuple(notes), history=path.name, period_s=period)
 
 
 def _datasets(file: h5py.File) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -45,6 +49,15 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, tuple[int, ...]]]:
         data = file.get(name)
         if isinstance(data, h5py.Dataset) and data.dtype.kind in "fiub" and _fits(data.shape or ()):
             yield name, data.shape
+
+
+def _period_s(file: h5py.File) -> float | None:
+    """The usual seconds between two samples by the first times; None where there are none."""
+    data = file.get("timestamp_ms")
+    if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.dtype.kind not in "iuf":
+        return None
+    steps = np.diff(np.asarray(data[:_LOOKED_AT], np.float64))
+    return float(np.median(steps[steps > 0])) / 1000 if (steps > 0).any() else None
 
 
 def _fits(shape: tuple[int, ...]) -> bool:

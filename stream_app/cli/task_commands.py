@@ -68,8 +68,8 @@ def task_new(
     path = Path(f"{name}.toml")
     draft = draft_of(source, Path())
     write_draft(name, draft, path)
-    after = "check" if draft.model else "describe"
-    say(f"wrote {path}: read it through, then `caststream task {after} {path}`")
+    after = f"task check {path}" if draft.model else f"train {path} {source}"
+    say(f"wrote {path}: read it through, then `caststream {after}`")
 
 
 @command(task_app, "convert", example="caststream task convert plant.pt --out plant.safetensors")

@@ -61,7 +61,7 @@ class Screen:
 def done_lines(
     declaration: Declaration, data: Path, trained: Trained, finished: Finished, places: Places
 ) -> Iterator[str]:
-    """What came of a training, the tables that the task file has now, and what to type next."""
+    """Say what came of a training, the tables that the task file has now, and what to type next."""
     ours, persistence = trained.losses
     yield (
         f"on held-out data: negative log-likelihood {ours:.3g} nats per step and number (persistence: "

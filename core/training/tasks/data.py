@@ -96,7 +96,7 @@ def _marked(history: History, piece: Piece) -> Marks:
 
 
 def _usable(history: History, piece: Piece) -> Marks:
-    """Whether the step from each sample of a piece to the next may be learnt from; never the last one's."""
+    """True where the step from each sample of a piece to the next may be learnt from; never the last one's."""
     sequence = history.sequences[piece.sequence]
     times = None if sequence.times_ms is None else sequence.times_ms[piece.start : piece.end]
     marked = _marked(history, piece)

@@ -15,7 +15,7 @@ from core.tasks.names import why_not_an_output
 from core.training.tasks.statistics import FieldStatistics
 
 _MARGIN = 0.05
-"""Of the width of all values, on either side: what is called normal."""
+"""The share of the width of all values by which what is called normal is wider, on either side."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of the alarm: it begins at ``threshold`` and ends below ``clear``."""
+    """The limits of the alarm: it begins at ``threshold`` and ends below ``clear``."""
 
     threshold: float
     clear: float

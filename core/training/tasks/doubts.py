@@ -1,4 +1,4 @@
-"""What a person should know of a history before a model is made of it, in plain words."""
+"""Things that a person should know of a history before a model is made of it, in plain words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.training.tasks.words import duration
 GAP = 1.5
 """Periods between two samples from which on something is missing between them."""
 IRREGULAR = 0.2
-"""Of the steps: where more differ from the usual period by more than half of it, there is no period."""
+"""The share of the steps: where more differ from the usual period by more than half of it, there is no period."""
 MOST_MARKED = 0.5
 
 
@@ -34,7 +34,7 @@ def told(history: History, statistics: FieldStatistics) -> Iterator[str]:
 
 
 def gaps_after(times_ms: Int64s | None, period_ms: float, count: int) -> Marks:
-    """Where something is missing between a sample and the next one, (T,); nothing where there are no regular times."""
+    """True where something is missing between a sample and the next one, (T,); never where times are irregular."""
     found = np.zeros(count, bool)
     if times_ms is not None and count > 1 and not _is_irregular(np.diff(times_ms), period_ms):
         found[:-1] = np.diff(times_ms) > GAP * period_ms

@@ -31,7 +31,7 @@ ROWS_JUDGED = 128
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a net."""
+    """The sizes of a net."""
 
     cell: CellName
     hidden_size: int

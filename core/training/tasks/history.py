@@ -36,7 +36,7 @@ TRUTH = "anomaly"
 """A dataset or column of 0 and 1 that marks samples that are not normal: nothing is learnt from them."""
 READ_SAMPLES = 1 << 18
 MOST_LEFT_OUT = 0.05
-"""Of the lines of a table: where more cannot be used, something else is wrong."""
+"""The share of the lines of a table: where more cannot be used, something else is wrong."""
 Marks = NDArray[np.bool_]
 
 
@@ -85,7 +85,7 @@ class History:
 
 @dataclass(frozen=True)
 class HistoryOptions:
-    """How a table is read, as `caststream import` has it; names of the task's table [train] are known beside these."""
+    """The way a table is read, as `caststream import` has it; names in the task's table [train] are known too."""
 
     renamed: Renamed = field(default_factory=dict)
     decimal: Decimal | None = None

@@ -22,13 +22,13 @@ from core.arrays import Float64s
 
 KNEE = 4.0
 WIDEST = 12.0
-"""Of the natural logarithm of a variance, on either side: a factor of 400 of the deviation."""
+"""The bound of the natural logarithm of a variance, on either side: a factor of 400 of the deviation."""
 BOUND_COST = 0.01
 MOST_SQUARED = 100.0
-"""Of z squared where a forecast is judged: as the score has it."""
+"""The bound of z squared where a forecast is judged: as the score has it."""
 MOST_FACTOR = 5.0
 FLOORED = 0.5
-"""Where z stays below it whatever the factor is, the least deviation decides, and there is nothing to calibrate."""
+"""The spread of z below which, whatever the factor is, the least deviation decides: there is nothing to calibrate."""
 
 
 def robust_loss(forecast: Tensor, changes: Tensor, least: Tensor) -> Tensor:

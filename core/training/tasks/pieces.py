@@ -15,7 +15,7 @@ import numpy as np
 from core.errors import DataError
 
 HELD_OUT = 0.2
-"""Of the samples, about."""
+"""The share of the samples, about."""
 MANY = 10
 """Sequences, from which on whole ones are held out."""
 LEAST_LEARNT = 200

@@ -25,8 +25,8 @@ SECONDS_A_WEEK = 604_800.0
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the held-out part: the ``score`` of each piece (T,), without samples that are not normal; NaN where there is
-    none.
+    """The scores of the held-out part: the ``score`` of each piece (T,), without samples that are not normal; NaN
+    where there is none.
     """
 
     score: list[Float64s]

@@ -17,7 +17,7 @@ from core.arrays import Int64s
 LONGEST = 32
 """Segments of a stretch: a live stream goes on for longer, and by then a state has forgotten how it began."""
 MOST_SAMPLES = 2_000_000
-"""Of one epoch: of more data each epoch takes others."""
+"""The samples of one epoch: of more data each epoch takes others."""
 LEAST_UPDATES = 20
 SEGMENTS_A_ROW = 8
 

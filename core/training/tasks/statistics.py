@@ -1,4 +1,4 @@
-"""What the part that is learnt from says of each number of a sample: where it lies, how it changes, how fine it is.
+"""The part that is learnt from, number by number of a sample: where each lies, how it changes, how fine it is.
 
 Shapes: T samples of a piece, F numbers of a sample.
 """
@@ -13,22 +13,22 @@ import numpy as np
 from core.arrays import Float32s, Float64s
 
 TAIL = 0.001
-"""Of the values on either side: what lies beyond them by more than the width between them is an outlier, and counts as
-that limit. Otherwise one spike of a broken sensor would decide how a field is scaled."""
+"""The share of the values on either side: what lies beyond them by more than the width between them is an outlier, and
+counts as that limit. Otherwise one spike of a broken sensor would decide how a field is scaled."""
 LEAST_SHARE = 1e-3
-"""Of its spread: a forecast is never surer of a field."""
+"""The share of its spread: a forecast is never surer of a field."""
 STEP_SHARE, STEP_MOST = 0.5, 0.25
 """The least standard deviation is half of a sensor's resolution, as that says nothing of what lies within a step, but
 no more than a quarter of its spread: a switch has a resolution as wide as all of its values."""
 SAME = 1e-6
-"""Of the width of all values: numbers that are nearer are one."""
+"""The share of the width of all values: numbers that are nearer are one."""
 STILL = 1e-3
-"""Of the value of a field that never changes: its least standard deviation."""
+"""The share of the value of a field that never changes: its least standard deviation."""
 
 
 @dataclass(frozen=True)
 class FieldStatistics:
-    """Of each of the F numbers, all (F,) in float64.
+    """The statistics of each of the F numbers, all (F,) in float64.
 
     ``mean`` and ``std`` standardise it, ``change`` is the standard deviation of its steps, ``resolution`` the smallest
     step between two of its values, ``least`` the least standard deviation of a forecast. ``low`` and ``high`` are its

@@ -1,4 +1,4 @@
-"""What a training of a forecaster gives to those who judge it."""
+"""All that a training of a forecaster gives to those who judge it."""
 
 from __future__ import annotations
 
