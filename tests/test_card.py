@@ -121,7 +121,7 @@ def flat(card: str) -> str:
 
 
 def test_what_it_is_and_how_it_was_made_come_from_the_checkpoint(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card_module, "_machine", lambda device: f"AMD EPYC, 2 cores, {device}")
+    monkeypatch.setattr(card_module, "machine", lambda device: f"AMD EPYC, 2 cores, {device}")
     fitted = Fitted(8, 0.0123, 7, 3_700.0, "max_minutes", [])
     card = write("signal", SIGNAL, fitted=fitted)
 

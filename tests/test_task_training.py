@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.arrays import Int64s
 from core.engines.declared.stepper import StepModel
 from core.engines.own_weights import KernelStates, open_weights
 from core.errors import DataError, StartupError
@@ -23,13 +25,16 @@ from core.offline.task_predict import predict_task
 from core.tasks.check.example import run_row
 from core.tasks.declaration import CellName, Declaration
 from core.tasks.reading import read_declaration, read_to_train
+from core.training.tasks.card import write_card
 from core.training.tasks.declare import names_for
 from core.training.tasks.export import folded, outputs_of
 from core.training.tasks.finish import Finished, finish
 from core.training.tasks.history import open_history
 from core.training.tasks.likelihood import Forecasts, calibration, robust_loss
 from core.training.tasks.net import RecurrentNet
+from core.training.tasks.pieces import MANY, split
 from core.training.tasks.places import Places
+from core.training.tasks.plots import write_training_plots
 from core.training.tasks.segments import Stretches
 from core.training.tasks.train import train_forecaster
 from core.training.tasks.trained import Trained
@@ -285,3 +290,95 @@ def test_an_output_has_another_name_where_a_field_has_its_own(tmp_path: Path) ->
     names = names_for(read_to_train(path, tmp_path / "pump.safetensors"))
 
     assert (names.score, names.alarm, names.leading) == ("model_score", "model_alarm", "leading")
+
+
+def test_the_card_and_the_plots_are_written_and_the_stretch_shows_what_came(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+
+    def then(trained: Trained) -> None:
+        finished = finish(task, trained, places, per_week=50.0)
+        write_card(places.card, trained, finished, places, "caststream train /home/me/pump.toml history.csv")
+        write_training_plots(places.plots, trained, finished)
+        held_out = plant(1000)[800:]
+        assert trained.judged_samples == pytest.approx(held_out[1:], abs=0.01)
+
+    train_forecaster(task, write_csv(tmp_path / "history.csv", plant(1000)), places, quick(epochs=1), then=then)
+
+    card = places.card.read_text()
+    assert "caststream train pump.toml history.csv" in card
+    assert "persistence" in card
+    assert f"threshold {read_declaration(task.path).outputs[-1].threshold:.4g}" in card
+    assert sorted(path.name for path in places.plots.iterdir()) == ["forecast.png", "scores.png"]
+
+
+HISTORIES = {
+    "constant": (lambda values: values * [1, 0] + [0, 5], "level never changes in the part that is learnt from"),
+    "switch": (lambda values: np.stack([values[:, 0], values[:, 1] > 1000], axis=1), "level has two values only"),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_field_that_says_little_is_told_and_trained_all_the_same(tmp_path: Path, name: str) -> None:
+    change, said = HISTORIES[name]
+    task, places = declared(tmp_path)
+    notes: list[str] = []
+    data = write_csv(tmp_path / "history.csv", change(plant(700)).astype(float))
+
+    done = train_forecaster(task, data, places, quick(epochs=1), on_note=notes.append)
+
+    assert done.best_loss is not None
+    assert any(said in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (lambda steps: np.where(np.arange(len(steps)) == 300, 7200, steps), "1 gaps in time, the longest of 2 h"),
+        (lambda steps: steps * np.where(np.arange(len(steps)) % 3, 1, 5), "the samples come irregularly"),
+    ],
+)
+def test_gaps_and_irregular_times_are_told(tmp_path: Path, times: Callable[[Int64s], Int64s], said: str) -> None:
+    task, places = declared(tmp_path)
+    notes: list[str] = []
+    with h5py.File(tmp_path / "history.h5", "w") as file:
+        file["flow"], file["level"] = plant(700).T
+        file["timestamp_ms"] = 1_700_000_000_000 + 1000 * np.cumsum(times(np.full(700, 60)))
+
+    train_forecaster(task, tmp_path / "history.h5", places, quick(epochs=1), on_note=notes.append)
+
+    assert any(said in note for note in notes)
+
+
+def test_streams_of_one_file_and_marked_samples_are_told(tmp_path: Path) -> None:
+    task, places = declared(tmp_path)
+    notes: list[str] = []
+    with h5py.File(tmp_path / "history.h5", "w") as file:
+        file["flow"], file["level"] = plant(1000).T
+        file["anomaly"] = (np.arange(1000) // 10 == 20).astype(np.int8)
+        file["sequence_start"], file["sequence_length"] = [0, 500], [500, 500]
+        file.create_dataset("stream_name", data=["north", "south"], dtype=h5py.string_dtype())
+        file.attrs["sampling_rate"] = 1.0
+
+    train_forecaster(task, tmp_path / "history.h5", places, quick(epochs=1), on_note=notes.append)
+
+    assert any("2 streams (north, south)" in note for note in notes)
+    assert any("10 samples are marked as not normal" in note for note in notes)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=25), st.integers(1, 50), st.integers(0, 99))
+def test_no_sample_is_on_both_sides_and_a_cut_is_wider_than_the_horizon(
+    lengths: list[int], horizon: int, seed: int
+) -> None:
+    try:
+        parts = split(lengths, horizon, seed, "history.csv")
+    except DataError:
+        return
+    sides = [
+        {(each.sequence, step) for each in part for step in range(each.start, each.end)}
+        for part in (parts.learnt, parts.held_out)
+    ]
+
+    for sequence, step in sides[1]:
+        assert not any((sequence, near) in sides[0] for near in range(step - horizon, step + 1))
+    if len(lengths) >= MANY:
+        assert not {sequence for sequence, _ in sides[0]} & {sequence for sequence, _ in sides[1]}

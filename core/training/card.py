@@ -7,7 +7,6 @@ import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ import torch
 from core.data.outputs import create_lines
 from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
+from core.training.markdown import table, wrapped
 from core.wire.records import SENSORS
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Content = Mapping[str, Any]  # of a checkpoint
 CardRow = Sequence[str]
 
 UNKNOWN = "-"
-WIDTH = 118
 # What a model is held to: after the first second the error and correlation on each frequency; of final scores the
 # area under the ROC curve, how far it may lie under the best possible one, and the excess of the Brier score.
 MOST_ERROR, LEAST_CORRELATION = 0.005, 0.995
@@ -109,7 +108,7 @@ def write_card(
         f"# {name} {content.get('fingerprint') or checkpoint.stem}",
         _identity(content, checkpoint),
         "## Training",
-        f"```sh\n{_without_folders(command)}\n```",
+        f"```sh\n{without_folders(command)}\n```",
         _course(kind, content, fitted),
         *_settings(content),
         "## Quality",
@@ -117,7 +116,7 @@ def write_card(
         _signal_quality(figures) if kind == "signal" else _defect_quality(figures),
         *([] if kind == "signal" else [_threshold(content, figures)]),
         "Targets of the project, on generated data:",
-        _table(("target", "found", ""), _signal_targets(figures) if kind == "signal" else _defect_targets(figures)),
+        table(("target", "found", ""), _signal_targets(figures) if kind == "signal" else _defect_targets(figures)),
         "## Intended use",
         USE[kind],
         "## Known weaknesses",
@@ -126,7 +125,7 @@ def write_card(
     ]
     try:
         with create_lines(path) as lines:
-            lines.write(("\n\n".join(map(_wrapped, parts)) + "\n").encode())
+            lines.write(("\n\n".join(map(wrapped, parts)) + "\n").encode())
     except DataError as error:
         raise RunError(f"{path} {error.problem}") from error
 
@@ -150,7 +149,7 @@ def _identity(content: Content, checkpoint: Path) -> str:
         ("fingerprint", f"`{content.get('fingerprint', UNKNOWN)}`, in each of its outputs"),
         ("file", f"`{checkpoint.name}`, {checkpoint.stat().st_size / 1024:,.0f} KiB"),
     ]
-    return _table(("model", ""), rows)
+    return table(("model", ""), rows)
 
 
 def _shape(shape: Mapping[str, Any]) -> str:
@@ -172,11 +171,11 @@ def _course(kind: str, content: Content, fitted: Fitted | None) -> str:
         ("trained on", _data(kind, _told(content, "data"))),
         ("seed", str(settings.get("seed", content.get("seed", UNKNOWN)))),
         ("epochs", _epochs(content, fitted)),
-        ("duration", UNKNOWN if fitted is None else _duration(fitted.seconds)),
-        ("machine", _machine(settings.get("device", "cpu"))),
+        ("duration", UNKNOWN if fitted is None else duration_of(fitted.seconds)),
+        ("machine", machine(settings.get("device", "cpu"))),
         ("versions", f"Python {platform.python_version()}, torch {torch.__version__}"),
     ]
-    return _table(("training", ""), rows)
+    return table(("training", ""), rows)
 
 
 def _data(kind: str, data: Mapping[str, Any]) -> str:
@@ -203,19 +202,20 @@ def _settings(content: Content) -> list[str]:
     settings = _told(content, "training")
     if not settings:
         return []
-    rows = [(f"`{name}`", _setting(value)) for name, value in settings.items()]
-    return [_table(("setting", "value"), rows)]
+    rows = [(f"`{name}`", setting(value)) for name, value in settings.items()]
+    return [table(("setting", "value"), rows)]
 
 
-def _setting(value: Any) -> str:
+def setting(value: Any) -> str:
+    """The value of a setting as a card shows it."""
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_setting, value)) or "none"
+        return ", ".join(map(setting, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _machine(device: str) -> str:
+def machine(device: str) -> str:
     """Processor and cores of this machine, and the accelerator if training used one; never its name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = f"{_processor()}, {cores} {'core' if cores == 1 else 'cores'}"
@@ -233,14 +233,15 @@ def _processor() -> str:
     return next(filter(None, names), platform.processor() or platform.machine() or "unknown processor")
 
 
-def _duration(seconds: float) -> str:
+def duration_of(seconds: float) -> str:
+    """A duration as a card shows it."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _without_folders(command: str) -> str:
+def without_folders(command: str) -> str:
     """A command without absolute paths, which say more of the machine than of the model."""
     return shlex.join(_short(word) for word in shlex.split(command))
 
@@ -265,7 +266,7 @@ def _signal_quality(figures: Figures) -> str:
     for one in figures.get("per_frequency", []):
         quality = (*_cells(one, *after), _number(one.get("correlation_after_1s"), 4))
         rows.append((f"{one['frequency_hz']:g} Hz, after the first second", *quality))
-    told = f"{figures['samples']:,} samples of {figures['steps']:,} steps.\n\n{_table(head, rows)}\n\n"
+    told = f"{figures['samples']:,} samples of {figures['steps']:,} steps.\n\n{table(head, rows)}\n\n"
     return told + (
         "The Kalman filter knows frequencies and noise; no causal linear estimator has a lower error on average. The "
         "band-pass is a plain causal resonator at the frequency asked for."
@@ -292,7 +293,7 @@ def _defect_quality(figures: Figures) -> str:
     )
     told = f"{figures['casts']:,} casts, {figures['defective']:,} of those scored defective; {left_out}."
     baseline_sees = "The baseline sees a window's length, means, deviations and extremes only."
-    return f"{told}\n\n{_table(head, rows)}\n\n{known} {baseline_sees}"
+    return f"{told}\n\n{table(head, rows)}\n\n{known} {baseline_sees}"
 
 
 def _threshold(content: Content, figures: Figures) -> str:
@@ -408,7 +409,7 @@ def _sensors(content: Content) -> str:
             SENSORS, statistics["mean"], statistics["std"], ranges["low"], ranges["high"], strict=True
         )
     ]
-    return _table(("sensor, in training", "unit", "mean", "standard deviation", "range"), rows)
+    return table(("sensor, in training", "unit", "mean", "standard deviation", "range"), rows)
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -416,23 +417,6 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 # Markdown
-
-
-def _wrapped(part: str) -> str:
-    """Sentences and lists in lines of a readable length; headings, tables and commands as they are."""
-    if part.startswith("```"):
-        return part
-    filler = TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
-    lines = []
-    for line in part.split("\n"):
-        filler.subsequent_indent = "  " if line.startswith("- ") else ""
-        lines.append(line if line.startswith(("#", "|")) else filler.fill(line))
-    return "\n".join(lines)
-
-
-def _table(head: CardRow, rows: Sequence[CardRow]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def _cells(figures: Figures, *keys: str) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """``caststream train FILE.toml HISTORY``."""
 
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,8 +100,10 @@ def _train(
     settings: "TaskSettings",
     run: dict[str, Any],
 ) -> None:
+    from core.training.tasks.card import write_card
     from core.training.tasks.finish import Finished, finish
     from core.training.tasks.places import Places
+    from core.training.tasks.plots import write_training_plots
     from core.training.tasks.train import train_forecaster
     from core.training.tasks.trained import Trained
     from stream_app.cli.trained_display import Screen, done_lines
@@ -113,7 +117,10 @@ def _train(
 
         def judge(trained: Trained) -> None:
             told = screen.phase("judging")
-            came.append((trained, finish(declaration, trained, places, per_week=per_week, on_progress=told)))
+            finished = finish(declaration, trained, places, per_week=per_week, on_progress=told)
+            came.append((trained, finished))
+            write_training_plots(places.plots, trained, finished)
+            write_card(places.card, trained, finished, places, shlex.join(["caststream", *sys.argv[1:]]))
 
         reading = screen.phase("reading")
         done = train_forecaster(

@@ -5,7 +5,7 @@ Shapes: N samples of all pieces, F numbers of a sample, C chunks of the held-out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,11 @@ class Judged:
     values: Tensor
     counts: Marks
     places: list[Piece]
+
+    def rows(self) -> Iterator[tuple[Piece, Marks, int]]:
+        """Each chunk with its row of ``counts``, and the place there at which it begins behind what warms it up."""
+        for place, counts in zip(self.places, self.counts, strict=True):
+            yield place, counts, min(place.start, WARM)
 
 
 def prepare_statistics(history: History, parts: Split, names: Sequence[str]) -> FieldStatistics:

@@ -77,7 +77,7 @@ class ForecastTask:
         self._values, self._changes = learnt.values, _steps(learnt.values) * scale
         self._usable = torch.from_numpy(learnt.usable.astype(np.float32))
         self._least = torch.from_numpy(self.least.astype(np.float32)).to(device)
-        self._judged, self._scale = judged, scale
+        self.judged, self._scale = judged, scale
         self._stretches = Stretches(learnt.bounds, settings.segment, settings.batch_size, settings.seed)
         self.updates_per_epoch = self._stretches.updates
         self._state: NetState | None = None
@@ -120,19 +120,19 @@ class ForecastTask:
 
     def judge(self) -> Forecasts:
         """The forecasts of the steps of the held-out part that count."""
-        parts = [self._judge(rows) for rows in range(0, len(self._judged.values), ROWS_JUDGED)]
+        parts = [self._judge(rows) for rows in range(0, len(self.judged.values), ROWS_JUDGED)]
         errors, deviations = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Forecasts(errors, deviations)
 
     def persistence(self) -> Forecasts:
         """The same steps, forecast to be no change, with the usual deviation of each number."""
-        values, counts = self._judged.values, self._judged.counts[:, :-1]
+        values, counts = self.judged.values, self.judged.counts[:, :-1]
         changes = ((values[:, 1:] - values[:, :-1]) * self._scale).numpy().astype(np.float64)[counts]
         return Forecasts(changes, np.ones_like(changes))
 
     def _judge(self, first: int) -> tuple[Float64s, Float64s]:
         rows = slice(first, first + ROWS_JUDGED)
-        values, counts = self._judged.values[rows], self._judged.counts[rows, :-1]
+        values, counts = self.judged.values[rows], self.judged.counts[rows, :-1]
         with evaluating(self.model):
             forecast = self.model(values.to(self.settings.device))[0][:, :-1].cpu().numpy().astype(np.float64)
         mean, log_variance = np.split(forecast[counts], 2, axis=-1)

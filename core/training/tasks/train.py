@@ -76,6 +76,7 @@ def train_forecaster(
             settings,
             sizes,
             done,
+            task.judged,
             forecasts,
             task.persistence(),
             task.least,

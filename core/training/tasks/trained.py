@@ -9,6 +9,7 @@ import numpy as np
 from core.arrays import Float64s
 from core.training.config import TaskSettings
 from core.training.loop import Fitted
+from core.training.tasks.data import Judged
 from core.training.tasks.forecast import Sizes
 from core.training.tasks.history import History
 from core.training.tasks.likelihood import Forecasts, calibration
@@ -26,10 +27,21 @@ class Trained:
     settings: TaskSettings
     sizes: Sizes
     fitted: Fitted
+    judged: Judged
     forecasts: Forecasts
     persistence: Forecasts
     least: Float64s
     factor: Float64s
+
+    @property
+    def judged_samples(self) -> Float64s:
+        """The samples (M, n) that the forecasts were made for."""
+        held = [each.values for each in self.history.sequences]
+        rows = [
+            held[place.sequence][place.start + 1 : place.end][counts[first : first + len(place) - 1]]
+            for place, counts, first in self.judged.rows()
+        ]
+        return np.concatenate(rows).astype(np.float64)
 
     @property
     def losses(self) -> tuple[float, float]:
