@@ -288,6 +288,30 @@ async def test_what_waits_for_an_answer_leaves_in_its_turn_under_the_next_number
     assert second.result() == 41
 
 
+async def test_a_broker_that_has_not_answered_gets_no_second_request(putting: Bench) -> None:
+    putting.put(b"first")
+    putting.go()
+    putting.put(b"second", OTHER)
+    putting.go()
+    assert len(putting.sent) == 1
+
+    putting.answers(1, (0, 0, 40))
+    assert len(putting.sent) == 2
+
+
+async def test_a_batch_does_not_overtake_one_that_is_on_its_way_to_the_leader_before(putting: Bench) -> None:
+    putting.put(b"first")
+    putting.go()
+    putting.client._conns[NODE + 1, 0] = putting.client.connection
+    putting.client.cluster.leader_for_partition = lambda _: NODE + 1
+    putting.put(b"second")
+    putting.go()
+    assert len(putting.sent) == 1
+
+    putting.answers(1, (0, 0, 40))
+    assert b"second" in putting.sent[1]
+
+
 async def test_behind_a_batch_that_waits_nothing_is_put(putting: Bench) -> None:
     putting.may_send = False
     assert putting.sending.put(BatchBuilder(100), AT, print, print)
