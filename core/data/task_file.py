@@ -190,7 +190,7 @@ class TaskFile:
             place = first + int(np.argmax(partly))
             problem = f"some numbers of sample {place} are lacking: give all of them, or none"
             raise DataError(self.path, problem, data.name)
-        begins = lacking[:, 0] & starts
+        begins = lacking[:, 0] & starts & (not data.may_begin)
         if begins.any():
             place = first + int(np.argmax(begins))
             problem = f"sample {place} has no value, and begins a sequence: put one there, or begin the sequence later"

@@ -105,7 +105,8 @@ def _open(file: h5py.File, guard: Unchanged, field: Field) -> Values:
         turned = f": {TURNED}" if data.shape[0] == field.numbers else ""
         problem = f"has {data.shape[1]} numbers a sample (shape {data.shape}), the field has {field.numbers}{turned}"
         raise DataError(file.filename, problem, name)
-    data.limits, data.may_lack = (field.low, field.high), field.missing == "hold"
+    data.limits, data.may_lack = (field.low, field.high), field.missing != "refuse"
+    data.may_begin = field.missing == "unknown"
     return data
 
 

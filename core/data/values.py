@@ -33,7 +33,7 @@ class Values:
     """One dataset of an open file, read in blocks.
 
     ``limits`` are the lowest and the highest value that is accepted; messages show them, or what ``accepted`` calls
-    them. With ``may_lack`` NaN, and what was not measured, is accepted too.
+    them. With ``may_lack`` NaN, and what was not measured, is accepted too; with ``may_begin`` so may a sequence begin.
 
     Args:
         file: the file.
@@ -58,7 +58,7 @@ class Values:
         self._data, self._guard = _with_cache(file, name), guard
         self.name = name
         self.limits, self.accepted = (-MAX_VALUE, MAX_VALUE), ""
-        self.may_lack = False
+        self.may_lack = self.may_begin = False
         self._path = Path(file.filename)
         self._fold = _axis(self._data.shape) if flat else None
         self._scale, self._offset = (self._number(name, default) for name, default in _PACKING.items())

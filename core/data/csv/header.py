@@ -48,6 +48,8 @@ class Columns:
     """Those of the numbers that may be missing, by field: of one field all are there, or none."""
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Other names of a column, where none has its own."""
+    texts: Mapping[str, dict[str, int]] = field(default_factory=dict)
+    """Columns of texts, each with its texts so far by number: a cell stands for the number of its text."""
     largest: float = LARGEST_VALUE
     """No number may be further from zero. Narrower ranges of single fields are not looked at here."""
 
@@ -75,9 +77,9 @@ def task_columns(task: Declaration, optional: tuple[str, ...], needed: tuple[str
         needed,
         task.columns,
         optional,
-        {each.name: each.columns for each in task.fields if each.missing == "hold"},
+        {each.name: each.columns for each in task.fields if each.missing != "refuse"},
         {column: names for each in task.fields for column, names in _aliases(each, task.columns)},
-        LARGEST_VALUE if all(_has_no_range(each) for each in task.fields) else LARGEST_NUMBER,
+        largest=LARGEST_VALUE if all(_has_no_range(each) for each in task.fields) else LARGEST_NUMBER,
     )
 
 

@@ -7,7 +7,7 @@ bytes a line. Samples wait on the disk, beside the result, until all lines are r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
@@ -55,7 +55,7 @@ class ImportOptions:
 
     ``task``: None goes by the columns. ``renamed``: names of fields in the file. ``decimal``: its decimal sign.
     ``skip_bad``: leave lines out that cannot be used. ``sampling_rate``: of signals, and of a declared task, in Hz.
-    ``declaration``: the task is this one, of a user's own.
+    ``declaration``: the task is this one, of a user's own. ``texts``: columns of texts, as `Columns` has them.
     """
 
     task: Task | None = None
@@ -64,6 +64,7 @@ class ImportOptions:
     skip_bad: bool = False
     sampling_rate: float | None = None
     declaration: Declaration | None = None
+    texts: Mapping[str, dict[str, int]] = field(default_factory=dict)
 
 
 def fields_of(declaration: Declaration | None) -> tuple[str, ...]:
@@ -155,7 +156,7 @@ def _is_open(options: ImportOptions) -> bool:
 
 def _columns(task: Task | None, options: ImportOptions) -> Columns:
     if options.declaration is not None:
-        return TaskImport.columns(options.declaration)
+        return replace(TaskImport.columns(options.declaration), texts=options.texts)
     assert task is not None
     return IMPORTS[task].columns
 

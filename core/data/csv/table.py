@@ -123,7 +123,7 @@ class Table:
 
     def numbers(self, cells: Sequence[str]) -> list[float]:
         """The numbers of a row, in the order of ``columns.numbers``; raises RecordError."""
-        return self._numbers.all(self.columns.numbers, [cells[place] for place in self._places])
+        return self._numbers.all(self.columns.numbers, self._cells(self.columns.numbers, cells))
 
     def held_numbers(self, cells: Sequence[str]) -> dict[str, float]:
         """The numbers of a row by column, without those of fields that it lacks and may lack.
@@ -137,16 +137,29 @@ class Table:
         names = [name for name in self._names if name not in lacked]
         if not names:
             return {}
-        numbers = self._numbers.all(names, [cells[self._at[name]] for name in names])
+        numbers = self._numbers.all(names, self._cells(names, cells))
         return dict(zip(names, numbers, strict=True))
+
+    def _cells(self, names: Sequence[str], cells: Sequence[str]) -> list[str]:
+        """The cells of columns, with numbers in place of texts."""
+        if not self.columns.texts:
+            return [cells[self._at[name]] for name in names]
+        return [self._numbered(name, cells[self._at[name]]) for name in names]
+
+    def _numbered(self, name: str, cell: str) -> str:
+        texts = self.columns.texts.get(name)
+        return cell if texts is None else str(texts.setdefault(cell.strip(), len(texts)))
 
     def _lacked(self, cells: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
         """The columns of a field, where a row has none of their numbers; none where it has all."""
-        empty = [name for name in columns if self.cell(cells, name).lower() in _NO_NUMBER]
+        empty = [name for name in columns if self._is_empty(name, self.cell(cells, name))]
         if empty and len(empty) < len(columns):
             others = next(name for name in columns if name not in empty)
             raise RecordError("missing_field", f"{empty[0]} is empty, and {others} of the same field is not")
         return empty
+
+    def _is_empty(self, name: str, cell: str) -> bool:
+        return not cell if name in self.columns.texts else cell.lower() in _NO_NUMBER
 
     def number(self, name: str, cell: str) -> float:
         """A number beside the samples; raises RecordError."""

@@ -134,11 +134,11 @@ class TaskImport:
             for field, each in zip(self._fields, data, strict=True):
                 values = block[:, place : place + field.numbers]
                 gone = np.isnan(values[:, 0])
-                if (gone & begins[first:end]).any():
+                if field.missing == "hold" and (gone & begins[first:end]).any():
                     raise StartupError(
                         self._begins_without(field, done, first + int(np.argmax(gone & begins[first:end])))
                     )
-                self._lacking += int(gone.sum())
+                self._lacking += int(gone.sum()) if field.missing == "hold" else 0
                 each[first:end] = values if field.length else values[:, 0]
                 place += field.numbers
 

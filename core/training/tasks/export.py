@@ -77,8 +77,13 @@ def write_example(
         tensor: the name of the linear layer's numbers in the task.
     """
     given = samples[:EXAMPLE_STEPS]
+    write_arrays(path, {"x": given, tensor: outputs_of(net, arrays, statistics.standardised(given))})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Float32s]) -> None:
+    """Write an example's arrays by name; raises RunError as `write_weights`."""
     memory = BytesIO()
-    held: dict[str, Any] = {"x": given, tensor: outputs_of(net, arrays, statistics.standardised(given))}
+    held: dict[str, Any] = dict(arrays)
     np.savez(memory, **held)
     _write(path, memory.getvalue())
 

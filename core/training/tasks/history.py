@@ -6,7 +6,7 @@ Shapes: T samples of a sequence, F numbers that the model reads of one, N sample
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -93,6 +93,7 @@ class HistoryOptions:
 
 
 AS_IT_IS = HistoryOptions()
+NO_TEXTS: Mapping[str, dict[str, int]] = {}
 
 
 @contextmanager
@@ -103,13 +104,15 @@ def open_history(
     options: HistoryOptions = AS_IT_IS,
     on_note: OnNote = unheard,
     on_progress: OnProgress = unheard,
+    texts: Mapping[str, dict[str, int]] = NO_TEXTS,
 ) -> Iterator[History]:
     """Open a CSV, Parquet, Feather or HDF5 file of a task's samples; the block has `History.file` besides.
 
     Lines of a table that a worker would refuse are left out and told, as the worker leaves them out.
 
     Args:
-        extra: names of further columns or datasets of numbers, which must be there.
+        extra: names of further columns or datasets of numbers, which must be there; NaN where one has no number.
+        texts: those of them that hold texts in a table, each with its texts by number, which are added.
 
     Raises:
         DataError: the file cannot be used.
@@ -117,26 +120,36 @@ def open_history(
     with tempfile.TemporaryDirectory(prefix="caststream-") as folder:
         names = [*extra, *([TRUTH] if TRUTH not in extra and _has(path, TRUTH) else [])]
         wide = _widened(declaration, names)
-        file = path if _is_hdf5(path) else Path(folder) / "history.h5"
+        file = path if is_hdf5(path) else Path(folder) / "history.h5"
         if file is not path:
-            _import(path, file, wide, options, on_note, on_progress)
+            _import(path, file, wide, options, texts, on_note, on_progress)
         yield _read(path, file, declaration, wide, names, on_note)
 
 
 def _widened(declaration: Declaration, names: Sequence[str]) -> Declaration:
     """The task with further fields behind its own."""
-    more = tuple(Field(name, None, (name,), low=-LARGEST_NUMBER, high=LARGEST_NUMBER) for name in names)
+    more = tuple(
+        Field(
+            name,
+            None,
+            (name,),
+            low=-LARGEST_NUMBER,
+            high=LARGEST_NUMBER,
+            missing="refuse" if name == TRUTH else "unknown",
+        )
+        for name in names
+    )
     return replace(declaration, fields=(*declaration.fields, *more))
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_hdf5(path: Path) -> bool:
     """True for HDF5, and for what is not there or no table: opening it says why."""
     return not path.is_file() or h5py.is_hdf5(path) or path.suffix.lower() in (".h5", ".hdf5", ".hdf", ".he5")
 
 
 def _has(path: Path, name: str) -> bool:
     """True if a file has a dataset or a column of this name."""
-    if _is_hdf5(path):
+    if is_hdf5(path):
         with open_file(path) as file:
             return name in file
     if is_columnar(path):
@@ -147,10 +160,16 @@ def _has(path: Path, name: str) -> bool:
 
 
 def _import(
-    path: Path, out: Path, wide: Declaration, options: HistoryOptions, on_note: OnNote, on_progress: OnProgress
+    path: Path,
+    out: Path,
+    wide: Declaration,
+    options: HistoryOptions,
+    texts: Mapping[str, dict[str, int]],
+    on_note: OnNote,
+    on_progress: OnProgress,
 ) -> None:
     renamed = {**wide.training.columns, **options.renamed}
-    chosen = ImportOptions(None, renamed, options.decimal, True, options.sampling_rate, wide)
+    chosen = ImportOptions(None, renamed, options.decimal, True, options.sampling_rate, wide, texts)
     done = import_csv(path, out, on_progress, chosen, on_note)
     assert isinstance(done, TaskSummary)
     if lines := done.left_out.lines:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.arrays import Float32s, Float64s
+from core.tasks.declaration import Declaration
 
 TAIL = 0.001
 """The share of the values on either side: what lies beyond them by more than the width between them is an outlier, and
@@ -59,6 +60,15 @@ class FieldStatistics:
         """Values (T, F) as the compiled kernel gives them to the first layer."""
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         return np.asarray((values - mean) / std, np.float32)
+
+
+def names_of(declaration: Declaration) -> list[str]:
+    """The names of the numbers that a model reads of a sample; those of an overlap come first."""
+    return [
+        f"{field.name}[{place - field.overlap}]" if field.width > 1 else field.name
+        for field in declaration.fields
+        for place in range(field.width)
+    ]
 
 
 def statistics_of(names: Sequence[str], pieces: Sequence[Float32s]) -> FieldStatistics:
