@@ -32,7 +32,7 @@ from core.training.tasks.class_scores import (
 )
 from core.training.tasks.class_windows import all_due, by_chance
 from core.training.tasks.labels import Labels, open_labelled
-from core.training.tasks.train import Places
+from core.training.tasks.places import Places
 from core.training.tasks.train_classifier import TrainedClassifier, folded_into, train_classifier
 from tests.commands import Run
 from tests.small_training import assert_same, interrupt_at, weights, without_seconds

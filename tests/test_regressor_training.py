@@ -18,8 +18,8 @@ from core.errors import DataError, StartupError
 from core.tasks.check.run import check_task
 from core.tasks.reading import read_to_train
 from core.training.config import TaskSettings
+from core.training.tasks.places import Places
 from core.training.tasks.targets import TargetStatistics, last_known, target_figures
-from core.training.tasks.train import Places
 from core.training.tasks.train_regressor import TrainedRegressor, train_regressor
 from tests.commands import Run
 from tests.small_training import assert_same, interrupt_at, weights, without_seconds

@@ -36,8 +36,8 @@ from core.training.tasks.class_windows import Cut
 from core.training.tasks.classify import ClassifyTask, with_sizes
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions
 from core.training.tasks.labels import Labels, open_labelled
+from core.training.tasks.places import Places
 from core.training.tasks.statistics import names_of, statistics_of
-from core.training.tasks.train import Places
 from core.training.tasks.words import count_of
 
 EXAMPLE_WINDOWS = 8

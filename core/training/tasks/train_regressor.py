@@ -28,6 +28,7 @@ from core.training.tasks.data import prepare_statistics
 from core.training.tasks.forecast import sizes_for
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions, Recorded, open_history
 from core.training.tasks.pieces import Split, split
+from core.training.tasks.places import Places
 from core.training.tasks.regress import RegressTask
 from core.training.tasks.statistics import FieldStatistics, names_of
 from core.training.tasks.targets import (
@@ -39,7 +40,6 @@ from core.training.tasks.targets import (
     target_statistics,
     targets_of,
 )
-from core.training.tasks.train import Places
 
 TENSOR = "prediction"
 """The name of the linear layer's numbers in the task, and of its output."""
