@@ -65,7 +65,7 @@ class ClassifyTask:
         facts: dict[str, Any],
     ) -> None:
         self.settings, self.parts, self.rules, self.classes = settings, parts, rules, labels.classes
-        self._labels, self._facts, self._statistics = labels.numbers, facts, statistics
+        self._labels, self._facts, self.statistics = labels.numbers, facts, statistics
         self._lengths = np.array([len(each) for each in values], np.int64)
         used = {*parts.learnt.tolist(), *parts.held_out.tolist()}
         self._values = [
@@ -86,7 +86,7 @@ class ClassifyTask:
         return torch.from_numpy((counts.sum() / (len(counts) * counts)).astype(np.float32)).to(self.settings.device)
 
     def _make_model(self) -> SteelDefectLSTM:
-        settings, statistics = self.settings, self._statistics
+        settings, statistics = self.settings, self.statistics
         torch.manual_seed(settings.seed)
         model = SteelDefectLSTM(
             {

@@ -37,7 +37,7 @@ from core.training.tasks.classify import ClassifyTask, with_sizes
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions
 from core.training.tasks.labels import Labels, open_labelled
 from core.training.tasks.places import Places
-from core.training.tasks.statistics import names_of, statistics_of
+from core.training.tasks.statistics import FieldStatistics, names_of, statistics_of
 from core.training.tasks.words import count_of
 
 EXAMPLE_WINDOWS = 8
@@ -54,6 +54,7 @@ class TrainedClassifier:
     labels: Labels
     parts: ClassParts
     settings: TaskSettings
+    statistics: FieldStatistics
     fitted: Fitted
     figures: dict[str, Any]
 
@@ -109,7 +110,7 @@ def train_classifier(
         facts = {"history": done.history, "quality": figures, **task.extras()}
         save(model, places.weights, epoch=done.best_epoch, loss=done.best_loss, **facts)
         _write_example(places.example, model, history, rules)
-        then(TrainedClassifier(history, labels, parts, task.settings, done, figures))
+        then(TrainedClassifier(history, labels, parts, task.settings, task.statistics, done, figures))
         return done
 
 

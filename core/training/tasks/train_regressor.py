@@ -52,6 +52,7 @@ class TrainedRegressor:
     history: History
     parts: Split
     settings: TaskSettings
+    statistics: FieldStatistics
     fitted: Fitted
     targets: TargetStatistics
     figures: list[dict[str, Any]]
@@ -93,7 +94,7 @@ def train_regressor(
         _write(task, done, history, statistics, targets, places)
         kernel, _ = open_weights(declaration, places.weights.read_bytes())
         figures = target_figures(*_judged(kernel, history, parts, names), targets)
-        then(TrainedRegressor(history, parts, task.settings, done, targets, figures))
+        then(TrainedRegressor(history, parts, task.settings, statistics, done, targets, figures))
         return done
 
 
