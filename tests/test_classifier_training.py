@@ -244,6 +244,28 @@ def test_labels_that_are_numbers_stand_by_size(tmp_path: Path) -> None:
         assert labelled.classes == ("-1", "2", "10")
 
 
+def test_the_command_trains_and_its_task_file_passes_the_check(tmp_path: Path, run: Run) -> None:
+    task = tmp_path / "motor.toml"
+    task.write_text(TASK + "# my own line\n")
+    data = write_csv(tmp_path / "h.csv", motors(30))
+    (tmp_path / "s.toml").write_text("epochs = 2\nhidden_size = 8\n")
+    done = run("train", str(task), str(data), "--config", str(tmp_path / "s.toml"))
+
+    assert done.status == 0, done.err
+    assert "held-out sequences: balanced accuracy" in done.err
+    assert "# my own line" in task.read_text()
+    assert 'class = { of = "probabilities", apply = "label" }' in task.read_text()
+    assert run("task", "check", str(task)).status == 0
+    card = (tmp_path / "motor.md").read_text()
+    assert "| fast |" in card
+    assert "logistic regression" in card
+    found = [
+        json.loads(line)
+        for line in run("predict", str(write_hdf5(tmp_path / "h.h5", motors(30))), "--task", str(task)).out.splitlines()
+    ]
+    assert {each["class"] for each in found} <= {*CLASSES, None}
+
+
 # The parts.
 
 

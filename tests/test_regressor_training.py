@@ -19,6 +19,7 @@ from core.tasks.check.run import check_task
 from core.tasks.reading import read_to_train
 from core.training.config import TaskSettings
 from core.training.tasks.places import Places
+from core.training.tasks.target_cards import regressor_card
 from core.training.tasks.targets import TargetStatistics, last_known, target_figures
 from core.training.tasks.train_regressor import TrainedRegressor, train_regressor
 from tests.commands import Run
@@ -213,3 +214,30 @@ def test_figures_are_those_of_the_samples_whose_target_is_known() -> None:
     assert found["mean_rmse"] == pytest.approx(np.sqrt((1 + 1 + 9) / 3))
     assert found["last_rmse"] == pytest.approx(np.sqrt((4 + 4) / 2))
     assert found["r2"] == pytest.approx(1 - (1.25 / 3) / (8 / 3))
+
+
+def test_the_command_trains_and_its_task_file_passes_the_check(tmp_path: Path, run: Run) -> None:
+    task = tmp_path / "soft.toml"
+    task.write_text("# a soft sensor\n" + TASK)
+    data = write_csv(tmp_path / "h.csv", plant(600))
+    (tmp_path / "s.toml").write_text("epochs = 2\nhidden_size = 8\nnum_layers = 1\n")
+    done = run("train", str(task), str(data), "--config", str(tmp_path / "s.toml"))
+
+    assert done.status == 0, done.err
+    assert "quality, 120 held-out values: RMSE" in done.err
+    assert task.read_text().startswith("# a soft sensor\n")
+    assert 'prediction = { tensor = "prediction", names = ["quality", "yield_share"] }' in task.read_text()
+    assert run("task", "check", str(task)).status == 0
+    card = (tmp_path / "soft.md").read_text()
+    assert "| quality | 120 |" in card
+    assert str(tmp_path) not in card
+
+
+def test_a_card_says_in_its_first_lines_that_a_guess_is_better(tmp_path: Path) -> None:
+    columns = plant(600)
+    columns["quality"] = 3 + np.sin(np.arange(600) / 100)  # follows from no field: its last value is best
+    found, _ = train(tmp_path, write_csv(tmp_path / "h.csv", columns), quick(epochs=1))
+
+    card = regressor_card(found, "caststream train soft.toml h.csv")
+    assert card[1].startswith("**")
+    assert "The last known value is better for quality" in "".join(card[1:3])

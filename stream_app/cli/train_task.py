@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+from stream_app.cli.train_targets import train_targets
 from stream_app.exits import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def train_file_command(group: typer.Typer, name: str) -> None:
             typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the weights.", show_default=False),
         ] = None,
     ) -> None:
-        """Train a model of this task on a history: what is normal, without labels. Ctrl-C keeps the best so far."""
+        """Train a model of this task on a history: what is normal, without labels; or, by its table [train], targets at
+        each sample or labels of sequences. Ctrl-C keeps the best so far.
+        """
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed
         from core.judging.wish import wish_per_week
@@ -89,7 +92,11 @@ def train_file_command(group: typer.Typer, name: str) -> None:
         options = HistoryOptions(parse_renamed(column or [], fields_of(declaration)), decimal, sampling_rate)
         per_week = declaration.training.false_alarms if false_alarms is None else wish_per_week(false_alarms)
         run = {"options": options, "resume": resume, "log_dir": log_dir}
-        _train(declaration, data, weights, per_week, read_settings("task", config, **given), run)
+        chosen = read_settings("task", config, **given)
+        if declaration.training.learn == "forecast":
+            _train(declaration, data, weights, per_week, chosen, run)
+        else:
+            train_targets(declaration, data, weights, chosen, run)
 
 
 def _train(

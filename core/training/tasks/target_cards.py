@@ -19,8 +19,8 @@ from core.training.tasks.words import count_of
 
 _REGRESSOR_WEAKNESSES = (
     "It knows the ranges of its history. Outside them it gives numbers all the same; the worker counts such values.",
-    "A sensor that drifts or is recalibrated moves what it says. Compare it with measured targets from time to time, and "
-    "train again.",
+    "A sensor that drifts or is recalibrated moves what it says. Compare it with measured targets from time to time, "
+    "and train again.",
     "It counts samples and does not see the time between them: at another rate it is wrong without saying so.",
 )
 _CLASSIFIER_WEAKNESSES = (
@@ -61,7 +61,8 @@ def regressor_table(figures: Sequence[Mapping[str, Any]]) -> str:
 def regressor_doubts(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each guess that is better than the model."""
     return [
-        f"**{name} is better for {each['target']}**: its RMSE is {_number(each[key])}, the model's {_number(each['rmse'])}."
+        f"**{name} is better for {each['target']}**: its RMSE is {_number(each[key])}, the model's is "
+        f"{_number(each['rmse'])}."
         for each in figures
         for key, name in (("mean_rmse", "Always the mean"), ("last_rmse", "The last known value"))
         if each[key] is not None and each[key] <= each["rmse"]
