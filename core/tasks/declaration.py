@@ -16,7 +16,7 @@ Kind = Literal["step", "window"]
 """A model that takes one step per sample, or one that looks at a window of samples."""
 WhenMissing = Literal["refuse", "hold"]
 WhereUnknown = Literal["unknown"]
-"""Of a column beside the fields, which a model learns: it may be empty anywhere, and nothing is held there."""
+"""A column beside the fields, which a model learns, may be empty anywhere; nothing is held there."""
 GapPolicy = Literal["step", "hold", "reset"]
 Learn = Literal["forecast", "regress", "classify"]
 """What a training of the task makes: a forecast of the next sample, a target per sample, or a label per sequence."""

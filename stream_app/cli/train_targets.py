@@ -64,7 +64,7 @@ def train_targets(
 
 
 def done_lines(declaration: Declaration, trained: Trained, finished: FinishedTargets, places: Places) -> Iterator[str]:
-    """What came of a training, the tables that the task file has now, and what to type next."""
+    """Say what came of a training, the tables that the task file has now, and what to type next."""
     yield from _quality(trained)
     path = declaration.path
     yield f"{path} has these tables now:"

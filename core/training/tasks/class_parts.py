@@ -14,7 +14,7 @@ from core.errors import DataError
 from core.training.tasks.labels import Labels
 
 HELD_OUT = 0.2
-"""Of the sequences of each class, and at least two: half of them choose the best epoch, the others calibrate."""
+"""The share of the sequences of each class, at least two: half choose the best epoch, the others calibrate."""
 LEAST = 4
 """Sequences of a class."""
 

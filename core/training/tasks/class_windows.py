@@ -40,7 +40,7 @@ class Cut:
 
     @property
     def weights(self) -> Float64s:
-        """Of each window, so that those of one sequence have together the weight of one."""
+        """The weight of each window: those of one sequence have together the weight of one."""
         _, place, counts = np.unique(self.sequences, return_inverse=True, return_counts=True)
         found: Float64s = 1.0 / counts[place]
         return found
@@ -60,7 +60,7 @@ class Cut:
 
 
 def looks(lengths: Int64s, rules: WindowRules) -> Int64s:
-    """How many windows of each sequence an epoch takes."""
+    """The number of windows of each sequence that an epoch takes."""
     return np.clip(-(-lengths // rules.window_length), 1, MOST_LOOKS)
 
 

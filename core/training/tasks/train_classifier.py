@@ -144,7 +144,7 @@ def _task(
 
 
 def _told(history: History, labels: Labels, parts: ClassParts, rules: WindowRules) -> list[str]:
-    """What a person should know of the data."""
+    """Say what a person should know of the data."""
     found = []
     if parts.unknown:
         found.append(f"{count_of(parts.unknown, 'sequence')} without a label: left out")

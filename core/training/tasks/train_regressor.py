@@ -149,7 +149,7 @@ def _write(
 def _judged(
     kernel: StepKernel, history: History, parts: Split, names: tuple[str, ...]
 ) -> tuple[Float64s, Float64s, Float64s]:
-    """What a worker would publish for the held-out samples, their targets, and the last targets that were known before
+    """The numbers that a worker publishes for the held-out samples, their targets, and the last targets that were known before
     them; (N, K) each.
     """
     found: list[tuple[Float64s, Float64s, Float64s]] = []
