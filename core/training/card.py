@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from core.data.outputs import create_lines
-from core.errors import DataError, RunError
 from core.models.checkpoint import read_checkpoint
-from core.training.markdown import table, wrapped
+from core.training.markdown import table, write_parts
 from core.wire.records import SENSORS
 
 if TYPE_CHECKING:
@@ -123,11 +121,7 @@ def write_card(
         "\n".join(f"- {told}" for told in (*_measured_weaknesses(kind, content, figures), *WEAKNESSES[kind])),
         *([_sensors(content)] if kind == "defect" and content.get("input_statistics") else []),
     ]
-    try:
-        with create_lines(path) as lines:
-            lines.write(("\n\n".join(map(wrapped, parts)) + "\n").encode())
-    except DataError as error:
-        raise RunError(f"{path} {error.problem}") from error
+    write_parts(path, parts)
 
 
 def _told(content: Content, key: str) -> Mapping[str, Any]:

@@ -1,9 +1,13 @@
-"""Tables and paragraphs of Markdown."""
+"""Tables and paragraphs of Markdown, and files of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from textwrap import TextWrapper
+
+from core.data.outputs import create_lines
+from core.errors import DataError, RunError
 
 WIDTH = 118
 
@@ -24,3 +28,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of cells; a bar in one of them does no harm."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write parts with empty lines between them; raises RunError: the file cannot be written."""
+    try:
+        with create_lines(path) as lines:
+            lines.write(("\n\n".join(map(wrapped, parts)) + "\n").encode())
+    except DataError as error:
+        raise RunError(f"{path} {error.problem}") from error

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import torch
 
-from core.data.outputs import create_lines
-from core.errors import DataError, RunError
 from core.training.card import ENDINGS, duration_of, machine, setting, without_folders
-from core.training.markdown import table, wrapped
+from core.training.markdown import table, write_parts
 from core.training.tasks.finish import Finished
 from core.training.tasks.places import Places
 from core.training.tasks.trained import Trained
@@ -49,11 +47,7 @@ def write_card(path: Path, trained: Trained, finished: Finished, places: Places,
     Raises:
         RunError: it cannot be written.
     """
-    try:
-        with create_lines(path) as lines:
-            lines.write(("\n\n".join(map(wrapped, _parts(trained, finished, places, command))) + "\n").encode())
-    except DataError as error:
-        raise RunError(f"{path} {error.problem}") from error
+    write_parts(path, _parts(trained, finished, places, command))
 
 
 def _parts(trained: Trained, finished: Finished, places: Places, command: str) -> Iterator[str]:

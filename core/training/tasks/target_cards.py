@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.training.card import ENDINGS, UNKNOWN
+from core.training.card import ENDINGS, UNKNOWN, without_folders
 from core.training.config import TaskSettings
 from core.training.loop import Fitted
-from core.training.markdown import table, without_folders
+from core.training.markdown import table
 from core.training.tasks.train_classifier import TrainedClassifier
 from core.training.tasks.train_regressor import TrainedRegressor
 from core.training.tasks.words import count_of

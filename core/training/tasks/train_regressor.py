@@ -149,8 +149,8 @@ def _write(
 def _judged(
     kernel: StepKernel, history: History, parts: Split, names: tuple[str, ...]
 ) -> tuple[Float64s, Float64s, Float64s]:
-    """The numbers that a worker publishes for the held-out samples, their targets, and the last targets that were known before
-    them; (N, K) each.
+    """The numbers that a worker publishes for the held-out samples, their targets, and the targets that were known last
+    before each; (N, K) each.
     """
     found: list[tuple[Float64s, Float64s, Float64s]] = []
     for number in dict.fromkeys(piece.sequence for piece in parts.held_out):
