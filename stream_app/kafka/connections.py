@@ -20,6 +20,7 @@ from aiokafka.errors import CorrelationIdError, RequestTimedOutError
 
 from stream_app.kafka.alarm import Alarm
 from stream_app.kafka.wire import Message, message_of
+from stream_app.native.frames import FrameCutter
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Reply:
         return first
 
 
-class Frames(asyncio.BufferedProtocol):
+class Frames(FrameCutter, asyncio.BufferedProtocol):
     """Cuts what a broker sends into answers; stands for aiokafka's stream reader and its task.
 
     Args:
@@ -80,10 +81,9 @@ class Frames(asyncio.BufferedProtocol):
     """
 
     def __init__(self, connection: Any, closed: asyncio.Future[None]) -> None:
+        super().__init__(ROOM_BYTES, LARGEST_BYTES)
         self._connection = connection
         self._closed = closed
-        self._room = bytearray(ROOM_BYTES)
-        self._filled = 0
         self.loop = asyncio.get_running_loop()
         self._late = Alarm(self._look_for_late)
 
@@ -104,38 +104,7 @@ class Frames(asyncio.BufferedProtocol):
             oldest.set_exception(RequestTimedOutError())
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._room)[self._filled :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
-        start = 0
-        while (end := self._end_of_frame(start)) <= self._filled:
-            self._take(memoryview(self._room)[start + _INT32.size : end])
-            start = end
-        if end - start > LARGEST_BYTES:
-            self._end(ValueError(f"an answer of {end - start} bytes"))
-            start = end = self._filled
-        self._keep(start, end - start)
-
-    def _end_of_frame(self, start: int) -> int:
-        head = start + _INT32.size
-        if self._filled < head:
-            return head
-        size: int = _INT32.unpack_from(self._room, start)[0]
-        return head + max(size, 0)
-
-    def _keep(self, start: int, needed: int) -> None:
-        """Move the begun frame to the front, into room for all of it."""
-        if start == 0 and needed <= len(self._room):
-            return  # it goes on where it is: the pieces of a large one are not copied again and again
-        rest = bytes(memoryview(self._room)[start : self._filled])
-        if len(self._room) != max(needed, ROOM_BYTES):
-            self._room = bytearray(max(needed, ROOM_BYTES))
-        self._room[: len(rest)] = rest
-        self._filled = len(rest)
-
-    def _take(self, frame: memoryview) -> None:
+    def take_frame(self, frame: memoryview) -> None:
         connection = self._connection
         if not connection.connected():
             return  # closed by what an answer before it has caused
@@ -160,15 +129,15 @@ class Frames(asyncio.BufferedProtocol):
         reply.take(frame)
 
     def eof_received(self) -> None:
-        self._end(EOFError("the broker has closed the connection"))
+        self.end(EOFError("the broker has closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._late.stop()
-        self._end(exc or EOFError("the connection is closed"))
+        self.end(exc or EOFError("the connection is closed"))
         if not self._closed.done():
             self._closed.set_result(None)
 
-    def _end(self, error: Exception) -> None:
+    def end(self, error: Exception) -> None:
         if self._connection.connected():
             self._connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
 
