@@ -78,7 +78,7 @@ PARTS = (
     Part("crash", "bench_crash.py", 900),
     Part("model", "bench_model.py", 120),
     Part("castings", "bench_castings.py", 300),
-    Part("tasks", "bench_tasks.py", 360),
+    Part("tasks", "bench_tasks.py", 430),
     Part("scale", "bench_scale.py", 360),
     Part("sweep", "bench_sweep.py", 360),
     Part("replay", "bench_replay.py", 180),

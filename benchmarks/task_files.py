@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from core.errors import StartupError
 from core.models.factory import load_model
+from core.models.safetensors import write_safetensors
 from core.models.shipped import checkpoint_path
 from core.models.signal_lstm import SignalExtractionLSTM
 
@@ -25,6 +26,19 @@ vibration = {{ length = {PUMP_CHANNELS}, unit = "mm/s", range = [-200, 200] }}
 forecast = {{ tensor = "y", names = ["de_h", "de_v", "nde_h"] }}
 """
 SCORE = 'score = { of = "forecast", apply = "forecast_error" }\n'
+SCORES = f"""
+[topics]
+source = "pump-samples"
+[fields]
+vibration = {{ length = {PUMP_CHANNELS}, unit = "mm/s", range = [-200, 200] }}
+[outputs]
+forecast = {{ apply = "forecast", changes = true, publish = false }}
+expected = {{ of = "forecast", apply = "expected" }}
+surprise = {{ of = "forecast", apply = "surprise" }}
+score = {{ of = "forecast", apply = "likelihood_ratio", horizon = 30 }}
+leading = {{ of = "score", apply = "leading" }}
+alarm = {{ of = "score", apply = "above", threshold = 0.8, clear = 0.5 }}
+"""
 SIGNAL = """
 [topics]
 source = "signal-samples"
@@ -47,6 +61,15 @@ class Forecaster(nn.Module):
     def forward(self, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
         y, hn = self.rnn(x / 6, h0)
         return self.head(y[:, -1]), hn
+
+
+class OwnForecaster(nn.Module):
+    """The weights of an LSTM that forecasts means and logarithms of variances of all channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(PUMP_CHANNELS, HIDDEN, LAYERS)
+        self.head = nn.Linear(HIDDEN, 2 * PUMP_CHANNELS)
 
 
 class SignalStep(nn.Module):
@@ -73,10 +96,16 @@ def write_tasks(folder: Path) -> dict[str, tuple[str, str]]:
     _export(Forecaster(), ["h0"], PUMP_CHANNELS, folder / "pump.onnx")
     export_signal(folder / "signal_onnx.onnx")
     shutil.copy(checkpoint_path("signal"), folder / "signal_own.safetensors")
+    weights = {name: tensor.numpy() for name, tensor in OwnForecaster().state_dict().items()}
+    (folder / "pump_forecaster.safetensors").write_bytes(write_safetensors(weights, {}))
     scored = PUMP + SCORE + '[topics]\nsource = "pump-samples"\n'
     return {
         "pump": ("a pump's GRU by ONNX", _write(folder, "pump", "pump.onnx", PUMP)),
         "pump_scored": ("the same with a score", _write(folder, "pump_scored", "pump.onnx", scored)),
+        "pump_forecaster": (
+            "a pump's LSTM with the scores of its forecast",
+            _write(folder, "pump_forecaster", "pump_forecaster.safetensors", SCORES),
+        ),
         "signal": ("the signal task that ships", "signal"),
         "signal_own": ("its weights, declared", _write(folder, "signal_own", "signal_own.safetensors", SIGNAL)),
         "signal_onnx": ("its model by ONNX", _write(folder, "signal_onnx", "signal_onnx.onnx", SIGNAL)),

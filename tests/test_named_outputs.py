@@ -15,7 +15,7 @@ from core.native.outputs import NamedOutputs
 from core.native.records import Outputs
 from core.native.signals import SignalBatch
 from core.native.streams import SignalStream
-from core.wire.outputs import OutputField
+from core.wire.outputs import NOTHING_YET, OutputField
 from tests.strategies import examples
 
 MODEL = "0123456789ab"
@@ -159,3 +159,15 @@ def test_a_place_that_no_text_has_is_null() -> None:
 def test_another_number_of_numbers_than_declared_is_refused() -> None:
     with pytest.raises(ValueError, match="1 samples have 2 numbers each"):
         written((OutputField("forecast", length=2),), [[1.0]], "json")
+
+
+def test_an_awaited_number_is_null_until_it_is_there() -> None:
+    outputs = (OutputField("score", kind="awaited"),)
+    rows = [[NOTHING_YET], [-0.5], [math.nan], [1e300]]
+
+    texts, counted = written(outputs, rows, "json")
+    packed, _ = written(outputs, rows, "msgpack")
+
+    assert [msgspec.json.decode(text)["score"] for text in texts] == [None, -0.5, None, None]
+    assert [msgspec.msgpack.decode(each)["score"] for each in packed] == [None, -0.5, None, None]
+    assert counted == (1, 2), "a model gave no number once"

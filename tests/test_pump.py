@@ -16,7 +16,7 @@ pytest.importorskip("onnx")
 from tests.conftest import MakeSettings
 from tests.consistency import assert_consistent, drained
 from tests.feeds import Feed
-from tests.pump import rounded, slow_pump, write_gru_pump, write_pump
+from tests.pump import rounded, slow_pump, write_gru_pump, write_pump, write_scored_native_pump
 from tests.worker import WorkerProcess
 
 STREAMS, STEPS, ROUNDS = 6, 40, 3
@@ -35,7 +35,9 @@ def samples_of(stream: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("write", [write_pump, write_gru_pump], ids=["onnx", "a GRU's weights"])
+@pytest.mark.parametrize(
+    "write", [write_pump, write_gru_pump, write_scored_native_pump], ids=["onnx", "a GRU's weights", "a forecaster"]
+)
 def test_a_declaration_and_a_model_file_give_live_outputs_through_crashes(
     make_settings: MakeSettings, tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:

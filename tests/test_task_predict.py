@@ -38,7 +38,7 @@ from core.wire.records import SENSORS
 from tests import onnx_models
 from tests.commands import Run
 from tests.files import write_castings, write_signals
-from tests.pump import SlowPump, rounded, slow_pump, write_gru_pump, write_pump
+from tests.pump import SlowPump, rounded, slow_pump, write_gru_pump, write_pump, write_scored_native_pump
 from tests.replayed import outputs_of_a_replay
 from tests.strategies import MemoryTable, examples
 
@@ -198,7 +198,9 @@ def test_a_replay_through_the_worker_gives_the_same_bytes(
     assert sorted(live) == sorted(offline)
 
 
-@pytest.mark.parametrize("write", [write_pump, write_gru_pump], ids=["onnx", "a GRU's weights"])
+@pytest.mark.parametrize(
+    "write", [write_pump, write_gru_pump, write_scored_native_pump], ids=["onnx", "a GRU's weights", "a forecaster"]
+)
 def test_a_file_gives_what_plain_python_computes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     folder = write(tmp_path).parent
     path = write_samples(tmp_path / "x.h5", [30, 1, 12], seed=5)
@@ -238,6 +240,20 @@ def test_without_times_event_time_goes_on_within_a_stream(folder: Path, tmp_path
     assert {each["stream"] for each in found} == {"pump-0000", "pump-0001"}
     times = [each["timestamp_ms"] - START_MS for each in found]
     assert times == [10 * place for place in [*range(first), *range(second), *range(first, first + third)]]
+
+
+def test_an_hdf5_file_has_no_number_where_no_forecast_was_made_yet(tmp_path: Path) -> None:
+    folder = write_scored_native_pump(tmp_path).parent
+    path = write_samples(tmp_path / "x.h5", [3], seed=2)
+
+    predict_task(path, tmp_path / "out.h5", run_of(folder))
+
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert "ahead" not in file
+        for name in ("expected", "surprise", "ratio"):
+            assert np.isfinite(file[name][:]).tolist() == [False, True, True]
+        assert file["leading"][:].tolist() == [-1, 0, 0]
+        assert json.loads(file["leading"].attrs["texts"]) == ["vibration_1"]
 
 
 def test_an_hdf5_file_of_outputs_holds_what_the_lines_say(folder: Path, tmp_path: Path) -> None:
