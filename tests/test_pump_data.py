@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.pump.faults import CAUSES, Fault, apply_faults, draw_faults, truth
-from core.data.pump.file import Pump, draw_pump, generate_pump
+from core.data.pump.file import Pump, draw_pump, generate_pump, read_events
 from core.data.pump.load import LEVELS, draw_load
 from core.data.pump.machine import HIGHEST, LOWEST, NAMES, Machine, draw_machine, simulate
 from core.data.pump.oracle import innovations, oracle_score, running_average
@@ -207,6 +207,9 @@ def test_the_file_is_one_of_any_task_and_a_draft_takes_the_sensors_alone(
         start = int(event["stream"].removeprefix("pump-")) * 2 * DAY
         slow[start + event["begin"] : start + event["end"]] = CAUSES.index(event["cause"])
     np.testing.assert_array_equal(causes, slow)
+    assert {name: [fault.begin for fault in faults] for name, faults in read_events(path).items()} == {
+        name: [event["begin"] for event in events if event["stream"] == name] for name in {e["stream"] for e in events}
+    }
     assert told == [1, 2]
 
 

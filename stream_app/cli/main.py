@@ -8,7 +8,7 @@ broker: 0).
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from replay.send import SendSummary
+    from stream_app.demo.pump_summary import PumpSummary
+    from stream_app.demo.summary import Summary
     from stream_app.settings import Settings
 
 MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
@@ -117,19 +119,34 @@ def demo(
     casting_streams: Annotated[int, typer.Option(min=1, help="Number of casting strands.")] = 8,
     speed: Annotated[float, typer.Option(min=0.01, help="Factor on the recorded pace, of signals and casts.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
+    task: Annotated[
+        Literal["pump"] | None,
+        typer.Option(
+            help="pump: learn what is normal of generated pumps, then alarms live on pumps with faults; needs PyTorch.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run everything on this machine: Kafka, a worker, HDF5 replay, a live view, and the check of the result."""
     import json
 
-    from stream_app.demo.run import DemoPlan, run_demo, show
+    from stream_app.demo.run import DemoPlan, rows_of, run_demo, show
 
-    summary = run_demo(DemoPlan(seconds, signal_streams, casting_streams, speed), settings)
+    summary: Summary | PumpSummary
+    if task == "pump":
+        from stream_app.demo.pump import PumpPlan, run_pump_demo
+
+        summary = run_pump_demo(PumpPlan(seconds, speed), settings)
+        rows = summary.rows()
+    else:
+        summary = run_demo(DemoPlan(seconds, signal_streams, casting_streams, speed), settings)
+        rows = rows_of(summary)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     else:
         from rich.console import Console
 
-        show(summary, Console().print)
+        show(rows, Console().print)
     for problem in summary.problems:
         say(f"caststream: {problem}")
     if summary.problems:

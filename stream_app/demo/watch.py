@@ -138,7 +138,7 @@ class Watcher(threading.Thread):
         else:
             grid.predictions[row, found.step] = found.prediction
             grid.published_ms[row, found.step] = message.timestamp()[1]
-            grid.source_offset[row, found.step] = _source_offset(message)
+            grid.source_offset[row, found.step] = source_offset(message)
             grid.source_partition[row] = message.partition() or 0
             grid.seen += 1
 
@@ -154,6 +154,7 @@ class Watcher(threading.Thread):
         self.watched.dead_letters += 1
 
 
-def _source_offset(message: Message) -> int:
+def source_offset(message: Message) -> int:
+    """The offset of the record that an output was made of."""
     headers: Any = message.headers() or []
     return int(dict(headers)[SOURCE_OFFSET])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from core.arrays import Float32s, Float64s
 from core.callbacks import OnCount, unheard
 from core.data.layout import require_counts
+from core.data.opening import open_file
 from core.data.outputs import create_file, write_text
 from core.data.pump.faults import CAUSES, Fault, apply_faults, draw_faults, truth
 from core.data.pump.load import draw_load
@@ -91,6 +92,19 @@ def generate_pump(
         write_text(file, "events", json.dumps(events))
         config = {"seed": seed, "streams": streams, "days": days, "faults": faults, "oracle_horizon": HORIZON}
         write_text(file, "config", json.dumps(config))
+
+
+def read_events(path: str | Path) -> dict[str, list[Fault]]:
+    """The faults that a generated file tells of, in order, by streams; a stream without any is not there.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    found: dict[str, list[Fault]] = {}
+    with open_file(path) as file:
+        for event in json.loads(file["events"][()]):
+            found.setdefault(event.pop("stream"), []).append(Fault(**event))
+    return found
 
 
 def _create_datasets(file: h5py.File, streams: int, samples: int, rate_hz: float) -> None:

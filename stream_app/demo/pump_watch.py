@@ -1,0 +1,128 @@
+"""Read the samples and the outputs of the pumps' task with a plain Kafka client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, Message
+
+from core.arrays import Int64s
+from stream_app.clients.topic_reader import TopicReader
+from stream_app.demo.watch import LARGE_FETCHES, READ_AT_ONCE, WATCHER_NICE, source_offset
+from stream_app.routes import Route
+from stream_app.settings import Settings
+
+Key = tuple[str, int]
+"""A sequence and a step in it."""
+
+
+class PumpOutput(msgspec.Struct, frozen=True):
+    """The part of an output that the demo shows and judges."""
+
+    stream: str
+    sequence: str
+    step: int
+    timestamp_ms: int
+    score: float | None = None
+    leading: str | None = None
+    alarm: bool | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.sequence, self.step
+
+
+DECODER = msgspec.json.Decoder(PumpOutput)
+
+
+@dataclass
+class PumpsWatched:
+    """Everything that was read so far; ``values`` are the records' values as they are."""
+
+    values: dict[Key, bytes] = field(default_factory=dict)
+    latest: dict[str, PumpOutput] = field(default_factory=dict)
+    alarms: dict[str, list[PumpOutput]] = field(default_factory=lambda: defaultdict(list))
+    """Stream -> its outputs under alarm, in order."""
+    appended_ms: dict[int, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
+    """Partition of the samples -> append time by offset."""
+    published: list[tuple[int, int, int]] = field(default_factory=list)
+    """Of each output the partition and offset of its sample, and its own append time."""
+    sent: int = 0
+    repeated: int = 0
+    dead_letters: int = 0
+
+    def add(self, value: bytes) -> bool:
+        """Take an output; False if it was there already."""
+        found = DECODER.decode(value)
+        if found.key in self.values:
+            self.repeated += 1
+            return False
+        self.values[found.key] = value
+        self.latest[found.stream] = found
+        if found.alarm:
+            self.alarms[found.stream].append(found)
+        return True
+
+    def latencies_ms(self, skip_ms: int = 1000) -> Int64s:
+        """Return the time from each sample's append to its output's, without samples of the first ``skip_ms``."""
+        times = {part: np.frombuffer(held.tobytes(), np.int64) for part, held in list(self.appended_ms.items())}
+        first = min((held[0] for held in times.values() if len(held)), default=0)
+        pairs = [
+            (times[part][offset], done)
+            for part, offset, done in list(self.published)
+            if part in times and offset < len(times[part]) and times[part][offset] >= first + skip_ms
+        ]
+        return np.array([done - begun for begun, done in pairs], np.int64)
+
+
+class PumpWatcher(threading.Thread):
+    """Reads the topics of a task from their beginning until `stop`."""
+
+    def __init__(self, settings: Settings, route: Route) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self.watched = PumpsWatched()
+        self.error: BaseException | None = None
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._handlers = {
+            route.source: self._on_sample,
+            route.output: self._on_output,
+            route.dead_letters: self._on_dead_letter,
+        }
+
+    def stop(self) -> None:
+        """End reading and wait for it."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Thread body."""
+        os.nice(WATCHER_NICE)  # of this thread, and of the client's threads, which it starts
+        try:
+            with TopicReader(self._settings.client_config(), "demo", more=LARGE_FETCHES) as reader:
+                partitions = range(self._settings.partitions)
+                starts = {(topic, partition): OFFSET_BEGINNING for topic in self._handlers for partition in partitions}
+                for messages in reader.follow(starts, READ_AT_ONCE):
+                    for message in messages:
+                        self._handlers[message.topic() or ""](message)
+                    if self._stopping.is_set():
+                        break
+        except Exception as error:
+            self.error = error
+
+    def _on_sample(self, message: Message) -> None:
+        self.watched.appended_ms[message.partition() or 0].append(message.timestamp()[1])
+        self.watched.sent += 1
+
+    def _on_output(self, message: Message) -> None:
+        if self.watched.add(message.value() or b""):
+            self.watched.published.append((message.partition() or 0, source_offset(message), message.timestamp()[1]))
+
+    def _on_dead_letter(self, message: Message) -> None:
+        self.watched.dead_letters += 1
