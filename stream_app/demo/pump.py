@@ -27,7 +27,7 @@ from stream_app.routes import route_of
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
-SEED = 7
+SEED, LIVE_SEED = 7, 13
 RATE_HZ = 0.1
 HEALTHY_PUMPS, HEALTHY_DAYS = 3, 2.0
 PUMPS = 4
@@ -79,7 +79,7 @@ class PumpDemo(Stage):
     def _generate(self) -> None:
         self._say(f"making data: {HEALTHY_PUMPS} healthy pumps for {HEALTHY_DAYS:g} days, and {PUMPS} with faults ...")
         generate_pump(self.history, HEALTHY_PUMPS, HEALTHY_DAYS, RATE_HZ, SEED, faults=False)
-        generate_pump(self.live, PUMPS, self.plan.days, RATE_HZ, SEED + 1)
+        generate_pump(self.live, PUMPS, self.plan.days, RATE_HZ, LIVE_SEED)
         write_draft("pump", draft_of(self.history, self.directory), self.task)
 
     def _train(self) -> None:

@@ -61,7 +61,7 @@ class PumpSummary:
             ("latency p50, sample to score in Kafka", _figure(self.p50_latency_ms, "{:.1f} ms")),
             ("latency p99", _figure(self.p99_latency_ms, "{:.1f} ms")),
             ("faults in the data", f"{self.faults}"),
-            ("found by an alarm", f"{self.found}, {self.led} of them led by the sensor that they are largest in"),
+            ("found by an alarm", f"{self.found}, {self.led} of them led by the right sensor"),
             ("alarms", f"{self.alarms}, {self.false_alarms} of them false"),
             ("largest difference to the offline run", _figure(self.max_abs_diff, "{:.1e}")),
         ]

@@ -40,14 +40,14 @@ _HOURS = {
     "blocked_suction": (0.3, 2.0),
 }
 _SEVERITY = {
-    "bearing_fault": (4.0, 30.0),
+    "bearing_fault": (4.0, 40.0),
     "stuck_sensor": (1.0, 1.0),
     "noisy_sensor": (1.5, 8.0),
     "offset_sensor": (2.0, 20.0),
-    "drifting_sensor": (3.0, 30.0),
+    "drifting_sensor": (4.0, 60.0),
     "cavitation": (2.0, 12.0),
-    "imbalance": (2.0, 15.0),
-    "blocked_suction": (2.0, 15.0),
+    "imbalance": (3.0, 50.0),
+    "blocked_suction": (3.0, 60.0),
 }
 FIRST_S, SHORTEST_GAP_S, GAP_S = 3 * 3600.0, 3 * 3600.0, 6 * 3600.0
 _FIRST_SENSOR = 1
