@@ -29,7 +29,7 @@ from stream_app.topics.administration import create_topics
 
 SEED, LIVE_SEED = 7, 13
 RATE_HZ = 0.1
-HEALTHY_PUMPS, HEALTHY_DAYS = 3, 2.0
+HEALTHY_PUMPS, HEALTHY_DAYS = 4, 3.0
 PUMPS = 4
 DAYS_PER_SECOND = 0.03
 TRAINING_MINUTES = 1.0
