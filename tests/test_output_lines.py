@@ -93,3 +93,10 @@ def test_a_broker_that_is_waited_for_is_named_and_what_to_do_in_the_end(monkeypa
         )
 
     assert told == ["waiting for the Kafka broker at 127.0.0.1:1"]
+
+
+def test_an_output_that_is_not_published_has_no_place_in_the_line() -> None:
+    forecast = {"apply": "forecast", "names": ["x"], "publish": False}
+    line = line_writer(task_of({"forecast": forecast, "surprise": {"of": "forecast", "apply": "surprise"}}))
+
+    assert line(HEAD | {"surprise": 1.5, "model": "m"}) == f"{SHOWN}  surprise 1.5000"

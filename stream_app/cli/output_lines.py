@@ -40,7 +40,7 @@ def score_line(output: Score) -> str:
 
 def line_writer(task: Declaration) -> Callable[[dict[str, Any]], str]:
     """Return what writes the line of an output of a declared task. Records of another form are shown as JSON."""
-    units = {output.name: f" {output.unit}" if output.unit else "" for output in task.outputs}
+    units = {output.name: f" {output.unit}" if output.unit else "" for output in task.published}
 
     def line(output: dict[str, Any]) -> str:
         if not output.keys() >= _NEEDED:
