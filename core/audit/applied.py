@@ -1,4 +1,4 @@
-"""What an output is of a run, and how near numbers may lie."""
+"""The kind of an output of a run, and how near its numbers may lie."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ WhereUnknown = Literal["unknown"]
 """A column beside the fields, which a model learns, may be empty anywhere; nothing is held there."""
 GapPolicy = Literal["step", "hold", "reset"]
 Learn = Literal["forecast", "regress", "classify"]
-"""What a training of the task makes: a forecast of the next sample, a target per sample, or a label per sequence."""
+"""The aim of a training of the task: a forecast of the next sample, a target per sample, or a label per sequence."""
 CellName = Literal["LSTM", "GRU"]
 Constant = bool | int | float | tuple["Constant", ...]
 """A number, or an array of them."""
@@ -131,7 +131,7 @@ class TaskRules:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the task's model is made by ``train``; it moves no output of a model that is there.
+    """The making of the task's model by ``train``; it moves no output of a model that is there.
 
     ``targets`` are columns or datasets that are learnt, ``columns`` the names in a table of samples of what is known
     under other names. Sizes that are None follow from the data. ``horizon`` counts samples, ``false_alarms`` are those

@@ -272,7 +272,7 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
 
 
 class TrainKeys(Keys, frozen=True, kw_only=True):
-    """How `caststream train` makes the model. It moves no output of a model that is there."""
+    """The choices of `caststream train` for a model. They move no output of a model that is there."""
 
     learn: Annotated[
         Annotated[Learn, Meta(description="forecast, regress or classify")] | None,

@@ -52,7 +52,7 @@ class PumpsWatched:
     appended_ms: dict[int, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
     """Partition of the samples -> append time by offset."""
     published: list[tuple[int, int, int]] = field(default_factory=list)
-    """Of each output the partition and offset of its sample, and its own append time."""
+    """The partition and offset of each output's sample, and the output's own append time."""
     sent: int = 0
     repeated: int = 0
     dead_letters: int = 0

@@ -60,7 +60,7 @@ class FetchLoop:
         self._order: deque[LogPlace] = deque()
         """The same, in the order in which they are asked for next."""
         self._known: Any = None
-        """What the cluster's partitions were when the leaders of the places were last looked up."""
+        """The cluster's partitions when the leaders of the places were last looked up."""
         self._assignment: Any = None
         self._over: asyncio.Future[None] | None = None
         """Done when the assignment is over, or with what has gone wrong."""
