@@ -34,7 +34,7 @@ def regressor_card(trained: TrainedRegressor, command: str) -> list[str]:
     """The parts of the card of a model of targets."""
     learnt, held_out = trained.parts.counts
     return [
-        f"# {', '.join(trained.targets.names)}",
+        f"# Model of {', '.join(trained.targets.names)}",
         *regressor_doubts(trained.figures),
         "## Training",
         f"```sh\n{without_folders(command)}\n```",
@@ -77,7 +77,7 @@ def classifier_card(trained: TrainedClassifier, command: str) -> list[str]:
     on = f"{count_of(len(parts.learnt), 'sequence')} ({told}); {len(parts.held_out):,} more held out"
     last = figures["last"]
     return [
-        f"# {', '.join(classes)}",
+        f"# Classifier of {', '.join(classes)}",
         *classifier_doubts(figures),
         "## Training",
         f"```sh\n{without_folders(command)}\n```",
