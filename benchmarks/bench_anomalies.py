@@ -69,8 +69,7 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
         }
         if data.oracle is not None:
             scores[ORACLE] = data.oracle
-        quiet = [draw_pump(1000 + seed, 0, round(weeks * WEEK_S / data.period_s), data.period_s, False).readings]
-        healthy = quiet if name == "pump" and weeks else data.healthy
+        healthy = quiet_pump(seed, weeks, data.period_s) if name == "pump" and weeks else data.healthy
         alarms = trained.alarms_per_week(healthy) if healthy else None
     return {
         "set": name,
@@ -81,6 +80,12 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
         "false_alarms_per_week": alarms,
         "weeks": sum(map(len, healthy)) * data.period_s / WEEK_S,
     }
+
+
+def quiet_pump(seed: int, weeks: float, period_s: float) -> list[Values]:
+    """So many weeks of a healthy pump that had no part in training."""
+    pump = draw_pump(1000 + seed, 0, round(weeks * WEEK_S / period_s), period_s, faults=False)
+    return [pump.readings.astype(np.float64)]
 
 
 class Trained:
@@ -103,11 +108,13 @@ class Trained:
         self._run("predict", read, "--task", self.task, "--output", written)
         cuts = np.cumsum([len(one) for one in sequences])[:-1]
         with h5py.File(written) as file:
-            return {name: np.split(file[name][:].astype(np.float64), cuts) for name in ("score", "alarm")}
+            names = [name for name in ("score", "alarm") if name in file]  # no alarm where no threshold could be chosen
+            return {name: np.split(file[name][:].astype(np.float64), cuts) for name in names}
 
-    def alarms_per_week(self, sequences: Sequence[Values]) -> float:
-        """The number of alarms in a week of recordings in which nothing is wrong."""
-        alarms = self.outputs(sequences)["alarm"]
+    def alarms_per_week(self, sequences: Sequence[Values]) -> float | None:
+        """The number of alarms in a week of recordings in which nothing is wrong; None without a threshold."""
+        if (alarms := self.outputs(sequences).get("alarm")) is None:
+            return None
         begins = sum(int((np.diff(one > 0, prepend=False) & (one > 0)).sum()) for one in alarms)
         return begins / (sum(map(len, alarms)) * self.data.period_s / WEEK_S)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from anomaly_flaws import best_one_liner, like_normal, mean_place
 from anomaly_sets import SETS, AnomalySet
-from bench_anomalies import table, task_text, write_recording
+from bench_anomalies import quiet_pump, table, task_text, write_recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from injected_faults import FEWEST, inject
@@ -125,3 +125,10 @@ def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
     assert lines[0] == "| set | seeds | caststream | false alarms/week | persistence |"
     assert lines[2] == "| a | 2 | 0.600 ± 0.100 | 1.500 ± 0.500 | 0.250 ± 0.000 |"
     assert lines[3] == "| b | 1 | 0.400 ± 0.000 |  | 0.250 ± 0.000 |"
+
+
+def test_the_quiet_pump_has_its_weeks_and_is_none_that_was_learnt_from() -> None:
+    (quiet,) = quiet_pump(0, 0.1, 60.0)
+
+    assert quiet.shape == (1008, 12)
+    assert not np.array_equal(quiet[:100], SETS["pump"](0, pumps=1, days=1, period_s=60.0).history[0][:100])  # type: ignore[call-arg]
