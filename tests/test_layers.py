@@ -23,6 +23,7 @@ FLOORS: tuple[set[str], ...] = (
     {"core.audit", "core.data.csv", "core.data.pump", "core.offline", "core.tasks.check"},
     {"core.drafts", "core.training", "replay"},
     {"core.training.tasks"},
+    {"core.reports"},
     {"stream_app"},
     {"stream_app.clients", "stream_app.local"},
     {"stream_app.kafka", "stream_app.topics"},

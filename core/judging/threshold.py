@@ -67,9 +67,9 @@ class Chosen:
         }
         return [
             f"threshold {self.threshold:.4g} (between {self.range[0]:.4g} and {self.range[1]:.4g}), clear "
-            f"{self.clear:.4g}: for {self.wish_per_week:g} false alarms per stream and week; {why[self.how]}",
-            f"observed: {self.events} alarms in {self.hours:,.0f} hours of held-out normal data, so between {low:.2g} "
-            f"and {high:.2g} per stream and week",
+            f"{self.clear:.4g}: for a wish of {self.wish_per_week:g} per stream and week; {why[self.how]}",
+            f"observed: {self.events} alarm{'' if self.events == 1 else 's'} in {self.hours:,.0f} hours of held-out "
+            f"normal data, so between {low:.2g} and {high:.2g} per stream and week",
             *self.doubts,
         ]
 

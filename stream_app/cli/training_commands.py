@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stream_app.cli.evaluate_task import evaluate_file_command
 from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, file_commands, say
 from stream_app.cli.train_task import train_file_command
 from stream_app.exits import EXIT_INTERRUPTED
@@ -33,7 +34,7 @@ _JUDGED_ON = {
 }
 
 train_app = typer.Typer(no_args_is_help=True, cls=file_commands(train_file_command))
-evaluate_app = typer.Typer(no_args_is_help=True)
+evaluate_app = typer.Typer(no_args_is_help=True, cls=file_commands(evaluate_file_command))
 
 SignalsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of signals.", show_default=False)]
 CastingsArgument = Annotated[Path, typer.Argument(help="An HDF5 file of castings.", show_default=False)]
@@ -91,7 +92,8 @@ FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures a
 def add_training_commands(app: typer.Typer) -> None:
     """Add ``train``, ``evaluate``, ``import-csv`` and ``import`` to the command line."""
     app.add_typer(train_app, name="train", help="Train a model on a file. COMMAND may be a task file.")
-    app.add_typer(evaluate_app, name="evaluate", help="Measure a model on a file, beside limits and baselines.")
+    judged = "Measure a model on a file, beside limits and baselines. COMMAND may be a task file."
+    app.add_typer(evaluate_app, name="evaluate", help=judged)
     command(app, "import-csv", example="caststream import-csv casts.csv casts.h5")(import_csv_file)
     command(app, "import", example="caststream import history.parquet history.h5 --task pump.toml")(import_file)
 

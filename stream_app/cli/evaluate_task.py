@@ -1,0 +1,138 @@
+"""``caststream evaluate FILE.toml DATA``."""
+
+# Typer reads the annotations of the commands as objects, so they are not postponed here.
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+
+if TYPE_CHECKING:
+    from core.reports.evaluate import Evaluation
+    from stream_app.settings import Settings
+
+PACKAGES = ("matplotlib", "sklearn")
+SHOWN_ALARMS = 20
+
+
+def evaluate_file_command(group: typer.Typer, name: str) -> None:
+    """Add the evaluation of a task file as the command ``name``."""
+
+    @command(
+        group,
+        name,
+        settings=("data_dir", "max_state_bytes"),
+        example=f"caststream evaluate {name} history.csv --false-alarms 1/week",
+    )
+    def evaluate_task_model(
+        settings: "Settings",
+        data: Annotated[
+            Path, typer.Argument(help="A CSV, Parquet, Feather or HDF5 file of the task's samples.", show_default=False)
+        ],
+        truth: Annotated[
+            str | None,
+            typer.Option(
+                help="The column or dataset of 0 and 1 that marks anomalies; by default `anomaly`, if it is there.",
+                show_default=False,
+            ),
+        ] = None,
+        false_alarms: Annotated[
+            str | None,
+            typer.Option(
+                metavar="NUMBER/TIME",
+                help="False alarms per stream that are accepted, as 1/week: chooses the threshold on this file.",
+                show_default=False,
+            ),
+        ] = None,
+        score: Annotated[
+            str | None, typer.Option(help="The output that is the anomaly score.", show_default=False)
+        ] = None,
+        history: Annotated[
+            Path | None,
+            typer.Option(
+                help="A file that the simple detectors are fitted on; by default the first 30 % of each sequence.",
+                show_default=False,
+            ),
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                "-o",
+                help="The folder of the report and its pictures; by default evaluation-NAME.",
+                show_default=False,
+            ),
+        ] = None,
+        pictures: Annotated[int, typer.Option(min=0, help="Pictures of alarms, at most.")] = 20,
+        column: ColumnNamesOption = None,
+        decimal: DecimalSignOption = None,
+        sampling_rate: Annotated[
+            float | None,
+            typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")] = False,
+    ) -> None:
+        """Judge the anomaly scores of this task on a file. With the truth (a column `anomaly`) it is compared with
+        simple detectors; without, the alarms that there would have been are listed. A report with pictures is written.
+        """
+        from core.data.csv.import_csv import fields_of
+        from core.data.csv.names import parse_renamed
+        from core.data.outputs import keep_inputs
+        from core.judging.wish import wish_per_week
+        from core.reports.evaluate import Choices, evaluate_task
+        from core.reports.pictures import write_pictures
+        from core.reports.words import as_json as figures_of
+        from core.reports.words import page
+        from core.tasks.reading import read_declaration
+        from core.training.extras import require
+        from core.training.tasks.history import HistoryOptions
+        from core.whole_file import whole_file
+        from stream_app.cli.progress import phases
+        from stream_app.offline import step_model
+
+        for package in PACKAGES:
+            require(package)
+        declaration = read_declaration(Path(name))
+        wish = None if false_alarms is None else wish_per_week(false_alarms)
+        options = HistoryOptions(parse_renamed(column or [], fields_of(declaration)), decimal, sampling_rate)
+        folder = out or Path(f"evaluation-{declaration.name}")
+        report = folder / "report.md"
+        keep_inputs([report, folder / "false-alarms.png"], [data, declaration.path, history])
+        choices = Choices(truth, wish, score, history, options)
+        with phases() as phase:
+            done = evaluate_task(
+                data, declaration, lambda: step_model(settings, declaration), choices, say, phase("evaluating")
+            )
+        written = write_pictures(done, folder, pictures)
+        with whole_file(report) as partial:
+            partial.write_text(page(done, written), encoding="utf-8")
+        if as_json:
+            typer.echo(json.dumps(figures_of(done)))
+        else:
+            _show(done)
+        say(f"{report} and {len(written)} pictures are written")
+
+
+def _show(done: "Evaluation") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from core.reports.words import DETECTOR_COLUMNS, alarm_columns, alarm_rows, detector_rows, first_lines
+
+    console = Console()
+    for line in (*first_lines(done), *done.notes):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    tables = [(DETECTOR_COLUMNS, detector_rows(done.detectors)), (alarm_columns(done), alarm_rows(done, SHOWN_ALARMS))]
+    for columns, rows in tables:
+        if rows:
+            table = Table(box=None)
+            for place, each in enumerate(columns):
+                table.add_column(each, justify="right" if place and columns is DETECTOR_COLUMNS else "left")
+            for row in rows:
+                table.add_row(*map(escape, row))
+            console.print(table)
+    if len(done.alarms) > SHOWN_ALARMS:
+        console.print(f"{len(done.alarms) - SHOWN_ALARMS:,} more alarms are in the report", highlight=False)
