@@ -148,7 +148,7 @@ def table(parts: Sequence[dict[str, Any]]) -> list[str]:
     for part in parts:
         for name, area in part["vus_pr"].items():
             held[part["set"]][name].append(area)
-        if part["false_alarms_per_week"] is not None:
+        if part["false_alarms_per_week"] is not None and part["weeks"] >= 1:  # of less, a rate by the week says nothing
             held[part["set"]]["false alarms/week"].append(part["false_alarms_per_week"])
     names = sorted({name for one in held.values() for name in one}, key=lambda name: (name != OURS, name))
     lines = [f"| set | seeds | {' | '.join(names)} |", f"| --- | --- |{' --- |' * len(names)}"]

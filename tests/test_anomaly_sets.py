@@ -114,13 +114,15 @@ def test_a_set_is_written_as_a_file_of_its_task(tmp_path: Path) -> None:
 MODEL = b'[model]\nfile = "toy.onnx"\n\n[outputs]\ny = {}\n'
 
 
-def part(name: str, seed: int, ours: float, alarms: float | None) -> dict[str, Any]:
+def part(name: str, seed: int, ours: float, alarms: float | None, weeks: float = 10.0) -> dict[str, Any]:
     areas = {"caststream": ours, "persistence": 0.25}
-    return json.loads(json.dumps({"set": name, "seed": seed, "vus_pr": areas, "false_alarms_per_week": alarms}))
+    return json.loads(
+        json.dumps({"set": name, "seed": seed, "vus_pr": areas, "false_alarms_per_week": alarms, "weeks": weeks})
+    )
 
 
 def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
-    lines = table([part("a", 0, 0.5, 1.0), part("a", 1, 0.7, 2.0), part("b", 0, 0.4, None)])
+    lines = table([part("a", 0, 0.5, 1.0), part("a", 1, 0.7, 2.0), part("b", 0, 0.4, 900.0, weeks=0.01)])
 
     assert lines[0] == "| set | seeds | caststream | false alarms/week | persistence |"
     assert lines[2] == "| a | 2 | 0.600 ± 0.100 | 1.500 ± 0.500 | 0.250 ± 0.000 |"
