@@ -351,6 +351,10 @@ REFUSED = [
     (OUT + "a = { apply = 'argmax_step' }", '[outputs.a] apply is "argmax_step": it is for tasks of the kind window'),
     (WINDOWS + "[outputs]\na = { apply = 'forecast_error' }", "it is for tasks of the kind step alone"),
     (WINDOWS + "[outputs]\na = { apply = 'forecast' }", "it is for tasks of the kind step alone"),
+    (
+        WINDOWS + "[outputs]\na = {}\nb = { publish = false }",
+        "[outputs.b] publish is false: that is for tasks of the kind",
+    ),
     (OUT + "a = { apply = 'surprise' }", '[outputs.a] apply is "surprise", and of is missing: name an output above'),
     (OUT + "b = {}\na = { of = 'b', apply = 'expected' }", 'of is "b": name an output above with apply = "forecast"'),
     (OUT + FORECASTS + "a = { of = 'f', apply = 'leading' }", "there is no such output"),

@@ -267,7 +267,11 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
         Horizon | None, means("With `likelihood_ratio`: steps of the running average.", f"`{DEFAULT_HORIZON}`")
     ] = None
     publish: Annotated[
-        Switch, means("False: it is computed, for those that are made of it, and does not stand in a record.")
+        Switch,
+        means(
+            "False: it is computed, for those that are made of it, and does not stand in a record. For tasks of the kind "
+            "`step`."
+        ),
     ] = True
 
 

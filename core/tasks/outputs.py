@@ -105,6 +105,8 @@ def _check_apply(place: Place, keys: OutputKeys, values: Mapping[str, Any], kind
         raise place.error(
             f"apply is {shown(keys.apply)}: it is for tasks of the kind {_ONLY_OF[keys.apply or '']} alone"
         )
+    if kind == "window" and not keys.publish:
+        raise place.error("publish is false: that is for tasks of the kind step alone; leave it out")
     if keys.names and keys.apply in _ONE_NUMBER:
         raise place.error(f"names are there, and apply = {shown(keys.apply)} gives one value without: leave them out")
     if keys.names and keys.labels:
