@@ -269,8 +269,8 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
     publish: Annotated[
         Switch,
         means(
-            "False: it is computed, for those that are made of it, and does not stand in a record. For tasks of the kind "
-            "`step`."
+            "False: it is computed, for those that are made of it, and does not stand in a record. For tasks of the "
+            "kind `step`."
         ),
     ] = True
 
