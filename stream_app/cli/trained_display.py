@@ -84,8 +84,15 @@ def done_lines(
     yield "next:"
     yield f"  caststream topics create --tasks {name}"
     yield f"  caststream worker --tasks {name}"
-    yield f"  caststream send {name}{_columns(declaration)} < {shlex.quote(data.name)}"
+    yield f"  {_sending(declaration, name, data)}"
     yield f"  caststream tail {name}"
+
+
+def _sending(declaration: Declaration, name: str, data: Path) -> str:
+    """The command that sends samples: those of an HDF5 file, or lines of a CSV."""
+    if data.suffix.lower() in (".h5", ".hdf5", ".hdf", ".he5"):
+        return f"caststream replay {shlex.quote(str(data))} --task {name}"
+    return f"caststream send {name}{_columns(declaration)} < {shlex.quote(f'{data.stem}.csv')}"
 
 
 def _columns(declaration: Declaration) -> str:
