@@ -33,7 +33,7 @@ def test_from_a_csv_to_a_task_that_runs(begun: Run) -> None:
     assert re.search(
         r"^trained 2 epochs in \d+ s: pump.safetensors holds the model of epoch \d$", done.err, re.MULTILINE
     )
-    assert re.search(r"^threshold \S+ .* for 14 false alarms per stream and week", done.err, re.M)
+    assert re.search(r"^threshold \S+ .* a wish of 14 per stream and week", done.err, re.M)
     assert done.err.endswith("  caststream tail pump.toml\n")
     assert "2/day" in Path("pump.md").read_text()
     assert begun("task", "check", "pump.toml").out.count("example: 200 steps agree") == 1
