@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.kafka.alarm import Alarm
+from stream_app.kafka.alarm import SharedTimer
 
 
 class Clock:
@@ -58,10 +58,10 @@ def rung(clock: Clock) -> list[float]:
 
 @pytest.fixture
 def alarm(clock: Clock, rung: list[float]) -> Any:
-    return Alarm(lambda: rung.append(clock.now))
+    return SharedTimer(lambda: rung.append(clock.now))
 
 
-def test_it_rings_once_when_its_time_has_come(alarm: Alarm, clock: Clock, rung: list[float]) -> None:
+def test_it_rings_once_when_its_time_has_come(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
     alarm.set(2.0)
     for now in (1.9, 2.0, 5.0):
         clock.move_to(now)
@@ -70,7 +70,7 @@ def test_it_rings_once_when_its_time_has_come(alarm: Alarm, clock: Clock, rung: 
     assert not alarm.is_set
 
 
-def test_putting_it_off_makes_no_timer(alarm: Alarm, clock: Clock, rung: list[float]) -> None:
+def test_putting_it_off_makes_no_timer(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
     alarm.set(2.0)
     for now in (0.5, 1.0, 1.5):
         clock.move_to(now)
@@ -82,7 +82,7 @@ def test_putting_it_off_makes_no_timer(alarm: Alarm, clock: Clock, rung: list[fl
     assert rung == [3.5]
 
 
-def test_an_earlier_time_counts(alarm: Alarm, clock: Clock, rung: list[float]) -> None:
+def test_an_earlier_time_counts(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
     alarm.set(2.0)
     alarm.set(1.0)
     for now in (1.0, 2.0):
@@ -91,7 +91,9 @@ def test_an_earlier_time_counts(alarm: Alarm, clock: Clock, rung: list[float]) -
     assert rung == [1.0]
 
 
-def test_one_that_is_stopped_does_not_ring_until_it_is_set_again(alarm: Alarm, clock: Clock, rung: list[float]) -> None:
+def test_one_that_is_stopped_does_not_ring_until_it_is_set_again(
+    alarm: SharedTimer, clock: Clock, rung: list[float]
+) -> None:
     alarm.set(1.0)
     alarm.stop()
     clock.move_to(1.0)

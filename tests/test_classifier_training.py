@@ -31,7 +31,7 @@ from core.training.tasks.class_scores import (
     softmax,
 )
 from core.training.tasks.class_windows import all_due, by_chance
-from core.training.tasks.labels import Labels, open_labelled
+from core.training.tasks.labels import SequenceLabels, open_labelled
 from core.training.tasks.places import Places
 from core.training.tasks.train_classifier import TrainedClassifier, folded_into, train_classifier
 from tests.commands import Run
@@ -273,7 +273,7 @@ def test_the_command_trains_and_its_task_file_passes_the_check(tmp_path: Path, r
 def test_every_sequence_is_in_one_part_and_every_class_in_each(numbers: list[int], seed: int) -> None:
     numbers += [0, 1, 2] * 4
     lengths = np.array([5 if place % 7 == 6 else 30 for place in range(len(numbers) - 12)] + [30] * 12)
-    labels = Labels(CLASSES, np.array(numbers))
+    labels = SequenceLabels(CLASSES, np.array(numbers))
 
     parts = class_parts(labels, lengths, 10, seed, "h.csv")
 

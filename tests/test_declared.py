@@ -170,13 +170,11 @@ def test_a_worker_and_the_audit_name_the_weights_that_are_missing(tasks: Tasks, 
             start(settings)
 
 
-def test_a_task_that_nothing_runs_yet_is_refused_by_name(tasks: Tasks, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_the_fields_are_refused_by_name(tasks: Tasks, tmp_path: Path) -> None:
     text = write_task(tmp_path, "mill", LIKE_CASTING).read_text().replace('mold_level = { unit = "mm" }\n', "")
     (tmp_path / "mill.toml").write_text(text)
 
-    with pytest.raises(
-        StartupError, match=r"task 'mill': weights such as mill.safetensors are for the fields and outputs of cas"
-    ):
+    with pytest.raises(StartupError, match=r"mill.safetensors: its LSTM takes 5 numbers, the task's fields give 4"):
         build_app(tasks(tmp_path / "mill.toml"))
 
 

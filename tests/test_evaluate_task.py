@@ -13,9 +13,9 @@ import pytest
 from core.arrays import Float64s
 from core.errors import StartupError
 from core.judging.alarms import find_alarms
-from core.judging.metrics import Figures
+from core.judging.metrics import DetectionFigures
 from core.judging.threshold import choose
-from core.reports.evaluate import BEST, OWN, Choices, Evaluation, Judged, evaluate_task
+from core.reports.evaluate import BEST, OWN, Choices, Evaluation, JudgedScores, evaluate_task
 from core.reports.pictures import write_pictures
 from core.reports.scored import alarm_of, score_output
 from core.reports.words import alarm_rows, duration, first_lines, page
@@ -156,7 +156,7 @@ def test_the_best_possible_detector_is_shown_where_the_file_has_it(folder: Path,
 
 def test_the_first_line_says_where_a_simple_detector_is_better() -> None:
     done = [
-        Judged(name, 1.0, Figures(volume, 0.5, 0.5, 1, 1, 1.0, 0.0))
+        JudgedScores(name, 1.0, DetectionFigures(volume, 0.5, 0.5, 1, 1, 1.0, 0.0))
         for name, volume in ((OWN, 0.6), ("persistence", 0.7), ("EWMA chart", 0.1), (BEST, 0.9))
     ]
     lines = _lines_of(done)
@@ -165,7 +165,7 @@ def test_the_first_line_says_where_a_simple_detector_is_better() -> None:
     assert "ahead of every simple detector" in _lines_of([done[0], *done[2:]])[0]
 
 
-def _lines_of(detectors: list[Judged]) -> list[str]:
+def _lines_of(detectors: list[JudgedScores]) -> list[str]:
     class Bare:
         def __init__(self) -> None:
             self.detectors = detectors

@@ -30,7 +30,7 @@ from core.training.tasks.declare import names_for
 from core.training.tasks.export import folded, outputs_of
 from core.training.tasks.finish import Finished, finish
 from core.training.tasks.history import open_history
-from core.training.tasks.likelihood import Forecasts, calibration, robust_loss
+from core.training.tasks.likelihood import JudgedForecasts, calibration, robust_loss
 from core.training.tasks.net import RecurrentNet
 from core.training.tasks.pieces import MANY, split
 from core.training.tasks.places import Places
@@ -200,7 +200,7 @@ def test_every_segment_lies_within_one_piece_and_goes_on_where_the_one_before_en
 def test_calibrated_deviations_give_the_mean_square_1_whatever_they_were() -> None:
     source = np.random.default_rng(0)
     errors = source.normal(0, 1, (20_000, 3))
-    forecasts = Forecasts(errors, np.ones_like(errors) * [0.5, 1.0, 2.0])
+    forecasts = JudgedForecasts(errors, np.ones_like(errors) * [0.5, 1.0, 2.0])
 
     assert np.allclose(calibration(forecasts, np.zeros(3)), [2.0, 1.0, 0.5], rtol=0.03)
 

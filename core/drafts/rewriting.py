@@ -17,17 +17,17 @@ from core.whole_file import whole_file
 
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(#.*)?")
 _FIELD = re.compile(r"\s*(\"?)([A-Za-z][A-Za-z0-9_]*)\1\s*=\s*\{")
-Lines = list[str]
+TextLines = list[str]
 
 
 class _Section(NamedTuple):
     """Lines of one table: its header's, and those below it; the first section has no header."""
 
     table: str
-    lines: Lines
+    lines: TextLines
 
 
-def rewritten(path: Path, text: str, tables: Mapping[str, Lines], normal: Mapping[str, tuple[float, float]]) -> str:
+def rewritten(path: Path, text: str, tables: Mapping[str, TextLines], normal: Mapping[str, tuple[float, float]]) -> str:
     """The text with other tables.
 
     Args:
@@ -73,8 +73,10 @@ def _sections(text: str) -> list[_Section]:
     return found
 
 
-def _lines(sections: list[_Section], tables: Mapping[str, Lines], normal: Mapping[str, tuple[float, float]]) -> Lines:
-    made: Lines = []
+def _lines(
+    sections: list[_Section], tables: Mapping[str, TextLines], normal: Mapping[str, tuple[float, float]]
+) -> TextLines:
+    made: TextLines = []
     left = dict(tables)
     for section in sections:
         name = section.table.partition(".")[0].strip().strip('"')
@@ -89,7 +91,7 @@ def _lines(sections: list[_Section], tables: Mapping[str, Lines], normal: Mappin
     return made
 
 
-def _replaced(lines: Lines, head: str | None, new: Lines) -> Lines:
+def _replaced(lines: TextLines, head: str | None, new: TextLines) -> TextLines:
     """A table's lines: its comments, then the new ones, then what stands above the next header."""
     keys = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
     end = keys[-1] + 1 if keys else 0
@@ -123,7 +125,7 @@ def _closing(line: str) -> int | None:
 
 
 def _only_wanted(
-    old: dict[str, Any], new: dict[str, Any], tables: Mapping[str, Lines], normal: Mapping[str, tuple[float, float]]
+    old: dict[str, Any], new: dict[str, Any], tables: Mapping[str, TextLines], normal: Mapping[str, tuple[float, float]]
 ) -> bool:
     """True if nothing but the tables and the ranges has changed."""
     wanted = {name: parse_tables(Path(), "\n".join(lines).encode()) for name, lines in tables.items()}

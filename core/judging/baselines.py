@@ -17,7 +17,7 @@ from core.arrays import Float64s
 from core.errors import StartupError
 from core.judging.season import find_period
 
-Score = Callable[[Float64s], Float64s]
+ScoreFunction = Callable[[Float64s], Float64s]
 EWMA_SHARE = 0.2  # of the newest sample, as in Roberts' chart
 WINDOW = 16  # samples that the isolation forest looks at
 FOREST_ROWS = 100_000  # of windows that it is fitted on, evenly over the history
@@ -29,7 +29,7 @@ class Baseline:
     """A fitted detector."""
 
     name: str
-    score: Score
+    score: ScoreFunction
 
 
 def fit_baselines(history: Sequence[Float64s], period: int | None = None, seed: int = 0) -> list[Baseline]:
@@ -62,7 +62,7 @@ def held_values(values: Float64s) -> Float64s:
     return np.nan_to_num(found, nan=0.0).astype(np.float64)
 
 
-def fit_lag(history: Sequence[Float64s], lag: int) -> Score:
+def fit_lag(history: Sequence[Float64s], lag: int) -> ScoreFunction:
     """Persistence (``lag`` 1) or a seasonal naive forecast: the distance to the sample ``lag`` before.
 
     The score is the root mean square of the distances, each in standard deviations of the history's.
@@ -79,7 +79,7 @@ def fit_lag(history: Sequence[Float64s], lag: int) -> Score:
     return score
 
 
-def fit_ewma(history: Sequence[Float64s], share: float = EWMA_SHARE) -> Score:
+def fit_ewma(history: Sequence[Float64s], share: float = EWMA_SHARE) -> ScoreFunction:
     """The EWMA control chart: how far the moving average is from the history's mean, in its own standard deviations.
 
     Source: Roberts, "Control chart tests based on geometric moving averages", Technometrics 1(3), 1959. The score is
@@ -113,7 +113,7 @@ def moving_average(values: Float64s, share: float) -> Float64s:
     return found
 
 
-def fit_forest(history: Sequence[Float64s], seed: int = 0, window: int = WINDOW) -> Score:
+def fit_forest(history: Sequence[Float64s], seed: int = 0, window: int = WINDOW) -> ScoreFunction:
     """An isolation forest on windows of the last samples, standardised.
 
     Source: Liu, Ting and Zhou, "Isolation forest", ICDM 2008; scikit-learn's, with its settings.

@@ -23,7 +23,7 @@ EXISTENCE = 0.5  # the share of finding an event at all in range-based recall
 
 
 @dataclass(frozen=True)
-class Figures:
+class DetectionFigures:
     """The figures of a detector on sequences whose truth is known. None: that has no meaning there.
 
     Attributes:
@@ -44,7 +44,7 @@ class Figures:
 
 def figures(
     scores: Sequence[Float64s], truth: Sequence[Truth], period_s: float, threshold: float, clear: float
-) -> Figures:
+) -> DetectionFigures:
     """Judge scores, and the alarms that a threshold with hysteresis makes of them.
 
     Args:
@@ -57,7 +57,7 @@ def figures(
     series = Labelled.of(scores, truth)
     waits = delays(scores, truth, threshold, clear)
     found = waits[~np.isnan(waits)]
-    return Figures(
+    return DetectionFigures(
         vus_pr(scores, truth),
         auc_pr(scores, truth),
         range_recall(scores, truth, threshold, clear),

@@ -17,10 +17,10 @@ from core.callbacks import OnNote, OnProgress, unheard
 from core.errors import StartupError
 from core.judging.alarms import find_alarms, runs_of
 from core.judging.baselines import Baseline, fit_baselines
-from core.judging.metrics import Figures, figures
+from core.judging.metrics import DetectionFigures, figures
 from core.judging.threshold import choose, rate_curve
 from core.offline.steps import StepModelRun
-from core.reports.scored import Scored, ScoredFile, alarm_of, score_file, score_output
+from core.reports.scored import ScoredFile, ScoredSequence, alarm_of, score_file, score_output
 from core.tasks.declaration import Declaration
 from core.training.tasks.history import AS_IT_IS, TRUTH, HistoryOptions, open_history
 
@@ -64,12 +64,12 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedScores:
     """One detector on the judged part."""
 
     name: str
     threshold: float
-    figures: Figures
+    figures: DetectionFigures
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Evaluation:
     notes: list[str]
     alarms: list[Alarm]
     curve: tuple[Float64s, Float64s]
-    detectors: list[Judged]
+    detectors: list[JudgedScores]
 
     @property
     def weeks(self) -> float:
@@ -145,7 +145,7 @@ class _Parts:
         self.cuts = [int(len(one) * share) for one in self.judged]
         self.history = self._history(None if before is None else before.sequences)
 
-    def _history(self, before: list[Scored] | None) -> list[Scored]:
+    def _history(self, before: list[ScoredSequence] | None) -> list[ScoredSequence]:
         if before is not None:
             return before
         if not self.has_truth:
@@ -162,7 +162,7 @@ class _Parts:
         return self.rest([np.asarray(one.truth) for one in self.judged])
 
 
-def _first(one: Scored, count: int) -> Scored:
+def _first(one: ScoredSequence, count: int) -> ScoredSequence:
     return replace(
         one,
         values=one.values[:count],
@@ -188,7 +188,7 @@ def _threshold(parts: _Parts, own: tuple[float, float] | None, wish: float | Non
     return chosen.threshold, chosen.clear, notes
 
 
-def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices) -> list[Judged]:
+def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices) -> list[JudgedScores]:
     """Judge the task and the simple detectors, each with a threshold for the same wish from the same history."""
     wish = choices.wish or WISH
     past = [one.scores for one in parts.history]
@@ -196,7 +196,7 @@ def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices)
     found = [_judged(parts, OWN, past, all_scores, wish)]
     if own is not None:
         judged = figures(parts.rest(all_scores), parts.truth, parts.period_s, *own)
-        found.append(Judged(f"{OWN}, its own threshold", own[0], judged))
+        found.append(JudgedScores(f"{OWN}, its own threshold", own[0], judged))
     for baseline in _baselines(parts, choices.seed):
         found.append(
             _judged(
@@ -214,10 +214,10 @@ def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices)
     return found
 
 
-def _judged(parts: _Parts, name: str, past: list[Float64s], scores: list[Float64s], wish: float) -> Judged:
+def _judged(parts: _Parts, name: str, past: list[Float64s], scores: list[Float64s], wish: float) -> JudgedScores:
     normal = [_normal_scores(one, sequence.truth) for one, sequence in zip(past, parts.history, strict=True)]
     chosen = choose(normal, parts.period_s, wish)
-    return Judged(
+    return JudgedScores(
         name,
         chosen.threshold,
         figures(parts.rest(scores), parts.truth, parts.period_s, chosen.threshold, chosen.clear),

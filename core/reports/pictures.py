@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.reports.evaluate import Alarm, Evaluation
-from core.reports.scored import Scored
+from core.reports.scored import ScoredSequence
 from core.reports.words import duration, moment
 from core.training.drawing import (
     BLACK,
@@ -90,7 +90,7 @@ def _alarm(done: Evaluation, alarm: Alarm) -> Figure:
     return figure
 
 
-def _fields(done: Evaluation, one: Scored, alarm: Alarm) -> list[int]:
+def _fields(done: Evaluation, one: ScoredSequence, alarm: Alarm) -> list[int]:
     """The numbers to show: the leading one, then those farthest from what was expected, or from their usual mean."""
     columns = done.scored.columns
     inside = slice(alarm.begin, alarm.end)
@@ -110,7 +110,7 @@ def _fields(done: Evaluation, one: Scored, alarm: Alarm) -> list[int]:
 
 
 def _field(
-    axes: Axes, done: Evaluation, one: Scored, place: int, shown: np.typing.NDArray[np.int64], at: object
+    axes: Axes, done: Evaluation, one: ScoredSequence, place: int, shown: np.typing.NDArray[np.int64], at: object
 ) -> None:
     name = done.scored.columns[place]
     axes.plot(at, one.values[shown, place], color=BLACK, linewidth=0.9, label="measured")
@@ -131,7 +131,7 @@ def _field(
         )
 
 
-def _score(axes: Axes, done: Evaluation, one: Scored, shown: np.typing.NDArray[np.int64], at: object) -> None:
+def _score(axes: Axes, done: Evaluation, one: ScoredSequence, shown: np.typing.NDArray[np.int64], at: object) -> None:
     axes.plot(at, one.scores[shown], color=VERMILION, linewidth=1.1)
     axes.axhline(done.threshold, **LIMIT)
     axes.axhline(done.clear, color=GREY, linewidth=0.8)

@@ -28,7 +28,7 @@ ORACLE = "oracle_score"
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSequence:
     """One sequence: T samples with their scores.
 
     Attributes:
@@ -60,7 +60,7 @@ class ScoredFile:
     """All sequences of a file; ``columns`` are the names of the numbers of `Scored.values`."""
 
     source: str
-    sequences: list[Scored]
+    sequences: list[ScoredSequence]
     period_s: float
     columns: tuple[str, ...]
     expected_names: tuple[str, ...]
@@ -151,12 +151,12 @@ class _Outputs:
         names = [output.name for output in declaration.outputs if output.apply == apply and output.publish]
         return file[names[0]] if names else None
 
-    def sequence(self, recorded: Recorded, start: int, truth: str, oracle: Float64s | None) -> Scored:
+    def sequence(self, recorded: Recorded, start: int, truth: str, oracle: Float64s | None) -> ScoredSequence:
         """Put one sequence together with its outputs."""
         part = slice(start, start + len(recorded))
         expected = None if self._expected is None else self._expected[part].astype(np.float64)
         known = recorded.extra.get(truth)
-        return Scored(
+        return ScoredSequence(
             recorded.name,
             recorded.stream,
             recorded.values.astype(np.float64),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.reports.evaluate import BEST, OWN, Alarm, Evaluation, Judged
+from core.reports.evaluate import BEST, OWN, Alarm, Evaluation, JudgedScores
 
 MOST_LISTED = 200
 DETECTOR_COLUMNS = (
@@ -30,7 +30,7 @@ def first_lines(done: Evaluation) -> list[str]:
     return _against_baselines(done.detectors) if done.detectors else [_would_have(done)]
 
 
-def _against_baselines(detectors: Sequence[Judged]) -> list[str]:
+def _against_baselines(detectors: Sequence[JudgedScores]) -> list[str]:
     own = detectors[0]
     others = [one for one in detectors if not one.name.startswith(OWN) and one.name != BEST]
     reached = own.figures.vus_pr
@@ -57,7 +57,7 @@ def _would_have(done: Evaluation) -> str:
     )
 
 
-def detector_rows(detectors: Sequence[Judged]) -> list[tuple[str, ...]]:
+def detector_rows(detectors: Sequence[JudgedScores]) -> list[tuple[str, ...]]:
     """The table of the detectors, as text."""
     return [
         (

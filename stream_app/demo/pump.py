@@ -19,7 +19,7 @@ from core.tasks.reading import read_declaration
 from core.training.extras import require
 from stream_app.demo.pump_summary import PumpSummary, read_lines, summarise_pumps
 from stream_app.demo.pump_view import PumpView
-from stream_app.demo.pump_watch import Key, PumpWatcher
+from stream_app.demo.pump_watch import PumpWatcher, StreamKey
 from stream_app.demo.stage import QUIET_S, TICK_S, Stage
 from stream_app.local.broker import LocalBroker
 from stream_app.offline import predict_file
@@ -93,13 +93,13 @@ class PumpDemo(Stage):
         if training.exit_status:
             raise RunError(f"the training ended with status {training.exit_status}: {self._last_lines('training')}")
 
-    def _offline(self, settings: Settings, task: Declaration) -> dict[Key, bytes]:
+    def _offline(self, settings: Settings, task: Declaration) -> dict[StreamKey, bytes]:
         lines = io.BytesIO()
         predict_file(settings, self.live, lines, task)
         return read_lines(lines.getvalue())
 
     def _play(
-        self, settings: Settings, task: Declaration, reference: dict[Key, bytes], broker: LocalBroker
+        self, settings: Settings, task: Declaration, reference: dict[StreamKey, bytes], broker: LocalBroker
     ) -> PumpSummary:
         pace = DAYS_PER_SECOND * 86400 * self.plan.speed
         self._say(f"playing {self.plan.days:.1f} days of {PUMPS} pumps in {self.plan.seconds:g} s")
@@ -116,7 +116,7 @@ class PumpDemo(Stage):
         return summarise_pumps(watcher.watched, reference, events)
 
     def _until_done(
-        self, watcher: PumpWatcher, reference: dict[Key, bytes], broker: LocalBroker, view: PumpView
+        self, watcher: PumpWatcher, reference: dict[StreamKey, bytes], broker: LocalBroker, view: PumpView
     ) -> None:
         """Wait until everything expected was seen, or nothing new comes any more."""
         last, since = -1, time.monotonic()

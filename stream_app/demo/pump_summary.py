@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from core.data.pump.faults import Fault
-from stream_app.demo.pump_watch import DECODER, Key, PumpOutput, PumpsWatched
+from stream_app.demo.pump_watch import DECODER, PumpOutput, PumpsWatched, StreamKey
 from stream_app.demo.summary import TOLERANCE
 
 
@@ -67,13 +67,13 @@ class PumpSummary:
         ]
 
 
-def read_lines(text: bytes) -> dict[Key, bytes]:
+def read_lines(text: bytes) -> dict[StreamKey, bytes]:
     """The outputs of an offline run, as lines, by sequence and step."""
     return {DECODER.decode(line).key: line for line in text.splitlines()}
 
 
 def summarise_pumps(
-    watched: PumpsWatched, reference: Mapping[Key, bytes], events: Mapping[str, Sequence[Fault]]
+    watched: PumpsWatched, reference: Mapping[StreamKey, bytes], events: Mapping[str, Sequence[Fault]]
 ) -> PumpSummary:
     """Compare everything that was seen with the offline run and the truth."""
     latencies = watched.latencies_ms()
@@ -117,7 +117,7 @@ def alarm_begins(outputs: Sequence[PumpOutput]) -> list[PumpOutput]:
     ]
 
 
-def largest_difference(found: Mapping[Key, bytes], expected: Mapping[Key, bytes]) -> float | None:
+def largest_difference(found: Mapping[StreamKey, bytes], expected: Mapping[StreamKey, bytes]) -> float | None:
     """Over all numbers of all outputs; infinite where anything else differs, None where nothing was seen."""
     if found.keys() - expected.keys():
         return math.inf

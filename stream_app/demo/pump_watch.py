@@ -18,7 +18,7 @@ from stream_app.demo.watch import LARGE_FETCHES, READ_AT_ONCE, WATCHER_NICE, sou
 from stream_app.routes import Route
 from stream_app.settings import Settings
 
-Key = tuple[str, int]
+StreamKey = tuple[str, int]
 """A sequence and a step in it."""
 
 
@@ -34,7 +34,7 @@ class PumpOutput(msgspec.Struct, frozen=True):
     alarm: bool | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> StreamKey:
         return self.sequence, self.step
 
 
@@ -45,7 +45,7 @@ DECODER = msgspec.json.Decoder(PumpOutput)
 class PumpsWatched:
     """Everything that was read so far; ``values`` are the records' values as they are."""
 
-    values: dict[Key, bytes] = field(default_factory=dict)
+    values: dict[StreamKey, bytes] = field(default_factory=dict)
     latest: dict[str, PumpOutput] = field(default_factory=dict)
     alarms: dict[str, list[PumpOutput]] = field(default_factory=lambda: defaultdict(list))
     """Stream -> its outputs under alarm, in order."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Alarm:
+class SharedTimer:
     """Calls back once when its time has come, on the loop that runs when it is set.
 
     Args:

@@ -18,7 +18,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
 from aiokafka.errors import CorrelationIdError, RequestTimedOutError
 
-from stream_app.kafka.alarm import Alarm
+from stream_app.kafka.alarm import SharedTimer
 from stream_app.kafka.wire import Message, message_of
 from stream_app.native.frames import FrameCutter
 
@@ -85,7 +85,7 @@ class Frames(FrameCutter, asyncio.BufferedProtocol):
         self._connection = connection
         self._closed = closed
         self.loop = asyncio.get_running_loop()
-        self._late = Alarm(self._look_for_late)
+        self._late = SharedTimer(self._look_for_late)
 
     def watch(self) -> None:
         """A request of `ask` was sent: see that its answer comes in time. The oldest is the first that can be late."""

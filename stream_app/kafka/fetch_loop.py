@@ -18,7 +18,7 @@ from typing import Any
 from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.structs import TopicPartition
 
-from stream_app.kafka.alarm import Alarm
+from stream_app.kafka.alarm import SharedTimer
 from stream_app.kafka.connections import ask, connected
 from stream_app.kafka.fetch_answers import keep_answer
 from stream_app.kafka.pause import Pause
@@ -69,7 +69,7 @@ class FetchLoop:
         """True while records are handed on, after which the routine looks anyhow."""
         self._loop = asyncio.get_running_loop()
         # The pause comes and goes in every turn, and must not move the other's time.
-        self._soon, self._later = Alarm(self._look), Alarm(self._look)
+        self._soon, self._later = SharedTimer(self._look), SharedTimer(self._look)
 
     def start(self) -> None:
         """Take the place of aiokafka's routine."""

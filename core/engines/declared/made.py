@@ -17,7 +17,7 @@ from core.tasks.declaration import Output
 
 
 @dataclass(frozen=True)
-class Step:
+class StepRows:
     """One step of B rows, and what is made of it so far, by output."""
 
     samples: Float32s  # (B, F)
@@ -28,7 +28,7 @@ class Step:
     expected: dict[str, Float64s] = field(default_factory=dict)  # (B, n), by forecast: that of a step before
 
 
-class Made:
+class MadeOutput:
     """One output that needs nothing but its own numbers.
 
     Args:
@@ -43,111 +43,111 @@ class Made:
         self.output, self.numbers, self.columns = output, numbers, columns
         self.kept = slice(place, place + keeps)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         """The numbers (B, n) as others read them."""
         return functions.alone(self.values(step), self.output)
 
-    def published(self, step: Step) -> Float64s:
+    def published(self, step: StepRows) -> Float64s:
         """The numbers (B, n) that stand in a record."""
         return step.found[self.output.name]
 
-    def values(self, step: Step) -> Float64s:
+    def values(self, step: StepRows) -> Float64s:
         """The numbers that it is made of."""
         if self.output.of is not None:
             return step.found[self.output.of]
         return step.numbers[:, self.columns].astype(np.float64)
 
 
-class Error(Made):
+class Error(MadeOutput):
     """The distance of a reconstruction to its sample."""
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         return functions.distance(self.values(step), step.samples)
 
 
-class Above(Made):
+class Above(MadeOutput):
     """Keeps whether it was true."""
 
     def __init__(self, output: Output, columns: slice, place: int) -> None:
         super().__init__(output, 1, columns, place, 1)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         found, step.after[:, self.kept] = functions.above(self.values(step), self.output, step.before[:, self.kept])
         return found
 
 
-class ForecastError(Made):
+class ForecastError(MadeOutput):
     """Keeps the n numbers of a forecast, behind 1."""
 
     def __init__(self, output: Output, columns: slice, place: int, size: int) -> None:
         super().__init__(output, 1, columns, place, 1 + size)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         before = step.before[:, self.kept]
         found, step.after[:, self.kept] = functions.forecast_distance(self.values(step), step.samples, before)
         return found
 
 
-class Forecast(Made):
+class Forecast(MadeOutput):
     """Keeps the forecast. Others read the squares of the distances to the one that was made a step before."""
 
     def __init__(self, output: Output, columns: slice, place: int) -> None:
         self._native = Forecasts(output.least, output.changes, columns.start, place)
         super().__init__(output, len(output.names), columns, place, self._native.kept)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         numbers = np.ascontiguousarray(step.numbers)
         found = self._native.step(step.samples, numbers, step.before, step.after)
         step.expected[self.output.name], squares = found
         return squares
 
-    def published(self, step: Step) -> Float64s:
+    def published(self, step: StepRows) -> Float64s:
         """The forecast for the next sample."""
         first = self.columns.start
         means: Float64s = step.numbers[:, first : first + self.numbers].astype(np.float64)
         return means + step.samples[:, : self.numbers] if self.output.changes else means
 
 
-class Expected(Made):
+class Expected(MadeOutput):
     """The forecast for this sample."""
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         return step.expected[self.output.of or ""]
 
 
-class Surprise(Made):
+class Surprise(MadeOutput):
     """The distance to the forecast for this sample."""
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         return surprises(self.values(step))
 
 
-class LikelihoodRatio(Made):
+class LikelihoodRatio(MadeOutput):
     """Keeps a running average of each number of a forecast, behind the count of their steps."""
 
-    def __init__(self, output: Output, forecast: Made, place: int) -> None:
+    def __init__(self, output: Output, forecast: MadeOutput, place: int) -> None:
         self.averages = forecast.numbers
         super().__init__(output, 1, slice(0), place, 1 + self.averages)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         assert self.output.horizon is not None
         place = self.kept.start
         return likelihood_ratios(self.values(step), self.output.horizon, step.before, step.after, place)
 
 
-class Leading(Made):
+class Leading(MadeOutput):
     """The largest average of a likelihood ratio."""
 
-    def __init__(self, output: Output, ratio: Made, place: int) -> None:
+    def __init__(self, output: Output, ratio: MadeOutput, place: int) -> None:
         assert isinstance(ratio, LikelihoodRatio)
         self._ratio = ratio
         super().__init__(output, 1, slice(0), place)
 
-    def apply(self, step: Step) -> Float64s:
+    def apply(self, step: StepRows) -> Float64s:
         return leaders(self.values(step), step.after, self._ratio.kept.start, self._ratio.averages)
 
 
-def made(output: Output, columns: slice, place: int, above: Mapping[str, Made]) -> Made:
+def made(output: Output, columns: slice, place: int, above: Mapping[str, MadeOutput]) -> MadeOutput:
     """An output, of the model's ``columns`` or of another one ``above``; what it keeps begins at ``place``."""
     source = None if output.of is None else above[output.of]
     size = columns.stop - columns.start if source is None else source.numbers
@@ -167,4 +167,4 @@ def made(output: Output, columns: slice, place: int, above: Mapping[str, Made]) 
         return LikelihoodRatio(output, source, place)
     if source is not None and output.apply == "leading":
         return Leading(output, source, place)
-    return Made(output, 1 if output.apply == "label" else size, columns, place)
+    return MadeOutput(output, 1 if output.apply == "label" else size, columns, place)

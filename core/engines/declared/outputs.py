@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from core.arrays import Float32s
-from core.engines.declared.made import Made, Step, made
+from core.engines.declared.made import MadeOutput, StepRows, made
 from core.errors import StartupError
 from core.tasks.declaration import Output
 from core.wire.outputs import NumberKind, OutputField
@@ -33,7 +33,7 @@ class StepOutputs:
     """
 
     def __init__(self, file: str, outputs: Sequence[Output], columns: Callable[[str], slice], width: int) -> None:
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, MadeOutput] = {}
         self.kept = 0
         for output in outputs:
             place = columns(output.tensor) if output.of is None else slice(0)
@@ -57,7 +57,7 @@ class StepOutputs:
             numbers: (B, K), of the model.
             before: (B, A), kept from the step before; zeros where a sequence begins.
         """
-        step = Step(samples, numbers, before, np.empty_like(before))
+        step = StepRows(samples, numbers, before, np.empty_like(before))
         for name, each in self._made.items():
             step.found[name] = each.apply(step)
         found = np.hstack([each.published(step) for each in self._published])

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.arrays import Int64s
 from core.errors import DataError
-from core.training.tasks.labels import Labels
+from core.training.tasks.labels import SequenceLabels
 
 HELD_OUT = 0.2
 """The share of the sequences of each class, at least two: half choose the best epoch, the others calibrate."""
@@ -35,7 +35,7 @@ class ClassParts:
         return np.sort(np.concatenate([self.chosen, self.calibrated]))
 
 
-def class_parts(labels: Labels, lengths: Int64s, first: int, seed: int, source: str) -> ClassParts:
+def class_parts(labels: SequenceLabels, lengths: Int64s, first: int, seed: int, source: str) -> ClassParts:
     """Divide the sequences of each class by chance.
 
     Args:

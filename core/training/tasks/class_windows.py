@@ -26,7 +26,7 @@ MOST_JUDGED = 2000
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowCut:
     """Windows ``[starts, ends)`` of ``sequences`` with their ``labels``; ``final`` ones end a sequence; all (W,)."""
 
     sequences: Int64s
@@ -45,9 +45,9 @@ class Cut:
         found: Float64s = 1.0 / counts[place]
         return found
 
-    def some(self, chosen: Int64s) -> Cut:
+    def some(self, chosen: Int64s) -> WindowCut:
         """Return some of the windows."""
-        return Cut(
+        return WindowCut(
             *(each[chosen] for each in (self.sequences, self.starts, self.ends, self.labels, self.final)),
         )
 
@@ -66,26 +66,26 @@ def looks(lengths: Int64s, rules: WindowRules) -> Int64s:
 
 def by_chance(
     sequences: Int64s, lengths: Int64s, labels: Int64s, rules: WindowRules, random: np.random.Generator
-) -> Cut:
+) -> WindowCut:
     """Windows to learn from; arguments but ``rules`` and ``random`` are of each sequence, (S,)."""
     counts = looks(lengths, rules)
     own, long, of = (np.repeat(each, counts) for each in (sequences, lengths, labels))
     running = random.random(len(own)) < RUNNING_SHARE
     ends = np.where(running, random.integers(rules.window_min, long + 1), long)
-    return Cut(own, np.maximum(0, ends - rules.window_length), ends, of, (ends == long).astype(np.int64))
+    return WindowCut(own, np.maximum(0, ends - rules.window_length), ends, of, (ends == long).astype(np.int64))
 
 
-def all_due(sequences: Int64s, lengths: Int64s, labels: Int64s, rules: WindowRules) -> Cut:
+def all_due(sequences: Int64s, lengths: Int64s, labels: Int64s, rules: WindowRules) -> WindowCut:
     """Every window that a worker scores; arguments as `by_chance` has them."""
     due = [
         (sequence, score.start, score.end, label, score.final)
         for sequence, length, label in zip(sequences.tolist(), lengths.tolist(), labels.tolist(), strict=True)
         for score in scores_due(sequence, length, rules)
     ]
-    return Cut(*(np.array(column, np.int64) for column in zip(*due, strict=True)))
+    return WindowCut(*(np.array(column, np.int64) for column in zip(*due, strict=True)))
 
 
-def spread(cut: Cut) -> Cut:
+def spread(cut: WindowCut) -> WindowCut:
     """At most `MOST_JUDGED` windows: every sequence's last one, and others evenly spread."""
     stride = math.ceil(len(cut) / MOST_JUDGED)
     return cut.some(np.flatnonzero((np.arange(len(cut)) % stride == 0) | (cut.final == 1)))

@@ -24,8 +24,8 @@ from core.training.config import TaskSettings
 from core.training.defect import CUT_SHARE, SCORED_AT_ONCE
 from core.training.tasks.class_parts import ClassParts
 from core.training.tasks.class_scores import calibrate, cross_entropy, figures_of, softmax
-from core.training.tasks.class_windows import Cut, all_due, by_chance, looks, padded, spread
-from core.training.tasks.labels import Labels
+from core.training.tasks.class_windows import WindowCut, all_due, by_chance, looks, padded, spread
+from core.training.tasks.labels import SequenceLabels
 from core.training.tasks.statistics import FieldStatistics
 
 MANY_SEQUENCES = 200
@@ -57,7 +57,7 @@ class ClassifyTask:
     def __init__(
         self,
         values: Sequence[Float32s],
-        labels: Labels,
+        labels: SequenceLabels,
         parts: ClassParts,
         rules: WindowRules,
         statistics: FieldStatistics,
@@ -75,7 +75,7 @@ class ClassifyTask:
         self._judged = spread(self.due(parts.chosen))
         self.model = self._make_model()
 
-    def due(self, sequences: Int64s) -> Cut:
+    def due(self, sequences: Int64s) -> WindowCut:
         """Every window of some sequences that a worker scores."""
         return all_due(sequences, self._lengths[sequences], self._labels[sequences], self.rules)
 
@@ -121,7 +121,7 @@ class ClassifyTask:
         for number in source.permutation(self.updates_per_epoch):
             yield self._batch(cut.some(order[number * size : (number + 1) * size]))
 
-    def _batch(self, cut: Cut) -> ClassBatch:
+    def _batch(self, cut: WindowCut) -> ClassBatch:
         """Windows of nearly one length are cut at their start to the shortest: padding costs more (`defect`)."""
         shortest, longest = (int(limit(cut.ends - cut.starts)) for limit in (np.min, np.max))
         windows = cut.of(self._values)
@@ -149,7 +149,7 @@ class ClassifyTask:
             "balanced_accuracy": figures_of(softmax(calibrated), cut.labels)["balanced_accuracy"],
         }
 
-    def logits(self, cut: Cut) -> Float64s:
+    def logits(self, cut: WindowCut) -> Float64s:
         """The logits (N, K) of windows, by torch."""
         order = np.argsort(cut.ends - cut.starts, kind="stable")
         found = np.empty((len(cut), len(self.classes)))

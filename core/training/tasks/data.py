@@ -15,7 +15,7 @@ from torch import Tensor
 from core.arrays import Float32s
 from core.training.tasks.doubts import gaps_after
 from core.training.tasks.history import History, Marks
-from core.training.tasks.pieces import Piece, Split
+from core.training.tasks.pieces import Split, TimePiece
 from core.training.tasks.statistics import FieldStatistics, statistics_of
 
 CHUNK = 512
@@ -48,9 +48,9 @@ class Judged:
 
     values: Tensor
     counts: Marks
-    places: list[Piece]
+    places: list[TimePiece]
 
-    def rows(self) -> Iterator[tuple[Piece, Marks, int]]:
+    def rows(self) -> Iterator[tuple[TimePiece, Marks, int]]:
         """Each chunk with its row of ``counts``, and the place there at which it begins behind what warms it up."""
         for place, counts in zip(self.places, self.counts, strict=True):
             yield place, counts, min(place.start, WARM)
@@ -80,27 +80,27 @@ def judged(history: History, parts: Split, statistics: FieldStatistics) -> Judge
     counts = np.zeros(values.shape[:2], bool)
     for row, place in enumerate(places):
         first = max(0, place.start - WARM)
-        whole = Piece(place.sequence, first, place.end)
+        whole = TimePiece(place.sequence, first, place.end)
         values[row, : len(whole)] = statistics.standardised(_values(history, whole))
         counts[row, place.start - first : len(whole)] = _usable(history, place)
     return Judged(torch.from_numpy(values), counts, places)
 
 
-def _chunks(piece: Piece) -> list[Piece]:
+def _chunks(piece: TimePiece) -> list[TimePiece]:
     """A piece in parts; each ends with the sample that the next one begins with, so that no step is lost."""
     starts = range(piece.start, piece.end - 1, CHUNK)
-    return [Piece(piece.sequence, start, min(start + CHUNK + 1, piece.end)) for start in starts]
+    return [TimePiece(piece.sequence, start, min(start + CHUNK + 1, piece.end)) for start in starts]
 
 
-def _values(history: History, piece: Piece) -> Float32s:
+def _values(history: History, piece: TimePiece) -> Float32s:
     return history.sequences[piece.sequence].values[piece.start : piece.end]
 
 
-def _marked(history: History, piece: Piece) -> Marks:
+def _marked(history: History, piece: TimePiece) -> Marks:
     return history.sequences[piece.sequence].marked[piece.start : piece.end]
 
 
-def _usable(history: History, piece: Piece) -> Marks:
+def _usable(history: History, piece: TimePiece) -> Marks:
     """True where the step from each sample of a piece to the next may be learnt from; never the last one's."""
     sequence = history.sequences[piece.sequence]
     times = None if sequence.times_ms is None else sequence.times_ms[piece.start : piece.end]

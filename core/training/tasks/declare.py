@@ -19,7 +19,7 @@ _MARGIN = 0.05
 
 
 @dataclass(frozen=True)
-class Names:
+class OutputNames:
     """The names of a forecaster's outputs: those below, but where a field has one of them."""
 
     forecast: str
@@ -31,18 +31,18 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Limits:
+class FieldLimits:
     """The limits of the alarm: it begins at ``threshold`` and ends below ``clear``."""
 
     threshold: float
     clear: float
 
 
-def names_for(declaration: Declaration) -> Names:
+def names_for(declaration: Declaration) -> OutputNames:
     """Names of outputs that no field has."""
     taken = {name for field in declaration.fields for name in (field.name, *field.aliases)}
     wanted = ("forecast", "expected", "surprise", "score", "leading", "alarm")
-    return Names(*(f"model_{name}" if name in taken or why_not_an_output(name) else name for name in wanted))
+    return OutputNames(*(f"model_{name}" if name in taken or why_not_an_output(name) else name for name in wanted))
 
 
 def model_lines(path: Path, weights: Path, example: Path) -> list[str]:
@@ -52,7 +52,7 @@ def model_lines(path: Path, weights: Path, example: Path) -> list[str]:
     return [f"{key} = {_text(os.path.relpath(file.absolute(), folder))}" for key, file in files]
 
 
-def output_lines(names: Names, least: Float64s, horizon: int, limits: Limits | None) -> list[str]:
+def output_lines(names: OutputNames, least: Float64s, horizon: int, limits: FieldLimits | None) -> list[str]:
     """The table of the outputs; without limits there is no alarm."""
     numbers = ", ".join(f"{_rounded(each):g}" for each in least.tolist())
     lines = [

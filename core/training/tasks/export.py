@@ -24,10 +24,10 @@ from core.training.tasks.statistics import FieldStatistics
 from core.whole_file import whole_file
 
 EXAMPLE_STEPS = 200
-Arrays = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 
-def folded(net: RecurrentNet, scale: Float64s, shift: Float64s) -> Arrays:
+def folded(net: RecurrentNet, scale: Float64s, shift: Float64s) -> NamedArrays:
     """The weights of a net whose linear layer gives scale * y + shift in place of y.
 
     Args:
@@ -42,7 +42,7 @@ def folded(net: RecurrentNet, scale: Float64s, shift: Float64s) -> Arrays:
     return arrays
 
 
-def forecaster(net: RecurrentNet, statistics: FieldStatistics, factor: Float64s) -> Arrays:
+def forecaster(net: RecurrentNet, statistics: FieldStatistics, factor: Float64s) -> NamedArrays:
     """The weights of a forecaster in natural units: changes, and natural logarithms of their variances.
 
     Args:
@@ -54,7 +54,9 @@ def forecaster(net: RecurrentNet, statistics: FieldStatistics, factor: Float64s)
     return folded(net, scale, shift)
 
 
-def write_weights(path: Path, arrays: Arrays, statistics: FieldStatistics | None, facts: Mapping[str, Any]) -> None:
+def write_weights(
+    path: Path, arrays: NamedArrays, statistics: FieldStatistics | None, facts: Mapping[str, Any]
+) -> None:
     """Write weights and the statistics of their inputs, and facts beside them, whole or not at all.
 
     Raises:
@@ -67,7 +69,7 @@ def write_weights(path: Path, arrays: Arrays, statistics: FieldStatistics | None
 
 
 def write_example(
-    path: Path, net: RecurrentNet, arrays: Arrays, statistics: FieldStatistics, samples: Float32s, tensor: str
+    path: Path, net: RecurrentNet, arrays: NamedArrays, statistics: FieldStatistics, samples: Float32s, tensor: str
 ) -> None:
     """Write what torch makes of some samples (T, F), for `caststream task check` to compare with the kernel.
 
@@ -88,7 +90,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Float32s]) -> None:
     _write(path, memory.getvalue())
 
 
-def outputs_of(net: RecurrentNet, arrays: Arrays, standardised: Float32s) -> Float32s:
+def outputs_of(net: RecurrentNet, arrays: NamedArrays, standardised: Float32s) -> Float32s:
     """The numbers (T, K) of a net with these weights for standardised samples (T, F), by torch on the CPU."""
     own = RecurrentNet(**net.sizes)
     own.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -13,14 +13,14 @@ from core.tasks.declaration import Declaration
 from core.tasks.reading import declare
 from core.tasks.toml_file import parse_tables
 from core.training.tasks.declare import (
-    Limits,
+    FieldLimits,
     model_lines,
     names_for,
     normal_ranges,
     output_lines,
 )
 from core.training.tasks.places import Places
-from core.training.tasks.scores import Scores, held_out_scores
+from core.training.tasks.scores import HeldOutScores, held_out_scores
 from core.training.tasks.trained import Trained
 
 
@@ -32,7 +32,7 @@ class Finished:
     """
 
     chosen: Chosen
-    scores: Scores
+    scores: HeldOutScores
     tables: Mapping[str, list[str]]
     ranges: Mapping[str, tuple[float, float]]
     declaration: Declaration
@@ -67,7 +67,7 @@ def finish(
     scoring = _declared(path, rewritten(path, text, tables, {}))
     scores = held_out_scores(scoring, names.score, trained.history, trained.parts, on_progress)
     chosen = choose(scores.score, scores.period_s, per_week)
-    limits = Limits(chosen.threshold, min(chosen.clear, chosen.threshold))
+    limits = FieldLimits(chosen.threshold, min(chosen.clear, chosen.threshold))
     tables = {"model": model, "outputs": output_lines(names, statistics.least, horizon, limits)}
     made = rewritten(path, text, tables, ranges)
     final = _declared(path, made)

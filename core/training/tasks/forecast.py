@@ -21,7 +21,7 @@ from core.models.evaluation import evaluating
 from core.tasks.declaration import CellName
 from core.training.config import TaskSettings
 from core.training.tasks.data import Judged, Learnt
-from core.training.tasks.likelihood import Forecasts, robust_loss
+from core.training.tasks.likelihood import JudgedForecasts, robust_loss
 from core.training.tasks.net import NetState, RecurrentNet, small_head, without_graph
 from core.training.tasks.segments import Stretches
 from core.training.tasks.statistics import FieldStatistics
@@ -118,17 +118,17 @@ class ForecastTask:
         """On the held-out part: ``loss``, the mean negative log-likelihood in nats per step and number."""
         return {"loss": float(self.judge().loss(self.least).mean())}
 
-    def judge(self) -> Forecasts:
+    def judge(self) -> JudgedForecasts:
         """The forecasts of the steps of the held-out part that count."""
         parts = [self._judge(rows) for rows in range(0, len(self.judged.values), ROWS_JUDGED)]
         errors, deviations = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Forecasts(errors, deviations)
+        return JudgedForecasts(errors, deviations)
 
-    def persistence(self) -> Forecasts:
+    def persistence(self) -> JudgedForecasts:
         """The same steps, forecast to be no change, with the usual deviation of each number."""
         values, counts = self.judged.values, self.judged.counts[:, :-1]
         changes = ((values[:, 1:] - values[:, :-1]) * self._scale).numpy().astype(np.float64)[counts]
-        return Forecasts(changes, np.ones_like(changes))
+        return JudgedForecasts(changes, np.ones_like(changes))
 
     def _judge(self, first: int) -> tuple[Float64s, Float64s]:
         rows = slice(first, first + ROWS_JUDGED)

@@ -29,7 +29,7 @@ MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Labels:
+class SequenceLabels:
     """The class of each sequence, ``numbers`` (S,), `UNKNOWN` without one; ``classes`` are their names in order."""
 
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ def open_labelled(
     options: HistoryOptions = AS_IT_IS,
     on_note: OnNote = unheard,
     on_progress: OnProgress = unheard,
-) -> Iterator[tuple[History, Labels]]:
+) -> Iterator[tuple[History, SequenceLabels]]:
     """Open a history and the labels that the task learns; arguments and errors as `open_history` has them."""
     name = label_name(declaration)
     if is_hdf5(path):
@@ -124,7 +124,7 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value).strip()
 
 
-def _ordered(path: Path, name: str, texts: Sequence[str]) -> Labels:
+def _ordered(path: Path, name: str, texts: Sequence[str]) -> SequenceLabels:
     classes = tuple(sorted({text for text in texts if text}, key=_order))
     if not 2 <= len(classes) <= MOST_CLASSES:
         shown = ", ".join(f"{text} ({count})" for text, count in Counter(texts).most_common(3))
@@ -136,7 +136,7 @@ def _ordered(path: Path, name: str, texts: Sequence[str]) -> Labels:
     if unfit := next((text for text in classes if not fits(text, Text)), None):
         raise DataError(path, f"has the label {unfit[:40]!r}: it must be {accepted(Text)}", name)
     places = {text: place for place, text in enumerate(classes)}
-    return Labels(classes, np.array([places.get(text, UNKNOWN) for text in texts], np.int64))
+    return SequenceLabels(classes, np.array([places.get(text, UNKNOWN) for text in texts], np.int64))
 
 
 def _order(text: str) -> tuple[bool, float, str]:

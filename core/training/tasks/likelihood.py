@@ -42,7 +42,7 @@ def robust_loss(forecast: Tensor, changes: Tensor, least: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Forecasts:
+class JudgedForecasts:
     """Steps that were forecast, M of them: what came minus the mean, and the forecast's deviation, (M, n) each."""
 
     errors: Float64s
@@ -60,7 +60,7 @@ class Forecasts:
         return found
 
 
-def calibration(forecasts: Forecasts, least: Float64s) -> Float64s:
+def calibration(forecasts: JudgedForecasts, least: Float64s) -> Float64s:
     """The factor (n,) of the deviations with which the squares of z have the mean 1, so that the score is 0 on average.
 
     It lies within `MOST_FACTOR`; squares count up to `MOST_SQUARED`.

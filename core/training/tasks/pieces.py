@@ -23,7 +23,7 @@ LEAST_HELD_OUT = 50
 
 
 @dataclass(frozen=True)
-class Piece:
+class TimePiece:
     """Samples ``[start, end)`` of one sequence of a history."""
 
     sequence: int
@@ -38,8 +38,8 @@ class Piece:
 class Split:
     """The pieces of both parts; ``by`` says in words how they were divided."""
 
-    learnt: list[Piece]
-    held_out: list[Piece]
+    learnt: list[TimePiece]
+    held_out: list[TimePiece]
     by: str
 
     @property
@@ -81,7 +81,7 @@ def _whole(lengths: Sequence[int], seed: int) -> Split:
             continue
         chosen.add(place)
         samples += lengths[place]
-    pieces = [Piece(place, 0, length) for place, length in enumerate(lengths) if length > 1]
+    pieces = [TimePiece(place, 0, length) for place, length in enumerate(lengths) if length > 1]
     return Split(
         [piece for piece in pieces if piece.sequence not in chosen],
         [piece for piece in pieces if piece.sequence in chosen],
@@ -94,9 +94,9 @@ def _last_parts(lengths: Sequence[int], horizon: int) -> Split:
     for place, length in enumerate(lengths):
         cut = round((1 - HELD_OUT) * length)
         if cut - horizon > 1:
-            learnt.append(Piece(place, 0, cut - horizon))
+            learnt.append(TimePiece(place, 0, cut - horizon))
         if length - cut > 1:
-            held_out.append(Piece(place, cut, length))
+            held_out.append(TimePiece(place, cut, length))
     of = "the file" if len(lengths) == 1 else "each sequence"
     return Split(
         learnt,

@@ -24,7 +24,7 @@ SECONDS_A_WEEK = 604_800.0
 
 
 @dataclass(frozen=True)
-class Scores:
+class HeldOutScores:
     """The scores of the held-out part: the ``score`` of each piece (T,), without samples that are not normal; NaN
     where there is none.
     """
@@ -40,7 +40,7 @@ class Scores:
 
 def held_out_scores(
     declaration: Declaration, name: str, history: History, parts: Split, on_progress: OnProgress = unheard
-) -> Scores:
+) -> HeldOutScores:
     """Run a trained task over its history.
 
     Args:
@@ -56,7 +56,7 @@ def held_out_scores(
         held = history.sequences[piece.sequence]
         normal = ~held.marked[piece.start : piece.end]
         score.append(found[piece.sequence][piece.start : piece.end][normal])
-    return Scores(score, history.period_ms / 1000.0)
+    return HeldOutScores(score, history.period_ms / 1000.0)
 
 
 def _all(declaration: Declaration, name: str, history: History, on_progress: OnProgress) -> list[Float64s]:

@@ -23,7 +23,7 @@ SEGMENTS_A_ROW = 8
 
 
 @dataclass(frozen=True)
-class Segment:
+class BatchSegment:
     """One segment of every row: the ``places`` (B, L) of its samples among the N, ``there`` (B, L) where there is one,
     and ``kept`` (B,), 0 where a stretch begins, from a state of zeros.
     """
@@ -53,7 +53,7 @@ class Stretches:
         updates = min(samples, MOST_SAMPLES) // (self.length * self.rows)
         self.updates = max(LEAST_UPDATES, updates)
 
-    def epoch(self, number: int) -> Iterator[Segment]:
+    def epoch(self, number: int) -> Iterator[BatchSegment]:
         """Yield `updates` segments."""
         source = np.random.default_rng([self._seed, 7, number])
         queue = self._queue(source)
@@ -65,7 +65,7 @@ class Stretches:
         kept = np.zeros(self.rows, np.float32)
         for _ in range(self.updates):
             where = places[:, None] + offsets
-            yield Segment(np.minimum(where, ends[:, None] - 1), where < ends[:, None], kept.copy())
+            yield BatchSegment(np.minimum(where, ends[:, None] - 1), where < ends[:, None], kept.copy())
             places, kept = places + self.length, np.ones(self.rows, np.float32)
             for row in np.flatnonzero(places >= ends - 1):
                 places[row], ends[row] = next(queue)

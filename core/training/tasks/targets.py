@@ -18,7 +18,7 @@ from core.arrays import Float32s, Float64s
 from core.errors import DataError
 from core.training.tasks.data import CHUNK, MOST_JUDGED, WARM
 from core.training.tasks.history import History, Marks, Recorded
-from core.training.tasks.pieces import Piece, Split
+from core.training.tasks.pieces import Split, TimePiece
 from core.training.tasks.statistics import FieldStatistics
 
 LEAST_KNOWN = 20
@@ -91,7 +91,7 @@ def learnt_rows(history: History, parts: Split, statistics: FieldStatistics, tar
 def judged_rows(history: History, parts: Split, statistics: FieldStatistics, targets: TargetStatistics) -> TargetRows:
     """The held-out part in chunks, each behind some samples that only move the state."""
     chunks = [
-        Piece(piece.sequence, start, min(start + CHUNK, piece.end))
+        TimePiece(piece.sequence, start, min(start + CHUNK, piece.end))
         for piece in parts.held_out
         for start in range(piece.start, piece.end, CHUNK)
     ]
@@ -101,7 +101,7 @@ def judged_rows(history: History, parts: Split, statistics: FieldStatistics, tar
     wanted, known = (np.zeros((*shape, outputs), np.float32) for _ in range(2))
     for row, chunk in enumerate(chunks):
         first = max(0, chunk.start - WARM)
-        found = _rows(history, Piece(chunk.sequence, first, chunk.end), statistics, targets)
+        found = _rows(history, TimePiece(chunk.sequence, first, chunk.end), statistics, targets)
         for array, part in zip((values, wanted, known), found, strict=True):
             array[row, : len(part)] = part
         known[row, : chunk.start - first] = 0
@@ -109,7 +109,7 @@ def judged_rows(history: History, parts: Split, statistics: FieldStatistics, tar
 
 
 def _rows(
-    history: History, piece: Piece, statistics: FieldStatistics, targets: TargetStatistics
+    history: History, piece: TimePiece, statistics: FieldStatistics, targets: TargetStatistics
 ) -> tuple[Float32s, Float32s, Float32s]:
     """The samples of a piece, their targets (0 where unknown), and 1 where a target counts."""
     wanted = _targets(history, piece, targets.names)
@@ -119,11 +119,11 @@ def _rows(
     return statistics.standardised(values), standardised, known.astype(np.float32)
 
 
-def _targets(history: History, piece: Piece, names: Sequence[str]) -> Float64s:
+def _targets(history: History, piece: TimePiece, names: Sequence[str]) -> Float64s:
     return targets_of(history.sequences[piece.sequence], names)[piece.start : piece.end]
 
 
-def _marked(history: History, piece: Piece) -> Marks:
+def _marked(history: History, piece: TimePiece) -> Marks:
     return history.sequences[piece.sequence].marked[piece.start : piece.end]
 
 

@@ -32,10 +32,10 @@ from core.training.snapshot import save
 from core.training.tasks import export
 from core.training.tasks.class_parts import ClassParts, class_parts
 from core.training.tasks.class_scores import Calibration, balanced_accuracy, calibrate, confusion, figures_of, softmax
-from core.training.tasks.class_windows import Cut
+from core.training.tasks.class_windows import WindowCut
 from core.training.tasks.classify import ClassifyTask, with_sizes
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions
-from core.training.tasks.labels import Labels, open_labelled
+from core.training.tasks.labels import SequenceLabels, open_labelled
 from core.training.tasks.places import Places
 from core.training.tasks.statistics import FieldStatistics, names_of, statistics_of
 from core.training.tasks.words import count_of
@@ -51,7 +51,7 @@ class TrainedClassifier:
     """
 
     history: History
-    labels: Labels
+    labels: SequenceLabels
     parts: ClassParts
     settings: TaskSettings
     statistics: FieldStatistics
@@ -124,7 +124,7 @@ def _rules(declaration: Declaration, settings: TaskSettings) -> WindowRules:
 
 
 def _task(
-    declaration: Declaration, history: History, labels: Labels, rules: WindowRules, settings: TaskSettings
+    declaration: Declaration, history: History, labels: SequenceLabels, rules: WindowRules, settings: TaskSettings
 ) -> tuple[ClassParts, ClassifyTask]:
     values = [each.values for each in history.sequences]
     lengths = np.array([len(each) for each in values], np.int64)
@@ -143,7 +143,7 @@ def _task(
     return parts, ClassifyTask(values, labels, parts, rules, statistics, chosen, facts)
 
 
-def _told(history: History, labels: Labels, parts: ClassParts, rules: WindowRules) -> list[str]:
+def _told(history: History, labels: SequenceLabels, parts: ClassParts, rules: WindowRules) -> list[str]:
     """Say what a person should know of the data."""
     found = []
     if parts.unknown:
@@ -206,7 +206,7 @@ def kernel_probabilities(model: SteelDefectLSTM, windows: list[Float32s]) -> Flo
     return found
 
 
-def _baselines(task: ClassifyTask, values: list[Float32s], judged: Cut) -> dict[str, float]:
+def _baselines(task: ClassifyTask, values: list[Float32s], judged: WindowCut) -> dict[str, float]:
     """The balanced accuracy of what needs no memory: the commonest class, and a logistic regression on each window's
     means and extremes.
     """

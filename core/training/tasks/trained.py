@@ -12,7 +12,7 @@ from core.training.loop import Fitted
 from core.training.tasks.data import Judged
 from core.training.tasks.forecast import Sizes
 from core.training.tasks.history import History
-from core.training.tasks.likelihood import Forecasts, calibration
+from core.training.tasks.likelihood import JudgedForecasts, calibration
 from core.training.tasks.pieces import Split
 from core.training.tasks.statistics import FieldStatistics
 
@@ -28,8 +28,8 @@ class Trained:
     sizes: Sizes
     fitted: Fitted
     judged: Judged
-    forecasts: Forecasts
-    persistence: Forecasts
+    forecasts: JudgedForecasts
+    persistence: JudgedForecasts
     least: Float64s
     factor: Float64s
 
