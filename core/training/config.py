@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from core.errors import StartupError
+from core.tasks.declaration import CellName
 from core.training.extras import require
 
 # The description of a type is what an error says is accepted.
@@ -35,7 +36,6 @@ Initialisation = Annotated[
 ]
 Readout = Annotated[Literal["last", "ends", "attention"], Meta(description="last, ends or attention")]
 Target = Annotated[Literal["label", "probability"], Meta(description="label or probability")]
-CellName = Annotated[Literal["LSTM", "GRU"], Meta(description="LSTM or GRU")]
 Layers = Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")]
 Widths = Annotated[tuple[Count, ...], Meta(description="a list of layer widths, each 1 or more")]
 
@@ -125,7 +125,7 @@ class TaskSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown_f
     schedule: Schedule = "plateau"
     patience: CountOrNone = 6
     max_minutes: Minutes | None = 3.0
-    cell: CellName | None = None
+    cell: Annotated[CellName, Meta(description="LSTM or GRU")] | None = None
     hidden_size: Count | None = None
     num_layers: Layers | None = None
     segment: Count = 64  # samples that a gradient goes back
