@@ -9,11 +9,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import csv, feather, parquet
 
 from core.arrays import Int64s
 from core.engines.declared.stepper import StepModel
@@ -56,12 +56,12 @@ def read(path: Path, task: Declaration, notes: list[str] | None = None) -> tuple
 
 def test_a_csv_a_parquet_a_feather_and_an_hdf5_file_give_the_same_sequences(tmp_path: Path) -> None:
     task, _ = declared(tmp_path)
-    frame = pd.read_csv(write_csv(tmp_path / "history.csv", plant(60)))
-    frame.to_parquet(tmp_path / "history.parquet")
-    frame.to_feather(tmp_path / "history.feather")
+    table = csv.read_csv(write_csv(tmp_path / "history.csv", plant(60)))
+    parquet.write_table(table, tmp_path / "history.parquet")
+    feather.write_feather(table, tmp_path / "history.feather")
     with h5py.File(tmp_path / "history.h5", "w") as file:
         for name in ("flow", "level"):
-            file[name] = frame[name].to_numpy()
+            file[name] = table[name].to_numpy()
 
     found = [read(tmp_path / f"history.{ending}", task) for ending in ("csv", "parquet", "feather", "h5")]
 

@@ -258,7 +258,7 @@ def test_a_worker_says_that_a_file_of_pytorch_costs_memory(
         made = make_engine(settings, shipped("signal"), MemoryTable().recovered())
 
     assert made.fingerprint == SHIPPED["signal"]
-    assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
+    assert ("takes 500 MB of memory: `caststream task convert" in caplog.text) == (form == ".pt")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -271,7 +271,7 @@ def test_a_worker_says_so_of_weights_of_ones_own_too(
     with caplog.at_level(logging.INFO, "stream_app.worker.engines"):
         make_engine(settings, *settings.declarations(), MemoryTable().recovered())
 
-    assert ("takes 500 MB of memory: convert it" in caplog.text) == (form == ".pt")
+    assert ("takes 500 MB of memory: `caststream task convert" in caplog.text) == (form == ".pt")
     assert ("sets all states to zero" in caplog.text) == (form == ".pt")
 
 

@@ -177,7 +177,9 @@ def test_outputs_that_do_not_fit_the_graph_are_refused_by_the_check_and_at_start
 def test_nothing_is_applied_to_a_step(tmp_path: Path) -> None:
     path = write(tmp_path, OUTPUTS + 'late = { of = "peak", apply = "above", threshold = 1004 }')
 
-    with pytest.raises(StartupError, match='of is "peak": that is a step, to which nothing can be applied'):
+    with pytest.raises(
+        StartupError, match='of is "peak", whose apply is "argmax_step": nothing can be applied to it, not "above"'
+    ):
         read_declaration(path)
 
 
