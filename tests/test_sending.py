@@ -359,6 +359,32 @@ async def test_a_sender_that_ends_by_an_error_fails_what_was_put_and_takes_no_mo
     assert not putting.sending.put(BatchBuilder(100), OTHER, print, print)
 
 
+async def test_a_flush_that_begins_in_the_turn_in_which_a_batch_is_refused_ends(putting: Bench) -> None:
+    refused = putting.put(b"first")
+    putting.go()
+    putting.answers(1, (0, TopicAuthorizationFailedError.errno, -1))
+    async with asyncio.timeout(20):
+        await putting.accumulator.flush()
+    with pytest.raises(TopicAuthorizationFailedError):
+        refused.result()
+
+
+async def test_a_fault_while_batches_leave_ends_the_sender(putting: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the turn of an answer nobody else would hear of it."""
+
+    def broken() -> None:
+        raise ValueError("a fault")
+
+    putting.put(b"first")
+    putting.go()
+    monkeypatch.setattr(putting.sending, "_ready", broken)
+    waits = putting.put(b"second")
+    putting.answers(1, (0, 0, 40))
+    await settle()
+    with pytest.raises(KafkaError, match="can no longer be sent"):
+        waits.result()
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_the_broker_answers_every_batch_arrives_once_and_in_order(putting: Bench, seed: int) -> None:
     """Against a broker that takes a batch only under the number that comes next, and may refuse any for now."""

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from stream_app.kafka.coverage import Coverage
@@ -186,6 +186,22 @@ async def test_a_fault_in_what_was_fetched_is_raised_to_who_waits_for_it(monkeyp
     assert not ConsumerService.deliver(service)
 
     with pytest.raises(CorruptRecordException):
+        await fetch
+
+
+async def test_what_the_broker_refuses_is_raised_to_who_waits_for_it() -> None:
+    """A topic that may not be read any more, or a batch larger than a fetch: nobody else would tell."""
+    consumer = Assigned()
+    service = service_of(consumer)
+    consumer._fetcher._prefetch_backoff = 0.0
+    fetch = asyncio.create_task(ConsumerService.fetch(service, {KEPT}))
+    await asyncio.sleep(0)
+    consumer._fetcher._set_error(KEPT, TopicAuthorizationFailedError(KEPT.topic))
+
+    assert not ConsumerService.deliver(service)
+    for waiter in list(consumer._fetcher._fetch_waiters):  # as the routine that fetches does then
+        waiter.set_result(None)
+    with pytest.raises(TopicAuthorizationFailedError):
         await fetch
 
 

@@ -280,11 +280,16 @@ async def partition_counts(client: Any, topics: Collection[str]) -> dict[str, in
 
 
 def take_fetched(
-    fetcher: Any, partitions: Collection[TopicPartition], most: int, coverage: Coverage | None = None
+    fetcher: Any,
+    partitions: Collection[TopicPartition],
+    most: int,
+    coverage: Coverage | None = None,
+    leave_errors: bool = False,
 ) -> dict[TopicPartition, Records]:
     """Return the records fetched of these partitions, at most ``most``; their positions move behind them.
 
-    The same steps as in aiokafka's ``fetched_records``.
+    The same steps as in aiokafka's ``fetched_records``. A broker's error is raised once and is gone then, unless
+    ``leave_errors`` leaves it to another call.
     """
     taken: dict[TopicPartition, Records] = {}
     for partition, result in list(fetcher._records.items()):
@@ -295,7 +300,7 @@ def take_fetched(
         if most == 0:
             break
         if type(result) is not FetchResult:
-            if taken:
+            if taken or leave_errors:
                 break  # its error is raised by the next call
             _done_with(fetcher, partition)
             result.check_raise()

@@ -68,6 +68,12 @@ class Sending:
         if not self._may_send() or self._failure is not None:
             self._wake()
             return
+        try:
+            self._send_ready()
+        except Exception as error:  # whoever calls, an answer for one, cannot tell it
+            self._fail(error)
+
+    def _send_ready(self) -> None:
         found, others = self._ready()
         for node_id, batches in found.items():
             self._send(node_id, batches)

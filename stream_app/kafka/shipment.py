@@ -33,6 +33,7 @@ class Shipment:
         "_arrived",
         "_builder",
         "_drained",
+        "_error",
         "_expires",
         "_future",
         "_pending",
@@ -58,6 +59,7 @@ class Shipment:
         self._pending = pending
         self._future: asyncio.Future[Any] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
 
     # On its way.
 
@@ -84,10 +86,10 @@ class Shipment:
         loop = asyncio.get_running_loop()
         loop.call_soon(self._pending.discard, self)
         loop.call_soon(self._refused, exception)
+        self._error = exception
         for future in (self._future, self._drained):
             if future is not None and not future.done():
-                future.set_exception(exception)
-                future.exception()  # retrieved: whoever waits gets it too, nobody is warned in vain
+                _fail(future, exception)
 
     # What aiokafka asks for.
 
@@ -96,6 +98,8 @@ class Shipment:
         """Done when the broker has it, or with the error."""
         if self._future is None:
             self._future = asyncio.get_running_loop().create_future()
+            if self._error is not None:  # until a later turn it is among the pending ones, for which a flush waits
+                _fail(self._future, self._error)
         return self._future
 
     @property
@@ -128,3 +132,8 @@ class Shipment:
     def get_data_buffer(self) -> Any:
         """Return its bytes."""
         return self._builder._build()
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    future.set_exception(error)
+    future.exception()  # retrieved: whoever waits gets it too, nobody is warned in vain

@@ -176,7 +176,7 @@ class ConsumerService(driver.AIOKafkaConsumerThread):
             return False
         active = self.app.taken_up(self.consumer._get_active_partitions().intersection(fetcher._records))
         try:
-            taken = take_fetched(fetcher, active, self._most, self.coverage)
+            taken = take_fetched(fetcher, active, self._most, self.coverage, leave_errors=True)
         except Exception:  # `fetch` raises it again, for whoever can do something about it
             return False
         self.app.hand(self._cut(fetcher, taken))
