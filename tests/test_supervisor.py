@@ -109,15 +109,51 @@ def test_while_all_are_ready_it_looks_seldom_and_before_often(
     waited: list[float] = []
     stock = service.supervisor._news.wait
 
-    def wait(timeout: float) -> bool:
+    def wait(timeout: float) -> None:
         waited.append(timeout)
-        return stock(timeout)
+        stock(timeout)
 
     monkeypatch.setattr(service.supervisor._news, "wait", wait)
     service.start("ready", "ready")
     wait_until(lambda: waited and waited[-1] == PATIENCE_S, PATIENCE_S)
     assert waited[0] == worker.POLL_S
     assert all(map(service.pid, range(2)))
+
+
+def test_where_no_thread_can_be_started_a_process_is_looked_after_and_started_again(
+    scripted: Callable[[int], Scripted], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = scripted(1)
+
+    class NoRoom(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    service.write("ready")
+    service._thread.start()  # the test's own, before there is no room
+    monkeypatch.setattr(worker.threading, "Thread", NoRoom)
+    first = wait_until(lambda: service.pid(0), PATIENCE_S)
+    wait_until(lambda: service.supervisor._was_ready, PATIENCE_S)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: service.pid(0) not in (None, first), PATIENCE_S)
+    assert service.running
+    assert lines(caplog, "looked after ten times a second")
+
+
+def test_a_signal_that_comes_while_news_are_waited_for_wakes_up_and_blocks_nothing() -> None:
+    """The handler runs in the thread that waits, at any place of the wait."""
+    news = worker.News()
+    stop = worker.Stop(news)
+    stock = signal.signal(signal.SIGALRM, lambda *_: stop.set())
+    try:
+        for _ in range(200):
+            news.clear()
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0001)
+            news.wait(PATIENCE_S)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, stock)
+    assert stop.is_set()
 
 
 def test_healthy_workers_go_on_while_another_is_refused_and_it_is_told_loudly_and_tried_again(

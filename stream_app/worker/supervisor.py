@@ -6,9 +6,11 @@ again. Then only a signal ends the supervisor, or a source that has lost process
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -50,10 +52,12 @@ class WorkerChild:
     report: WorkerReport | None = None
     status: int | None = None
     """Exit status of its last end."""
+    is_watched: bool = False
+    """True if its end will be told; otherwise it has to be looked for."""
 
 
-def _is_ready(child: WorkerChild) -> bool:
-    return child.process is not None and child.report is not None and child.report.ready
+def _needs_no_look(child: WorkerChild) -> bool:
+    return child.process is not None and child.is_watched and child.report is not None and child.report.ready
 
 
 def _die_with_parent(parent: int) -> None:
@@ -63,16 +67,49 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-class Told(threading.Event):
-    """An event that wakes up who waits for another one, too."""
+class News:
+    """Wakes up who waits for it, from any thread and from a signal's handler: a `threading.Event` that is set there
+    waits for ever where the handler has interrupted its own use.
+    """
 
-    def __init__(self, other: threading.Event) -> None:
-        super().__init__()
-        self._other = other
+    def __init__(self) -> None:
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def tell(self) -> None:
+        """There is something to look after."""
+        self._told.put(None)
+
+    def clear(self) -> None:
+        """Forget what was told until now: it is looked after next."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._told.get_nowait()
+
+    def wait(self, timeout: float) -> None:
+        """Return when something is told, or after so many seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._told.get(timeout=timeout)
+
+
+class Stop:
+    """The word to stop; who waits for news is told.
+
+    Args:
+        news: told with it.
+    """
+
+    def __init__(self, news: News) -> None:
+        self._news = news
+        self._set = False
 
     def set(self) -> None:
-        super().set()
-        self._other.set()
+        """Stop."""
+        self._set = True
+        self._news.tell()
+
+    def is_set(self) -> bool:
+        """True once it is said."""
+        return self._set
 
 
 class Supervisor:
@@ -90,8 +127,8 @@ class Supervisor:
         self.settings = settings
         self.debug = debug
         self.children = [WorkerChild(index) for index in range(workers)]
-        self._news = threading.Event()
-        self.stopping = Told(self._news)
+        self._news = News()
+        self.stopping = Stop(self._news)
         self._was_ready = False
         """True once any process has been ready."""
         self._was_past_broker = False
@@ -111,7 +148,7 @@ class Supervisor:
                 for child in self.children:
                     self._look_after(child)
                 if not self.stopping.is_set():
-                    self._news.wait(READY_POLL_S if all(map(_is_ready, self.children)) else POLL_S)
+                    self._news.wait(READY_POLL_S if all(map(_needs_no_look, self.children)) else POLL_S)
         finally:
             self._stop_all()
 
@@ -157,13 +194,22 @@ class Supervisor:
             log.error("worker %d cannot be started: %s; tried again in %.1f s", child.index, error, self._pause(child))
         else:
             log.info("worker %d started, pid %d", child.index, child.process.pid)
-            threading.Thread(target=self._wait, args=(child.process,), daemon=True).start()
+            child.is_watched = self._watch(child.process)
         finally:
             child.report.handed_over()
 
+    def _watch(self, process: subprocess.Popen[bytes]) -> bool:
+        """Have the end of a process told; False where there is no room for another thread."""
+        try:
+            threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        except RuntimeError as error:
+            log.warning("pid %d is looked after ten times a second: %s", process.pid, error)
+            return False
+        return True
+
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
-        self._news.set()
+        self._news.tell()
 
     def _open(self, index: int, report: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", self.program, "--index", str(index), "--report", str(report)]
