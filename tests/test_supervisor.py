@@ -131,7 +131,7 @@ def test_where_no_thread_can_be_started_a_process_is_looked_after_and_started_ag
 
     service.write("ready")
     service._thread.start()  # the test's own, before there is no room
-    monkeypatch.setattr(worker.threading, "Thread", NoRoom)
+    monkeypatch.setattr(threading, "Thread", NoRoom)
     first = wait_until(lambda: service.pid(0), PATIENCE_S)
     wait_until(lambda: service.supervisor._was_ready, PATIENCE_S)
     os.kill(first, signal.SIGKILL)
