@@ -143,7 +143,7 @@ def test_where_no_thread_can_be_started_a_process_is_looked_after_and_started_ag
 def test_a_signal_that_comes_while_news_are_waited_for_wakes_up_and_blocks_nothing() -> None:
     """The handler runs in the thread that waits, at any place of the wait."""
     news = worker.News()
-    stop = worker.Stop(news)
+    stop = worker.Stopping(news)
     stock = signal.signal(signal.SIGALRM, lambda *_: stop.set())
     try:
         for _ in range(200):

@@ -91,7 +91,7 @@ class News:
             self._told.get(timeout=timeout)
 
 
-class Stop:
+class Stopping:
     """The word to stop; who waits for news is told.
 
     Args:
@@ -128,7 +128,7 @@ class Supervisor:
         self.debug = debug
         self.children = [WorkerChild(index) for index in range(workers)]
         self._news = News()
-        self.stopping = Stop(self._news)
+        self.stopping = Stopping(self._news)
         self._was_ready = False
         """True once any process has been ready."""
         self._was_past_broker = False
