@@ -36,7 +36,7 @@ WELL_AFTER_S = 60.0
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.1
 # While all processes are ready, there is nothing to look after until one ends, which is told.
-READY_POLL_S = 5.0
+READY_POLL_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
