@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_app.demo.view import lag_words
+from stream_app.demo.live_view import lag_words
 
 
 @pytest.mark.parametrize(

@@ -130,23 +130,21 @@ def demo(
     """Run everything on this machine: Kafka, a worker, HDF5 replay, a live view, and the check of the result."""
     import json
 
-    from stream_app.demo.run import DemoPlan, rows_of, run_demo, show
+    from stream_app.demo.run import DemoPlan, run_demo, show
 
     summary: Summary | PumpSummary
     if task == "pump":
         from stream_app.demo.pump import PumpPlan, run_pump_demo
 
         summary = run_pump_demo(PumpPlan(seconds, speed), settings)
-        rows = summary.rows()
     else:
         summary = run_demo(DemoPlan(seconds, signal_streams, casting_streams, speed), settings)
-        rows = rows_of(summary)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     else:
         from rich.console import Console
 
-        show(rows, Console().print)
+        show(summary.rows(), Console().print)
     for problem in summary.problems:
         say(f"caststream: {problem}")
     if summary.problems:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from core.training.extras import require
 from stream_app.demo.pump_summary import PumpSummary, read_lines, summarise_pumps
 from stream_app.demo.pump_view import PumpView
 from stream_app.demo.pump_watch import PumpWatcher, StreamKey
-from stream_app.demo.stage import QUIET_S, TICK_S, Stage
+from stream_app.demo.stage import TICK_S, Stage, scratch
 from stream_app.local.broker import LocalBroker
 from stream_app.offline import predict_file
 from stream_app.routes import route_of
@@ -110,26 +109,11 @@ class PumpDemo(Stage):
             with PumpView(self.console, watcher.watched, events, _threshold(task), url) as view:
                 file = str(self.live), "--task", str(self.task)
                 self._start("replay", settings, "replay", *file, "--speed", f"{pace:g}")
-                self._until_done(watcher, reference, broker, view)
+                seen = watcher.watched.values
+                self._until_done(watcher, view, broker, lambda: len(seen), lambda: len(reference.keys() - seen.keys()))
         finally:
             watcher.stop()
         return summarise_pumps(watcher.watched, reference, events)
-
-    def _until_done(
-        self, watcher: PumpWatcher, reference: dict[StreamKey, bytes], broker: LocalBroker, view: PumpView
-    ) -> None:
-        """Wait until everything expected was seen, or nothing new comes any more."""
-        last, since = -1, time.monotonic()
-        while (seen := len(watcher.watched.values)) < len(reference):
-            time.sleep(TICK_S)
-            view.update()
-            self._check_parts(watcher.error, broker)
-            if seen != last or self._replaying():
-                last, since = seen, time.monotonic()
-            elif time.monotonic() - since > QUIET_S:
-                return
-        # A repeated output comes after the first one, so look once more.
-        time.sleep(1.0)
 
 
 def _threshold(task: Declaration) -> float:
@@ -142,6 +126,5 @@ def run_pump_demo(plan: PumpPlan, settings: Settings) -> PumpSummary:
     Raises:
         StartupError, RunError: see `PumpDemo.run`.
     """
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="caststream-demo-", ignore_cleanup_errors=True) as directory:
-        return PumpDemo(plan, settings, console, Path(directory)).run()
+    with scratch() as directory:
+        return PumpDemo(plan, settings, Console(stderr=True), directory).run()

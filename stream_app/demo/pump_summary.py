@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from core.data.pump.faults import Fault
 from stream_app.demo.pump_watch import DECODER, PumpOutput, PumpsWatched, StreamKey
-from stream_app.demo.summary import TOLERANCE
+from stream_app.demo.verdict import figure, for_json, median_and_p99, problems_of
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,11 @@ class PumpSummary:
     @property
     def problems(self) -> list[str]:
         """The reasons why the run is no success; empty if it is one."""
-        found = []
-        if self.lost:
-            found.append(f"{self.lost} expected outputs were not seen")
-        if self.max_abs_diff is None or not self.max_abs_diff <= TOLERANCE:
-            found.append(f"the outputs differ from the offline reference by {self.max_abs_diff}")
-        return found
+        return problems_of(self.lost, "outputs", self.max_abs_diff)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        found = asdict(self)
-        if self.max_abs_diff is not None and not math.isfinite(self.max_abs_diff):
-            found["max_abs_diff"] = None
-        return found
+        return for_json(self)
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values as a person reads them."""
@@ -58,12 +49,12 @@ class PumpSummary:
             ("lost", f"{self.lost:,}"),
             ("repeated", f"{self.repeated:,}"),
             ("dead letters", f"{self.dead_letters:,}"),
-            ("latency p50, sample to score in Kafka", _figure(self.p50_latency_ms, "{:.1f} ms")),
-            ("latency p99", _figure(self.p99_latency_ms, "{:.1f} ms")),
+            ("latency p50, sample to score in Kafka", figure(self.p50_latency_ms, "{:.1f} ms")),
+            ("latency p99", figure(self.p99_latency_ms, "{:.1f} ms")),
             ("faults in the data", f"{self.faults}"),
             ("found by an alarm", f"{self.found}, {self.led} of them led by the right sensor"),
             ("alarms", f"{self.alarms}, {self.false_alarms} of them false"),
-            ("largest difference to the offline run", _figure(self.max_abs_diff, "{:.1e}")),
+            ("largest difference to the offline run", figure(self.max_abs_diff, "{:.1e}")),
         ]
 
 
@@ -76,8 +67,7 @@ def summarise_pumps(
     watched: PumpsWatched, reference: Mapping[StreamKey, bytes], events: Mapping[str, Sequence[Fault]]
 ) -> PumpSummary:
     """Compare everything that was seen with the offline run and the truth."""
-    latencies = watched.latencies_ms()
-    p50, p99 = (round(float(np.percentile(latencies, part)), 1) if len(latencies) else None for part in (50, 99))
+    p50, p99 = median_and_p99(watched.latencies_ms())
     begins = {stream: alarm_begins(found) for stream, found in watched.alarms.items()}
     met = [
         (fault, [one for one in begins.get(stream, []) if fault.begin <= one.step < fault.end])
@@ -138,7 +128,3 @@ def _difference(one: Any, other: Any) -> float:
 
 def _faults(events: Mapping[str, Sequence[Fault]]) -> list[tuple[str, Fault]]:
     return [(stream, fault) for stream, faults in events.items() for fault in faults]
-
-
-def _figure(value: float | None, text: str) -> str:
-    return "not measured" if value is None or not math.isfinite(value) else text.format(value)

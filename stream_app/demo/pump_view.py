@@ -8,19 +8,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from core.data.pump.faults import Fault
+from stream_app.demo.live_view import BAR, LiveView, bar, lag_words
 from stream_app.demo.pump_watch import PumpOutput, PumpsWatched
-from stream_app.demo.view import BAR, LINE_S, lag_words
 
 COLUMNS = (("pump", 8), ("time", 14), ("score", BAR + 6), ("alarm, leading sensor", 26), ("truth", 42))
 
 
-class PumpView:
-    """Draws while the demo runs: live on a terminal, else a line every few seconds.
+class PumpView(LiveView):
+    """The view of pumps.
 
     Args:
         console: where to draw (stderr).
@@ -38,28 +37,8 @@ class PumpView:
         threshold: float,
         metrics_url: str,
     ) -> None:
-        self.console, self.watched, self.events = console, watched, events
-        self.threshold, self.metrics_url = threshold, metrics_url
-        self._started = time.monotonic()
-        self._next_line = self._started + LINE_S
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> PumpView:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def update(self) -> None:
-        """Draw what stands now; call it a few times per second."""
-        if self._live:
-            self._live.update(self.drawing())
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_S
-            self.console.print(f"{self._line()}; {self._alarms()}", highlight=False, soft_wrap=True)
+        super().__init__(console, metrics_url)
+        self.watched, self.events, self.threshold = watched, events, threshold
 
     def drawing(self) -> Group:
         """The figures, and a row for each pump."""
@@ -70,9 +49,13 @@ class PumpView:
             table.add_row(
                 stream, day_and_time(output.timestamp_ms), self._bar(output), alarm(output), self._truth(output)
             )
-        return Group(Text.assemble((self._line(), "bold"), f"\nmetrics: {self.metrics_url}"), table)
+        return Group(Text.assemble((self._counts(), "bold"), f"\nmetrics: {self.metrics_url}"), table)
 
-    def _line(self) -> str:
+    def line(self) -> str:
+        """Counts, and the pumps under alarm."""
+        return f"{self._counts()}; {self._alarms()}"
+
+    def _counts(self) -> str:
         elapsed, sent, seen = time.monotonic() - self._started, self.watched.sent, len(self.watched.values)
         return f"{elapsed:4.0f} s  {sent:,} samples sent, {seen:,} scored{lag_words(sent, seen, elapsed)}"
 
@@ -83,8 +66,8 @@ class PumpView:
     def _bar(self, output: PumpOutput) -> Text:
         if output.score is None:
             return Text("no score yet", "dim")
-        filled = round(float(np.clip(output.score / (2 * self.threshold), 0, 1)) * BAR)
-        return Text(f"{'█' * filled}{'░' * (BAR - filled)} {output.score:.2f}", "red" if output.alarm else "green")
+        share = float(np.clip(output.score / (2 * self.threshold), 0, 1))
+        return Text(f"{bar(share)} {output.score:.2f}", "red" if output.alarm else "green")
 
     def _truth(self, output: PumpOutput) -> Text:
         now = [fault for fault in self.events.get(output.stream, ()) if fault.begin <= output.step < fault.end]

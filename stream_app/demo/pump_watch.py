@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Message
+from confluent_kafka import Message
 
 from core.arrays import Int64s
-from stream_app.clients.topic_reader import TopicReader
-from stream_app.demo.watch import LARGE_FETCHES, READ_AT_ONCE, WATCHER_NICE, source_offset
+from stream_app.demo.topic_watcher import TopicWatcher, source_offset
 from stream_app.routes import Route
 from stream_app.settings import Settings
 
@@ -81,40 +78,19 @@ class PumpsWatched:
         return np.array([done - begun for begun, done in pairs], np.int64)
 
 
-class PumpWatcher(threading.Thread):
-    """Reads the topics of a task from their beginning until `stop`."""
+class PumpWatcher(TopicWatcher):
+    """Reads the topics of the pumps' task."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
-        super().__init__(name="watcher", daemon=True)
         self.watched = PumpsWatched()
-        self.error: BaseException | None = None
-        self._settings = settings
-        self._stopping = threading.Event()
-        self._handlers = {
-            route.source: self._on_sample,
-            route.output: self._on_output,
-            route.dead_letters: self._on_dead_letter,
-        }
-
-    def stop(self) -> None:
-        """End reading and wait for it."""
-        self._stopping.set()
-        self.join()
-
-    def run(self) -> None:
-        """Thread body."""
-        os.nice(WATCHER_NICE)  # of this thread, and of the client's threads, which it starts
-        try:
-            with TopicReader(self._settings.client_config(), "demo", more=LARGE_FETCHES) as reader:
-                partitions = range(self._settings.partitions)
-                starts = {(topic, partition): OFFSET_BEGINNING for topic in self._handlers for partition in partitions}
-                for messages in reader.follow(starts, READ_AT_ONCE):
-                    for message in messages:
-                        self._handlers[message.topic() or ""](message)
-                    if self._stopping.is_set():
-                        break
-        except Exception as error:
-            self.error = error
+        super().__init__(
+            settings,
+            {
+                route.source: self._on_sample,
+                route.output: self._on_output,
+                route.dead_letters: self._on_dead_letter,
+            },
+        )
 
     def _on_sample(self, message: Message) -> None:
         self.watched.appended_ms[message.partition() or 0].append(message.timestamp()[1])

@@ -5,24 +5,21 @@ right.
 from __future__ import annotations
 
 import math
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from core.data.castings import generate_castings
 from core.data.signals import generate_signals
 from core.tasks.reading import SHIPPED
-from stream_app.demo.stage import QUIET_S, TICK_S, Stage
-from stream_app.demo.summary import Reference, Summary, missing, offline, summarise
+from stream_app.demo.stage import Stage, scratch
+from stream_app.demo.summary import Summary, missing, offline, summarise
 from stream_app.demo.view import View
-from stream_app.demo.watch import SignalGrid, Watcher
+from stream_app.demo.watch import SignalGrid, Watched, Watcher
 from stream_app.local.broker import LocalBroker
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
@@ -109,7 +106,9 @@ class Demo(Stage):
             with View(self.console, watcher.watched, reference.targets, url) as view:
                 self._replay(settings, self.signals, plan.signal_streams, plan.speed)
                 self._replay(settings, self.castings, plan.casting_streams, plan.speed * CASTING_SPEED)
-                self._until_done(watcher, reference, broker, view)
+                self._until_done(
+                    watcher, view, broker, lambda: _seen(watcher.watched), lambda: missing(watcher.watched, reference)
+                )
         finally:
             watcher.stop()
         return summarise(watcher.watched, reference)
@@ -128,20 +127,9 @@ class Demo(Stage):
             RUN,
         )
 
-    def _until_done(self, watcher: Watcher, reference: Reference, broker: LocalBroker, view: View) -> None:
-        """Wait until everything expected was seen, or nothing new comes any more."""
-        last, since = -1, time.monotonic()
-        while missing(watcher.watched, reference):
-            time.sleep(TICK_S)
-            view.update()
-            self._check_parts(watcher.error, broker)
-            seen = watcher.watched.grid.seen + len(watcher.watched.scores)
-            if seen != last or self._replaying():
-                last, since = seen, time.monotonic()
-            elif time.monotonic() - since > QUIET_S:
-                return
-        # A repeated output comes after the first one, so look once more.
-        time.sleep(1.0)
+
+def _seen(watched: Watched) -> int:
+    return watched.grid.seen + len(watched.scores)
 
 
 def run_demo(plan: DemoPlan, settings: Settings) -> Summary:
@@ -150,9 +138,8 @@ def run_demo(plan: DemoPlan, settings: Settings) -> Summary:
     Raises:
         StartupError, RunError: see `Demo.run`.
     """
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="caststream-demo-", ignore_cleanup_errors=True) as directory:
-        return Demo(plan, settings, console, Path(directory)).run()
+    with scratch() as directory:
+        return Demo(plan, settings, Console(stderr=True), directory).run()
 
 
 def show(rows: Sequence[tuple[str, str]], print_line: Callable[[Any], None]) -> None:
@@ -161,24 +148,3 @@ def show(rows: Sequence[tuple[str, str]], print_line: Callable[[Any], None]) -> 
     for name, value in rows:
         table.add_row(name, value)
     print_line(table)
-
-
-def rows_of(summary: Summary) -> list[tuple[str, str]]:
-    """Names and values as a person reads them."""
-
-    def figure(value: float | None, text: str) -> str:
-        return "not measured" if value is None or not np.isfinite(value) else text.format(value)
-
-    return [
-        ("signal samples sent", f"{summary.sent:,}"),
-        ("predictions", f"{summary.predicted:,}"),
-        ("casting scores", f"{summary.scores:,}"),
-        ("lost", f"{summary.lost:,}"),
-        ("repeated", f"{summary.repeated:,}"),
-        ("dead letters", f"{summary.dead_letters:,}"),
-        ("latency p50, sample to prediction in Kafka", figure(summary.p50_latency_ms, "{:.1f} ms")),
-        ("latency p99", figure(summary.p99_latency_ms, "{:.1f} ms")),
-        ("correlation with the target (after 1 s)", figure(summary.correlation, "{:.4f}")),
-        ("AUC of final scores", "only one class seen" if summary.auc is None else f"{summary.auc:.3f}"),
-        ("largest difference to the offline run", figure(summary.max_abs_diff, "{:.1e}")),
-    ]

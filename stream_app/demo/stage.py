@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from core.errors import RunError
+from stream_app.demo.live_view import LiveView
+from stream_app.demo.topic_watcher import TopicWatcher
 from stream_app.local.broker import LocalBroker, free_port
 from stream_app.local.child import Child
 from stream_app.settings import Settings
@@ -68,6 +71,32 @@ class Stage:
             if not child.running and (name == "worker" or child.exit_status):
                 raise RunError(f"the {name} ended with status {child.exit_status}: {_last_lines(self._log(name))}")
 
+    def _until_done(
+        self,
+        watcher: TopicWatcher,
+        view: LiveView,
+        broker: LocalBroker,
+        seen: Callable[[], int],
+        left: Callable[[], int],
+    ) -> None:
+        """Wait until everything expected was seen, or nothing new comes any more.
+
+        Args:
+            seen: the outputs that have come.
+            left: those that are still expected.
+        """
+        last, since = -1, time.monotonic()
+        while left():
+            time.sleep(TICK_S)
+            view.update()
+            self._check_parts(watcher.error, broker)
+            if (now := seen()) != last or self._replaying():
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > QUIET_S:
+                return
+        # A repeated output comes after the first one, so look once more.
+        time.sleep(1.0)
+
     def _replaying(self) -> bool:
         return any(child.running for name, child in self.parts.items() if name.startswith("replay"))
 
@@ -110,6 +139,13 @@ class Stage:
 
     def _say(self, line: str) -> None:
         self.console.print(line, style="dim", highlight=False)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for a demo, which is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="caststream-demo-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 def _answers(url: str) -> bool:

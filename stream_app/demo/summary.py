@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from core.data.layout import open_castings, open_signals
 from core.data.naming import sequence_name
 from core.offline.predict import predict
 from core.training.metrics import auc_roc
+from stream_app.demo.verdict import figure, for_json, median_and_p99, problems_of
 from stream_app.demo.watch import NOT_SEEN, ScoreKey, SignalGrid, Watched
 from stream_app.rules import window_rules
 from stream_app.settings import Settings
 
-TOLERANCE = 1e-5
 SETTLED_STEPS = 1000  # the first second of a sequence: no causal model can know the phase yet
 
 
@@ -55,19 +55,27 @@ class Summary:
     @property
     def problems(self) -> list[str]:
         """The reasons why the run is no success; empty if it is one."""
-        found = []
-        if self.lost:
-            found.append(f"{self.lost} expected predictions or scores were not seen")
-        if self.max_abs_diff is None or not self.max_abs_diff <= TOLERANCE:
-            found.append(f"the outputs differ from the offline reference by {self.max_abs_diff}")
-        return found
+        return problems_of(self.lost, "predictions or scores", self.max_abs_diff)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        found = asdict(self)
-        if self.max_abs_diff is not None and not math.isfinite(self.max_abs_diff):
-            found["max_abs_diff"] = None  # JSON has no infinity; the exit status says that something is wrong
-        return found
+        return for_json(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values as a person reads them."""
+        return [
+            ("signal samples sent", f"{self.sent:,}"),
+            ("predictions", f"{self.predicted:,}"),
+            ("casting scores", f"{self.scores:,}"),
+            ("lost", f"{self.lost:,}"),
+            ("repeated", f"{self.repeated:,}"),
+            ("dead letters", f"{self.dead_letters:,}"),
+            ("latency p50, sample to prediction in Kafka", figure(self.p50_latency_ms, "{:.1f} ms")),
+            ("latency p99", figure(self.p99_latency_ms, "{:.1f} ms")),
+            ("correlation with the target (after 1 s)", figure(self.correlation, "{:.4f}")),
+            ("AUC of final scores", "only one class seen" if self.auc is None else f"{self.auc:.3f}"),
+            ("largest difference to the offline run", figure(self.max_abs_diff, "{:.1e}")),
+        ]
 
 
 def offline(signals: Path, castings: Path, run: str, settings: Settings) -> Reference:
@@ -107,8 +115,7 @@ def missing(watched: Watched, reference: Reference) -> int:
 
 def summarise(watched: Watched, reference: Reference) -> Summary:
     """Compare everything that was seen with the reference."""
-    latencies = watched.latencies_ms()
-    p50, p99 = np.percentile(latencies, [50, 99]) if len(latencies) else (None, None)
+    p50, p99 = median_and_p99(watched.latencies_ms())
     grid = watched.grid
     return Summary(
         sent=watched.sent_signals,
@@ -118,8 +125,8 @@ def summarise(watched: Watched, reference: Reference) -> Summary:
         dead_letters=watched.dead_letters,
         scores=len(watched.scores),
         max_abs_diff=_max_abs_diff(watched, reference),
-        p50_latency_ms=None if p50 is None else round(float(p50), 1),
-        p99_latency_ms=None if p99 is None else round(float(p99), 1),
+        p50_latency_ms=p50,
+        p99_latency_ms=p99,
         correlation=_correlation(grid, reference.targets),
         auc=_auc(watched.scores, reference.labels),
     )

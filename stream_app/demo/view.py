@@ -6,21 +6,17 @@ import time
 
 import numpy as np
 from rich.console import Console, Group
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from core.arrays import Float32s
+from stream_app.demo.live_view import BAR, LiveView, bar, lag_words
 from stream_app.demo.watch import NOT_SEEN, Watched
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 1200
 SPARK_COLUMNS = 64
-BAR = 24
-LINE_S = 5.0
-BEHIND_S = 2.0
-"""From here on the view says that the machine is busy."""
 
 
 def sparkline(values: Float32s, low: float, high: float) -> str:
@@ -31,14 +27,8 @@ def sparkline(values: Float32s, low: float, high: float) -> str:
     return "".join(" " if np.isnan(place) else BLOCKS[int(place)] for place in places)
 
 
-def lag_words(sent: int, seen: int, seconds: float) -> str:
-    """Say how far the predictions that were read are behind the samples, where it is seconds; else nothing."""
-    behind_s = (sent - seen) * seconds / sent if sent else 0.0
-    return f"; this machine is busy: predictions come {behind_s:.0f} s late" if behind_s >= BEHIND_S else ""
-
-
-class View:
-    """Draws while the demo runs: live on a terminal, else a line every few seconds.
+class View(LiveView):
+    """The view of signals and casts.
 
     Args:
         console: where to draw (stderr).
@@ -48,34 +38,17 @@ class View:
     """
 
     def __init__(self, console: Console, watched: Watched, targets: Float32s, metrics_url: str) -> None:
-        self.console = console
+        super().__init__(console, metrics_url)
         self.watched = watched
         self.targets = targets
-        self.metrics_url = metrics_url
-        self._started = time.monotonic()
         self._last = (self._started, 0)
         self._rate = 0.0
-        self._next_line = self._started + LINE_S
         self._latency = "latency: measured after the first second"
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> View:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
 
     def update(self) -> None:
         """Draw what stands now; call it a few times per second."""
         self._measure()
-        if self._live:
-            self._live.update(self.drawing())
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_S
-            self.console.print(f"{self._line()}, {self._latency}", highlight=False, soft_wrap=True)
+        super().update()
 
     def drawing(self) -> Group:
         """The figures, one signal beside its target, and every strand's latest score."""
@@ -91,7 +64,11 @@ class View:
                 p50, p99 = np.percentile(latencies, [50, 99])
                 self._latency = f"latency p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
-    def _line(self) -> str:
+    def line(self) -> str:
+        """Counts and latency."""
+        return f"{self._counts()}, {self._latency}"
+
+    def _counts(self) -> str:
         elapsed = time.monotonic() - self._started
         return (
             f"{elapsed:4.0f} s  {self.watched.sent_signals:,} samples sent, {self.watched.grid.seen:,} predicted "
@@ -100,7 +77,7 @@ class View:
         )
 
     def _figures(self) -> Text:
-        return Text.assemble((self._line(), "bold"), f"\n{self._latency}; metrics: {self.metrics_url}")
+        return Text.assemble((self._counts(), "bold"), f"\n{self._latency}; metrics: {self.metrics_url}")
 
     def _signal(self) -> Panel | Text:
         if self.watched.grid.seen == self.targets.size:
@@ -127,10 +104,9 @@ class View:
             table.add_column(title, width=width, no_wrap=True)
         for stream, score in sorted(self.watched.latest_score.items()):
             if score.probability is None:
-                bar = Text("too short to score", "dim")
+                shown = Text("too short to score", "dim")
             else:
-                filled = round(score.probability * BAR)
                 style = "red" if score.probability >= 0.5 else "green"
-                bar = Text(f"{'█' * filled}{'░' * (BAR - filled)} {score.probability:.2f}", style)
-            table.add_row(stream, score.sequence, f"{score.step}{' (final)' if score.final else ''}", bar)
+                shown = Text(f"{bar(score.probability)} {score.probability:.2f}", style)
+            table.add_row(stream, score.sequence, f"{score.step}{' (final)' if score.final else ''}", shown)
         return table

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Message
+from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from core.arrays import Float32s, Int64s
 from core.wire.records import Score, decode_prediction, decode_score
-from stream_app.clients.topic_reader import TopicReader
-from stream_app.headers import SOURCE_OFFSET
+from stream_app.demo.topic_watcher import TopicWatcher, source_offset
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
 
-READ_AT_ONCE = 5000
 NOT_SEEN = -1
-WATCHER_NICE = 10
-# Few large fetches: whoever watches must not take the processor from what is watched.
-LARGE_FETCHES = {"fetch.min.bytes": 200_000, "fetch.wait.max.ms": 100, "queued.min.messages": 20_000}
 
 
 ScoreKey = tuple[str, int, bool]
@@ -87,41 +79,20 @@ class Watched:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-class Watcher(threading.Thread):
-    """Reads the topics of a settings' prefix from their beginning until `stop`."""
+class Watcher(TopicWatcher):
+    """Reads the topics of both tasks that ship."""
 
     def __init__(self, settings: Settings, grid: SignalGrid) -> None:
-        super().__init__(name="watcher", daemon=True)
         self.watched = Watched(grid)
-        self.error: BaseException | None = None
-        self._settings = settings
-        self._stopping = threading.Event()
-        self._handlers = {
-            settings.topic(SIGNAL_SAMPLES): self._on_sample,
-            settings.topic(SIGNAL_PREDICTIONS): self._on_prediction,
-            settings.topic(CASTING_SCORES): self._on_score,
-            settings.topic(DEAD_LETTERS): self._on_dead_letter,
-        }
-
-    def stop(self) -> None:
-        """End reading and wait for it."""
-        self._stopping.set()
-        self.join()
-
-    def run(self) -> None:
-        """Thread body."""
-        os.nice(WATCHER_NICE)  # of this thread, and of the client's threads, which it starts
-        try:
-            with TopicReader(self._settings.client_config(), "demo", more=LARGE_FETCHES) as reader:
-                partitions = range(self._settings.partitions)
-                starts = {(topic, partition): OFFSET_BEGINNING for topic in self._handlers for partition in partitions}
-                for messages in reader.follow(starts, READ_AT_ONCE):
-                    for message in messages:
-                        self._handlers[message.topic() or ""](message)
-                    if self._stopping.is_set():
-                        break
-        except Exception as error:
-            self.error = error
+        super().__init__(
+            settings,
+            {
+                settings.topic(SIGNAL_SAMPLES): self._on_sample,
+                settings.topic(SIGNAL_PREDICTIONS): self._on_prediction,
+                settings.topic(CASTING_SCORES): self._on_score,
+                settings.topic(DEAD_LETTERS): self._on_dead_letter,
+            },
+        )
 
     def _on_sample(self, message: Message) -> None:
         self.watched.appended_ms[message.partition() or 0].append(message.timestamp()[1])
@@ -152,9 +123,3 @@ class Watcher(threading.Thread):
 
     def _on_dead_letter(self, message: Message) -> None:
         self.watched.dead_letters += 1
-
-
-def source_offset(message: Message) -> int:
-    """The offset of the record that an output was made of."""
-    headers: Any = message.headers() or []
-    return int(dict(headers)[SOURCE_OFFSET])
