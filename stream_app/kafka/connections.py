@@ -18,7 +18,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
 from aiokafka.errors import CorrelationIdError, RequestTimedOutError
 
-from stream_app.kafka.alarm import SharedTimer
+from stream_app.kafka.shared_timer import SharedTimer
 from stream_app.kafka.wire import Message, message_of
 from stream_app.native.frames import FrameCutter
 

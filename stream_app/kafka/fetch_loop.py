@@ -18,10 +18,10 @@ from typing import Any
 from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.structs import TopicPartition
 
-from stream_app.kafka.alarm import SharedTimer
 from stream_app.kafka.connections import ask, connected
 from stream_app.kafka.fetch_answers import keep_answer
 from stream_app.kafka.pause import Pause
+from stream_app.kafka.shared_timer import SharedTimer
 from stream_app.logs import SELDOM
 from stream_app.native.fetches import Fetch, LogPlace, ready_by_node
 

@@ -1,4 +1,4 @@
-"""An alarm that is put off again and again rings once, when its last time has come."""
+"""A timer that is put off again and again rings once, when its last time has come."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.kafka.alarm import SharedTimer
+from stream_app.kafka.shared_timer import SharedTimer
 
 
 class Clock:
@@ -57,24 +57,24 @@ def rung(clock: Clock) -> list[float]:
 
 
 @pytest.fixture
-def alarm(clock: Clock, rung: list[float]) -> Any:
+def timer(clock: Clock, rung: list[float]) -> Any:
     return SharedTimer(lambda: rung.append(clock.now))
 
 
-def test_it_rings_once_when_its_time_has_come(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
-    alarm.set(2.0)
+def test_it_rings_once_when_its_time_has_come(timer: SharedTimer, clock: Clock, rung: list[float]) -> None:
+    timer.set(2.0)
     for now in (1.9, 2.0, 5.0):
         clock.move_to(now)
 
     assert rung == [2.0]
-    assert not alarm.is_set
+    assert not timer.is_set
 
 
-def test_putting_it_off_makes_no_timer(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
-    alarm.set(2.0)
+def test_putting_it_off_makes_no_timer(timer: SharedTimer, clock: Clock, rung: list[float]) -> None:
+    timer.set(2.0)
     for now in (0.5, 1.0, 1.5):
         clock.move_to(now)
-        alarm.set(2.0)
+        timer.set(2.0)
     assert len(clock.timers) == 1
 
     for now in (2.0, 3.4, 3.5):
@@ -82,9 +82,9 @@ def test_putting_it_off_makes_no_timer(alarm: SharedTimer, clock: Clock, rung: l
     assert rung == [3.5]
 
 
-def test_an_earlier_time_counts(alarm: SharedTimer, clock: Clock, rung: list[float]) -> None:
-    alarm.set(2.0)
-    alarm.set(1.0)
+def test_an_earlier_time_counts(timer: SharedTimer, clock: Clock, rung: list[float]) -> None:
+    timer.set(2.0)
+    timer.set(1.0)
     for now in (1.0, 2.0):
         clock.move_to(now)
 
@@ -92,13 +92,13 @@ def test_an_earlier_time_counts(alarm: SharedTimer, clock: Clock, rung: list[flo
 
 
 def test_one_that_is_stopped_does_not_ring_until_it_is_set_again(
-    alarm: SharedTimer, clock: Clock, rung: list[float]
+    timer: SharedTimer, clock: Clock, rung: list[float]
 ) -> None:
-    alarm.set(1.0)
-    alarm.stop()
+    timer.set(1.0)
+    timer.stop()
     clock.move_to(1.0)
     assert rung == []
 
-    alarm.set(1.0)
+    timer.set(1.0)
     clock.move_to(2.0)
     assert rung == [2.0]
