@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+from stream_app.cli.options import (
+    ColumnNamesOption,
+    DecimalSignOption,
+    FiguresAsJsonOption,
+    HistoryArgument,
+    SamplingRateOption,
+    command,
+    say,
+)
 
 if TYPE_CHECKING:
     from core.reports.evaluate import Evaluation
@@ -28,9 +36,7 @@ def evaluate_file_command(group: typer.Typer, name: str) -> None:
     )
     def evaluate_task_model(
         settings: "Settings",
-        data: Annotated[
-            Path, typer.Argument(help="A CSV, Parquet, Feather or HDF5 file of the task's samples.", show_default=False)
-        ],
+        data: HistoryArgument,
         truth: Annotated[
             str | None,
             typer.Option(
@@ -68,14 +74,11 @@ def evaluate_file_command(group: typer.Typer, name: str) -> None:
         pictures: Annotated[int, typer.Option(min=0, help="Pictures of alarms, at most.")] = 20,
         column: ColumnNamesOption = None,
         decimal: DecimalSignOption = None,
-        sampling_rate: Annotated[
-            float | None,
-            typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
-        ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")] = False,
+        sampling_rate: SamplingRateOption = None,
+        as_json: FiguresAsJsonOption = False,
     ) -> None:
-        """Judge the anomaly scores of this task on a file. With the truth (a column `anomaly`) it is compared with
-        simple detectors; without, the alarms that there would have been are listed. A report with pictures is written.
+        """Judge the anomaly scores of this task on a file. If the file marks its anomalies (column `anomaly`), the
+        model is compared with simple detectors; else the alarms that it would have raised are listed. Writes a report.
         """
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed

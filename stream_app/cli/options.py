@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -117,6 +118,8 @@ DebugOption = Annotated[
 
 # What several commands have in common.
 HELP = {"help_option_names": ["-h", "--help"]}
+ANY_FILE = "FILE.toml"
+"""The name under which pages and lists show the commands that are named after a task file."""
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 FromBeginningOption = Annotated[bool, typer.Option("--from-beginning", help="Start at the oldest record.")]
 ColumnNamesOption = Annotated[
@@ -130,6 +133,27 @@ DecimalSignOption = Annotated[
     typer.Option(help="The decimal sign of a CSV, if its numbers could be read in two ways.", show_default=False),
 ]
 CountOption = Annotated[int | None, typer.Option(min=1, help="Stop after this number of records.", show_default=False)]
+HistoryArgument = Annotated[
+    Path, typer.Argument(help="A CSV, Parquet, Feather or HDF5 file of the task's samples.", show_default=False)
+]
+SamplingRateOption = Annotated[
+    float | None, typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False)
+]
+SkipBadLinesOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Skip lines that cannot be used, and report how many.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
+]
+FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")]
+# Settings of every training.
+MACHINE_OPTIONS = {
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cpu.", show_default=False)],
+    "seed": Annotated[
+        int | None, typer.Option(help="The same seed gives the same weights. Default: 0.", show_default=False)
+    ],
+    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU. Default: 1.", show_default=False)],
+}
 
 
 def say(line: str) -> None:
@@ -182,6 +206,8 @@ def file_commands(add: Callable[[typer.Typer, str], None]) -> type[TyperGroup]:
     """
 
     class FileCommands(TyperGroup):
+        takes_files = True
+
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             found = super().get_command(ctx, cmd_name)
             if found is None and cmd_name.endswith(".toml"):
@@ -191,6 +217,12 @@ def file_commands(add: Callable[[typer.Typer, str], None]) -> type[TyperGroup]:
             return found
 
     return FileCommands
+
+
+def commands_of(group: Any) -> dict[str, Any]:
+    """Return the commands of a group by name, that for a task file as ``FILE.toml``; none of a command without any."""
+    named = dict(getattr(group, "commands", {}))
+    return named | {ANY_FILE: group.get_command(None, ANY_FILE)} if getattr(group, "takes_files", False) else named
 
 
 def _with_options(

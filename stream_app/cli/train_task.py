@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, say
+from stream_app.cli.options import (
+    MACHINE_OPTIONS,
+    ColumnNamesOption,
+    ConfigOption,
+    DecimalSignOption,
+    HistoryArgument,
+    SamplingRateOption,
+    command,
+    say,
+)
 from stream_app.cli.train_targets import train_targets
 from stream_app.exits import EXIT_INTERRUPTED
 
@@ -19,16 +28,11 @@ if TYPE_CHECKING:
 # A training that ends in an error of import would have been for nothing.
 PACKAGES = ("torch", "matplotlib", "torch.utils.tensorboard")
 
-HistoryArgument = Annotated[
-    Path, typer.Argument(help="A CSV, Parquet, Feather or HDF5 file of the task's samples.", show_default=False)
-]
 TASK_OPTIONS = {
     "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most. Default: 60.")],
     "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch, at most. Default: 32.")],
     "learning_rate": Annotated[float | None, typer.Option(help="The first learning rate. Default: 0.003.")],
-    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cpu.")],
-    "seed": Annotated[int | None, typer.Option(help="The same seed gives the same weights. Default: 0.")],
-    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU. Default: 1.")],
+    **MACHINE_OPTIONS,
     "max_minutes": Annotated[float | None, typer.Option(help="Minutes after which training ends. Default: 3.")],
 }
 
@@ -48,23 +52,18 @@ def train_file_command(group: typer.Typer, name: str) -> None:
                 show_default=False,
             ),
         ] = None,
-        config: Annotated[
-            Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
-        ] = None,
+        config: ConfigOption = None,
         *,
         given: dict[str, Any],
         column: ColumnNamesOption = None,
         decimal: DecimalSignOption = None,
-        sampling_rate: Annotated[
-            float | None,
-            typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
-        ] = None,
+        sampling_rate: SamplingRateOption = None,
         resume: Annotated[bool, typer.Option("--resume", help="Continue where this training was interrupted.")] = False,
         false_alarms: Annotated[
             str | None,
             typer.Option(
-                metavar="N/PERIOD",
-                help="The most false alarms of a stream, such as 0.5/day; by default as [train] says, 1/week.",
+                metavar="NUMBER/TIME",
+                help="False alarms per stream that are accepted, as 0.5/day; by default as [train] says, else 1/week.",
                 show_default=False,
             ),
         ] = None,
@@ -73,8 +72,8 @@ def train_file_command(group: typer.Typer, name: str) -> None:
             typer.Option(help="Logs for TensorBoard; by default NAME-logs beside the weights.", show_default=False),
         ] = None,
     ) -> None:
-        """Train a model of this task on a history: what is normal, without labels; or, by its table [train], targets at
-        each sample or labels of sequences. Ctrl-C keeps the best so far.
+        """Train a model of this task on a history. Without labels it learns what is normal; the task's table [train]
+        can choose targets of each sample, or labels of sequences, instead. Ctrl-C keeps the best model so far.
         """
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed
@@ -113,7 +112,8 @@ def _train(
     from core.training.tasks.plots import write_training_plots
     from core.training.tasks.train import train_forecaster
     from core.training.tasks.trained import Trained
-    from stream_app.cli.trained_display import Screen, done_lines
+    from stream_app.cli.trained_display import Screen
+    from stream_app.cli.trained_lines import forecaster_lines
     from stream_app.cli.training_display import ending
 
     places = Places(weights)
@@ -143,7 +143,7 @@ def _train(
         )
     typer.echo(ending(done, weights), err=True)
     for trained, finished in came:
-        for line in done_lines(declaration, data, trained, finished, places):
+        for line in forecaster_lines(declaration, data, trained, finished, places):
             typer.echo(line, err=True)
     if done.reason == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stream_app.cli.evaluate_task import evaluate_file_command
-from stream_app.cli.options import ColumnNamesOption, DecimalSignOption, command, file_commands, say
+from stream_app.cli.options import (
+    MACHINE_OPTIONS,
+    ColumnNamesOption,
+    ConfigOption,
+    DecimalSignOption,
+    FiguresAsJsonOption,
+    SamplingRateOption,
+    SkipBadLinesOption,
+    command,
+    file_commands,
+    say,
+)
 from stream_app.cli.train_task import train_file_command
 from stream_app.exits import EXIT_INTERRUPTED
 
@@ -46,9 +57,6 @@ OutOption = Annotated[
         help="The checkpoint to write; beside it go its form for workers (.safetensors) and its card (.md).",
     ),
 ]
-ConfigOption = Annotated[
-    Path | None, typer.Option(help="Settings as .toml or .yaml; options win over them.", show_default=False)
-]
 # Settings of both trainings.
 TRAINING_OPTIONS = {
     "epochs": Annotated[
@@ -63,11 +71,7 @@ TRAINING_OPTIONS = {
             show_default=False,
         ),
     ],
-    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cpu.", show_default=False)],
-    "seed": Annotated[
-        int | None, typer.Option(help="The same seed gives the same weights. Default: 0.", show_default=False)
-    ],
-    "threads": Annotated[int | None, typer.Option(help="Threads on the CPU. Default: 1.", show_default=False)],
+    **MACHINE_OPTIONS,
     "max_minutes": Annotated[
         float | None, typer.Option(help="Minutes after which training ends. Default: no limit.", show_default=False)
     ],
@@ -86,7 +90,6 @@ CheckpointOption = Annotated[
     Path | None, typer.Option(help="The model; by default that of the settings.", show_default=False)
 ]
 PlotsOption = Annotated[Path, typer.Option(help="The folder that the plots go to.")]
-FiguresAsJsonOption = Annotated[bool, typer.Option("--json", help="The figures as one JSON object on stdout.")]
 
 
 def add_training_commands(app: typer.Typer) -> None:
@@ -294,9 +297,7 @@ def import_csv_file(
     ] = None,
     column: ColumnNamesOption = None,
     decimal: DecimalSignOption = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Skip lines that cannot be used, and report how many.")
-    ] = False,
+    skip_bad: SkipBadLinesOption = False,
     sampling_rate: Annotated[
         float | None,
         typer.Option(
@@ -330,13 +331,8 @@ def import_file(
     ] = None,
     column: ColumnNamesOption = None,
     decimal: DecimalSignOption = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Skip lines that cannot be used, and report how many.")
-    ] = False,
-    sampling_rate: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Sampling rate in Hz; by default from the times.", show_default=False),
-    ] = None,
+    skip_bad: SkipBadLinesOption = False,
+    sampling_rate: SamplingRateOption = None,
 ) -> None:
     """Turn a table of your own recordings into an HDF5 file of a task, for predict, replay and task check.
 
