@@ -25,6 +25,7 @@ from core.native.states import PLAIN_VERSION
 from core.wire import records
 from stream_app import exits, headers, routes
 from stream_app.cli.main import app
+from stream_app.cli.options import commands_of
 from stream_app.flow import metrics
 from stream_app.settings import PREFIX, Settings
 from tests.window_blobs import pack_body, pack_segment
@@ -58,7 +59,7 @@ def _commands(command: Any, path: str) -> Iterator[str]:
         shape = "flag" if getattr(parameter, "is_flag", False) else "several" if parameter.nargs == -1 else "one"
         words = " ".join([shape, *["repeatable"] * parameter.multiple, *["required"] * parameter.required])
         yield f"{path} | {' '.join([*parameter.opts, *parameter.secondary_opts])} | {words} | {parameter.default!r}"
-    inner = getattr(command, "commands", {})
+    inner = commands_of(command)
     if not inner:
         yield path
     for name, one in inner.items():

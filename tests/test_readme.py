@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from core.wire.records import CastingSample, Prediction, Score, SignalSample, decode_signal
+from stream_app.cli.options import commands_of
 from stream_app.flow.metrics import Metrics
 from stream_app.settings import PREFIX, Settings
 from tests.commands import ROOT, commands_in, parse
@@ -60,9 +61,10 @@ def anchors(path: Path) -> set[str]:
 
 def leaves(command: Any, words: tuple[str, ...] = ()) -> set[str]:
     """Every command that does something, such as ``send signal``."""
-    if not hasattr(command, "commands"):
+    inner = commands_of(command)
+    if not inner:
         return {" ".join(words)}
-    return {leaf for word, inner in command.commands.items() for leaf in leaves(inner, (*words, word))}
+    return {leaf for word, one in inner.items() for leaf in leaves(one, (*words, word))}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)

@@ -388,7 +388,7 @@ def send_command(group: typer.Typer, name: str, example: str) -> None:
             raise typer.Exit(EXIT_FAILED)
 
     send_lines.__doc__ = (
-        f"Send {name} samples: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
+        f"Send samples of {name}: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
     )
     command(group, name, settings=SEND_SETTINGS, example=example)(send_lines)
 

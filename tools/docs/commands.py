@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from stream_app.cli.main import app
-from stream_app.cli.options import MEANINGS
+from stream_app.cli.options import MEANINGS, commands_of
 from tools.docs.tables import code, page, table
 
 INTRODUCTION = """
@@ -22,7 +22,7 @@ error, `caststream --version` the version. Exit statuses: [installing](../instal
 def commands_page() -> str:
     """Every command with what it does, its arguments and options, and an example."""
     found = list(commands())
-    summary = [(f"[{name}](#{name.replace(' ', '-')})", _first_sentence(command.help)) for name, command in found]
+    summary = [(f"[{name}](#{_anchor(name)})", _first_sentence(command.help)) for name, command in found]
     sections = [section(name, command) for name, command in found]
     return page("Commands", INTRODUCTION, table(("command", "does"), summary), *sections)
 
@@ -34,8 +34,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def section(name: str, command: Any) -> str:
     """One command."""
-    own = [one for one in command.params if one.name not in MEANINGS and one.name not in {"debug", "help"}]
-    settings = [one.name for one in command.params if one.name in MEANINGS]
+    settings = [one.name for one in command.params if _is_setting(one)]
+    own = [one for one in command.params if one.name not in {*settings, "debug", "help"}]
     context = typer.Context(command, info_name=name)
     parts = [f"## {name}", command.help.strip()]
     if own:
@@ -47,12 +47,22 @@ def section(name: str, command: Any) -> str:
 
 
 def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    if not hasattr(command, "commands"):
+    found = commands_of(command)
+    if not found:
         yield name, command
-        return
-    for word, inner in command.commands.items():
+    for word, inner in found.items():
         if not inner.hidden:
             yield from _leaves(f"{name} {word}", inner)
+
+
+def _anchor(heading: str) -> str:
+    """The name of a heading in links, as a Git host and the site make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _is_setting(parameter: Any) -> bool:
+    """True unless an option only has the name of a setting, as --device of a training."""
+    return parameter.name in MEANINGS and bool(getattr(parameter, "rich_help_panel", None))
 
 
 def _row(parameter: Any, context: Any) -> tuple[str, str]:
