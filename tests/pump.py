@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from core.models.safetensors import read_safetensors
+from core.models.safetensors import read_with_metadata
 from tests import onnx_models as models
 from tests.forecasts import SlowScores
 from tests.recurrent_files import kernel_of, safetensors, weights
@@ -106,7 +106,7 @@ class KernelSteps:
     """The compiled kernel, a row at a time; tests/test_own_weights.py holds it against float64."""
 
     def __init__(self, model: bytes) -> None:
-        self._kernel = kernel_of(read_safetensors(model))
+        self._kernel = kernel_of(read_with_metadata(model)[0])
         self._state = np.zeros((1, self._kernel.state_size), np.float32)
 
     def step(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,17 +38,12 @@ def looks_like_safetensors(raw: bytes) -> bool:
     return len(raw) > 9 and raw[8:9] == b"{" and struct.unpack("<Q", raw[:8])[0] < 2**27
 
 
-def read_safetensors(raw: bytes) -> dict[str, NDArray[Any]]:
-    """The tensors of a file, by name; copies. bfloat16 becomes float32.
+def read_with_metadata(raw: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors of a file by name, as copies, and its texts. bfloat16 becomes float32.
 
     Raises:
         ValueError: a header that is not one, or a tensor whose bytes are not all there.
     """
-    return read_with_metadata(raw)[0]
-
-
-def read_with_metadata(raw: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors and the texts of a file; as `read_safetensors`."""
     (size,) = struct.unpack("<Q", raw[:8])
     if 8 + size > len(raw):
         raise ValueError("it is a safetensors file that is cut short: copy it again")

@@ -133,10 +133,6 @@ class Cluster:
                 found[resource.name] = {name: entry.value for name, entry in future.result().items()}
         return found
 
-    def readable_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return the settings of the topics that we may ask about."""
-        return self.configs(names, unless_refused=names)
-
     def hidden(self, names: Collection[str]) -> set[str]:
         """Return the topics that we may not see: the broker does not say whether they exist."""
         return self._look(names)[1]

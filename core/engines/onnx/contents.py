@@ -26,7 +26,7 @@ _INSIDE: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 _GRAPH_OF_MODEL = 7
-_INPUTS, _OUTPUTS, _OPERATOR, _DOMAIN = 1, 2, 4, 7  # of a node
+_INPUTS, _OUTPUTS, _OPERATOR = 1, 2, 4  # of a node
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 
 READS_FILES = {"EPContext"}

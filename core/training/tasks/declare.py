@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +93,3 @@ def _rounded(number: float) -> float:
 
 def _text(text: str) -> str:
     return json.dumps(text.replace(os.sep, "/"), ensure_ascii=False)
-
-
-def told_ranges(ranges: Sequence[str]) -> str:
-    """Say in words which fields got a range."""
-    return f"normal ranges of {', '.join(ranges[:8])}{' and others' if len(ranges) > 8 else ''} are filled in"

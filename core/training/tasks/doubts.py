@@ -15,7 +15,6 @@ GAP = 1.5
 """Periods between two samples from which on something is missing between them."""
 IRREGULAR = 0.2
 """The share of the steps: where more differ from the usual period by more than half of it, there is no period."""
-MOST_MARKED = 0.5
 
 
 def told(history: History, statistics: FieldStatistics) -> Iterator[str]:

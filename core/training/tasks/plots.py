@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from core.arrays import Float64s
 from core.training.drawing import BASELINE, LIMIT, MODEL, REFERENCE, Figure, legend_above, new_figure, write_plots
 from core.training.tasks.finish import Finished
 from core.training.tasks.trained import Trained
 
-PLOTS = ("forecast", "scores")
 STRETCH = 200
 MOST_FIELDS = 4
 MOST_POINTS = 4_000
@@ -30,7 +28,7 @@ def _forecast(trained: Trained, finished: Finished) -> Figure | None:
         return None
     statistics = trained.statistics
     fields = min(MOST_FIELDS, len(statistics.names))
-    actual = _actual(trained, steps)
+    actual = trained.judged_samples[:steps]
     figure = new_figure(9.0, 1.2 + 1.8 * fields)
     for place, axes in enumerate(np.atleast_1d(figure.subplots(fields, 1, sharex=True))):
         change = statistics.change[place]
@@ -48,11 +46,6 @@ def _forecast(trained: Trained, finished: Finished) -> Figure | None:
             legend_above(axes)
     axes.set_xlabel("samples")
     return figure
-
-
-def _actual(trained: Trained, steps: int) -> Float64s:
-    """The samples that were forecast, in order of the steps that are judged."""
-    return trained.judged_samples[:steps]
 
 
 def _scores(finished: Finished) -> Figure | None:

@@ -41,7 +41,6 @@ from core.training.tasks.statistics import FieldStatistics, names_of, statistics
 from core.training.tasks.words import count_of
 
 EXAMPLE_WINDOWS = 8
-OUTPUTS = ("probabilities", "label", "attention_peak")
 
 
 @dataclass(frozen=True)
