@@ -15,23 +15,19 @@ import typer
 from core.errors import StartupError
 from stream_app.cli.audit_commands import add_audit_commands
 from stream_app.cli.dead_letter_commands import add_dead_letter_commands
+from stream_app.cli.generate_commands import generate_app
+from stream_app.cli.import_commands import add_import_commands
 from stream_app.cli.options import (
     ALL,
     HELP,
     KAFKA,
-    ColumnNamesOption,
-    CountOption,
     Debug,
     DebugOption,
-    DecimalSignOption,
-    FromBeginningOption,
-    JsonLinesOption,
     command,
-    file_commands,
     say,
-    say_followed,
 )
 from stream_app.cli.quick_help import postpone
+from stream_app.cli.record_commands import send_app, tail_app
 from stream_app.cli.task_commands import task_app
 from stream_app.cli.topic_commands import topics_app
 from stream_app.cli.training_commands import add_training_commands
@@ -41,7 +37,6 @@ from stream_app.failures import explain
 if TYPE_CHECKING:
     from types import FrameType
 
-    from replay.send import SendSummary
     from stream_app.demo.pump_summary import PumpSummary
     from stream_app.demo.summary import Summary
     from stream_app.settings import Settings
@@ -49,20 +44,8 @@ if TYPE_CHECKING:
 MODELS = ("signal_checkpoint", "defect_checkpoint", "device")
 
 app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions_enable=False)
-generate_app = typer.Typer(no_args_is_help=True, context_settings=HELP)
 
 
-def _send_file(group: typer.Typer, name: str) -> None:
-    send_command(group, name, f"caststream send {name} --stream press-7 < samples.jsonl")
-
-
-def _tail_file(group: typer.Typer, name: str) -> None:
-    tail_command(group, name, f"the outputs of {name}")
-
-
-send_app, tail_app = (
-    typer.Typer(no_args_is_help=True, context_settings=HELP, cls=file_commands(add)) for add in (_send_file, _tail_file)
-)
 app.add_typer(topics_app, name="topics", help="Create, describe, grow or reset the topics.")
 app.add_typer(task_app, name="task", help="Show, begin and export tasks of your own.")
 app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
@@ -78,7 +61,6 @@ TaskOption = Annotated[
         help="signal, casting or a task file; by default that of the two which the file holds.", show_default=False
     ),
 ]
-FileSeedOption = Annotated[int, typer.Option(help="The same seed gives the same file.")]
 StreamCountOption = Annotated[
     int | None, typer.Option(help="Streams side by side; by default 20 signals or 8 strands.")
 ]
@@ -190,57 +172,6 @@ def worker(
     raise typer.Exit(run_workers(settings, workers, Debug.wanted))
 
 
-@command(generate_app, "signals", example="caststream generate signals train.h5 --samples 1000 --seed 1")
-def generate_signals_file(
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
-    samples: Annotated[int, typer.Option(help="Number of mixtures.")] = 100,
-    seed: FileSeedOption = 0,
-    steps: Annotated[int, typer.Option(help="Steps of each mixture, 1 ms each.")] = 10_000,
-) -> None:
-    """Write noisy mixtures of four sinusoids, and the selected one."""
-    from core.data.signals import generate_signals
-    from stream_app.cli.progress import bar
-
-    with bar("writing", samples) as told:
-        generate_signals(file, samples, seed, steps, told)
-    say(f"wrote {samples:,} signals to {file}")
-
-
-@command(generate_app, "castings", example="caststream generate castings casts.h5 --casts 1000 --seed 1")
-def generate_castings_file(
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
-    casts: Annotated[int, typer.Option(help="Number of casts.")] = 100,
-    seed: FileSeedOption = 0,
-) -> None:
-    """Write casts of a continuous caster: five sensors at 1 Hz; some casts are defective."""
-    from core.data.castings import generate_castings
-    from stream_app.cli.progress import bar
-
-    with bar("writing", casts) as told:
-        generate_castings(file, casts, seed, told)
-    say(f"wrote {casts:,} casts to {file}")
-
-
-@command(generate_app, "pump", example="caststream generate pump history.h5 --days 7 --no-faults")
-def generate_pump_file(
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
-    streams: Annotated[int, typer.Option(help="Number of pumps.")] = 4,
-    days: Annotated[float, typer.Option(help="Days of each pump.")] = 3.0,
-    rate: Annotated[float, typer.Option(help="Samples per second.")] = 0.1,
-    seed: FileSeedOption = 0,
-    faults: Annotated[
-        bool, typer.Option("--faults/--no-faults", help="With faults, or the same pumps without any.")
-    ] = True,
-) -> None:
-    """Write twelve sensors of pumps with load changes and faults, the truth, and the best possible anomaly score."""
-    from core.data.pump.file import generate_pump
-    from stream_app.cli.progress import bar
-
-    with bar("writing", streams) as told:
-        generate_pump(file, streams, days, rate, seed, faults, told)
-    say(f"wrote {streams:,} pumps to {file}")
-
-
 @command(
     app,
     "replay",
@@ -337,97 +268,9 @@ def predict(
     say(f"{done.outputs:,} {what} of model {done.model}")
 
 
-SEND_SETTINGS = (*KAFKA, "topic_prefix")
-StreamOption = Annotated[
-    str | None, typer.Option(help="The stream of lines that have no field 'stream'.", show_default=False)
-]
-SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Bad lines do not make the exit status 1.")]
-RateOption = Annotated[float | None, typer.Option(help="Records per second, at most.", show_default=False)]
-
-
-def send_command(group: typer.Typer, name: str, example: str) -> None:
-    """Add the command that sends samples of a task: of one that ships, or of the task file ``name``."""
-
-    def send_lines(
-        settings: "Settings",
-        stream: StreamOption = None,
-        rate: RateOption = None,
-        column: ColumnNamesOption = None,
-        decimal: DecimalSignOption = None,
-        skip_bad: SkipBadOption = False,
-    ) -> None:
-        from core.data.csv.names import parse_renamed
-        from core.tasks.reading import find_declaration
-        from replay.line_names import LineNames
-        from replay.send import send
-        from stream_app.cli.faulty_lines import FaultyLines
-        from stream_app.clients.access import check_access
-        from stream_app.routes import route_of
-
-        task = find_declaration(name, need_files=False)
-        renamed = parse_renamed(column or [], LineNames.of(task).nameable)
-        check_access(settings.client_config())
-
-        bad = FaultyLines(say)
-        done: SendSummary = send(
-            task,
-            client_config=settings.client_config(),
-            topic=route_of(settings, task).source,
-            stream=stream,
-            rate=rate,
-            renamed=renamed,
-            decimal=decimal,
-            on_bad=bad.tell,
-            on_notice=say,
-        )
-        bad.end()
-        say(f"{'stopped' if done.interrupted else 'done'}: {done.sent:,} records sent, {done.bad:,} bad lines")
-        if done.interrupted:
-            raise typer.Exit(EXIT_INTERRUPTED)
-        if done.bad and not skip_bad:
-            raise typer.Exit(EXIT_FAILED)
-
-    send_lines.__doc__ = (
-        f"Send samples of {name}: JSON lines or CSV with a header. A bad line is reported and skipped; exit status 1 then."
-    )
-    command(group, name, settings=SEND_SETTINGS, example=example)(send_lines)
-
-
-def tail_command(group: typer.Typer, name: str, what: str) -> None:
-    """Add the command that shows a topic: one of those that ship, or the outputs of the task file ``name``."""
-
-    def follow(
-        settings: "Settings",
-        as_json: JsonLinesOption = False,
-        from_beginning: FromBeginningOption = False,
-        count: CountOption = None,
-    ) -> None:
-        from stream_app.cli.tail import tail, topic_of
-
-        kind, topic = topic_of(settings, name)
-        tail(
-            kind,
-            client_config=settings.client_config(),
-            topic=topic,
-            out=sys.stdout,
-            as_json=as_json,
-            from_beginning=from_beginning,
-            count=count,
-            on_wait=say,
-            on_ready=say_followed(topic),
-        )
-
-    follow.__doc__ = f"Show {what} as they come, until Ctrl-C."
-    command(group, name, settings=SEND_SETTINGS, example=f"caststream tail {name} --json --count 10")(follow)
-
-
-send_command(send_app, "signal", "caststream send signal --stream press-7 < samples.jsonl")
-send_command(send_app, "casting", "mosquitto_sub -t caster/1 | caststream send casting --stream strand-1")
-tail_command(tail_app, "predictions", "the predictions of the signal model")
-tail_command(tail_app, "scores", "the defect probabilities of the casts")
 add_dead_letter_commands(app, tail_app)
-
 add_training_commands(app)
+add_import_commands(app)
 add_audit_commands(app)
 
 
