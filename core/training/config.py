@@ -118,7 +118,7 @@ class DefectSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown
 class TaskSettings(TrainingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Training of a declared task. What is None here is as the table [train] of the task says, else by the data."""
 
-    epochs: Count = 60
+    epochs: Count = 1000  # the time limit or the patience ends it before
     batch_size: Count = 32
     learning_rate: Rate = 3e-3
     optimizer: Optimizer = "adam"

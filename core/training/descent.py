@@ -14,6 +14,8 @@ from core.training.config import TrainingSettings
 
 LOWEST_RATE = 0.01  # of the learning rate, where cosine ends
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 2, 0.3  # after so many epochs without improvement the rate is lowered to this share
+# Shares of the time limit at which it is lowered anyhow: a training that ends at the full rate stops beside its best.
+LATE = (0.7, 0.85)
 # float16 only: losses are scaled up, and halved whenever a gradient overflows. A scale below 1 means that the
 # gradients overflow by themselves.
 LOWEST_SCALE = 1.0
@@ -40,6 +42,7 @@ class Descent:
         if settings.mixed_precision and not torch.cuda.is_bf16_supported():
             self._type = torch.float16
         self._mixed = settings.mixed_precision
+        self._late = 0  # how many of LATE have passed
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._mixed and self._type == torch.float16)
 
     @property
@@ -79,10 +82,19 @@ class Descent:
         if isinstance(self._schedule, ReduceLROnPlateau):
             self._schedule.step(loss)
 
+    def time_passed(self, share: float) -> None:
+        """Tell the share of the time limit that has passed, by which ``plateau`` lowers the learning rate, too."""
+        if not isinstance(self._schedule, ReduceLROnPlateau):
+            return
+        while self._late < len(LATE) and share >= LATE[self._late]:
+            self._late += 1
+            for group in self.optimizer.param_groups:
+                group["lr"] *= PLATEAU_FACTOR
+
     def state(self) -> dict[str, Any]:
         """All that decides the next updates beside the weights and the optimizer's own state, as plain data."""
         schedule = self._schedule.state_dict() if self._schedule else None
-        return {"schedule": schedule, "scaler": self._scaler.state_dict()}
+        return {"schedule": schedule, "scaler": self._scaler.state_dict(), "late": self._late}
 
     def load(self, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Go on from the optimizer's state and `state`."""
@@ -90,6 +102,7 @@ class Descent:
         if self._schedule:
             self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
+        self._late = state.get("late", 0)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings, updates: int) -> LRScheduler | None:

@@ -58,7 +58,9 @@ class TrainingTask(Protocol):
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """The progress of training: ``loss`` is the epoch's mean so far, ``best`` the lowest on held-out data or None."""
+    """The progress of training: ``loss`` is the epoch's mean so far, ``best`` the lowest on held-out data or None,
+    ``passed`` the share of the time limit that has passed.
+    """
 
     epoch: int
     epochs: int
@@ -66,6 +68,12 @@ class TrainingProgress:
     updates: int  # of each epoch
     loss: float
     best: float | None
+    passed: float = 0.0
+
+    @property
+    def done(self) -> float:
+        """The share that is done, by updates or by time, whichever ends it sooner."""
+        return max(((self.epoch - 1) + self.update / max(1, self.updates)) / self.epochs, min(1.0, self.passed))
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,7 @@ class _Run:
         return None
 
     def _update(self, batch: Any, board: Board) -> None:
+        self.descent.time_passed(self.stop.passed)
         learning_rate = self.descent.learning_rate
         loss, norm = self.descent.update(lambda: self.task.loss(batch))
         self.sums.add(loss, learning_rate, norm)
@@ -231,7 +240,13 @@ class _Run:
     def _tell(self, epoch: int) -> None:
         sums = self.sums
         progress = TrainingProgress(
-            epoch, self.settings.epochs, sums.updates, self.task.updates_per_epoch, sums.mean_loss, self.best_loss
+            epoch,
+            self.settings.epochs,
+            sums.updates,
+            self.task.updates_per_epoch,
+            sums.mean_loss,
+            self.best_loss,
+            self.stop.passed,
         )
         try:
             self.tell(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -76,7 +77,8 @@ class Stop:
     """
 
     def __init__(self, max_minutes: float | None) -> None:
-        self._until = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
+        self._began = time.monotonic()
+        self._limit_s = math.inf if max_minutes is None else 60.0 * max_minutes
         self._before: Any = None
         self._interrupted = False
 
@@ -99,10 +101,15 @@ class Stop:
             raise KeyboardInterrupt
         self._interrupted = True
 
+    @property
+    def passed(self) -> float:
+        """The share of the time limit that has passed; 0 without a limit."""
+        return (time.monotonic() - self._began) / self._limit_s
+
     def reason(self) -> Stopped | None:
         """The reason to end now, or None."""
         if self._interrupted:
             return "interrupted"
-        if self._until is not None and time.monotonic() >= self._until:
+        if self.passed >= 1.0:
             return "max_minutes"
         return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "matplotlib", "torch.utils.tensorboard")
 
 TASK_OPTIONS = {
-    "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most. Default: 60.")],
+    "epochs": Annotated[int | None, typer.Option(help="Passes over the file, at most. Default: 1,000.")],
     "batch_size": Annotated[int | None, typer.Option(help="Rows of a batch, at most. Default: 32.")],
     "learning_rate": Annotated[float | None, typer.Option(help="The first learning rate. Default: 0.003.")],
     **MACHINE_OPTIONS,

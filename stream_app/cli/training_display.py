@@ -39,11 +39,10 @@ def training_display() -> Iterator[Callable[[TrainingProgress], None]]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
+        task = bar.add_task("starting", total=1.0)
 
         def told(now: TrainingProgress) -> None:
-            done = (now.epoch - 1) * now.updates + now.update
-            bar.update(task, description=_standing(now), completed=done, total=now.epochs * now.updates)
+            bar.update(task, description=_standing(now), completed=now.done)
 
         yield told
 
@@ -64,7 +63,8 @@ class _Lines:
 
 def _standing(now: TrainingProgress) -> str:
     best = "" if now.best is None else f", best on held-out data {now.best:.3g}"
-    return f"epoch {now.epoch} of {now.epochs}: loss {now.loss:.3g}{best}"
+    of = "" if now.passed else f" of {now.epochs}"  # a time limit ends it before
+    return f"epoch {now.epoch}{of}: loss {now.loss:.3g}{best}"
 
 
 def signal_table(figures: Figures) -> Table:

@@ -57,7 +57,10 @@ class Judged:
 
 
 def prepare_statistics(history: History, parts: Split, names: Sequence[str]) -> FieldStatistics:
-    """The statistics of the part that is learnt from, without samples that are not normal."""
+    """The statistics of the part that is learnt from, without samples that are not normal.
+
+    Those right behind an anomaly are: their values are normal, only the model's state and the score are not.
+    """
     pieces = [_values(history, piece)[~_marked(history, piece)] for piece in parts.learnt]
     return statistics_of(names, [piece for piece in pieces if len(piece)])
 
@@ -104,8 +107,8 @@ def _usable(history: History, piece: TimePiece) -> Marks:
     """True where the step from each sample of a piece to the next may be learnt from; never the last one's."""
     sequence = history.sequences[piece.sequence]
     times = None if sequence.times_ms is None else sequence.times_ms[piece.start : piece.end]
-    marked = _marked(history, piece)
-    found = ~gaps_after(times, history.period_ms, len(piece)) & ~marked
-    found[:-1] &= ~marked[1:]
+    behind = sequence.disturbed[piece.start : piece.end]
+    found = ~gaps_after(times, history.period_ms, len(piece)) & ~behind
+    found[:-1] &= ~behind[1:]
     found[-1:] = False
     return found

@@ -22,7 +22,10 @@ def told(history: History, statistics: FieldStatistics) -> Iterator[str]:
     yield from _streams(history)
     yield from _times(history)
     if marked := sum(int(each.marked.sum()) for each in history.sequences):
-        yield f"{marked:,} samples are marked as not normal (anomaly): nothing is learnt from them"
+        yield (
+            f"{marked:,} samples are marked as not normal (anomaly): nothing is learnt from them, nor from what "
+            "follows them within the horizon"
+        )
     for name in statistics.constant:
         yield (
             f"{name} never changes in the part that is learnt from: any change of it will count as an anomaly; take "

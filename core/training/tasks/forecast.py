@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.arrays import Float64s
 from core.models.evaluation import evaluating
-from core.tasks.declaration import CellName
+from core.tasks.declaration import CellName, Training
 from core.training.config import TaskSettings
 from core.training.tasks.data import Judged, Learnt
 from core.training.tasks.likelihood import JudgedForecasts, robust_loss
@@ -155,12 +155,19 @@ def _steps(values: Tensor) -> Tensor:
     return found
 
 
-def sizes_for(samples: int, numbers: int, settings: TaskSettings, cell: CellName) -> Sizes:
-    """Sizes that the data can fill: 64 x 2 for many fields, less where there is little to learn from."""
+def sizes_for(samples: int, numbers: int, settings: TaskSettings, wish: Training) -> Sizes:
+    """Choose the sizes: those of the settings, else those of the task's table [train], else what the data can fill.
+
+    That is 64 x 2 for many fields, and less where there is little to learn from.
+    """
     if samples * numbers < 8_000:
         hidden, layers = 16, 1
     elif samples < 20_000 or numbers < 4:
         hidden, layers = 32, 1 if samples < 20_000 else 2
     else:
         hidden, layers = 64, 2
-    return Sizes(settings.cell or cell, settings.hidden_size or hidden, settings.num_layers or layers)
+    return Sizes(
+        settings.cell or wish.cell,
+        settings.hidden_size or wish.hidden_size or hidden,
+        settings.num_layers or wish.num_layers or layers,
+    )

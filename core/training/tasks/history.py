@@ -29,11 +29,13 @@ from core.data.opening import open_file
 from core.data.task_file import TaskFile
 from core.data.task_inputs import ModelInputs
 from core.errors import DataError
+from core.judging.normal import disturbed
 from core.tasks.declaration import Declaration, Field
 from core.tasks.keys import LARGEST_NUMBER
 
 TRUTH = "anomaly"
-"""A dataset or column of 0 and 1 that marks samples that are not normal: nothing is learnt from them."""
+"""A dataset or column of 0 and 1 that marks samples that are not normal: nothing is learnt from them. An empty
+cell is 0."""
 READ_SAMPLES = 1 << 18
 MOST_LEFT_OUT = 0.05
 """The share of the lines of a table: where more cannot be used, something else is wrong."""
@@ -46,7 +48,7 @@ class Recorded:
 
     ``values`` (T, F) are what the model reads. ``times_ms`` (T,) are since 1970, None where the file has none.
     ``marked`` (T,) are the samples that somebody knows to be not normal. ``extra`` has further columns, (T, numbers)
-    each, by name.
+    each, by name. ``disturbed`` (T,) are the marked samples and those behind them that still show it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Recorded:
     values: Float32s
     times_ms: Int64s | None
     marked: Marks
+    disturbed: Marks
     extra: dict[str, Float32s] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -135,7 +138,7 @@ def _widened(declaration: Declaration, names: Sequence[str]) -> Declaration:
             (name,),
             low=-LARGEST_NUMBER,
             high=LARGEST_NUMBER,
-            missing="refuse" if name == TRUTH else "unknown",
+            missing="unknown",
         )
         for name in names
     )
@@ -197,9 +200,10 @@ def _read(
             )
             values, _ = ModelInputs(declaration).of(raw[:, :width], None)
             extra = {name: raw[:, width + place] for place, name in enumerate(names)}
-            marked = extra[TRUTH] != 0 if TRUTH in extra else np.zeros(each.count, bool)
+            marked = np.nan_to_num(extra[TRUTH]) != 0 if TRUTH in extra else np.zeros(each.count, bool)
+            behind = disturbed(marked, declaration.training.horizon)
             times = file.times(each.start, each.count)
-            sequences.append(Recorded(each.name, each.stream, values, times, marked, extra))
+            sequences.append(Recorded(each.name, each.stream, values, times, marked, behind, extra))
         period_ms, timed = file.period_ms, file.rate_hz is not None
     steps = [np.diff(each.times_ms) for each in sequences if each.times_ms is not None and len(each) > 1]
     usual = float(np.median(np.concatenate(steps))) if steps else 0.0

@@ -24,7 +24,7 @@ KNEE = 4.0
 WIDEST = 12.0
 """The bound of the natural logarithm of a variance, on either side: a factor of 400 of the deviation."""
 BOUND_COST = 0.01
-MOST_SQUARED = 100.0
+MOST_SQUARED = 36.0
 """The bound of z squared where a forecast is judged: as the score has it."""
 MOST_FACTOR = 5.0
 FLOORED = 0.5

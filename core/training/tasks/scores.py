@@ -54,7 +54,7 @@ def held_out_scores(
     score = []
     for piece in parts.held_out:
         held = history.sequences[piece.sequence]
-        normal = ~held.marked[piece.start : piece.end]
+        normal = ~held.disturbed[piece.start : piece.end]
         score.append(found[piece.sequence][piece.start : piece.end][normal])
     return HeldOutScores(score, history.period_ms / 1000.0)
 

@@ -21,6 +21,7 @@ from core.training.tasks.declare import names_for
 from core.training.tasks.forecast import ForecastTask, Sizes, sizes_for
 from core.training.tasks.history import AS_IT_IS, History, HistoryOptions, open_history
 from core.training.tasks.likelihood import calibration
+from core.training.tasks.origin import origin_of
 from core.training.tasks.pieces import Split, split
 from core.training.tasks.places import Places
 from core.training.tasks.statistics import FieldStatistics
@@ -95,11 +96,17 @@ def _task(
     parts = split(lengths, wish.horizon, settings.seed, history.source)
     statistics = prepare_statistics(history, parts, declaration.columns)
     samples, held_out = parts.counts
-    sizes = sizes_for(samples, statistics.mean.size, settings, wish.cell)
+    sizes = sizes_for(samples, statistics.mean.size, settings, wish)
     chosen = msgspec.structs.replace(
         settings, cell=sizes.cell, hidden_size=sizes.hidden_size, num_layers=sizes.num_layers
     )
-    facts = {"samples": samples, "held_out": held_out, "sequences": len(lengths), "statistics": _plain(statistics)}
+    facts = {
+        "samples": samples,
+        "held_out": held_out,
+        "sequences": len(lengths),
+        "statistics": _plain(statistics),
+        "origin": origin_of(history.sequences, parts),
+    }
     made = ForecastTask(
         learnt(history, parts, statistics), judged(history, parts, statistics), statistics, sizes, chosen, facts
     )

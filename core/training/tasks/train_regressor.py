@@ -106,15 +106,10 @@ def _task(
     targets: TargetStatistics,
     settings: TaskSettings,
 ) -> RegressTask:
-    wish, (samples, held_out) = declaration.training, parts.counts
+    samples, held_out = parts.counts
+    sizes = sizes_for(samples, statistics.mean.size, settings, declaration.training)
     chosen = msgspec.structs.replace(
-        settings,
-        hidden_size=settings.hidden_size or wish.hidden_size,
-        num_layers=settings.num_layers or wish.num_layers,
-    )
-    sizes = sizes_for(samples, statistics.mean.size, chosen, wish.cell)
-    chosen = msgspec.structs.replace(
-        chosen, cell=sizes.cell, hidden_size=sizes.hidden_size, num_layers=sizes.num_layers
+        settings, cell=sizes.cell, hidden_size=sizes.hidden_size, num_layers=sizes.num_layers
     )
     facts = {
         "samples": samples,
