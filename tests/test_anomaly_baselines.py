@@ -5,9 +5,15 @@ import sys
 import numpy as np
 import pytest
 
+from core.engines.declared.outputs import StepOutputs
 from core.errors import StartupError
-from core.judging.baselines import fit_baselines, fit_ewma, fit_forest, fit_lag, held_values, moving_average
+from core.judging.baselines import fit_baselines, fit_ewma, fit_forest, fit_lag, held_values
+from core.judging.ratios import SPANS, moving_average
 from core.judging.season import autocorrelation, find_period
+from core.tasks.declaration import Output
+
+FORECAST = Output("f", "y", ("x",), apply="forecast", changes=True, least=(0.0,), publish=False)
+RATIO = Output("score", "", apply="likelihood_ratio", of="f", horizon=SPANS[0])
 
 
 def plant(samples, seed=0, period=96, width=3):
@@ -63,12 +69,19 @@ def test_a_number_that_is_missing_is_held():
     np.testing.assert_array_equal(held_values(values), [[0, 1], [2, 1], [2, 1], [3, 4]])
 
 
-def test_persistence_is_the_distance_to_the_sample_before_in_standard_deviations():
-    history, values = plant(500), plant(40, seed=1)
+def test_persistence_averages_the_distances_to_the_sample_before_as_the_score_of_a_task_does():
+    history, values = plant(500, width=1), plant(40, seed=1, width=1)
     spread = np.std(np.diff(history, axis=0), axis=0)
-    slow = [np.nan] + [np.sqrt(np.mean(((values[t] - values[t - 1]) / spread) ** 2)) for t in range(1, 40)]
+    outputs = StepOutputs("x", (FORECAST, RATIO), {"y": slice(0, 2)}.__getitem__, 1)
+    kept, slow = np.zeros((1, outputs.kept), np.float32), []
+    for value in (values / spread).astype(np.float32):
+        row, kept = outputs.step(value[None], np.zeros((1, 2), np.float32), kept)
+        slow.append(float(row[0, 0]))
 
-    np.testing.assert_allclose(fit_lag([history], 1)(values), slow)
+    found = fit_lag([history], 1)(values)
+
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1:], slow[1:], rtol=1e-3, atol=1e-3)
 
 
 def test_no_score_looks_at_later_samples():

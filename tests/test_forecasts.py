@@ -101,6 +101,11 @@ def test_scores_are_those_of_plain_python(stream: tuple[SlowScores, StepOutputs,
         assert found == wanted
 
 
+def ratio(mean: float, variance: float) -> float:
+    """The likelihood ratio of distances with this mean and variance."""
+    return (mean**2 + variance - 1 - math.log(variance)) / 2
+
+
 def steady(steps: int, numbers: int = 3) -> Float32s:
     """Forecasts of no change with a spread of 1."""
     return np.zeros((steps, 2 * numbers), np.float32)
@@ -113,24 +118,40 @@ def test_a_first_step_has_no_score_and_no_alarm() -> None:
     assert found == {"expected": [None] * 3, **none, "alarm": False}
 
 
-def test_of_equal_averages_the_first_leads() -> None:
-    found = played(forecaster(), np.zeros((2, 3), np.float32), steady(2))
+def test_of_equal_ratios_the_first_leads() -> None:
+    found = played(forecaster(horizon=1), np.zeros((2, 3), np.float32), steady(2))
 
-    assert (found[1]["leading"], found[1]["score"]) == (0, -0.5)
+    assert (found[1]["leading"], found[1]["score"]) == (0, pytest.approx(ratio(0, 0.1)))
 
 
-def test_the_number_with_the_largest_average_leads() -> None:
+def test_the_number_with_the_largest_ratio_leads_and_is_the_score() -> None:
     samples = np.array([[0, 0, 0], [0, 3, -9]], np.float32)
 
-    assert [each["leading"] for each in played(forecaster(), samples, steady(2))] == [None, 2]
+    found = played(forecaster(horizon=1), samples, steady(2))
+
+    assert [(each["leading"], each["score"]) for each in found] == [(None, None), (2, pytest.approx(ratio(6, 0.1)))]
 
 
-def test_a_number_far_off_counts_as_ten_standard_deviations() -> None:
+def test_a_score_needs_evidence_of_several_samples_from_the_first_one_on() -> None:
+    samples = np.array([[0, 0, 0], [9, 0, 0], [18, 0, 0], [27, 0, 0]], np.float32)
+
+    found = [each["score"] for each in played(forecaster(horizon=60), samples, steady(4))]
+
+    spans = (60, 20, 6)
+    first = [ratio(6 / steps, 1 + 35 / steps - (6 / steps) ** 2) for steps in spans]
+    grown = [1 - (1 - 1 / steps) ** 3 for steps in spans]
+    third = [ratio(6 * share, 1 + 35 * share - (6 * share) ** 2) for share in grown]
+    assert found[1] == pytest.approx(sum(first) / 3, rel=1e-5)
+    assert found[3] == pytest.approx(sum(third) / 3, rel=1e-5)
+    assert found[1] < 1 < found[3]
+
+
+def test_a_number_far_off_counts_as_six_standard_deviations() -> None:
     samples = np.array([[0, 0, 0], [1e30, 0, 0]], np.float32)
 
     found = played(forecaster(horizon=1), samples, steady(2))[1]
 
-    assert found["score"] == pytest.approx((99 / 2 - 0.5 - 0.5) / 3)
+    assert found["score"] == pytest.approx(ratio(6, 0.1))
     assert found["surprise"] == pytest.approx(1e30 / math.sqrt(3))
 
 
@@ -143,9 +164,9 @@ def test_a_surprise_that_no_float32_holds_is_the_largest_one() -> None:
 def test_a_logarithm_that_exp_does_not_hold_is_a_huge_spread() -> None:
     forecasts = np.array([[0, LARGEST]] * 2, np.float32)
 
-    found = played(forecaster(1), np.array([[0], [5]], np.float32), forecasts)[1]
+    found = played(forecaster(1, horizon=1), np.array([[0], [5]], np.float32), forecasts)[1]
 
-    assert (found["surprise"], found["score"]) == (pytest.approx(5 * math.exp(-85)), -0.5)
+    assert (found["surprise"], found["score"]) == (pytest.approx(5 * math.exp(-85)), pytest.approx(ratio(0, 0.1)))
 
 
 def test_the_least_standard_deviation_is_kept() -> None:
@@ -166,7 +187,9 @@ def test_a_forecast_that_is_no_number_changes_no_average_and_no_alarm() -> None:
 
     assert found[1]["alarm"] is True
     assert found[2] == {"expected": [None], "surprise": None, "score": None, "leading": None, "alarm": None}
-    assert [found[place]["score"] for place in (1, 3)] == [49.5, pytest.approx((49.5 - 0.5) / 2)]
+    assert [found[place]["score"] for place in (1, 3)] == pytest.approx(
+        [(ratio(3, 9.5) + 2 * ratio(6, 0.1)) / 3, (ratio(1.5, 7) + 2 * ratio(0, 0.1)) / 3]
+    )
 
 
 def test_a_change_is_told_where_the_mean_has_no_digits_left_for_it() -> None:
@@ -196,8 +219,8 @@ def test_what_is_not_published_stands_in_no_record() -> None:
 
 
 def test_a_forecast_is_kept_once() -> None:
-    assert forecaster(changes=True).kept == (1 + 3 * 3) + (1 + 3) + 1
-    assert forecaster(changes=False).kept == (1 + 2 * 3) + (1 + 3) + 1
+    assert forecaster(changes=True).kept == (1 + 3 * 3) + 6 * 3 + 1
+    assert forecaster(changes=False).kept == (1 + 2 * 3) + 6 * 3 + 1
 
 
 @given(st.integers(1, 70), st.integers(0, 2**32 - 1))
@@ -231,3 +254,11 @@ def test_a_forecast_that_does_not_fit_is_refused(names: tuple[str, ...], columns
         StepOutputs("pump.onnx", [output], {"y": slice(0, columns)}.__getitem__, width)
 
     assert words in str(refused.value)
+
+
+def test_a_sensor_that_is_stuck_is_too_near_to_its_forecast_and_that_counts() -> None:
+    samples, forecasts = np.zeros((30, 1), np.float32), steady(30, 1)
+
+    found = [each["score"] for each in played(forecaster(1, horizon=5), samples, forecasts)]
+
+    assert found[1] < found[-1] == pytest.approx(ratio(0, 0.1))

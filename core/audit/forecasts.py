@@ -16,8 +16,12 @@ from core.tasks.declaration import Output
 NONE_YET = -np.inf
 WIDEST, NARROWEST = 170.0, 1e-37
 """The largest logarithm of a variance, either way, and the least standard deviation."""
-MOST = 100.0
-"""The square of a distance, in standard deviations, that counts the most."""
+MOST = 6.0
+"""The distance, in standard deviations, that counts the most."""
+LEAST_VARIANCE = 0.1
+"""The least variance of distances that counts."""
+PARTS = (1.0, 3.0, 10.0)
+"""Averages go over the horizon divided by these, and over one step at least."""
 
 
 def forecast(output: Output, values: Float64s, samples: Float32s) -> Applied:
@@ -49,26 +53,36 @@ def surprise(judged: Float64s) -> Applied:
 
 
 def likelihood_ratio(output: Output, judged: Float64s) -> Applied:
-    """The ratio. Leading reads it with the averages that it is made of, (T, 1 + n) together."""
+    """The largest ratio. Leading reads it with those of all numbers, (T, 1 + n) together."""
     assert output.horizon is not None
     size = judged.shape[1] // 2
-    values = (np.minimum(judged[:, size:] ** 2, MOST) - 1) / 2
-    kept, count, averages = np.empty((len(judged), 1 + size), np.float32), 0, np.zeros(size, np.float32)
+    distances = np.clip(judged[:, size:], -MOST, MOST)
+    values = np.tile(np.hstack([distances, distances**2 - 1]), len(PARTS))
+    steps = np.repeat([max(output.horizon / part, 1.0) for part in PARTS], 2 * size)
+    kept, averages = np.empty(values.shape, np.float32), np.zeros(values.shape[1], np.float32)
     ratios = np.full((len(judged), 1), NONE_YET)
     for step in range(len(judged)):
         if step and np.isnan(values[step, 0]):
             ratios[step] = np.nan
         elif step:
-            count = min(count + 1, output.horizon)
             before = averages.astype(np.float64)
-            averages = (before + (values[step] - before) / count).astype(np.float32)
-            ratios[step] = averages.astype(np.float64).mean()
-        kept[step] = count, *averages
-    return Applied(np.hstack([ratios, kept[:, 1:].astype(np.float64)]), kept=kept, published=ratios)
+            averages = (before + (values[step] - before) / steps).astype(np.float32)
+            ratios[step] = _of_each(averages).max()
+        kept[step] = averages
+    return Applied(np.hstack([ratios, _of_each(kept)]), kept=kept, published=ratios)
+
+
+def _of_each(averages: Float32s) -> Float64s:
+    """The ratio (..., n) of each number: the mean over the spans of the divergence of N(m, v) from N(0, 1), in nats."""
+    spans = averages.astype(np.float64).reshape(*averages.shape[:-1], len(PARTS), 2, -1)
+    mean, squares = spans[..., 0, :], spans[..., 1, :]
+    variance = np.maximum(1 + squares - mean**2, LEAST_VARIANCE)
+    found: Float64s = ((mean**2 + variance - 1 - np.log(variance)) / 2).mean(axis=-2)
+    return found
 
 
 def leading(with_averages: Float64s) -> Applied:
-    """The place of the largest average (T, 1), and that of the second where it is as large."""
+    """The place of the largest ratio (T, 1), and that of the second where it is as large."""
     ratios, averages = with_averages[:, :1], with_averages[:, 1:]
     ordered = np.argsort(-averages, axis=1, kind="stable")
     found = np.where(np.isfinite(ratios), ordered[:, :1], ratios)

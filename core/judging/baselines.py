@@ -15,13 +15,13 @@ import numpy as np
 
 from core.arrays import Float64s
 from core.errors import StartupError
+from core.judging.ratios import likelihood_ratios, moving_average
 from core.judging.season import find_period
 
 ScoreFunction = Callable[[Float64s], Float64s]
 EWMA_SHARE = 0.2  # of the newest sample, as in Roberts' chart
 WINDOW = 16  # samples that the isolation forest looks at
 FOREST_ROWS = 100_000  # of windows that it is fitted on, evenly over the history
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def held_values(values: Float64s) -> Float64s:
 def fit_lag(history: Sequence[Float64s], lag: int) -> ScoreFunction:
     """Persistence (``lag`` 1) or a seasonal naive forecast: the distance to the sample ``lag`` before.
 
-    The score is the root mean square of the distances, each in standard deviations of the history's.
+    Distances are in standard deviations of the history's, and the score is made of them as a task's
+    ``likelihood_ratio`` is made of those of its model. What such a detector is behind lies in the forecast alone.
     """
     distances = [one[lag:] - one[:-lag] for one in history if len(one) > lag]
     spread = _spread(np.concatenate(distances) if distances else history[0][:0])
@@ -73,7 +74,8 @@ def fit_lag(history: Sequence[Float64s], lag: int) -> ScoreFunction:
     def score(values: Float64s) -> Float64s:
         values = held_values(values)
         found = np.full(len(values), np.nan)
-        found[lag:] = np.sqrt(np.mean(((values[lag:] - values[:-lag]) / spread) ** 2, axis=1))
+        if len(values) > lag:
+            found[lag:] = likelihood_ratios((values[lag:] - values[:-lag]) / spread)
         return found
 
     return score
@@ -95,22 +97,6 @@ def fit_ewma(history: Sequence[Float64s], share: float = EWMA_SHARE) -> ScoreFun
         return np.asarray(np.abs(average / own[:, None]).max(axis=1), np.float64)
 
     return score
-
-
-def moving_average(values: Float64s, share: float) -> Float64s:
-    """Return z_t = share x_t + (1 - share) z_{t-1} from z = 0 on, (T, F): blocks at once, their ends one by one."""
-    samples, width = values.shape
-    padded = np.zeros((-(-samples // _BLOCK) * _BLOCK, width))
-    padded[:samples] = values
-    steps = np.arange(_BLOCK)
-    weights = np.tril((1 - share) ** np.abs(steps[:, None] - steps)) * share
-    blocks = weights @ padded.reshape(-1, _BLOCK, width)
-    before, fading = np.zeros(width), ((1 - share) ** (steps + 1))[:, None]
-    for block in blocks:
-        block += fading * before
-        before = block[-1]
-    found: Float64s = blocks.reshape(-1, width)[:samples]
-    return found
 
 
 def fit_forest(history: Sequence[Float64s], seed: int = 0, window: int = WINDOW) -> ScoreFunction:

@@ -1,4 +1,4 @@
-// exp and tanh in float64 of sums and products alone: C libraries round theirs differently on each kind of processor.
+// exp, ln and tanh in float64 of sums and products alone: C libraries round theirs differently on each kind of processor.
 #pragma once
 
 #include <cmath>
@@ -33,6 +33,17 @@ inline double exponential(double x) {
     double sum = SERIES.factors[TERMS];
     for (int n = TERMS - 1; n >= 0; --n) sum = sum * r + SERIES.factors[n];
     return std::ldexp(sum, static_cast<int>(k));
+}
+
+// To some units in the last place, of a normal number above 0. x = m * 2^k, and ln(m) = 2 * artanh((m - 1) / (m + 1)).
+inline double logarithm(double x) {
+    int k;
+    double m = std::frexp(x, &k);
+    if (m < 0x1.6a09e667f3bcdp-1) m *= 2.0, --k;  // between the roots of a half and of two
+    const double s = (m - 1.0) / (m + 1.0), square = s * s;
+    double sum = 1.0 / 23.0;
+    for (int n = 21; n >= 1; n -= 2) sum = sum * square + 1.0 / n;
+    return 2.0 * s * sum + k * 0x1.62e42fefa39efp-1;
 }
 
 // To 2e-13 of its size, and to 3e-16.

@@ -12,17 +12,20 @@ cdef extern from "forecast.hpp" namespace "caststream" nogil:
         bint changes
         const double* least
         int kept()
-    const double NO_DISTANCE_YET "caststream::NO_DISTANCE"
+    const int SPANS "caststream::SPANS"
+    const double NO_SURPRISE_YET "caststream::NO_SURPRISE"
     void judge_row "caststream::judge"(
-        const ForecastShape& shape, const float* sample, const float* kept, double* expected, double* squares
+        const ForecastShape& shape, const float* sample, const float* kept, double* expected, double* distances
     )
     void keep_row "caststream::keep"(const ForecastShape& shape, const float* sample, const float* forecast, float* kept)
-    double surprise(const double* squares, int n)
-    double likelihood_ratio(const double* squares, int n, double horizon, const float* before, float* after)
+    double surprise(const double* distances, int n)
+    double likelihood_ratio(const double* distances, int n, double horizon, const float* before, float* after)
     double leading(double ratio, const float* averages, int n)
 
 
-NO_DISTANCE = NO_DISTANCE_YET
+RATIO_NUMBERS = 2 * SPANS
+"""How many averages a likelihood ratio keeps of each number."""
+NO_SURPRISE = NO_SURPRISE_YET
 """A surprise where there is no forecast yet."""
 
 
@@ -62,7 +65,7 @@ cdef class Forecasts:
             after: (B, A); the forecasts are put there.
 
         Returns:
-            What was expected, and the squares of the distances in standard deviations, (B, n) each.
+            What was expected, and the distances in standard deviations, (B, n) each.
         """
         cdef Py_ssize_t row, rows = samples.shape[0]
         cdef int n = self.shape.numbers
@@ -70,57 +73,57 @@ cdef class Forecasts:
         _check(numbers, rows, self.column + 2 * n)
         _check(before, rows, self.place + self.shape.kept())
         _check(after, rows, self.place + self.shape.kept())
-        expected, squares = np.empty((rows, n)), np.empty((rows, n))
-        cdef double[:, ::1] expected_view = expected, squares_view = squares
+        expected, distances = np.empty((rows, n)), np.empty((rows, n))
+        cdef double[:, ::1] expected_view = expected, distances_view = distances
         with nogil:
             for row in range(rows):
                 judge_row(
-                    self.shape, &samples[row, 0], &before[row, self.place], &expected_view[row, 0], &squares_view[row, 0]
+                    self.shape, &samples[row, 0], &before[row, self.place], &expected_view[row, 0], &distances_view[row, 0]
                 )
                 keep_row(self.shape, &samples[row, 0], &numbers[row, self.column], &after[row, self.place])
-        return expected, squares
+        return expected, distances
 
 
-def surprises(const double[:, ::1] squares):
-    """The root mean square distance (B, 1) of squares (B, n)."""
+def surprises(const double[:, ::1] distances):
+    """The root mean square (B, 1) of distances (B, n)."""
     cdef Py_ssize_t row
-    found = np.empty((squares.shape[0], 1))
+    found = np.empty((distances.shape[0], 1))
     cdef double[:, ::1] view = found
-    for row in range(squares.shape[0]):
-        view[row, 0] = surprise(&squares[row, 0], squares.shape[1])
+    for row in range(distances.shape[0]):
+        view[row, 0] = surprise(&distances[row, 0], distances.shape[1])
     return found
 
 
 def likelihood_ratios(
-    const double[:, ::1] squares, int horizon, const float[:, ::1] before, float[:, ::1] after, Py_ssize_t place
+    const double[:, ::1] distances, int horizon, const float[:, ::1] before, float[:, ::1] after, Py_ssize_t place
 ):
-    """Move running averages on, and return their means (B, 1).
+    """Move running averages on, and return the largest ratio (B, 1).
 
     Args:
-        squares: (B, n).
+        distances: (B, n).
         horizon: steps of the averages.
-        before: (B, A): at ``place`` the count of steps, up to the horizon, and the n averages.
+        before: (B, A): at ``place``, for each span, the averages of n distances and of their squares less 1.
         after: (B, A); the same is put there.
     """
-    cdef Py_ssize_t row, rows = squares.shape[0]
-    cdef int n = squares.shape[1]
-    _check(before, rows, place + 1 + n)
-    _check(after, rows, place + 1 + n)
+    cdef Py_ssize_t row, rows = distances.shape[0]
+    cdef int n = distances.shape[1]
+    _check(before, rows, place + 2 * SPANS * n)
+    _check(after, rows, place + 2 * SPANS * n)
     found = np.empty((rows, 1))
     cdef double[:, ::1] view = found
     for row in range(rows):
-        view[row, 0] = likelihood_ratio(&squares[row, 0], n, horizon, &before[row, place], &after[row, place])
+        view[row, 0] = likelihood_ratio(&distances[row, 0], n, horizon, &before[row, place], &after[row, place])
     return found
 
 
 def leaders(const double[:, ::1] ratios, const float[:, ::1] after, Py_ssize_t place, int n):
-    """The place (B, 1) of the largest average of each ratio (B, 1), of those that `likelihood_ratios` has put there."""
+    """The place (B, 1) of the number with the largest ratio, of the averages that `likelihood_ratios` has put there."""
     cdef Py_ssize_t row, rows = ratios.shape[0]
-    _check(after, rows, place + 1 + n)
+    _check(after, rows, place + 2 * SPANS * n)
     found = np.empty((rows, 1))
     cdef double[:, ::1] view = found
     for row in range(rows):
-        view[row, 0] = leading(ratios[row, 0], &after[row, place + 1], n)
+        view[row, 0] = leading(ratios[row, 0], &after[row, place], n)
     return found
 
 

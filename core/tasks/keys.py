@@ -90,11 +90,11 @@ APPLIES = {
     "step of a sequence.",
     "surprise": "Of a `forecast`: how far this sample is from what was expected, the root mean square of n distances z "
     "in standard deviations; about 1 is normal. Null at the first step of a sequence.",
-    "likelihood_ratio": "Of a `forecast`: the running average over `horizon` steps of (min(z^2, 100) - 1) / 2, "
-    "averaged over the n numbers: by how many nats the samples are less likely than normal ones. About 0 is normal, "
-    "and -0.5 the least. Null at the first step of a sequence.",
-    "leading": "Of a `likelihood_ratio`: the name of the number whose own average is the largest, of equal ones the "
-    "first.",
+    "likelihood_ratio": "Of a `forecast`: by how many nats the last samples are less likely than normal ones, of the "
+    "number where that is most: (m^2 + v - 1 - ln v) / 2, where m and v are the mean and the variance of its distances "
+    "z, averaged over three spans: `horizon` steps, a third and a tenth of them. It begins at 0; below 1 is normal as "
+    "a rule, 19 is the most. Null at the first step of a sequence.",
+    "leading": "Of a `likelihood_ratio`: the name of the number that decided it, of equal ones the first.",
 }
 """The meaning of each `apply`."""
 
@@ -264,7 +264,7 @@ class OutputKeys(Keys, frozen=True, kw_only=True):
         means("With `forecast`: the least standard deviation of each number, in the units of the fields.", "0 of each"),
     ] = ()
     horizon: Annotated[
-        Horizon | None, means("With `likelihood_ratio`: steps of the running average.", f"`{DEFAULT_HORIZON}`")
+        Horizon | None, means("With `likelihood_ratio`: steps that it looks back.", f"`{DEFAULT_HORIZON}`")
     ] = None
     publish: Annotated[
         Switch,
@@ -300,7 +300,7 @@ class TrainKeys(Keys, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")] | None,
         means("Recurrent layers.", "1 or 2, by the data"),
     ] = None
-    horizon: Annotated[SampleCount, means("Samples over which the anomaly score is averaged.")] = 30
+    horizon: Annotated[SampleCount, means("Samples over which the anomaly score looks back.")] = 30
     false_alarms: Annotated[
         Annotated[
             str,

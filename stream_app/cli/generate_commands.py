@@ -54,11 +54,12 @@ def generate_pump_file(
     faults: Annotated[
         bool, typer.Option("--faults/--no-faults", help="With faults, or the same pumps without any.")
     ] = True,
+    after: Annotated[float, typer.Option(help="Days that each pump has run before, which are left out.")] = 0.0,
 ) -> None:
-    """Write twelve sensors of pumps with load changes and faults, the truth, and the best possible anomaly score."""
+    """Write twelve sensors of pumps with load changes and faults, the truth, and the score of the true model."""
     from core.data.pump.file import generate_pump
     from stream_app.cli.progress import bar
 
     with bar("writing", streams) as told:
-        generate_pump(file, streams, days, rate, seed, faults, told)
+        generate_pump(file, streams, days, rate, seed, faults, told, after)
     say(f"wrote {streams:,} pumps to {file}")

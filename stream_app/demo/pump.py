@@ -26,10 +26,11 @@ from stream_app.routes import route_of
 from stream_app.settings import Settings
 from stream_app.topics.administration import create_topics
 
-SEED, LIVE_SEED = 7, 13
+SEED = 7
 RATE_HZ = 0.1
-HEALTHY_PUMPS, HEALTHY_DAYS = 4, 3.0
+HEALTHY_PUMPS, HEALTHY_DAYS = 12, 1.5
 PUMPS = 4
+"""The first of those, later."""
 DAYS_PER_SECOND = 0.03
 TRAINING_MINUTES = 1.0
 
@@ -76,9 +77,10 @@ class PumpDemo(Stage):
             return self._play(settings, task, reference, broker)
 
     def _generate(self) -> None:
-        self._say(f"making data: {HEALTHY_PUMPS} healthy pumps for {HEALTHY_DAYS:g} days, and {PUMPS} with faults ...")
+        healthy = f"{HEALTHY_PUMPS} healthy pumps for {HEALTHY_DAYS:g} days"
+        self._say(f"making data: {healthy}, and what follows of {PUMPS} of them, with faults ...")
         generate_pump(self.history, HEALTHY_PUMPS, HEALTHY_DAYS, RATE_HZ, SEED, faults=False)
-        generate_pump(self.live, PUMPS, self.plan.days, RATE_HZ, LIVE_SEED)
+        generate_pump(self.live, PUMPS, self.plan.days, RATE_HZ, SEED, after=HEALTHY_DAYS)
         write_draft("pump", draft_of(self.history, self.directory), self.task)
 
     def _train(self) -> None:

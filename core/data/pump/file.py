@@ -1,9 +1,9 @@
-"""Write the recordings of generated pumps, with the truth and the best possible score beside them."""
+"""Write the recordings of generated pumps, with the truth and the score of the true model beside them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -30,13 +30,22 @@ _LOAD, _PUMP, _VALUES, _FAULTS, _EFFECTS = range(5, 10)
 class Pump:
     """One generated pump: ``readings`` float32 (T, 12) in the order of NAMES, and what is known about them.
 
-    ``causes`` (T,) are numbers in CAUSES, ``oracle`` (T,) is the best possible score; see `oracle_score`.
+    ``causes`` (T,) are numbers in CAUSES, ``oracle`` (T,) is the score of the true model; see `oracle_score`.
     """
 
     readings: Float32s
     causes: NDArray[np.int8]
     oracle: Float64s
     faults: list[Fault]
+
+    def since(self, first: int) -> Pump:
+        """The same pump without its first samples."""
+        faults = [
+            replace(fault, begin=max(0, fault.begin - first), end=fault.end - first)
+            for fault in self.faults
+            if fault.end > first
+        ]
+        return Pump(self.readings[first:], self.causes[first:], self.oracle[first:], faults)
 
 
 def draw_pump(seed: int, row: int, samples: int, period_s: float, faults: bool = True) -> Pump:
@@ -66,10 +75,12 @@ def generate_pump(
     seed: int,
     faults: bool = True,
     on_progress: OnCount = unheard,
+    after: float = 0.0,
 ) -> None:
     """Write ``streams`` pumps over so many days to ``path``; the same arguments give the same bytes.
 
     The file appears under its name when it is complete. ``on_progress`` is told the number of pumps written so far.
+    ``after`` are days that the pumps have run before: they are left out.
 
     Raises:
         StartupError: a number is out of its range.
@@ -80,17 +91,21 @@ def generate_pump(
     samples = round(days * DAY_S * rate_hz) if np.isfinite(days) else 0
     if samples < 2:
         raise StartupError(f"days is {days:g}: must be enough for two samples")
+    if not 0 <= after < np.inf:
+        raise StartupError(f"after is {after:g}: must be 0 or more days")
+    first = round(after * DAY_S * rate_hz)
     require_counts(seed, streams=streams)
     with create_file(path) as file:
-        _create_datasets(file, streams, samples, rate_hz)
+        _create_datasets(file, streams, samples, rate_hz, first)
         events: list[dict[str, object]] = []
         for row in range(streams):
-            pump = draw_pump(seed, row, samples, 1.0 / rate_hz, faults)
+            pump = draw_pump(seed, row, first + samples, 1.0 / rate_hz, faults).since(first)
             _write_pump(file, pump, slice(row * samples, (row + 1) * samples))
             events += [{"stream": _name(row), **asdict(fault)} for fault in pump.faults]
             on_progress(row + 1)
         write_text(file, "events", json.dumps(events))
-        config = {"seed": seed, "streams": streams, "days": days, "faults": faults, "oracle_horizon": HORIZON}
+        config = {"seed": seed, "streams": streams, "days": days, "after": after, "faults": faults}
+        config["oracle_horizon"] = HORIZON
         write_text(file, "config", json.dumps(config))
 
 
@@ -107,14 +122,14 @@ def read_events(path: str | Path) -> dict[str, list[Fault]]:
     return found
 
 
-def _create_datasets(file: h5py.File, streams: int, samples: int, rate_hz: float) -> None:
+def _create_datasets(file: h5py.File, streams: int, samples: int, rate_hz: float, first: int) -> None:
     for channel in CHANNELS:
         data = file.create_dataset(channel.name, (streams * samples,), "f4", track_times=False)
         data.attrs["unit"] = channel.unit
     for name, kind in (("anomaly", "i1"), ("cause", "i1"), ("oracle_score", "f4")):
         file.create_dataset(name, (streams * samples,), kind, track_times=False)
     file["cause"].attrs["names"] = list(CAUSES)
-    times = BEGIN_MS + np.rint(np.arange(samples) * 1000.0 / rate_hz).astype(np.int64)
+    times = BEGIN_MS + np.rint((first + np.arange(samples)) * 1000.0 / rate_hz).astype(np.int64)
     file.create_dataset("timestamp_ms", data=np.tile(times, streams), track_times=False)
     places = np.arange(streams, dtype=np.int64) * samples
     file.create_dataset("sequence_start", data=places, track_times=False)

@@ -1,28 +1,25 @@
-"""The best possible score: how unlikely a recording is for those who know the pump's true model.
+"""The score of the true model: how unlikely a recording is for those who know the pump's parameters.
 
-A Kalman filter with the true parameters and the true load forecasts every sample. Its innovations, made independent and
-scaled to a std of 1, are averaged as the ``likelihood_ratio`` of a task averages those of a trained model. It knows
-everything about normal, and nothing about faults.
+A Kalman filter with the true parameters and the true load forecasts every sample. Its innovations are independent and
+have a std of 1, and the score is made of them as that of a task is made of the distances from its model's forecasts,
+but over one span. It knows everything about normal, and nothing about faults. On two seeds of pumps this form has more
+area under precision and recall (VUS-PR 0.77) than the three spans of a task (0.71) and than averages of squares (0.65).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 
 from core.arrays import Float64s
 from core.data.pump.machine import Machine
+from core.judging.ratios import likelihood_ratios
 
 HORIZON = 30
-MOST_SQUARED = 100.0
-"""One value counts for no more than ten standard deviations."""
 
 
 def oracle_score(machine: Machine, speed: Float64s, readings: Float64s, horizon: int = HORIZON) -> Float64s:
-    """The score of each sample, (T,), in nats per step and channel: about 0 where the pump is healthy."""
-    excess = (np.minimum(innovations(machine, speed, readings) ** 2, MOST_SQUARED) - 1.0) / 2.0
-    return running_average(excess.mean(axis=1), horizon)
+    """The score of each sample, (T,), in nats per step: below 1 as a rule where the pump is healthy."""
+    return likelihood_ratios(innovations(machine, speed, readings), (horizon,))
 
 
 def innovations(machine: Machine, speed: Float64s, readings: Float64s) -> Float64s:
@@ -40,15 +37,3 @@ def innovations(machine: Machine, speed: Float64s, readings: Float64s) -> Float6
         state = machine.transition @ (state + gain @ found[step])
         covariance = machine.transition @ (covariance - gain @ gain.T) @ machine.transition.T + drive
     return found
-
-
-def running_average(values: Float64s, horizon: int) -> Float64s:
-    """The average over about the last ``horizon`` values: exact over the first ones, then exponential."""
-    return np.fromiter(_averages(values, horizon), np.float64, len(values))
-
-
-def _averages(values: Float64s, horizon: int) -> Iterator[float]:
-    average = 0.0
-    for count, value in enumerate(values.tolist(), 1):
-        average += (value - average) / min(count, horizon)
-        yield average

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.arrays import Float32s, Float64s
 from core.engines.declared import functions
-from core.native.forecasts import Forecasts, leaders, likelihood_ratios, surprises
+from core.native.forecasts import RATIO_NUMBERS, Forecasts, leaders, likelihood_ratios, surprises
 from core.tasks.declaration import Output
 
 
@@ -89,7 +89,7 @@ class ForecastError(MadeOutput):
 
 
 class Forecast(MadeOutput):
-    """Keeps the forecast. Others read the squares of the distances to the one that was made a step before."""
+    """Keeps the forecast. Others read the distances to the one that was made a step before."""
 
     def __init__(self, output: Output, columns: slice, place: int) -> None:
         self._native = Forecasts(output.least, output.changes, columns.start, place)
@@ -98,8 +98,8 @@ class Forecast(MadeOutput):
     def apply(self, step: StepRows) -> Float64s:
         numbers = np.ascontiguousarray(step.numbers)
         found = self._native.step(step.samples, numbers, step.before, step.after)
-        step.expected[self.output.name], squares = found
-        return squares
+        step.expected[self.output.name], distances = found
+        return distances
 
     def published(self, step: StepRows) -> Float64s:
         """The forecast for the next sample."""
@@ -123,11 +123,11 @@ class Surprise(MadeOutput):
 
 
 class LikelihoodRatio(MadeOutput):
-    """Keeps a running average of each number of a forecast, behind the count of their steps."""
+    """Keeps running averages of each number of a forecast: of its distances and of their squares, over three spans."""
 
     def __init__(self, output: Output, forecast: MadeOutput, place: int) -> None:
         self.averages = forecast.numbers
-        super().__init__(output, 1, slice(0), place, 1 + self.averages)
+        super().__init__(output, 1, slice(0), place, RATIO_NUMBERS * self.averages)
 
     def apply(self, step: StepRows) -> Float64s:
         assert self.output.horizon is not None
@@ -136,7 +136,7 @@ class LikelihoodRatio(MadeOutput):
 
 
 class Leading(MadeOutput):
-    """The largest average of a likelihood ratio."""
+    """The number with the largest likelihood ratio."""
 
     def __init__(self, output: Output, ratio: MadeOutput, place: int) -> None:
         assert isinstance(ratio, LikelihoodRatio)
