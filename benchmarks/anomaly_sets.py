@@ -23,6 +23,9 @@ from core.data.pump.machine import NAMES
 
 Values = NDArray[np.float64]
 Truth = NDArray[np.int8]
+PUMPS, PERIOD_S = 12, 10.0
+HISTORY, TEST = round(2 * 86400 / PERIOD_S), round(1.25 * 86400 / PERIOD_S)
+"""Samples of each pump."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class AnomalySet:
         fields: names of the F numbers.
         truth_by: ``"label"`` of the set, its ``"text"``, or ``"injected"``.
         healthy: the test sequences without injected faults, where nothing else is known to be wrong in them.
-        oracle: the best possible scores of the test, where they are known.
+        oracle: the scores of the true model for the test, where it is known.
     """
 
     name: str
@@ -47,15 +50,14 @@ class AnomalySet:
     oracle: list[Values] | None = None
 
 
-def pump(seed: int, pumps: int = 3, days: int = 5, period_s: float = 10.0) -> AnomalySet:
-    """The generated pump: some pumps without faults, then the same number of others with them."""
-    samples = round(days * 86400 / period_s)
-    healthy = [draw_pump(2 * seed, row, samples, period_s, faults=False) for row in range(pumps)]
-    judged = [draw_pump(2 * seed + 1, row, samples, period_s) for row in range(pumps)]
+def pump(seed: int, pumps: int = PUMPS, history: int = HISTORY, test: int = TEST) -> AnomalySet:
+    """The generated pumps: some days of each without faults, and what follows with them, as a plant has it."""
+    healthy = [draw_pump(seed, row, history, PERIOD_S, faults=False) for row in range(pumps)]
+    judged = [draw_pump(seed, row, history + test, PERIOD_S).since(history) for row in range(pumps)]
     return AnomalySet(
         "pump",
         NAMES,
-        period_s,
+        PERIOD_S,
         [one.readings.astype(np.float64) for one in healthy],
         [one.readings.astype(np.float64) for one in judged],
         [np.asarray(one.causes > 0, np.int8) for one in judged],

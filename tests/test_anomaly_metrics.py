@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.judging.metrics import auc_pr, delays, false_alarms_per_day, figures, range_recall
+from core.judging.metrics import auc_pr, delays, false_alarms_per_day, false_share, figures, range_recall
 from core.judging.volume import vus_pr
 from core.training.metrics import auc_pr as average_precision
 
@@ -109,7 +109,7 @@ def slow_states(scores, threshold, clear):
 def test_recall_delay_and_false_alarms_are_those_of_one_sample_after_the_other(drawn, threshold, below):
     scores, truth = apart(drawn)
     clear = max(threshold - below, 0)
-    recalls, waits, wrong, normal = [], [], 0, 0
+    recalls, waits, wrong, normal, under = [], [], 0, 0, 0
     for one, marks in zip(scores, truth, strict=True):
         states = slow_states(one, threshold, clear)
         for begin, last in events_of(marks):
@@ -119,11 +119,13 @@ def test_recall_delay_and_false_alarms_are_those_of_one_sample_after_the_other(d
         alarms = {state for state in states if state is not None}
         wrong += len(alarms - {state for state, mark in zip(states, marks, strict=True) if mark})
         normal += sum(mark == 0 for mark in marks)
+        under += sum(mark == 0 and state is not None for state, mark in zip(states, marks, strict=True))
 
     assert range_recall(scores, truth, threshold, clear) == (pytest.approx(np.mean(recalls)) if recalls else None)
     np.testing.assert_array_equal(delays(scores, truth, threshold, clear), waits)
     per_day = false_alarms_per_day(scores, truth, 3600.0, threshold, clear)
     assert per_day == (pytest.approx(wrong / normal * 24) if normal else None)
+    assert false_share(scores, truth, threshold, clear) == (pytest.approx(under / normal) if normal else None)
 
 
 def test_a_detector_that_is_right_has_a_volume_near_one_and_a_wrong_one_near_none():

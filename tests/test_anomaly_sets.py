@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from anomaly_flaws import best_one_liner, like_normal, mean_place
-from anomaly_sets import SETS, AnomalySet
-from bench_anomalies import quiet_pump, table, task_text, write_recording
+from anomaly_sets import HISTORY, PERIOD_S, SETS, AnomalySet
+from bench_anomalies import quiet_pumps, table, task_text, write_recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from injected_faults import FEWEST, inject
 
+from core.data.pump.file import draw_pump
 from core.data.task_file import TaskFile
 from core.judging.alarms import runs_of
 from core.tasks.reading import declare
@@ -57,7 +58,7 @@ def test_injected_faults_change_the_samples_of_the_truth_alone(seed: int, sample
 def test_a_set_has_a_normal_history_and_a_test_whose_truth_fits_it(name: str) -> None:
     if importlib.util.find_spec(NEEDED[name]) is None:
         pytest.skip(f"needs the package {NEEDED[name]}")
-    data = SETS[name](3) if name != "pump" else SETS[name](3, pumps=1, days=1, period_s=60.0)  # type: ignore[call-arg]
+    data = SETS[name](3) if name != "pump" else SETS[name](3, pumps=1, history=1000, test=20_000)  # type: ignore[call-arg]
 
     assert data.name == name
     for one, truth in zip(data.test, data.truth, strict=True):
@@ -115,22 +116,31 @@ MODEL = b'[model]\nfile = "toy.onnx"\n\n[outputs]\ny = {}\n'
 
 
 def part(name: str, seed: int, ours: float, alarms: float | None, weeks: float = 10.0) -> dict[str, Any]:
-    areas = {"caststream": ours, "persistence": 0.25}
+    areas, rates = {"caststream": ours, "persistence": 0.25}, {"caststream": alarms, "persistence": 3.0}
     return json.loads(
-        json.dumps({"set": name, "seed": seed, "vus_pr": areas, "false_alarms_per_week": alarms, "weeks": weeks})
+        json.dumps({"set": name, "seed": seed, "vus_pr": areas, "false_alarms_per_week": rates, "weeks": weeks})
     )
 
 
 def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
-    lines = table([part("a", 0, 0.5, 1.0), part("a", 1, 0.7, 2.0), part("b", 0, 0.4, 900.0, weeks=0.01)])
+    parts = [part("a", 0, 0.5, 1.0), part("a", 1, 0.7, None), part("b", 0, 0.2, 900.0, weeks=0.01)]
 
-    assert lines[0] == "| set | seeds | caststream | false alarms/week | persistence |"
-    assert lines[2] == "| a | 2 | 0.600 ± 0.100 | 1.500 ± 0.500 | 0.250 ± 0.000 |"
-    assert lines[3] == "| b | 1 | 0.400 ± 0.000 |  | 0.250 ± 0.000 |"
+    areas, alarms = "\n".join(table([*parts, part("c", 0, 0.25, 1.0)])).split("\n\n")
+
+    assert areas.splitlines() == [
+        "| VUS-PR | seeds | caststream | persistence | beside the best baseline |",
+        "| --- | --- | --- | --- | --- |",
+        "| a | 2 | 0.600 ± 0.100 | 0.250 ± 0.000 | ahead of persistence |",
+        "| b | 1 | 0.200 ± 0.000 | 0.250 ± 0.000 | behind persistence |",
+        "| c | 1 | 0.250 ± 0.000 | 0.250 ± 0.000 | equal (persistence) |",
+    ]
+    assert alarms.splitlines()[2] == "| a | 1 | 1.000 ± 0.000 | 3.000 ± 0.000 |"
+    assert not any(line.startswith("| b") for line in alarms.splitlines())
 
 
-def test_the_quiet_pump_has_its_weeks_and_is_none_that_was_learnt_from() -> None:
-    (quiet,) = quiet_pump(0, 0.1, 60.0)
+def test_quiet_pumps_go_on_where_their_history_ended() -> None:
+    quiet = quiet_pumps(0, 0.02)
 
-    assert quiet.shape == (1008, 12)
-    assert not np.array_equal(quiet[:100], SETS["pump"](0, pumps=1, days=1, period_s=60.0).history[0][:100])  # type: ignore[call-arg]
+    assert [one.shape for one in quiet] == [(101, 12)] * 12
+    begin = draw_pump(0, 0, HISTORY + 10, PERIOD_S, faults=False).readings[HISTORY:]
+    np.testing.assert_array_equal(quiet[0][:10], begin)

@@ -206,3 +206,12 @@ def test_a_wish_is_read_in_words():
 def test_what_is_no_wish_is_refused(text):
     with pytest.raises(StartupError, match="1/week"):
         wish_per_week(text)
+
+
+def test_a_wish_for_more_alarms_than_normal_scores_make_keeps_a_threshold_that_means_something() -> None:
+    scores = np.random.default_rng(0).standard_normal(100_000)
+
+    chosen = choose([scores], 60.0, 50_000.0)
+
+    assert chosen.threshold == pytest.approx(np.quantile(scores, 0.99))
+    assert "allows more alarms" in " ".join(chosen.doubts)

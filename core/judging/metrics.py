@@ -31,6 +31,7 @@ class DetectionFigures:
         found: events with an alarm in them, of ``events``.
         delay_s: from the begin of an event to its first alarmed sample; the median over found events.
         false_alarms_per_day: alarms that touch no event, per day of normal samples and stream.
+        false_share: of the normal samples, those under alarm. One alarm that does not end is worse than many.
     """
 
     vus_pr: float | None
@@ -40,6 +41,7 @@ class DetectionFigures:
     events: int
     delay_s: float | None
     false_alarms_per_day: float | None
+    false_share: float | None = None
 
 
 def figures(
@@ -65,6 +67,7 @@ def figures(
         len(series.begins),
         float(np.median(found)) * period_s if len(found) else None,
         false_alarms_per_day(scores, truth, period_s, threshold, clear),
+        false_share(scores, truth, threshold, clear),
     )
 
 
@@ -121,6 +124,12 @@ def false_alarms_per_day(
         wrong += int((covered[alarms.ends] == covered[alarms.begins]).sum())
         normal += int((~true).sum())
     return wrong / (normal * period_s / DAY_S) if normal else None
+
+
+def false_share(scores: Sequence[Float64s], truth: Sequence[Truth], threshold: float, clear: float) -> float | None:
+    """The share of the normal samples that are under alarm; None without a normal sample."""
+    normal = ~Labelled.of(scores, truth).truth
+    return float(_alarmed(scores, threshold, clear)[normal].mean()) if normal.any() else None
 
 
 def _alarmed(scores: Sequence[Float64s], threshold: float, clear: float) -> NDArray[np.bool_]:

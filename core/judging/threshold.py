@@ -24,6 +24,8 @@ ENOUGH = 10
 BLOCKS = 50
 DRAWS = 200
 BETWEEN = (5.0, 95.0)  # percentiles of a range
+LOWEST_QUANTILE = 0.99
+"""The quantile of normal scores below which a threshold would be passed all the time, whatever the wish is."""
 _NORMAL_95 = 1.645
 _UNSTABLE = 0.3
 _LEVELS = 64
@@ -159,6 +161,13 @@ class _HeldOut:
 def _chosen(held: _HeldOut, wish: float) -> Chosen:
     allowed = wish * held.weeks
     threshold, how, doubts = _threshold(held, allowed)
+    lowest = float(np.quantile(held.known.values, LOWEST_QUANTILE))
+    if threshold < lowest:
+        threshold = lowest
+        doubts.append(
+            f"the wish allows more alarms than one score in {1 / (1 - LOWEST_QUANTILE):.0f} can make: the threshold "
+            "stays at the score that normal samples pass in 1 % of the time"
+        )
     clear = held.clear(threshold)
     events = held.count(threshold)
     few, many = poisson_range(events)

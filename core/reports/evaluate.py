@@ -1,7 +1,8 @@
 """Judge a task's anomaly scores on a file: with the truth beside simple detectors, without it by its alarms.
 
 With the truth the first part of each sequence is history: the simple detectors are fitted on its normal samples, and
-every detector's threshold is chosen on them for the same wish. The rest is judged.
+every detector's threshold is chosen on them for the same wish. The rest is judged. Of the file that the model was made
+of, the history is what was learnt from.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from core.errors import StartupError
 from core.judging.alarms import find_alarms, runs_of
 from core.judging.baselines import Baseline, fit_baselines
 from core.judging.metrics import DetectionFigures, figures
+from core.judging.normal import disturbed
 from core.judging.threshold import choose, rate_curve
 from core.offline.steps import StepModelRun
+from core.reports.origin import notes_on
 from core.reports.scored import ScoredFile, ScoredSequence, alarm_of, score_file, score_output
 from core.tasks.declaration import Declaration
 from core.training.tasks.history import AS_IT_IS, TRUTH, HistoryOptions, open_history
+from core.training.tasks.origin import Provenance, read_origin
 
 HISTORY_SHARE = 0.3
 OWN = "this task"
-BEST = "best possible"
+BEST = "true model"
 WISH = 1.0
 
 
@@ -123,10 +127,12 @@ def evaluate_task(
     scored = scored_of(path, asked)
     before = None if choices.history is None else scored_of(choices.history, ())
     own = alarm_of(declaration, score)
-    found = _Parts(scored, before)
+    origin = read_origin(declaration.model.file)
+    found = _Parts(scored, before, origin, score.horizon or 0)
     threshold, clear, notes = _threshold(found, own, choices.wish)
     detectors = _detectors(found, own, choices) if found.has_truth else []
-    normal = [_normal_scores(one.scores, one.truth) for one in scored.sequences]
+    notes = [*notes_on(origin, scored), *notes]
+    normal = [_normal_scores(one.scores, one.truth, found.horizon) for one in scored.sequences]
     alarms = list(_alarms(scored, threshold, clear))
     curve = rate_curve(normal, scored.period_s)
     wish = choices.wish or WISH
@@ -136,21 +142,30 @@ def evaluate_task(
 class _Parts:
     """The history, and what is judged: whole sequences, of which the first samples may be history."""
 
-    def __init__(self, scored: ScoredFile, before: ScoredFile | None) -> None:
+    def __init__(self, scored: ScoredFile, before: ScoredFile | None, origin: Provenance | None, horizon: int) -> None:
         self.judged = scored.sequences
         self.has_truth = all(one.truth is not None for one in self.judged)
         self.period_s = scored.period_s
         self.is_apart = before is not None
-        share = HISTORY_SHARE if before is None and self.has_truth else 0.0
-        self.cuts = [int(len(one) * share) for one in self.judged]
+        self.horizon = horizon
+        self.cuts = self._cuts(scored, origin)
         self.history = self._history(None if before is None else before.sequences)
+
+    def _cuts(self, scored: ScoredFile, origin: Provenance | None) -> list[int]:
+        """The samples at the begin of each sequence that are not judged."""
+        lengths = [len(one) for one in self.judged]
+        if not self.has_truth:
+            return [0] * len(lengths)
+        if origin is not None and origin.digest == scored.digest:
+            return origin.cuts(lengths)
+        return [0 if self.is_apart else int(length * HISTORY_SHARE) for length in lengths]
 
     def _history(self, before: list[ScoredSequence] | None) -> list[ScoredSequence]:
         if before is not None:
             return before
         if not self.has_truth:
             return self.judged
-        return [_first(one, cut) for one, cut in zip(self.judged, self.cuts, strict=True)]
+        return [_first(one, cut) for one, cut in zip(self.judged, self.cuts, strict=True) if cut]
 
     def rest(self, arrays: Sequence[Float64s]) -> list[Float64s]:
         """The judged part of arrays of all samples."""
@@ -172,16 +187,17 @@ def _first(one: ScoredSequence, count: int) -> ScoredSequence:
     )
 
 
-def _normal_scores(scores: Float64s, truth: object) -> Float64s:
-    """Scores without those of known anomalies."""
-    return scores if truth is None else np.where(np.asarray(truth) == 1, np.nan, scores)
+def _normal_scores(scores: Float64s, truth: object, horizon: int) -> Float64s:
+    """Scores without those of known anomalies, and of the samples behind that still show them."""
+    return scores if truth is None else np.where(disturbed(np.asarray(truth) == 1, horizon), np.nan, scores)
 
 
 def _threshold(parts: _Parts, own: tuple[float, float] | None, wish: float | None) -> tuple[float, float, list[str]]:
     """The threshold of alarms, where it clears, and what it rests on."""
     if own is not None and wish is None:
         return *own, ["the threshold is the task's own; --false-alarms chooses another"]
-    chosen = choose([_normal_scores(one.scores, one.truth) for one in parts.history], parts.period_s, wish or WISH)
+    past = [_normal_scores(one.scores, one.truth, parts.horizon) for one in parts.history]
+    chosen = choose(past, parts.period_s, wish or WISH)
     notes = chosen.lines()
     if not parts.has_truth and not parts.is_apart:
         notes.append("it was chosen on this file as if all of it were normal: an anomaly in it raises the threshold")
@@ -215,7 +231,8 @@ def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices)
 
 
 def _judged(parts: _Parts, name: str, past: list[Float64s], scores: list[Float64s], wish: float) -> JudgedScores:
-    normal = [_normal_scores(one, sequence.truth) for one, sequence in zip(past, parts.history, strict=True)]
+    rows = zip(past, parts.history, strict=True)
+    normal = [_normal_scores(one, sequence.truth, parts.horizon) for one, sequence in rows]
     chosen = choose(normal, parts.period_s, wish)
     return JudgedScores(
         name,
@@ -228,7 +245,7 @@ def _baselines(parts: _Parts, seed: int) -> list[Baseline]:
     """The simple detectors, fitted on the normal stretches of the history."""
     stretches = []
     for one in parts.history:
-        normal = np.ones(len(one), bool) if one.truth is None else np.asarray(one.truth) == 0
+        normal = np.ones(len(one), bool) if one.truth is None else ~disturbed(np.asarray(one.truth) == 1, parts.horizon)
         stretches += [one.values[begin:end] for begin, end in zip(*runs_of(normal), strict=True)]
     if not any(len(each) for each in stretches):
         raise StartupError(

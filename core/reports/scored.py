@@ -22,9 +22,10 @@ from core.offline.steps import StepModelRun
 from core.offline.task_predict import predict_task
 from core.tasks.declaration import Declaration, Output
 from core.training.tasks.history import History, Recorded
+from core.training.tasks.origin import digest_of
 
 ORACLE = "oracle_score"
-"""A dataset with the scores of the best possible detector, where somebody knows them."""
+"""A dataset with the scores of the true model, where somebody knows it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ScoredSequence:
         expected: (T, n) of the numbers that `ScoredFile.expected_names` has; None where the task tells none.
         leading: (T,), places in `ScoredFile.labels`, -1 where there is none; None where the task tells none.
         truth: (T,) of 0 and 1; None where it is not known.
-        oracle: (T,), the scores of the best possible detector; None where they are not known.
+        oracle: (T,), the scores of the true model; None where it is not known.
     """
 
     name: str
@@ -57,7 +58,10 @@ class ScoredSequence:
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """All sequences of a file; ``columns`` are the names of the numbers of `Scored.values`."""
+    """All sequences of a file; ``columns`` are the names of the numbers of `ScoredSequence.values`.
+
+    ``digest`` is that of `core.training.tasks.origin`.
+    """
 
     source: str
     sequences: list[ScoredSequence]
@@ -66,6 +70,7 @@ class ScoredFile:
     expected_names: tuple[str, ...]
     labels: tuple[str, ...]
     fingerprint: str
+    digest: str
 
 
 def score_output(declaration: Declaration, wanted: str | None = None) -> Output:
@@ -130,7 +135,10 @@ def score_file(
             ]
             period_s = history.period_ms / 1000
             columns = _columns(declaration, history.sequences)
-            return ScoredFile(history.source, sequences, period_s, columns, outputs.names, outputs.labels, done.model)
+            digest = digest_of(history.sequences)
+            return ScoredFile(
+                history.source, sequences, period_s, columns, outputs.names, outputs.labels, done.model, digest
+            )
 
 
 class _Outputs:
@@ -164,7 +172,7 @@ class _Outputs:
             self._scores[part].astype(np.float64),
             None if expected is None else expected.reshape(len(recorded), -1),
             None if self._leading is None else self._leading[part].astype(np.int64),
-            None if known is None else (np.asarray(known) != 0).astype(np.int64),
+            None if known is None else (np.nan_to_num(known) != 0).astype(np.int64),
             oracle,
         )
 

@@ -20,6 +20,7 @@ DETECTOR_COLUMNS = (
     "events found",
     "delay, median",
     "false alarms per day",
+    "normal time under alarm",
 )
 ALARM_COLUMNS = ("stream", "sequence", "begin", "end", "lasts", "leading", "peak")
 _NEARLY = 0.005
@@ -68,6 +69,7 @@ def detector_rows(detectors: Sequence[JudgedScores]) -> list[tuple[str, ...]]:
             f"{one.figures.found} of {one.figures.events}",
             "-" if one.figures.delay_s is None else duration(one.figures.delay_s),
             "-" if one.figures.false_alarms_per_day is None else f"{one.figures.false_alarms_per_day:.2g}",
+            "-" if one.figures.false_share is None else f"{one.figures.false_share:.2%}",
         )
         for one in detectors
     ]
