@@ -34,6 +34,7 @@ from core.judging.baselines import Baseline, fit_baselines
 from core.judging.metrics import auc_pr
 from core.judging.threshold import choose
 from core.judging.volume import vus_pr
+from core.wire.outputs import NOTHING_YET
 
 RESULTS = Path(__file__).parent / "results" / "anomalies"
 OURS, ORACLE, BESIDE = "caststream", "true model", "beside the best baseline"
@@ -73,9 +74,14 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
         scores |= {one.name: [one.score(values) for values in data.test] for one in baselines}
         if data.oracle is not None:
             scores[ORACLE] = data.oracle
-        healthy = quiet_pumps(seed, weeks) if name == "pump" and weeks else data.healthy
+        healthy, before = data.healthy, []
+        if name == "pump" and weeks:
+            before, healthy = quiet_pumps(seed, weeks, 0), quiet_pumps(seed, weeks, 1)
         alarms = {OURS: trained.alarms_per_week(healthy)} if healthy else {}
         alarms |= {_plain(one.name): alarms_of(one, data, healthy) for one in baselines if healthy}
+        if before:
+            held, judged = trained.outputs(before)["score"], trained.outputs(healthy)["score"]
+            alarms[f"{OURS}, {weeks:g} weeks held out"] = rate_of(held, judged, data.period_s)
     return {
         "set": name,
         "seed": seed,
@@ -87,19 +93,25 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
     }
 
 
-def quiet_pumps(seed: int, weeks: float) -> list[Values]:
-    """So many weeks of all pumps together, healthy, behind the days that they are trained on."""
+def quiet_pumps(seed: int, weeks: float, part: int = 0) -> list[Values]:
+    """So many weeks of all pumps together, healthy, behind the days that they are trained on, and ``part`` times more."""
     samples = round(weeks * WEEK_S / PERIOD_S / PUMPS)
-    drawn = (draw_pump(seed, row, HISTORY + samples, PERIOD_S, faults=False) for row in range(PUMPS))
-    return [one.readings[HISTORY:].astype(np.float64) for one in drawn]
+    first = HISTORY + part * samples
+    drawn = (draw_pump(seed, row, first + samples, PERIOD_S, faults=False) for row in range(PUMPS))
+    return [one.readings[first:].astype(np.float64) for one in drawn]
 
 
 def alarms_of(detector: Baseline, data: AnomalySet, healthy: Sequence[Values]) -> float:
     """The alarms in a week of healthy recordings, with the threshold that the last fifth of the history asks for."""
     held = [detector.score(values)[len(values) * 4 // 5 :] for values in data.history]
-    chosen = choose(held, data.period_s, WISH)
-    found = sum(len(find_alarms(detector.score(one), chosen.threshold, chosen.clear)) for one in healthy)
-    return found / (sum(map(len, healthy)) * data.period_s / WEEK_S)
+    return rate_of(held, [detector.score(values) for values in healthy], data.period_s)
+
+
+def rate_of(held: Sequence[Values], judged: Sequence[Values], period_s: float) -> float:
+    """The alarms in a week of scores, with the threshold that other scores ask for."""
+    chosen = choose([np.where(one <= NOTHING_YET, np.nan, one) for one in held], period_s, WISH)
+    found = sum(len(find_alarms(one, chosen.threshold, chosen.clear)) for one in judged)
+    return found / (sum(map(len, judged)) * period_s / WEEK_S)
 
 
 class Trained:

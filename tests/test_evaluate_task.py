@@ -35,7 +35,7 @@ expected = { of = "forecast", apply = "expected" }
 score = { of = "forecast", apply = "likelihood_ratio", horizon = 10 }
 leading = { of = "score", apply = "leading" }
 """
-ALARM = 'alarm = { of = "score", apply = "above", threshold = 2.5, clear = 1.0 }\n'
+ALARM = 'alarm = { of = "score", apply = "above", threshold = 5.0, clear = 2.0 }\n'
 SAMPLES, SHIFTED, STUCK = 3000, slice(1800, 1840), slice(2400, 2460)
 
 
@@ -103,8 +103,8 @@ def test_without_the_truth_the_alarms_are_listed_and_nothing_is_compared(folder:
     scores = done.scored.sequences[0].scores
 
     assert done.detectors == []
-    assert (done.threshold, done.clear) == (2.5, 1.0)
-    assert [alarm.begin for alarm in done.alarms] == find_alarms(scores, 2.5, 1.0).begins.tolist()
+    assert (done.threshold, done.clear) == (5.0, 2.0)
+    assert [alarm.begin for alarm in done.alarms] == find_alarms(scores, 5.0, 2.0).begins.tolist()
     assert len(done.alarms) >= 2
     assert f"{len(done.alarms)} alarms in 2.1 days of live.csv" in first_lines(done)[0]
     assert alarm_rows(done)[0][2].startswith("2026-01-02 06:")
@@ -200,7 +200,7 @@ def test_a_score_is_the_likelihood_ratio_else_what_an_alarm_is_made_of(folder: P
     none = replace(task, outputs=task.outputs[:2])
 
     assert score_output(task).name == score_output(plain_with_score(task)).name == "score"
-    assert alarm_of(task, score_output(task)) == (2.5, 1.0)
+    assert alarm_of(task, score_output(task)) == (5.0, 2.0)
     assert alarm_of(none, task.outputs[0]) is None
     with pytest.raises(StartupError, match="--score NAME"):
         score_output(none)
