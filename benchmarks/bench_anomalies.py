@@ -76,7 +76,7 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
             scores[ORACLE] = data.oracle
         healthy, before = data.healthy, []
         if name == "pump" and weeks:
-            before, healthy = quiet_pumps(seed, weeks, 0), quiet_pumps(seed, weeks, 1)
+            before, healthy = quiet_pumps(seed, weeks)
         alarms = {OURS: trained.alarms_per_week(healthy)} if healthy else {}
         alarms |= {_plain(one.name): alarms_of(one, data, healthy) for one in baselines if healthy}
         if before:
@@ -93,12 +93,12 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
     }
 
 
-def quiet_pumps(seed: int, weeks: float, part: int = 0) -> list[Values]:
-    """So many weeks of all pumps together, healthy, behind the days that they are trained on, and ``part`` times more."""
+def quiet_pumps(seed: int, weeks: float) -> tuple[list[Values], list[Values]]:
+    """Healthy weeks of all pumps together, behind the days that they are trained on, and as many that follow."""
     samples = round(weeks * WEEK_S / PERIOD_S / PUMPS)
-    first = HISTORY + part * samples
-    drawn = (draw_pump(seed, row, first + samples, PERIOD_S, faults=False) for row in range(PUMPS))
-    return [one.readings[first:].astype(np.float64) for one in drawn]
+    drawn = [draw_pump(seed, row, HISTORY + 2 * samples, PERIOD_S, faults=False, scored=False) for row in range(PUMPS)]
+    values = [one.readings[HISTORY:].astype(np.float64) for one in drawn]
+    return [one[:samples] for one in values], [one[samples:] for one in values]
 
 
 def alarms_of(detector: Baseline, data: AnomalySet, healthy: Sequence[Values]) -> float:

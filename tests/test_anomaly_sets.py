@@ -139,8 +139,8 @@ def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
 
 
 def test_quiet_pumps_go_on_where_their_history_ended() -> None:
-    quiet = quiet_pumps(0, 0.02)
+    quiet, later = quiet_pumps(0, 0.02)
 
-    assert [one.shape for one in quiet] == [(101, 12)] * 12
+    assert [one.shape for one in (*quiet, *later)] == [(101, 12)] * 24
     begin = draw_pump(0, 0, HISTORY + 10, PERIOD_S, faults=False).readings[HISTORY:]
     np.testing.assert_array_equal(quiet[0][:10], begin)

@@ -48,8 +48,10 @@ class Pump:
         return Pump(self.readings[first:], self.causes[first:], self.oracle[first:], faults)
 
 
-def draw_pump(seed: int, row: int, samples: int, period_s: float, faults: bool = True) -> Pump:
+def draw_pump(seed: int, row: int, samples: int, period_s: float, faults: bool = True, scored: bool = True) -> Pump:
     """Pump ``row`` of the endless set that ``seed`` stands for; without faults the values outside of them are the same.
+
+    The score of the true model takes most of the time: unless it is wanted (``scored``), it is NaN.
 
     The values of fewer samples are the beginning of those of more, as far as there are no faults.
     """
@@ -63,7 +65,7 @@ def draw_pump(seed: int, row: int, samples: int, period_s: float, faults: bool =
     found = draw_faults(source(_FAULTS), load, period_s) if faults else []
     readings = apply_faults(source(_EFFECTS), readings, load, found)
     sensed = np.asarray(np.clip(readings, LOWEST, HIGHEST), np.float32)
-    oracle = oracle_score(machine, load.speed, sensed.astype(np.float64))
+    oracle = oracle_score(machine, load.speed, sensed.astype(np.float64)) if scored else np.full(samples, np.nan)
     return Pump(sensed, truth(found, samples), oracle, found)
 
 
