@@ -24,7 +24,7 @@ NAMES = ("samplingrate", "samplerate", "samplingfrequency", "samplefrequency", "
 ASSUMED_HZ = {"signal": 1000.0, "casting": 1.0}
 OTHERS_HZ = 1.0
 """Assumed of any other task."""
-LOWEST_HZ, HIGHEST_HZ = 1e-3, 1e7
+LOWEST_HZ, HIGHEST_HZ = 1e-8, 1e7  # the lowest is a sample in three years: slow histories are of hours, days and months
 _WORDS = ("sampling_rate", "sample_rate", "sampling_frequency", "sample_frequency")
 _IN_JSON = (
     *_WORDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def forecaster_lines(
     yield from _next(
         f"topics create --tasks {name}",
         f"worker --tasks {name}",
-        _sending(declaration, name, data),
+        _sending(declaration, name, data, trained.history.streams),
         f"tail {name}",
     )
 
@@ -96,13 +96,14 @@ def _next(*commands: str) -> Iterator[str]:
     yield from (f"  caststream {each}" for each in commands)
 
 
-def _sending(declaration: Declaration, name: str, data: Path) -> str:
-    """The command that sends samples: those of an HDF5 file, or lines of a CSV."""
+def _sending(declaration: Declaration, name: str, data: Path, streams: Sequence[str]) -> str:
+    """The command that sends samples: those of an HDF5 file, or lines of a CSV, whose stream must be named."""
     from core.training.tasks.history import is_hdf5
 
     if is_hdf5(data):
         return f"replay {shlex.quote(str(data))} --task {name}"
-    return f"send {name}{_columns(declaration)} < {shlex.quote(f'{data.stem}.csv')}"
+    stream = "" if any(streams) else f" --stream {declaration.name}-1"
+    return f"send {name}{_columns(declaration)}{stream} < {shlex.quote(f'{data.stem}.csv')}"
 
 
 def _columns(declaration: Declaration) -> str:
