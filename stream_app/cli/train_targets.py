@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from core.tasks.declaration import Declaration
     from core.training.config import TaskSettings
-    from core.training.tasks.finish_targets import FinishedTargets
+    from core.training.tasks.task_file import WrittenTables
     from core.training.tasks.train_classifier import TrainedClassifier
     from core.training.tasks.train_regressor import TrainedRegressor
 
@@ -43,7 +43,7 @@ def train_targets(
     places = Places(weights)
     run["log_dir"] = run["log_dir"] or places.logs
     words = shlex.join(["caststream", *sys.argv[1:]])
-    came: list[tuple[Trained, FinishedTargets]] = []
+    came: list[tuple[Trained, WrittenTables]] = []
 
     def finish(trained: Trained) -> None:
         came.append((trained, finish_targets(declaration, trained, places, words)))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from core.tasks.declaration import Declaration
     from core.training.tasks.finish import Finished
-    from core.training.tasks.finish_targets import FinishedTargets
     from core.training.tasks.places import Places
+    from core.training.tasks.task_file import WrittenTables
     from core.training.tasks.train_classifier import TrainedClassifier
     from core.training.tasks.train_regressor import TrainedRegressor
     from core.training.tasks.trained import Trained
@@ -37,7 +37,7 @@ def forecaster_lines(
 def targets_lines(
     declaration: Declaration,
     trained: TrainedRegressor | TrainedClassifier,
-    finished: FinishedTargets,
+    finished: WrittenTables,
     places: Places,
 ) -> Iterator[str]:
     """Say what came of the training of targets or of classes."""
@@ -82,7 +82,7 @@ def _figures(trained: TrainedRegressor | TrainedClassifier) -> Iterator[str]:
     yield from (f"warning: {line.replace('**', '')}" for line in doubts)
 
 
-def _written(task_file: Path, finished: Finished | FinishedTargets, places: Places, plots: str = "") -> Iterator[str]:
+def _written(task_file: Path, finished: Finished | WrittenTables, places: Places, plots: str = "") -> Iterator[str]:
     yield f"{task_file} has these tables now:"
     for name, lines in finished.tables.items():
         yield from (f"  [{name}]", *(f"  {line}" for line in lines))

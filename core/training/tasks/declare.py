@@ -38,10 +38,15 @@ class FieldLimits:
 
 
 def names_for(declaration: Declaration) -> OutputNames:
-    """Names of outputs that no field has."""
-    taken = {name for field in declaration.fields for name in (field.name, *field.aliases)}
+    """Names of a forecaster's outputs that no field has."""
     wanted = ("forecast", "expected", "surprise", "score", "leading", "alarm")
-    return OutputNames(*(f"model_{name}" if name in taken or why_not_an_output(name) else name for name in wanted))
+    return OutputNames(*(free_name(declaration, name) for name in wanted))
+
+
+def free_name(declaration: Declaration, name: str) -> str:
+    """The name of an output, ``model_NAME`` where a field has it already."""
+    taken = {each for field in declaration.fields for each in (field.name, *field.aliases)}
+    return f"model_{name}" if name in taken or why_not_an_output(name) else name
 
 
 def model_lines(path: Path, weights: Path, example: Path) -> list[str]:
