@@ -47,7 +47,7 @@ app = typer.Typer(no_args_is_help=True, context_settings=HELP, pretty_exceptions
 
 
 app.add_typer(topics_app, name="topics", help="Create, describe, grow or reset the topics.")
-app.add_typer(task_app, name="task", help="Show, begin and export tasks of your own.")
+app.add_typer(task_app, name="task", help="Show, draft, check and convert tasks of your own.")
 app.add_typer(generate_app, name="generate", help="Write synthetic data as HDF5.")
 app.add_typer(send_app, name="send", help="Send each line of standard input as a record. COMMAND may be a task file.")
 app.add_typer(tail_app, name="tail", help="Read an output topic. COMMAND may be a task file.")

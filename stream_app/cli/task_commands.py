@@ -57,9 +57,9 @@ def task_new(
         ),
     ],
 ) -> None:
-    """Write a task file to begin with, into this directory: the fields of a CSV or HDF5 file, or of an ONNX model.
+    """Draft a task file in this directory, with the fields of a file of samples or of an ONNX model.
 
-    A file that is there is not overwritten. Read through what was written: every line says what it is for.
+    An existing file is not overwritten. Read the draft through: each line says what it is for.
     """
     from core.drafts.draft import check_task_name, write_draft
     from core.drafts.sources import draft_of
@@ -80,9 +80,9 @@ def task_convert(
         typer.Option(help="The file to write; by default FILE with the ending .safetensors.", show_default=False),
     ] = None,
 ) -> None:
-    """Write a model file of PyTorch as safetensors, which a worker reads without PyTorch and 500 MB less memory.
+    """Convert a model file of PyTorch to safetensors, which a worker reads without PyTorch and with 500 MB less memory.
 
-    The weights stay the same, and what stands beside them. PyTorch must be installed here. A file that is there is not
+    The weights and what is stored beside them stay the same. PyTorch must be installed here. An existing file is not
     overwritten.
     """
     from core.errors import StartupError
@@ -100,7 +100,7 @@ def task_convert(
 def task_export_help(
     framework: Annotated[Literal["torch", "keras"], typer.Argument(help="The framework.", show_default=False)],
 ) -> None:
-    """Print the lines that export a recurrent model to ONNX so that its state is carried rightly."""
+    """Print the lines that export a recurrent model to ONNX so that its state is carried correctly."""
     from stream_app.cli.export_help import EXPORTS
 
     typer.echo(EXPORTS[framework], nl=False)

@@ -55,8 +55,8 @@ def _forecasts(trained: Trained) -> Iterator[str]:
     )
     if ours >= persistence:
         yield (
-            "warning: that nothing changes is as good a forecast: more history, or other fields, may tell more; "
-            "anomalies are then steps that are larger than usual"
+            "warning: the guess that nothing changes is as good as this model: more history, or other fields, may "
+            "help; until then the score only finds steps that are larger than usual"
         )
 
 
@@ -87,7 +87,7 @@ def _written(task_file: Path, finished: Finished | WrittenTables, places: Places
     for name, lines in finished.tables.items():
         yield from (f"  [{name}]", *(f"  {line}" for line in lines))
     if finished.ranges:
-        yield f"and what is normal of the fields {', '.join(finished.ranges)}, from what was learnt from"
+        yield f"and the normal ranges of {', '.join(finished.ranges)}, from the samples that were learnt from"
     yield f"written: {places.weights}, {places.example.name}, the card {places.card.name}{plots}"
 
 

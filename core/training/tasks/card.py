@@ -54,7 +54,7 @@ def _parts(trained: Trained, finished: Finished, places: Places, command: str) -
     ours, persistence = trained.losses
     yield f"# Forecaster of {finished.declaration.name}"
     if ours >= persistence:
-        yield "**That nothing changes from one sample to the next is as good a forecast as this model's.**"
+        yield "**The guess that nothing changes from one sample to the next is as good as this model.**"
     yield _USE
     yield "## Training"
     yield f"```sh\n{without_folders(command)}\n```"

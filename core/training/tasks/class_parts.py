@@ -56,8 +56,8 @@ def class_parts(labels: SequenceLabels, lengths: Int64s, first: int, seed: int, 
         if len(own) < LEAST:
             raise DataError(
                 source,
-                f"the class {name!r} has {len(own)} sequences of {first:,} samples or more (window.first): {LEAST} are "
-                "the least, some ten of each class are needed for figures that say something",
+                f"the class {name!r} has {len(own)} sequences of {first:,} samples or more (window.first): at "
+                f"least {LEAST} are needed, and about ten of each class for figures that mean something",
             )
         held = max(2, round(HELD_OUT * len(own)))
         for part, these in zip(parts, np.split(own, [len(own) - held, len(own) - held // 2]), strict=True):

@@ -24,8 +24,8 @@ _REGRESSOR_WEAKNESSES = (
     "It counts samples and does not see the time between them: at another rate it is wrong without saying so.",
 )
 _CLASSIFIER_WEAKNESSES = (
-    "It knows its classes alone. What is none of them gets the name of one all the same.",
-    "It is as good as its labels, and its probabilities tell the shares of the classes in its file.",
+    "It knows its classes only. Anything else gets the name of one of them all the same.",
+    "It is only as good as its labels, and its probabilities follow the shares of the classes in its file.",
     "It counts samples and does not see the time between them: at another rate it is wrong without saying so.",
 )
 
@@ -42,8 +42,8 @@ def regressor_card(trained: TrainedRegressor, command: str) -> list[str]:
         f"Of {trained.history.source}, {trained.parts.by}.",
         "## Quality",
         "Measured on the held-out part, which chose the best epoch, as a worker publishes it. The errors stand beside "
-        "those of two guesses that need no model: always the mean, and the value that was known last. The latter knows "
-        "a measured value, which a live model has not.",
+        "those of two guesses that need no model: always the mean, and the value that was known last. The latter needs "
+        "measured values, which a live model does not have.",
         regressor_table(trained.figures),
         "## Known weaknesses",
         "\n".join(f"- {each}" for each in _REGRESSOR_WEAKNESSES),
@@ -83,8 +83,8 @@ def classifier_card(trained: TrainedClassifier, command: str) -> list[str]:
         f"```sh\n{without_folders(command)}\n```",
         _course(on, trained.settings, trained.fitted),
         "## Quality",
-        f"Measured on sequences of {trained.history.source} that were held out whole, by chance of each class; half of "
-        "them chose the best epoch, the others calibrated the probabilities.",
+        f"Measured on sequences of {trained.history.source} that were held out whole, drawn at random from each class; "
+        "half of them chose the best epoch, the others calibrated the probabilities.",
         classifier_table(figures),
         table(
             ("class", "sequences", "AUC, last window", "AUC, all windows"),

@@ -69,7 +69,7 @@ def target_statistics(history: History, parts: Split, names: Sequence[str]) -> T
             count = int((~np.isnan(known[:, place])).sum())
             if count < LEAST_KNOWN:
                 raise DataError(
-                    history.source, f"{part} has {count} values of the target: {LEAST_KNOWN} are the least", name
+                    history.source, f"{part} has {count} values of the target: at least {LEAST_KNOWN} are needed", name
                 )
         found.append(known)
     mean, std = np.nanmean(found[0], axis=0), np.nanstd(found[0], axis=0)

@@ -157,13 +157,13 @@ def _told(history: History, labels: SequenceLabels, parts: ClassParts, rules: Wi
         rare, common = labels.classes[int(counts.argmin())], labels.classes[int(counts.argmax())]
         found.append(
             f"the class {common!r} is {counts.max() / counts.min():.0f} times as frequent as {rare!r}: probabilities "
-            "tell the shares of this file, so the rare one is seldom the most probable"
+            "follow the shares of the classes in this file, so the rare one is seldom the most probable"
         )
     streams = history.streams
     if 1 < len(streams) < len(history.sequences):
         found.append(
-            f"sequences of the same {count_of(len(streams), 'stream')} are learnt from and held out: how it does on a "
-            "stream that it has never seen is not shown"
+            f"sequences of the same {count_of(len(streams), 'stream')} are learnt from and held out: the figures do "
+            "not show how good the classifier is on a stream that it has never seen"
         )
     return found
 
