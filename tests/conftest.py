@@ -57,6 +57,7 @@ LONGEST = [
     "test_sink",
     "test_pump",
     "test_task_check",
+    "test_task_findings",
     "test_topics",
     "test_dead_letters",
     "test_crash_points",
