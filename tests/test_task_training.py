@@ -25,6 +25,8 @@ from core.offline.task_predict import predict_task
 from core.tasks.check.example import run_row
 from core.tasks.declaration import CellName, Declaration
 from core.tasks.reading import read_declaration, read_to_train
+from core.training.config import TaskSettings
+from core.training.descent import Descent
 from core.training.tasks.card import write_card
 from core.training.tasks.declare import names_for
 from core.training.tasks.export import folded, outputs_of
@@ -382,3 +384,52 @@ def test_no_sample_is_on_both_sides_and_a_cut_is_wider_than_the_horizon(
         assert not any((sequence, near) in sides[0] for near in range(step - horizon, step + 1))
     if len(lengths) >= MANY:
         assert not {sequence for sequence, _ in sides[0]} & {sequence for sequence, _ in sides[1]}
+
+
+def test_the_sizes_of_the_table_train_hold(tmp_path: Path) -> None:
+    task, places = declared(tmp_path, '[train]\ncell = "GRU"\nhidden_size = 5\nnum_layers = 2\n')
+    told: list[Trained] = []
+    settings = quick(epochs=1, hidden_size=None, num_layers=None)
+
+    train_forecaster(task, write_csv(tmp_path / "history.csv", plant(600)), places, settings, then=told.append)
+
+    assert (told[0].sizes.cell, told[0].sizes.hidden_size, told[0].sizes.num_layers) == ("GRU", 5, 2)
+
+
+@pytest.mark.parametrize("kind", ["csv", "h5"])
+def test_an_empty_mark_is_no_anomaly_and_what_follows_a_mark_is_disturbed(tmp_path: Path, kind: str) -> None:
+    task, _ = declared(tmp_path, "[train]\nhorizon = 3\n")
+    path, marks = tmp_path / f"history.{kind}", np.full(40, np.nan)
+    marks[10], marks[20] = 1, 0
+    if kind == "csv":
+        head, *rows = write_csv(path, plant(40)).read_text().splitlines()
+        cells = ["" if np.isnan(mark) else f"{mark:.0f}" for mark in marks]
+        path.write_text(
+            "\n".join([f"{head},anomaly", *(f"{row},{cell}" for row, cell in zip(rows, cells, strict=True))]) + "\n"
+        )
+    else:
+        with h5py.File(path, "w") as file:
+            file["flow"], file["level"] = plant(40).T
+            file["anomaly"] = marks
+
+    with open_history(path, task) as history:
+        (one,) = history.sequences
+
+    assert np.flatnonzero(one.marked).tolist() == [10]
+    assert np.flatnonzero(one.disturbed).tolist() == [10, 11, 12, 13]
+
+
+def test_the_rate_falls_before_the_time_is_up_and_once_only() -> None:
+    settings = TaskSettings(learning_rate=1.0)
+    descent = Descent(torch.nn.Linear(1, 1), settings, 100)
+
+    rates = []
+    for share in (0.0, 0.69, 0.7, 0.84, 0.86, 1.0):
+        descent.time_passed(share)
+        rates.append(descent.learning_rate)
+    resumed = Descent(torch.nn.Linear(1, 1), settings, 100)
+    resumed.load(descent.optimizer.state_dict(), descent.state())
+    resumed.time_passed(0.9)
+
+    assert rates == pytest.approx([1, 1, 0.3, 0.3, 0.09, 0.09])
+    assert resumed.learning_rate == pytest.approx(0.09)

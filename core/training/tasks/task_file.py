@@ -1,4 +1,4 @@
-"""What a training writes into the task file: tables, and what is normal of fields that say nothing of it."""
+"""The tables that a training has written into the task file, and the normal ranges of fields that had none."""
 
 from __future__ import annotations
 
