@@ -15,8 +15,10 @@ import numpy as np
 
 from core.arrays import Float64s
 from core.errors import StartupError
+from core.judging.linear import fit_linear
 from core.judging.ratios import likelihood_ratios, moving_average
 from core.judging.season import find_period
+from core.judging.spread import spread_of
 
 ScoreFunction = Callable[[Float64s], Float64s]
 EWMA_SHARE = 0.2  # of the newest sample, as in Roberts' chart
@@ -50,9 +52,15 @@ def fit_baselines(history: Sequence[Float64s], period: int | None = None, seed: 
     found = [Baseline("persistence", fit_lag(held, 1)), Baseline("EWMA chart", fit_ewma(held))]
     if season is not None and any(len(one) > season + 1 for one in held):
         found.append(Baseline(f"seasonal naive ({season} samples)", fit_lag(held, season)))
+    if (linear := fit_linear(held)) is not None:
+        found.append(Baseline(f"linear ({linear.order} samples)", _of_held(linear.score)))
     if any(len(one) >= WINDOW for one in held):
         found.append(Baseline("isolation forest", fit_forest(held, seed)))
     return found
+
+
+def _of_held(score: ScoreFunction) -> ScoreFunction:
+    return lambda values: score(held_values(values))
 
 
 def held_values(values: Float64s) -> Float64s:
@@ -69,7 +77,7 @@ def fit_lag(history: Sequence[Float64s], lag: int) -> ScoreFunction:
     ``likelihood_ratio`` is made of those of its model. What such a detector is behind lies in the forecast alone.
     """
     distances = [one[lag:] - one[:-lag] for one in history if len(one) > lag]
-    spread = _spread(np.concatenate(distances) if distances else history[0][:0])
+    spread = spread_of(np.concatenate(distances) if distances else history[0][:0])
 
     def score(values: Float64s) -> Float64s:
         values = held_values(values)
@@ -88,7 +96,7 @@ def fit_ewma(history: Sequence[Float64s], share: float = EWMA_SHARE) -> ScoreFun
     that of the field that is farthest.
     """
     known = np.concatenate(list(history))
-    mean, spread = known.mean(axis=0), _spread(known)
+    mean, spread = known.mean(axis=0), spread_of(known)
 
     def score(values: Float64s) -> Float64s:
         average = moving_average((held_values(values) - mean) / spread, share)
@@ -108,7 +116,7 @@ def fit_forest(history: Sequence[Float64s], seed: int = 0, window: int = WINDOW)
         StartupError: scikit-learn is missing.
     """
     known = np.concatenate(list(history))
-    mean, spread = known.mean(axis=0), _spread(known)
+    mean, spread = known.mean(axis=0), spread_of(known)
     rows = np.concatenate([_windows((one - mean) / spread, window) for one in history if len(one) >= window])
     forest = _ensemble().IsolationForest(random_state=seed)
     forest.fit(rows[:: max(1, len(rows) // FOREST_ROWS)])
@@ -126,14 +134,6 @@ def _windows(values: Float64s, window: int) -> Float64s:
     """Windows (T - window + 1, window * F): the n-th ends at sample n + window - 1."""
     views = np.lib.stride_tricks.sliding_window_view(values, window, axis=0)
     return np.ascontiguousarray(views).reshape(len(views), -1).astype(np.float32)
-
-
-def _spread(values: Float64s) -> Float64s:
-    """The standard deviation of each number; 1 where it does not change, or there are no values."""
-    if not len(values):
-        return np.ones(values.shape[1])
-    found: Float64s = values.std(axis=0)
-    return np.where(found > 1e-12 * (1 + np.abs(values).max(axis=0)), found, 1.0)
 
 
 def _ensemble() -> Any:
