@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms, reliability
+from core.judging.metrics import auc_pr
+from core.training.metrics import auc_roc, brier, f1, recall_at_false_alarms, reliability
 
 rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=30)
 
@@ -39,7 +40,7 @@ def test_average_precision_agrees_with_scikit_learn(sklearn_metrics, drawn):
     scores, labels = arrays(drawn)
     expected = None if one_class(labels) else pytest.approx(sklearn_metrics.average_precision_score(labels, scores))
 
-    assert auc_pr(scores, labels) == expected
+    assert auc_pr([scores], [labels]) == expected
 
 
 @given(drawn=rows, share=st.sampled_from([0.0, 0.01, 0.1, 0.5]))

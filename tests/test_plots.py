@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from core.errors import RunError, StartupError
+from core.judging.metrics import auc_pr
 from core.training.evaluate_defect import DefectReport
 from core.training.evaluate_signal import SignalReport
-from core.training.metrics import auc_pr, auc_roc, brier
+from core.training.metrics import auc_roc, brier
 from core.training.plots import example_figure, scores_figure, write_defect_plots, write_signal_plots
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,7 @@ def defect_report() -> DefectReport:
     figures = {
         "threshold": 0.2,
         "auc": auc_roc(probabilities, labels),
-        "auc_pr": auc_pr(probabilities, labels),
+        "auc_pr": auc_pr([probabilities], [labels]),
         "brier": brier(probabilities, labels),
         "baseline": "logistic regression",
         "detected": float(alarms[labels == 1].mean()),

@@ -9,7 +9,7 @@ from core.errors import StartupError
 from core.judging.alarms import Known, find_alarms
 from core.judging.tail import fit_pareto, level_of
 from core.judging.threshold import choose, poisson_range, rate_curve
-from core.judging.wish import wish_per_week
+from core.wish import wish_per_week
 
 PERIOD_S = 300.0
 WEEK = 2016  # samples

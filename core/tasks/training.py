@@ -8,8 +8,8 @@ from core.tasks.declaration import Kind, Learn, Training
 from core.tasks.keys import TrainKeys
 from core.tasks.tables import Once, read_keys
 from core.tasks.toml_file import Place
+from core.wish import wish_per_week
 
-_PER_WEEK = {"hour": 168.0, "day": 7.0, "week": 1.0, "month": 12 * 7 / 365.25, "year": 7 / 365.25}
 _FOR: dict[Learn, Kind] = {"forecast": "step", "regress": "step", "classify": "window"}
 _DEFAULT: dict[Kind, Learn] = {"step": "forecast", "window": "classify"}
 
@@ -22,12 +22,7 @@ def read_training(place: Place, values: Any, kind: Kind) -> Training:
         place.refuse("learn", learn, f"for a task of the kind {_FOR[learn]}, and this one is of the kind {kind}")
     Once().take(place, "target", keys.targets)
     Once().take(place, "column", keys.columns.values())
-    if not (wish := per_week(keys.false_alarms)) > 0:
+    if not float(keys.false_alarms.partition("/")[0]) > 0:
         place.refuse("false_alarms", keys.false_alarms, "above 0: no threshold is never passed")
+    wish = wish_per_week(keys.false_alarms)
     return Training(learn, keys.targets, keys.columns, keys.cell, keys.hidden_size, keys.num_layers, keys.horizon, wish)
-
-
-def per_week(text: str) -> float:
-    """The number of events in a week that a text such as 1/day means."""
-    count, _, period = text.partition("/")
-    return float(count) * _PER_WEEK[period]

@@ -18,6 +18,7 @@ from core.data.recording import Recording
 from core.engines.infer import attention_of, prepare
 from core.engines.results import WindowRules
 from core.errors import DataError, StartupError
+from core.judging.metrics import auc_pr
 from core.models.checkpoint import read_checkpoint
 from core.models.defect_lstm import SteelDefectLSTM
 from core.models.factory import load_model
@@ -25,7 +26,7 @@ from core.models.fingerprint import fingerprint
 from core.offline.predict import cast_scores
 from core.offline.prediction_file import CastScore
 from core.training.baseline import Baselines
-from core.training.metrics import auc_pr, auc_roc, brier, f1, recall_at_false_alarms
+from core.training.metrics import auc_roc, brier, f1, recall_at_false_alarms
 
 # What the baselines learn from where no file is given: generated casts of another seed.
 BASELINE_SEED, BASELINE_CASTS = 700_001, 2_000
@@ -175,7 +176,7 @@ class _Scored:
             "defective": int(y.sum()),
             "auc": auc_roc(p, y),
             "auc_limit": auc_roc(self.limits, y) if known else None,
-            "auc_pr": auc_pr(p, y),
+            "auc_pr": auc_pr([p], [y]),
             "f1": f1(alarms, y),
             "brier": brier(p, y),
             "brier_limit": brier(self.limits, y) if known else None,

@@ -27,16 +27,6 @@ def auc_roc(scores: Scores, labels: Labels) -> float | None:
     return float((ranks[positive].sum() - positives * (positives + 1) / 2.0) / (positives * negatives))
 
 
-def auc_pr(scores: Scores, labels: Labels) -> float | None:
-    """Average precision: the precision at each threshold, weighted by the recall that it adds."""
-    found = _counts(scores, labels)
-    if found is None:
-        return None
-    hits, alarms, positives, _ = found
-    recall_added = np.diff(np.concatenate([[0], hits])) / positives
-    return float(np.sum(recall_added * hits / alarms))
-
-
 def recall_at_false_alarms(scores: Scores, labels: Labels, share: float) -> float | None:
     """The largest share of positives that a threshold finds while at most ``share`` of the negatives raise an alarm."""
     found = _counts(scores, labels)

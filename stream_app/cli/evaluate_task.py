@@ -83,7 +83,6 @@ def evaluate_file_command(group: typer.Typer, name: str) -> None:
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed
         from core.data.outputs import keep_inputs
-        from core.judging.wish import wish_per_week
         from core.reports.evaluate import Choices, evaluate_task
         from core.reports.pictures import write_pictures
         from core.reports.words import as_json as figures_of
@@ -92,6 +91,7 @@ def evaluate_file_command(group: typer.Typer, name: str) -> None:
         from core.training.extras import require
         from core.training.tasks.history import HistoryOptions
         from core.whole_file import whole_file
+        from core.wish import wish_per_week
         from stream_app.cli.progress import phases
         from stream_app.offline import step_model
 

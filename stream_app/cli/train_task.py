@@ -77,11 +77,11 @@ def train_file_command(group: typer.Typer, name: str) -> None:
         """
         from core.data.csv.import_csv import fields_of
         from core.data.csv.names import parse_renamed
-        from core.judging.wish import wish_per_week
         from core.tasks.reading import read_to_train
         from core.training.config import read_settings
         from core.training.extras import require
         from core.training.tasks.history import HistoryOptions
+        from core.wish import wish_per_week
 
         for package in PACKAGES:
             require(package)
