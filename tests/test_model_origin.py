@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.judging.normal import disturbed
+from core.judging.threshold import choose
 from core.reports.evaluate import Choices, Evaluation, evaluate_task
+from core.reports.parts import divide, normal_scores
 from core.tasks.reading import read_declaration, read_to_train
 from core.training.tasks.finish import finish
 from core.training.tasks.origin import Provenance, read_origin
@@ -42,10 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def evaluated(folder: Path, data: str) -> Evaluation:
+def evaluated(folder: Path, data: str, history: Path | None = None) -> Evaluation:
+    choices = Choices(wish=50.0, history=history)
     declaration = read_declaration(folder / "pump.toml")
     settings = load_settings(data_dir=str(folder / "state"))
-    return evaluate_task(folder / data, declaration, lambda: step_model(settings, declaration), Choices(wish=50.0))
+    return evaluate_task(folder / data, declaration, lambda: step_model(settings, declaration), choices)
 
 
 def test_of_the_file_that_was_learnt_from_only_the_held_out_part_is_judged(folder: Path) -> None:
@@ -53,6 +57,39 @@ def test_of_the_file_that_was_learnt_from_only_the_held_out_part_is_judged(folde
 
     assert done.notes[0] == "the model has learnt from 80% of this file: only the rest is judged"
     assert done.detectors[0].figures.events == 1
+
+
+def test_thresholds_and_alarms_have_no_part_in_what_was_learnt_from(folder: Path) -> None:
+    with_truth = evaluated(folder, "history.csv")
+    scores = with_truth.scored.sequences[0].scores
+    head, *rows = (folder / "history.csv").read_text().splitlines()
+    (folder / "unmarked.csv").write_text("\n".join(row.rpartition(",")[0] for row in (head, *rows)) + "\n")
+    without = evaluated(folder, "unmarked.csv")
+
+    assert with_truth.threshold == choose([scores[1600:1720]], 60.0, 50.0).threshold  # 30 % of the held-out 400
+    assert without.threshold == choose([scores[1600:]], 60.0, 50.0).threshold
+    assert without.weeks == pytest.approx(400 * 60 / (7 * 86400))
+    assert min(alarm.begin for alarm in (*with_truth.alarms, *without.alarms)) >= 1600
+
+
+def test_a_history_that_was_learnt_from_gives_thresholds_by_its_rest_alone(folder: Path) -> None:
+    csv_with_truth(folder / "fresh.csv", 2, "2026-03-01T00:00:00")
+    done = evaluated(folder, "fresh.csv", folder / "history.csv")
+
+    assert done.notes[0] == "the model has learnt from 80% of history.csv: thresholds are chosen on the rest"
+    quiet = evaluated(folder, "history.csv").scored.sequences[0]
+    normal = normal_scores(quiet.scores, quiet.truth, 30)[1600:]
+    assert done.threshold == choose([normal], 60.0, 50.0).threshold
+
+
+def test_whole_sequences_that_were_held_out_are_judged_and_the_others_are_fitted_on(folder: Path) -> None:
+    scored = evaluated(folder, "history.csv").scored
+    three = replace(scored, sequences=scored.sequences * 3)
+    parts = divide(three, None, Provenance(three.digest, [(1, 0, SAMPLES)]))
+
+    assert list(parts.fitted.ends) == [SAMPLES, 0, SAMPLES]
+    assert list(parts.quiet.begins) == [SAMPLES, 0, SAMPLES]
+    assert list(parts.quiet.ends) == list(parts.judged.begins) == [SAMPLES, 600, SAMPLES]
 
 
 def test_a_copy_under_another_name_is_known_and_a_change_of_one_value_is_told_by_its_times(folder: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from core.errors import StartupError
 from core.judging.alarms import Known, find_alarms
 from core.judging.tail import fit_pareto, level_of
-from core.judging.threshold import choose, poisson_range, rate_curve
+from core.judging.threshold import choose, needed_hours, poisson_range, rate_curve
 from core.wish import wish_per_week
 
 PERIOD_S = 300.0
@@ -143,7 +143,7 @@ def test_a_few_scores_give_a_threshold_above_all_of_them_and_a_doubt():
 
     assert chosen.how == "highest"
     assert chosen.threshold > 9.0
-    assert "hold out more" in chosen.doubts[0]
+    assert "Hold out 1,680 hours" in chosen.doubts[0]
 
 
 def test_hours_that_are_short_of_the_wish_are_reported():
@@ -151,7 +151,7 @@ def test_hours_that_are_short_of_the_wish_are_reported():
 
     assert chosen.how == "tail"
     assert chosen.threshold > held_out(2).max()
-    assert any("beyond what was observed" in doubt for doubt in chosen.doubts)
+    assert any("beyond what was observed. Hold out 33,600 hours" in doubt for doubt in chosen.doubts)
     assert "observed: 0 alarms in 336 hours" in chosen.lines()[1]
 
 
@@ -215,3 +215,12 @@ def test_a_wish_for_more_alarms_than_normal_scores_make_keeps_a_threshold_that_m
 
     assert chosen.threshold == pytest.approx(np.quantile(scores, 0.99))
     assert "allows more alarms" in " ".join(chosen.doubts)
+
+
+def test_a_wish_needs_so_many_hours_that_ten_alarms_are_in_them() -> None:
+    assert needed_hours(1.0) == 1680.0  # ten weeks
+    rare = choose([held_out(10)], PERIOD_S, 1.0)
+
+    assert needed_hours(rare.wish_per_week) == pytest.approx(rare.hours)
+    assert rare.how == "observed"
+    assert not any("Hold out" in doubt for doubt in rare.doubts)

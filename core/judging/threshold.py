@@ -97,6 +97,11 @@ def choose(scores: Sequence[Float64s], period_s: float, wish_per_week: float) ->
     return _chosen(held, wish_per_week)
 
 
+def needed_hours(wish_per_week: float) -> float:
+    """The hours of held-out scores, of all streams together, in which a threshold for a wish is observed."""
+    return ENOUGH / wish_per_week * WEEK_S / 3600
+
+
 def rate_curve(scores: Sequence[Float64s], period_s: float, levels: int = _LEVELS) -> tuple[Float64s, Float64s]:
     """Thresholds from low to high, and the alarms per stream and week that each gives; empty without a score."""
     held = _HeldOut(Known.of(list(scores)), period_s)
@@ -191,8 +196,8 @@ def _threshold(held: _HeldOut, allowed: float) -> tuple[float, How, list[str]]:
     tail = _tail(held, observed, allowed)
     if tail is None:
         if allowed >= 1:
-            return observed, "observed", [f"at most {int(allowed)} alarms were observed: a few more hours change much"]
-        return _above(held), "highest", [_little(held)]
+            return observed, "observed", [f"at most {int(allowed)} alarms were observed. {_needed(held, allowed)}"]
+        return _above(held), "highest", [f"{_little(held)}. {_needed(held, allowed)}"]
     threshold, spread = tail
     doubts = []
     if spread > _UNSTABLE:
@@ -200,11 +205,17 @@ def _threshold(held: _HeldOut, allowed: float) -> tuple[float, How, list[str]]:
     if allowed < 1:
         doubts.append(
             f"the wish is one alarm in {held.hours / allowed:,.0f} hours, and there are {held.hours:,.0f}: the "
-            "threshold lies beyond what was observed; more held-out data settles it"
+            f"threshold lies beyond what was observed. {_needed(held, allowed)}"
         )
     if threshold > observed:
         return threshold, "tail", doubts
     return observed, "observed" if allowed >= 1 else "highest", doubts
+
+
+def _needed(held: _HeldOut, allowed: float) -> str:
+    """Say how much held-out data the wish needs."""
+    hours = needed_hours(allowed / held.weeks)
+    return f"Hold out {hours:,.0f} hours of normal data, of all streams together, for a threshold that is observed"
 
 
 def _tail(held: _HeldOut, start: float, allowed: float) -> tuple[float, float] | None:
@@ -238,7 +249,7 @@ def _above(held: _HeldOut) -> float:
 def _little(held: _HeldOut) -> str:
     if held.highest == held.median:
         return "the held-out scores do not rise above their median: nothing is known of how high normal ones come"
-    return f"fewer than {LEAST_PEAKS} peaks were held out: the threshold is a guess; hold out more normal data"
+    return f"fewer than {LEAST_PEAKS} peaks were held out: the threshold is a guess"
 
 
 def _range(held: _HeldOut, threshold: float, allowed: float) -> tuple[float, float]:

@@ -2,13 +2,14 @@
 
 With the truth the first part of each sequence is history: the simple detectors are fitted on its normal samples, and
 every detector's threshold is chosen on them for the same wish. The rest is judged. Of the file that the model was made
-of, the history is what was learnt from.
+of, all this is done with the part that was held out, but for the simple detectors: they learn from what the model did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,15 @@ from core.judging.alarms import find_alarms, runs_of
 from core.judging.baselines import Baseline, fit_baselines
 from core.judging.metrics import DetectionFigures, figures
 from core.judging.normal import disturbed
-from core.judging.threshold import choose, rate_curve
+from core.judging.threshold import WEEK_S, choose, rate_curve
 from core.offline.steps import StepModelRun
-from core.reports.origin import notes_on
+from core.reports.origin import note_on_thresholds, notes_on
+from core.reports.parts import HISTORY_SHARE, Parts, SampleRanges, ScoresOf, divide
 from core.reports.scored import ScoredFile, ScoredSequence, alarm_of, score_file, score_output
 from core.tasks.declaration import Declaration
 from core.training.tasks.history import AS_IT_IS, TRUTH, HistoryOptions, open_history
-from core.training.tasks.origin import Provenance, read_origin
+from core.training.tasks.origin import read_origin
 
-HISTORY_SHARE = 0.3
 OWN = "this task"
 BEST = "true model"
 WISH = 1.0
@@ -78,7 +79,10 @@ class JudgedScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation; ``detectors`` is empty without the truth, else the task is the first."""
+    """An evaluation; ``detectors`` is empty without the truth, else the task is the first.
+
+    ``weeks`` are those of the scores that alarms are listed of, of all sequences together.
+    """
 
     task: str
     score: str
@@ -90,12 +94,7 @@ class Evaluation:
     alarms: list[Alarm]
     curve: tuple[Float64s, Float64s]
     detectors: list[JudgedScores]
-
-    @property
-    def weeks(self) -> float:
-        """Weeks of scores, of all sequences together."""
-        known = sum(int((~np.isnan(one.scores)).sum()) for one in self.scored.sequences)
-        return known * self.scored.period_s / (7 * 24 * 3600)
+    weeks: float
 
 
 def evaluate_task(
@@ -128,124 +127,83 @@ def evaluate_task(
     before = None if choices.history is None else scored_of(choices.history, ())
     own = alarm_of(declaration, score)
     origin = read_origin(declaration.model.file)
-    found = _Parts(scored, before, origin, score.horizon or 0)
-    threshold, clear, notes = _threshold(found, own, choices.wish)
-    detectors = _detectors(found, own, choices) if found.has_truth else []
-    notes = [*notes_on(origin, scored), *notes]
-    normal = [_normal_scores(one.scores, one.truth, found.horizon) for one in scored.sequences]
-    alarms = list(_alarms(scored, threshold, clear))
-    curve = rate_curve(normal, scored.period_s)
-    wish = choices.wish or WISH
-    return Evaluation(declaration.name, score.name, wish, scored, threshold, clear, notes, alarms, curve, detectors)
-
-
-class _Parts:
-    """The history, and what is judged: whole sequences, of which the first samples may be history."""
-
-    def __init__(self, scored: ScoredFile, before: ScoredFile | None, origin: Provenance | None, horizon: int) -> None:
-        self.judged = scored.sequences
-        self.has_truth = all(one.truth is not None for one in self.judged)
-        self.period_s = scored.period_s
-        self.is_apart = before is not None
-        self.horizon = horizon
-        self.cuts = self._cuts(scored, origin)
-        self.history = self._history(None if before is None else before.sequences)
-
-    def _cuts(self, scored: ScoredFile, origin: Provenance | None) -> list[int]:
-        """The samples at the begin of each sequence that are not judged."""
-        lengths = [len(one) for one in self.judged]
-        if not self.has_truth:
-            return [0] * len(lengths)
-        if origin is not None and origin.digest == scored.digest:
-            return origin.cuts(lengths)
-        return [0 if self.is_apart else int(length * HISTORY_SHARE) for length in lengths]
-
-    def _history(self, before: list[ScoredSequence] | None) -> list[ScoredSequence]:
-        if before is not None:
-            return before
-        if not self.has_truth:
-            return self.judged
-        return [_first(one, cut) for one, cut in zip(self.judged, self.cuts, strict=True) if cut]
-
-    def rest(self, arrays: Sequence[Float64s]) -> list[Float64s]:
-        """The judged part of arrays of all samples."""
-        return [array[cut:] for array, cut in zip(arrays, self.cuts, strict=True)]
-
-    @property
-    def truth(self) -> list[Float64s]:
-        """The truth of the judged part."""
-        return self.rest([np.asarray(one.truth) for one in self.judged])
-
-
-def _first(one: ScoredSequence, count: int) -> ScoredSequence:
-    return replace(
-        one,
-        values=one.values[:count],
-        scores=one.scores[:count],
-        truth=None if one.truth is None else one.truth[:count],
-        oracle=None if one.oracle is None else one.oracle[:count],
+    parts, horizon, wish = divide(scored, before, origin), score.horizon or 0, choices.wish or WISH
+    threshold, clear, notes = _threshold(parts, scored.period_s, horizon, own, choices.wish)
+    detectors: list[JudgedScores] = []
+    if parts.has_truth:
+        judge = _Judge(parts, scored.period_s, horizon, wish)
+        detectors = list(_detectors(judge, parts, horizon, own, choices.seed))
+        notes.append(note_on_thresholds(parts.quiet.samples * scored.period_s, wish))
+    notes = [*notes_on(origin, scored, before), *notes]
+    alarms = _alarms(scored, parts.unlearnt, threshold, clear)
+    curve = rate_curve(parts.unlearnt.normal(_own_scores, horizon), scored.period_s)
+    weeks = sum(int((~np.isnan(one)).sum()) for one in parts.unlearnt.of(_own_scores)) * scored.period_s / WEEK_S
+    return Evaluation(
+        declaration.name, score.name, wish, scored, threshold, clear, notes, alarms, curve, detectors, weeks
     )
 
 
-def _normal_scores(scores: Float64s, truth: object, horizon: int) -> Float64s:
-    """Scores without those of known anomalies, and of the samples behind that still show them."""
-    return scores if truth is None else np.where(disturbed(np.asarray(truth) == 1, horizon), np.nan, scores)
-
-
-def _threshold(parts: _Parts, own: tuple[float, float] | None, wish: float | None) -> tuple[float, float, list[str]]:
+def _threshold(
+    parts: Parts, period_s: float, horizon: int, own: tuple[float, float] | None, wish: float | None
+) -> tuple[float, float, list[str]]:
     """The threshold of alarms, where it clears, and what it rests on."""
     if own is not None and wish is None:
-        return *own, ["the threshold is the task's own; --false-alarms chooses another"]
-    past = [_normal_scores(one.scores, one.truth, parts.horizon) for one in parts.history]
-    chosen = choose(past, parts.period_s, wish or WISH)
+        return *own, ["alarms are listed for the task's own threshold; --false-alarms chooses another"]
+    chosen = choose(parts.quiet.normal(_own_scores, horizon), period_s, wish or WISH)
     notes = chosen.lines()
     if not parts.has_truth and not parts.is_apart:
         notes.append("it was chosen on this file as if all of it were normal: an anomaly in it raises the threshold")
     return chosen.threshold, chosen.clear, notes
 
 
-def _detectors(parts: _Parts, own: tuple[float, float] | None, choices: Choices) -> list[JudgedScores]:
+def _own_scores(one: ScoredSequence) -> Float64s:
+    return one.scores
+
+
+class _Judge:
+    """The same parts, wish and figures for every detector."""
+
+    def __init__(self, parts: Parts, period_s: float, horizon: int, wish: float) -> None:
+        self._parts, self._period_s, self._horizon, self._wish = parts, period_s, horizon, wish
+        self._truth = [np.asarray(one.truth)[begin:end] for one, begin, end in parts.judged.rows]
+
+    def judged(self, name: str, scores: ScoresOf) -> JudgedScores:
+        """Judge scores with the threshold for the wish."""
+        chosen = choose(self._parts.quiet.normal(scores, self._horizon), self._period_s, self._wish)
+        return self.judged_by(name, scores, chosen.threshold, chosen.clear)
+
+    def judged_by(self, name: str, scores: ScoresOf, threshold: float, clear: float) -> JudgedScores:
+        """Judge scores with a given threshold."""
+        found = figures(self._parts.judged.of(scores), self._truth, self._period_s, threshold, clear)
+        return JudgedScores(name, threshold, found)
+
+
+def _detectors(
+    judge: _Judge, parts: Parts, horizon: int, own: tuple[float, float] | None, seed: int
+) -> Iterator[JudgedScores]:
     """Judge the task and the simple detectors, each with a threshold for the same wish from the same history."""
-    wish = choices.wish or WISH
-    past = [one.scores for one in parts.history]
-    all_scores = [one.scores for one in parts.judged]
-    found = [_judged(parts, OWN, past, all_scores, wish)]
+    yield judge.judged(OWN, _own_scores)
     if own is not None:
-        judged = figures(parts.rest(all_scores), parts.truth, parts.period_s, *own)
-        found.append(JudgedScores(f"{OWN}, its own threshold", own[0], judged))
-    for baseline in _baselines(parts, choices.seed):
-        found.append(
-            _judged(
-                parts,
-                baseline.name,
-                [baseline.score(one.values) for one in parts.history],
-                [baseline.score(one.values) for one in parts.judged],
-                wish,
-            )
-        )
-    best = [one.oracle for one in parts.judged if one.oracle is not None]
-    past_best = [one.oracle for one in parts.history if one.oracle is not None]
-    if len(best) == len(parts.judged) and len(past_best) == len(parts.history):
-        found.append(_judged(parts, BEST, past_best, best, wish))
-    return found
+        yield judge.judged_by(f"{OWN}, its own threshold", _own_scores, *own)
+    for baseline in _baselines(parts.fitted, horizon, seed):
+        yield judge.judged(baseline.name, partial(_scored_by, baseline))
+    if all(one.oracle is not None for one in (*parts.judged.sequences, *parts.quiet.sequences)):
+        yield judge.judged(BEST, _best_scores)
 
 
-def _judged(parts: _Parts, name: str, past: list[Float64s], scores: list[Float64s], wish: float) -> JudgedScores:
-    rows = zip(past, parts.history, strict=True)
-    normal = [_normal_scores(one, sequence.truth, parts.horizon) for one, sequence in rows]
-    chosen = choose(normal, parts.period_s, wish)
-    return JudgedScores(
-        name,
-        chosen.threshold,
-        figures(parts.rest(scores), parts.truth, parts.period_s, chosen.threshold, chosen.clear),
-    )
+def _scored_by(baseline: Baseline, one: ScoredSequence) -> Float64s:
+    return baseline.score(one.values)
 
 
-def _baselines(parts: _Parts, seed: int) -> list[Baseline]:
+def _best_scores(one: ScoredSequence) -> Float64s:
+    return np.asarray(one.oracle, np.float64)
+
+
+def _baselines(fitted: SampleRanges, horizon: int, seed: int) -> list[Baseline]:
     """The simple detectors, fitted on the normal stretches of the history."""
     stretches = []
-    for one in parts.history:
-        normal = np.ones(len(one), bool) if one.truth is None else ~disturbed(np.asarray(one.truth) == 1, parts.horizon)
+    for one in fitted.cut():
+        normal = np.ones(len(one), bool) if one.truth is None else ~disturbed(np.asarray(one.truth) == 1, horizon)
         stretches += [one.values[begin:end] for begin, end in zip(*runs_of(normal), strict=True)]
     if not any(len(each) for each in stretches):
         raise StartupError(
@@ -255,11 +213,12 @@ def _baselines(parts: _Parts, seed: int) -> list[Baseline]:
     return fit_baselines(stretches, seed=seed)
 
 
-def _alarms(scored: ScoredFile, threshold: float, clear: float) -> list[Alarm]:
+def _alarms(scored: ScoredFile, unlearnt: SampleRanges, threshold: float, clear: float) -> list[Alarm]:
     found = []
-    for row, one in enumerate(scored.sequences):
-        alarms = find_alarms(one.scores, threshold, clear)
-        for begin, end, peak in zip(alarms.begins.tolist(), alarms.ends.tolist(), alarms.peaks.tolist(), strict=True):
+    for row, (one, first, last) in enumerate(unlearnt.rows):
+        alarms = find_alarms(one.scores[first:last], threshold, clear)
+        bounds = ((alarms.begins + first).tolist(), (alarms.ends + first).tolist(), alarms.peaks.tolist())
+        for begin, end, peak in zip(*bounds, strict=True):
             place = begin + int(np.nanargmax(one.scores[begin:end]))
             leading = "" if one.leading is None or one.leading[place] < 0 else scored.labels[one.leading[place]]
             true = None if one.truth is None else bool((np.asarray(one.truth[begin:end]) == 1).any())
