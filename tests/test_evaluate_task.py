@@ -18,7 +18,7 @@ from core.judging.threshold import choose
 from core.reports.evaluate import BEST, OWN, Choices, Evaluation, JudgedScores, evaluate_task
 from core.reports.pictures import write_pictures
 from core.reports.scored import alarm_of, score_output
-from core.reports.words import alarm_rows, duration, first_lines, page
+from core.reports.words import alarm_columns, alarm_rows, duration, first_lines, page
 from core.tasks.reading import read_declaration, read_to_train
 from core.training.tasks.train import Places, train_forecaster
 from stream_app.offline import step_model
@@ -173,6 +173,38 @@ def _lines_of(detectors: list[JudgedScores]) -> list[str]:
             self.detectors = detectors
 
     return first_lines(Bare())  # type: ignore[arg-type]
+
+
+def test_the_first_line_says_where_nothing_can_be_compared() -> None:
+    none = [JudgedScores(OWN, 1.0, DetectionFigures(None, None, None, 0, 0, None, 0.0))]
+    all_of_it = [JudgedScores(OWN, 1.0, DetectionFigures(None, None, 1.0, 1, 1, 0.0, None))]
+
+    assert "has no anomaly" in _lines_of(none)[0]
+    assert "one anomaly from begin to end" in _lines_of(all_of_it)[0]
+
+
+def test_a_column_of_sequences_is_there_only_where_they_have_names_of_their_own(folder: Path) -> None:
+    done = evaluated(folder, "live.csv", task="alarmed.toml")
+    named = [replace(one, name="pump-0", stream="pump-0") for one in done.scored.sequences]
+    short = replace(done, scored=replace(done.scored, sequences=named))
+
+    assert "sequence" in alarm_columns(done)
+    assert "sequence" not in alarm_columns(short)
+    assert [len(row) for row in alarm_rows(short)] == [len(alarm_columns(short))] * len(done.alarms)
+
+
+def test_the_screen_shows_whole_names_on_eighty_columns(
+    folder: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["evaluate", folder / "alarmed.toml", folder / "marked.csv", "--pictures", "0"]
+    done = run(*words, "--data-dir", folder / "state", "--out", tmp_path / "report")
+
+    assert done.status == 0, done.err
+    assert "…" not in done.out
+    assert "isolation forest" in done.out
+    assert done.out.count("%") >= 6  # the last column of every detector
+    assert "a simple detector" in done.out.splitlines()[0] or "this task" in done.out.splitlines()[0]
 
 
 def test_the_page_links_the_pictures_and_old_ones_are_removed(folder: Path, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def notes_on(origin: Provenance | None, scored: ScoredFile, before: ScoredFile |
 
 def note_on_thresholds(quiet_s: float, wish: float) -> str:
     """Say what the thresholds in the table of detectors rest on."""
-    told = f"each detector's threshold is for {wish:g} false alarms per stream and week, by {quiet_s / 3600:,.0f} hours"
+    alarms = f"{wish:g} false alarm{'' if wish == 1 else 's'}"
+    told = f"each detector's threshold is for {alarms} per stream and week, by {quiet_s / 3600:,.0f} hours"
     if wish * quiet_s / WEEK_S >= ENOUGH:
         return told
     return (

@@ -35,8 +35,10 @@ def _against_baselines(detectors: Sequence[JudgedScores]) -> list[str]:
     own = detectors[0]
     others = [one for one in detectors if not one.name.startswith(OWN) and one.name != BEST]
     reached = own.figures.vus_pr
+    if reached is None and not own.figures.events:
+        return ["the judged part has no anomaly: it shows false alarms, and compares no detectors"]
     if reached is None:
-        return ["the judged part has no anomaly, or nothing else: no detector can be compared by it"]
+        return ["the judged part is one anomaly from begin to end: no detector can be compared by it"]
     better = sorted(
         (one for one in others if (one.figures.vus_pr or 0.0) > reached), key=lambda one: -(one.figures.vus_pr or 0.0)
     )
@@ -83,7 +85,7 @@ def alarm_rows(done: Evaluation, most: int = MOST_LISTED) -> list[tuple[str, ...
         lasts = duration((alarm.end - alarm.begin) * done.scored.period_s)
         row = (
             one.stream or "-",
-            one.name or str(alarm.row),
+            *((one.name or str(alarm.row),) if _has_names(done) else ()),
             moment(done, alarm, alarm.begin),
             moment(done, alarm, alarm.end - 1),
             lasts,
@@ -97,7 +99,13 @@ def alarm_rows(done: Evaluation, most: int = MOST_LISTED) -> list[tuple[str, ...
 def alarm_columns(done: Evaluation) -> tuple[str, ...]:
     """The heads of that table."""
     known = bool(done.alarms) and done.alarms[0].true is not None
-    return (*ALARM_COLUMNS, "anomaly") if known else ALARM_COLUMNS
+    columns = tuple(each for each in ALARM_COLUMNS if each != "sequence" or _has_names(done))
+    return (*columns, "anomaly") if known else columns
+
+
+def _has_names(done: Evaluation) -> bool:
+    """True if the names of sequences say more than those of their streams."""
+    return any((one.name or str(row)) != one.stream for row, one in enumerate(done.scored.sequences))
 
 
 def moment(done: Evaluation, alarm: Alarm, place: int) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("matplotlib", "sklearn")
 SHOWN_ALARMS = 20
+NAME_WIDTH = 18  # the table of detectors fits into 80 columns
 
 
 def evaluate_file_command(group: typer.Typer, name: str) -> None:
@@ -128,14 +129,23 @@ def _show(done: "Evaluation") -> None:
     console = Console()
     for line in (*first_lines(done), *done.notes):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    tables = [(DETECTOR_COLUMNS, detector_rows(done.detectors)), (alarm_columns(done), alarm_rows(done, SHOWN_ALARMS))]
-    for columns, rows in tables:
-        if rows:
-            table = Table(box=None)
-            for place, each in enumerate(columns):
-                table.add_column(each, justify="right" if place and columns is DETECTOR_COLUMNS else "left")
-            for row in rows:
-                table.add_row(*map(escape, row))
-            console.print(table)
+    if done.detectors:
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        name, *numbers = DETECTOR_COLUMNS
+        table.add_column(name, max_width=NAME_WIDTH, overflow="fold")
+        for each in numbers:
+            table.add_column(each.replace(" ", "\n"), justify="right", no_wrap=True)
+        for row in detector_rows(done.detectors):
+            table.add_row(*map(escape, row))
+        console.print(table)
+    if done.alarms:
+        columns = alarm_columns(done)
+        shown = [place for place, each in enumerate(columns) if each != "end"]  # what lasts says; 80 columns are few
+        table = Table(*(columns[place] for place in shown), box=None, padding=(0, 2, 0, 0))
+        for column in table.columns:
+            column.overflow = "fold"
+        for row in alarm_rows(done, SHOWN_ALARMS):
+            table.add_row(*(escape(row[place]) for place in shown))
+        console.print(table)
     if len(done.alarms) > SHOWN_ALARMS:
         console.print(f"{len(done.alarms) - SHOWN_ALARMS:,} more alarms are in the report", highlight=False)
