@@ -169,13 +169,15 @@ def write_recording(path: Path, data: AnomalySet, sequences: Sequence[Values]) -
 
 
 def table(parts: Sequence[dict[str, Any]]) -> list[str]:
-    """Two Markdown tables with mean and spread (standard deviation) over the seeds: VUS-PR, and false alarms a week.
+    """Markdown tables with mean and spread (standard deviation) over the seeds: VUS-PR, AUC-PR, false alarms a week.
 
     Ours is "ahead" of a set's best baseline, or "equal" where the difference is within the larger spread of both. A set
     whose healthy recordings are shorter than a week has no rate of false alarms.
     """
-    areas, alarms = _by_set(parts, "vus_pr"), _by_set([part for part in parts if part["weeks"] >= 1], ALARMS)
-    lines = _rows("VUS-PR", areas, [*_names(areas), BESIDE])
+    alarms = _by_set([part for part in parts if part["weeks"] >= 1], ALARMS)
+    volumes, areas = _by_set(parts, "vus_pr"), _by_set(parts, "auc_pr")
+    lines = _rows("VUS-PR", volumes, [*_names(volumes), BESIDE])
+    lines += ["", *_rows("AUC-PR", areas, [*_names(areas), BESIDE])]
     return [*lines, "", *_rows("false alarms a week", alarms, _names(alarms))] if alarms else lines
 
 

@@ -118,14 +118,23 @@ MODEL = b'[model]\nfile = "toy.onnx"\n\n[outputs]\ny = {}\n'
 def part(name: str, seed: int, ours: float, alarms: float | None, weeks: float = 10.0) -> dict[str, Any]:
     areas, rates = {"caststream": ours, "persistence": 0.25}, {"caststream": alarms, "persistence": 3.0}
     return json.loads(
-        json.dumps({"set": name, "seed": seed, "vus_pr": areas, "false_alarms_per_week": rates, "weeks": weeks})
+        json.dumps(
+            {
+                "set": name,
+                "seed": seed,
+                "vus_pr": areas,
+                "auc_pr": {**areas, "persistence": 0.9},
+                "false_alarms_per_week": rates,
+                "weeks": weeks,
+            }
+        )
     )
 
 
 def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
     parts = [part("a", 0, 0.5, 1.0), part("a", 1, 0.7, None), part("b", 0, 0.2, 900.0, weeks=0.01)]
 
-    areas, alarms = "\n".join(table([*parts, part("c", 0, 0.25, 1.0)])).split("\n\n")
+    areas, precisions, alarms = "\n".join(table([*parts, part("c", 0, 0.25, 1.0)])).split("\n\n")
 
     assert areas.splitlines() == [
         "| VUS-PR | seeds | caststream | persistence | beside the best baseline |",
@@ -134,6 +143,8 @@ def test_the_table_has_mean_and_spread_over_the_seeds() -> None:
         "| b | 1 | 0.200 ± 0.000 | 0.250 ± 0.000 | behind persistence |",
         "| c | 1 | 0.250 ± 0.000 | 0.250 ± 0.000 | equal (persistence) |",
     ]
+    assert precisions.splitlines()[0].startswith("| AUC-PR | seeds |")
+    assert precisions.splitlines()[2] == "| a | 2 | 0.600 ± 0.100 | 0.900 ± 0.000 | behind persistence |"
     assert alarms.splitlines()[2] == "| a | 1 | 1.000 ± 0.000 | 3.000 ± 0.000 |"
     assert not any(line.startswith("| b") for line in alarms.splitlines())
 
