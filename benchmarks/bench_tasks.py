@@ -37,7 +37,6 @@ from core.engines.declared.stepper import StepModel
 from core.engines.hidden import make_hidden
 from core.engines.infer import advance_sequences
 from core.errors import RunError
-from core.models.signal_lstm import SignalExtractionLSTM
 from core.step_batch import StepBatch
 from core.tasks.declaration import Declaration
 from core.tasks.reading import SHIPPED
@@ -184,7 +183,6 @@ def offline(settings: Settings, task: Declaration, sequences: list[NDArray[np.fl
     """The numbers of the first output, (T, n) of each sequence (T, F)."""
     if task.name in SHIPPED:
         model = load_task_model(settings, task)
-        assert isinstance(model, SignalExtractionLSTM)
         make_hidden(model).warm_up()
         return [found[:, None] for found in advance_sequences(model, sequences)[0]]
     model_of: StepModel = load_step_model(settings, task)
