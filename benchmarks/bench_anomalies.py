@@ -74,14 +74,8 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
         scores |= {one.name: [one.score(values) for values in data.test] for one in baselines}
         if data.oracle is not None:
             scores[ORACLE] = data.oracle
-        healthy, before = data.healthy, []
-        if name == "pump" and weeks:
-            before, healthy = quiet_pumps(seed, weeks)
-        alarms = {OURS: trained.alarms_per_week(healthy)} if healthy else {}
-        alarms |= {_plain(one.name): alarms_of(one, data, healthy) for one in baselines if healthy}
-        if before:
-            held, judged = trained.outputs(before)["score"], trained.outputs(healthy)["score"]
-            alarms[f"{OURS}, {weeks:g} weeks held out"] = rate_of(held, judged, data.period_s)
+        before, healthy = quiet_pumps(seed, weeks) if name == "pump" and weeks else ([], data.healthy)
+        alarms = false_alarms(trained, baselines, before, healthy) if healthy else {}
     return {
         "set": name,
         "seed": seed,
@@ -89,7 +83,7 @@ def run_part(name: str, seed: int, minutes: float, weeks: float) -> dict[str, An
         "vus_pr": {_plain(each): vus_pr(found, data.truth) for each, found in scores.items()},
         "auc_pr": {_plain(each): auc_pr(found, data.truth) for each, found in scores.items()},
         ALARMS: alarms,
-        "weeks": sum(map(len, healthy)) * data.period_s / WEEK_S,
+        "weeks": weeks_of(healthy, data.period_s),
     }
 
 
@@ -101,17 +95,41 @@ def quiet_pumps(seed: int, weeks: float) -> tuple[list[Values], list[Values]]:
     return [one[:samples] for one in values], [one[samples:] for one in values]
 
 
-def alarms_of(detector: Baseline, data: AnomalySet, healthy: Sequence[Values]) -> float:
-    """The alarms in a week of healthy recordings, with the threshold that the last fifth of the history asks for."""
-    held = [detector.score(values)[len(values) * 4 // 5 :] for values in data.history]
-    return rate_of(held, [detector.score(values) for values in healthy], data.period_s)
+def false_alarms(
+    trained: Trained, baselines: Sequence[Baseline], before: Sequence[Values], healthy: Sequence[Values]
+) -> dict[str, float | None]:
+    """The alarms of each detector in a week of healthy recordings.
+
+    Thresholds are the training's own, and of the simple detectors what the last fifth of the history asks for. With
+    healthy recordings ``before``, ours is told with the threshold that these ask for, too.
+    """
+    data, outputs = trained.data, trained.outputs(healthy)
+    found = {OURS: begins_per_week(outputs["alarm"], data.period_s) if "alarm" in outputs else None}
+    for one in baselines:
+        held = [one.score(values)[len(values) * 4 // 5 :] for values in data.history]
+        found[_plain(one.name)] = rate_of(held, [one.score(values) for values in healthy], data.period_s)
+    if before:
+        name = f"{OURS}, {weeks_of(before, data.period_s):.3g} weeks held out"
+        found[name] = rate_of(trained.outputs(before)["score"], outputs["score"], data.period_s)
+    return found
+
+
+def begins_per_week(alarms: Sequence[Values], period_s: float) -> float:
+    """The alarms that begin in a week of recordings, of which each sample says whether it is under alarm."""
+    begins = sum(int((np.diff(one > 0, prepend=False) & (one > 0)).sum()) for one in alarms)
+    return begins / weeks_of(alarms, period_s)
 
 
 def rate_of(held: Sequence[Values], judged: Sequence[Values], period_s: float) -> float:
     """The alarms in a week of scores, with the threshold that other scores ask for."""
     chosen = choose([np.where(one <= NOTHING_YET, np.nan, one) for one in held], period_s, WISH)
     found = sum(len(find_alarms(one, chosen.threshold, chosen.clear)) for one in judged)
-    return found / (sum(map(len, judged)) * period_s / WEEK_S)
+    return found / weeks_of(judged, period_s)
+
+
+def weeks_of(sequences: Sequence[Values], period_s: float) -> float:
+    """The time that sequences cover together."""
+    return sum(map(len, sequences)) * period_s / WEEK_S
 
 
 class Trained:
@@ -136,13 +154,6 @@ class Trained:
         with h5py.File(written) as file:
             names = [name for name in ("score", "alarm") if name in file]  # no alarm where no threshold could be chosen
             return {name: np.split(file[name][:].astype(np.float64), cuts) for name in names}
-
-    def alarms_per_week(self, sequences: Sequence[Values]) -> float | None:
-        """The number of alarms in a week of recordings in which nothing is wrong; None without a threshold."""
-        if (alarms := self.outputs(sequences).get("alarm")) is None:
-            return None
-        begins = sum(int((np.diff(one > 0, prepend=False) & (one > 0)).sum()) for one in alarms)
-        return begins / (sum(map(len, alarms)) * self.data.period_s / WEEK_S)
 
     def _run(self, *arguments: object) -> None:
         command = [sys.executable, "-m", "stream_app.cli.main", *map(str, arguments)]

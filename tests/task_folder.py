@@ -35,7 +35,7 @@ class Folder:
         return read_declaration(file, **options)
 
     def refused(self, text: str | bytes) -> str:
-        """What is said of a task file, after its own name."""
+        """The message about a task file, without the file's name."""
         with pytest.raises(StartupError) as raised:
             self.read(text)
         said = str(raised.value)

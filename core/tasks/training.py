@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.errors import StartupError
 from core.tasks.declaration import Kind, Learn, Training
 from core.tasks.keys import TrainKeys
 from core.tasks.tables import Once, read_keys
@@ -22,7 +23,8 @@ def read_training(place: Place, values: Any, kind: Kind) -> Training:
         place.refuse("learn", learn, f"for a task of the kind {_FOR[learn]}, and this one is of the kind {kind}")
     Once().take(place, "target", keys.targets)
     Once().take(place, "column", keys.columns.values())
-    if not float(keys.false_alarms.partition("/")[0]) > 0:
+    try:
+        wish = wish_per_week(keys.false_alarms)
+    except StartupError:  # its form is the key's; what is left is 0
         place.refuse("false_alarms", keys.false_alarms, "above 0: no threshold is never passed")
-    wish = wish_per_week(keys.false_alarms)
     return Training(learn, keys.targets, keys.columns, keys.cell, keys.hidden_size, keys.num_layers, keys.horizon, wish)

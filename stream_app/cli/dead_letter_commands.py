@@ -18,7 +18,6 @@ from stream_app.cli.options import (
     JsonLinesOption,
     command,
     say,
-    say_followed,
 )
 from stream_app.exits import EXIT_FAILED
 
@@ -95,21 +94,11 @@ def follow(
     task: OfTaskOption = None,
 ) -> None:
     """Show the records that could not be used, with the reason, as they come, until Ctrl-C."""
-    from stream_app.cli.tail import TOPICS, tail
+    from stream_app.cli.tail import follow_on_screen, topic_of
 
-    topic = settings.topic(TOPICS["dead-letters"])
-    tail(
-        "dead-letters",
-        client_config=settings.client_config(),
-        topic=topic,
-        out=sys.stdout,
-        as_json=as_json,
-        from_beginning=from_beginning,
-        count=count,
-        choice=_choice(settings, reason, stream, None, task),
-        on_wait=say,
-        on_ready=say_followed(topic),
-    )
+    kind, topic = topic_of(settings, "dead-letters")
+    choice = _choice(settings, reason, stream, None, task)
+    follow_on_screen(settings, kind, topic, as_json=as_json, from_beginning=from_beginning, count=count, choice=choice)
 
 
 def resend(

@@ -1,7 +1,6 @@
 """``caststream send`` and ``caststream tail``: of the tasks that ship, and of task files."""
 
 # Typer reads the annotations of the commands as objects, so they are not postponed here.
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +16,6 @@ from stream_app.cli.options import (
     command,
     file_commands,
     say,
-    say_followed,
 )
 from stream_app.exits import EXIT_FAILED, EXIT_INTERRUPTED
 
@@ -91,20 +89,10 @@ def tail_command(group: typer.Typer, name: str, what: str) -> None:
         from_beginning: FromBeginningOption = False,
         count: CountOption = None,
     ) -> None:
-        from stream_app.cli.tail import tail, topic_of
+        from stream_app.cli.tail import follow_on_screen, topic_of
 
         kind, topic = topic_of(settings, name)
-        tail(
-            kind,
-            client_config=settings.client_config(),
-            topic=topic,
-            out=sys.stdout,
-            as_json=as_json,
-            from_beginning=from_beginning,
-            count=count,
-            on_wait=say,
-            on_ready=say_followed(topic),
-        )
+        follow_on_screen(settings, kind, topic, as_json=as_json, from_beginning=from_beginning, count=count)
 
     follow.__doc__ = f"Show {what} as they come, until Ctrl-C."
     command(group, name, settings=SEND_SETTINGS, example=f"caststream tail {name} --json --count 10")(follow)

@@ -7,6 +7,7 @@ disturbs nobody, and never ends by itself unless it is given a count.
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
@@ -18,6 +19,7 @@ from core.errors import RecordError, StartupError
 from core.tasks.declaration import Declaration
 from core.tasks.reading import find_declaration
 from core.wire.records import decode_prediction, decode_score
+from stream_app.cli.options import say, say_followed
 from stream_app.cli.output_lines import ANY, line_writer, prediction_line, safe_text, score_line, time_text
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.letters.letter import Choice, Letter, letter_of
@@ -82,6 +84,31 @@ def tail(
             return _follow(reader, starts, show, out, count, choice)
     except BrokenPipeError:  # the reader of our lines has gone (`| head`): it has what it wanted
         return 0
+
+
+def follow_on_screen(
+    settings: Settings,
+    kind: str | Declaration,
+    topic: str,
+    *,
+    as_json: bool,
+    from_beginning: bool,
+    count: int | None,
+    choice: Choice | None = None,
+) -> None:
+    """Run `tail` for a command: lines on stdout, what else there is to say on stderr."""
+    tail(
+        kind,
+        client_config=settings.client_config(),
+        topic=topic,
+        out=sys.stdout,
+        as_json=as_json,
+        from_beginning=from_beginning,
+        count=count,
+        choice=choice,
+        on_wait=say,
+        on_ready=say_followed(topic),
+    )
 
 
 def _shows(kind: str | Declaration, as_json: bool) -> Callable[[Message], str]:

@@ -11,7 +11,7 @@ import numpy as np
 from confluent_kafka import Message
 
 from core.arrays import Int64s
-from stream_app.demo.topic_watcher import TopicWatcher, source_offset
+from stream_app.demo.topic_watcher import TopicWatcher, append_times, source_offset
 from stream_app.routes import Route
 from stream_app.settings import Settings
 
@@ -68,8 +68,7 @@ class PumpsWatched:
 
     def latencies_ms(self, skip_ms: int = 1000) -> Int64s:
         """Return the time from each sample's append to its output's, without samples of the first ``skip_ms``."""
-        times = {part: np.frombuffer(held.tobytes(), np.int64) for part, held in list(self.appended_ms.items())}
-        first = min((held[0] for held in times.values() if len(held)), default=0)
+        times, first = append_times(self.appended_ms)
         pairs = [
             (times[part][offset], done)
             for part, offset, done in list(self.published)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Message
 
+from core.arrays import Int64s
 from stream_app.clients.topic_reader import TopicReader
 from stream_app.headers import SOURCE_OFFSET
 from stream_app.settings import Settings
@@ -55,6 +58,15 @@ class TopicWatcher(threading.Thread):
                         break
         except Exception as error:
             self.error = error
+
+
+def append_times(held: Mapping[int, array[int]]) -> tuple[dict[int, Int64s], int]:
+    """The append times that a watcher has read so far, by partition, and the first of them all.
+
+    They are copied by the arrays themselves, in one step: the reader appends meanwhile, which a view would forbid.
+    """
+    times = {partition: np.frombuffer(each.tobytes(), np.int64) for partition, each in list(held.items())}
+    return times, min((each[0] for each in times.values() if len(each)), default=0)
 
 
 def source_offset(message: Message) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Float32s, Int64s
 from core.wire.records import Score, decode_prediction, decode_score
-from stream_app.demo.topic_watcher import TopicWatcher, source_offset
+from stream_app.demo.topic_watcher import TopicWatcher, append_times, source_offset
 from stream_app.routes import CASTING_SCORES, DEAD_LETTERS, SIGNAL_PREDICTIONS, SIGNAL_SAMPLES
 from stream_app.settings import Settings
 
@@ -65,11 +65,7 @@ class Watched:
 
     def latencies_ms(self, skip_ms: int = 1000) -> Int64s:
         """Return the time from each sample's append to its prediction's, without samples of the first ``skip_ms``."""
-        # Copied by the array itself, in one step: the reader appends meanwhile, which a view would forbid.
-        appended_ms = {
-            partition: np.frombuffer(times.tobytes(), np.int64) for partition, times in list(self.appended_ms.items())
-        }
-        first = min((times[0] for times in appended_ms.values() if len(times)), default=0)
+        appended_ms, first = append_times(self.appended_ms)
         parts = []
         for row in range(len(self.grid.published_ms)):
             times = appended_ms.get(int(self.grid.source_partition[row]), np.empty(0, np.int64))

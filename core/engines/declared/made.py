@@ -126,8 +126,8 @@ class LikelihoodRatio(MadeOutput):
     """Keeps running averages of each number of a forecast: of its distances and of their squares, over three spans."""
 
     def __init__(self, output: Output, forecast: MadeOutput, place: int) -> None:
-        self.averages = forecast.numbers
-        super().__init__(output, 1, slice(0), place, RATIO_NUMBERS * self.averages)
+        self.size = forecast.numbers  # n
+        super().__init__(output, 1, slice(0), place, RATIO_NUMBERS * self.size)
 
     def apply(self, step: StepRows) -> Float64s:
         assert self.output.horizon is not None
@@ -144,7 +144,7 @@ class Leading(MadeOutput):
         super().__init__(output, 1, slice(0), place)
 
     def apply(self, step: StepRows) -> Float64s:
-        return leaders(self.values(step), step.after, self._ratio.kept.start, self._ratio.averages)
+        return leaders(self.values(step), step.after, self._ratio.kept.start, self._ratio.size)
 
 
 def made(output: Output, columns: slice, place: int, above: Mapping[str, MadeOutput]) -> MadeOutput:

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from core.arrays import Float64s
+from core.judging.ratios import MOST_DISTANCE
 
 KNEE = 4.0
 WIDEST = 12.0
 """The bound of the natural logarithm of a variance, on either side: a factor of 400 of the deviation."""
 BOUND_COST = 0.01
-MOST_SQUARED = 36.0
+MOST_SQUARED = MOST_DISTANCE**2
 """The bound of z squared where a forecast is judged: as the score has it."""
 MOST_FACTOR = 5.0
 FLOORED = 0.5
